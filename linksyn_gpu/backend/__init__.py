@@ -1,0 +1,53 @@
+"""The only place that knows a device: `resolve` chooses a backend once, and says why.
+
+A backend is a module of primitives over arrays in its own memory. `reference.py`, `cpu.py` and `gpu.py`
+bear the same public names and signatures, and give the same bits.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from linksyn_gpu.backend.kernels import probe_device
+from linksyn_gpu.errors import BackendUnavailable, ConfigError
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A chosen backend."""
+
+    name: str
+    """'cpu', 'gpu' or 'reference'."""
+    reason: str
+    """Why it was chosen, for people and the manifest."""
+    ops: Any
+    """The module with its primitives."""
+
+
+def resolve(choice: str = "auto") -> Backend:
+    """Choose the backend.
+
+    Parameters
+    ----------
+    choice : {'auto', 'cpu', 'gpu', 'reference'}
+        'auto' takes the GPU when a CUDA device is usable (an import of CuPy proves nothing), else the CPU.
+
+    Raises
+    ------
+    BackendUnavailable
+        'gpu' was asked for and no device is usable.
+    ConfigError
+        `choice` is not a backend.
+    """
+    if choice in ("cpu", "reference"):
+        return Backend(choice, "asked for", importlib.import_module(f"linksyn_gpu.backend.{choice}"))
+    if choice not in ("auto", "gpu"):
+        raise ConfigError(f"backend = {choice!r} is not one of auto, cpu, gpu, reference")
+    usable, finding = probe_device()
+    if usable:
+        return Backend("gpu", finding, importlib.import_module("linksyn_gpu.backend.gpu"))
+    if choice == "gpu":
+        raise BackendUnavailable(f"the GPU backend cannot run: {finding}; use --backend cpu")
+    return Backend("cpu", finding, importlib.import_module("linksyn_gpu.backend.cpu"))

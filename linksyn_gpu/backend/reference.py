@@ -1,0 +1,499 @@
+"""The readable NumPy reference of every backend primitive: the oracle that faster backends must match to the bit.
+
+Same names and signatures as `cpu.py` and `gpu.py`. Plain array code, no attention to speed. Formulas and their
+sources are in docs/method.md; the arithmetic that runs per round uses only + * / sqrt in float64 and integers,
+so that each backend gets the same bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scipy import sparse
+
+from linksyn_gpu.backend import rng
+from linksyn_gpu.errors import DataError
+from linksyn_gpu.tables import Bool, Float64, Int32, Int64, KPGraph, UInt32, UInt64
+
+MASS_BITS = 40  # masses of edges lie in 1 .. 2^40
+ROW_BITS = 32  # prefix sums of a row are shifted right until its total fits
+TRIALS = 32  # proposals of a step before the exact scan of the row
+SMOOTHING = 1.0  # s of the value function
+VALUE_CAP = 2.0**20
+POTENTIAL_CAP = 2.0**10
+
+
+@dataclass(frozen=True, eq=False)
+class WalkGraph:
+    """A graph as walks need it, in the backend's memory."""
+
+    indptr: Int64
+    indices: Int32
+    weight: Int32
+
+
+@dataclass(frozen=True, eq=False)
+class TransitionTable:
+    """Inclusive prefix sums of integer masses inside each row, shifted so that a row's total fits in 32 bits."""
+
+    prefix: UInt32
+    """[n_entries]"""
+    total: UInt32
+    """[n_kps] the last prefix of each row; 0 for an empty or massless row."""
+
+
+@dataclass(frozen=True, eq=False)
+class StartTable:
+    """Inclusive prefix sums of start masses over all KPs, shifted so that the total fits in 32 bits."""
+
+    prefix: UInt32
+    """[n_kps]"""
+
+    @property
+    def total(self) -> int:
+        return int(self.prefix[-1]) if self.prefix.size else 0
+
+
+@dataclass(frozen=True, eq=False)
+class EvidenceGraph:
+    """Postings of a graph, in the backend's memory."""
+
+    graph_indptr: Int64
+    graph_indices: Int32
+    upper_first: Int64
+    """[n_kps] first entry of a row whose column is above the row's KP."""
+    upper_running: Int64
+    """[n_kps + 1] undirected edges before a row."""
+    indptr: Int64
+    """[n_edges + 1]"""
+    seeds: Int32
+    """[n_postings] seeds of each edge, ascending."""
+
+
+@dataclass(frozen=True, eq=False)
+class OrderedEvidence:
+    """Postings in the order of a round's preference."""
+
+    seeds: Int32
+    """[n_postings] seeds of each edge, best first."""
+    ties: Int32
+    """[n_edges] seeds of the best rank."""
+
+
+@dataclass(frozen=True, eq=False)
+class KeySet:
+    """Names of the KP sets sampled so far in a campaign."""
+
+    keys: set[int]
+
+
+@dataclass(frozen=True)
+class StepRule:
+    """How a step is taken."""
+
+    no_revisit: bool
+    p: float
+    q: float
+
+    @property
+    def second_order(self) -> bool:
+        return self.p != 1.0 or self.q != 1.0
+
+    def acceptance(self) -> tuple[int, int, int]:
+        """floor(a * 2^53) for a step (back to the previous KP, to a neighbour of it, elsewhere)."""
+        raw = (1.0 / self.p, 1.0, 1.0 / self.q)
+        back, near, far = (int(a / max(raw) * 2.0**53) for a in raw)
+        return back, near, far
+
+
+# ---------------------------------------------------------------------- placement
+
+
+def asarray(array: Any) -> Any:
+    """Bring a host array into the backend's memory."""
+    return np.asarray(array)
+
+
+def to_host(array: Any) -> Any:
+    """Bring a backend array to the host."""
+    return np.asarray(array)
+
+
+def walk_ids(begin: int, end: int) -> Int64:
+    """Walk ids begin .. end - 1 in the backend's memory."""
+    return np.arange(begin, end, dtype=np.int64)
+
+
+def flatnonzero(array: Any) -> Any:
+    """Rows where `array` is not 0, ascending."""
+    return np.flatnonzero(array)
+
+
+def load_graph(graph: KPGraph, *, second_order: bool) -> WalkGraph:
+    """Bring a graph into the backend's memory, with what node2vec's neighbour test needs if `second_order`."""
+    return WalkGraph(graph.indptr, graph.indices, graph.weight)
+
+
+# ---------------------------------------------------------------------- construction
+
+
+def cooccurrence(
+    indptr: Int64, kp_indices: Int32, n_kps: int, *, memory_limit: int | None = None
+) -> tuple[Int64, Int32, Int32]:
+    """C = A'A without its diagonal, as CSR with sorted columns.
+
+    Parameters
+    ----------
+    indptr : int64 [n_seeds + 1]
+    kp_indices : int32 [n_mentions]
+        KPs of each seed, ascending and distinct within a seed.
+    n_kps : int
+    memory_limit : int, optional
+        Bytes that the product may take; the reference does not look at it.
+
+    Returns
+    -------
+    indptr int64 [n_kps + 1], indices int32 [n_entries], count int32 [n_entries]
+    """
+    ones = np.ones(kp_indices.size, np.int64)
+    incidence = sparse.csr_array((ones, kp_indices, indptr), shape=(indptr.size - 1, n_kps))
+    product = (incidence.T @ incidence).tocoo()
+    off = product.row != product.col
+    product = sparse.csr_array(
+        (product.data[off], (product.row[off], product.col[off])), shape=(n_kps, n_kps)
+    )
+    product.sort_indices()
+    return (
+        product.indptr.astype(np.int64),
+        product.indices.astype(np.int32),
+        product.data.astype(np.int32),
+    )
+
+
+def evidence(indptr: Int64, kp_indices: Int32, graph_indptr: Int64, graph_indices: Int32) -> tuple[Int64, Int32]:
+    """Postings: for each undirected edge (u < v, in row order), the seeds that hold both ends, ascending.
+
+    Pairs whose edge is not in the graph (it was pruned) are left out.
+
+    Returns
+    -------
+    evidence_indptr int64 [n_edges + 1], evidence int32
+    """
+    n_kps = graph_indptr.size - 1
+    rows = np.repeat(np.arange(n_kps, dtype=np.int64), np.diff(graph_indptr))
+    edge_keys = (rows * n_kps + graph_indices)[rows < graph_indices]
+    pair_keys, pair_seeds = [], []
+    for seed in range(indptr.size - 1):
+        kps = kp_indices[indptr[seed] : indptr[seed + 1]].astype(np.int64)
+        first, second = np.triu_indices(kps.size, 1)
+        pair_keys.append(kps[first] * n_kps + kps[second])
+        pair_seeds.append(np.full(first.size, seed, np.int32))
+    if not pair_keys:
+        return np.zeros(1, np.int64), np.zeros(0, np.int32)
+    keys, seeds = np.concatenate(pair_keys), np.concatenate(pair_seeds)
+    known = np.isin(keys, edge_keys)
+    keys, seeds = keys[known], seeds[known]
+    order = np.lexsort((seeds, keys))
+    starts = np.searchsorted(keys[order], edge_keys, side="left")
+    return np.append(starts, keys.size).astype(np.int64), seeds[order]
+
+
+# ---------------------------------------------------------------------- value function
+
+
+def node_value(target: Float64, potential: Float64, visits: Int64, beta: float) -> Float64:
+    """V(v) = P(v) * F(v), clipped to [2^-20, 2^20]; 0 where the target is 0.
+
+    F(v) = ((T(v) * N + s) / (n(v) + s)) ^ beta, what KP v is still owed: this project's own formula.
+    """
+    n_visits = np.float64(visits.sum())
+    owed = (target * n_visits + SMOOTHING) / (visits.astype(np.float64) + SMOOTHING)
+    if beta == 0.0:
+        feedback = np.ones_like(owed)
+    elif beta == 0.5:
+        feedback = np.sqrt(owed)
+    elif beta == 1.0:
+        feedback = owed
+    else:
+        feedback = owed * owed
+    value = np.clip(potential * feedback, 1.0 / VALUE_CAP, VALUE_CAP)
+    return np.where(target > 0.0, value, 0.0)
+
+
+def calibrated_potential(potential: Float64, target: Float64, visits: Int64) -> Float64:
+    """P(v) <- clip(P(v) * sqrt((T(v) * M + s) / (m(v) + s)), 2^-10, 2^10): this project's own rule."""
+    n_visits = np.float64(visits.sum())
+    owed = (target * n_visits + SMOOTHING) / (visits.astype(np.float64) + SMOOTHING)
+    return np.clip(potential * np.sqrt(owed), 1.0 / POTENTIAL_CAP, POTENTIAL_CAP)
+
+
+# ---------------------------------------------------------------------- tables
+
+
+def transition_table(graph: WalkGraph, value: Float64) -> TransitionTable:
+    """Table of a round: edge masses w * V, quantised to integers, summed exactly within rows."""
+    masses = _quantise(graph.weight * value[graph.indices])
+    return TransitionTable(*_row_prefix(masses, graph.indptr))
+
+
+def start_table(table: TransitionTable, target: Float64, value: Float64) -> StartTable:
+    """Table of start draws: masses T * V over KPs whose row is not massless."""
+    masses = _quantise(np.where(table.total > 0, target * value, 0.0))
+    prefix, _ = _row_prefix(masses, np.array([0, masses.size], np.int64))
+    return StartTable(prefix)
+
+
+def _quantise(x: Float64) -> UInt64:
+    """Masses max(1, floor(x * 2^(40 - E))), 0 where x is 0, with E the binary exponent of the largest x."""
+    top = x.max(initial=0.0)
+    _, exponent = np.frexp(top)
+    scaled = np.floor(np.ldexp(x, MASS_BITS - int(exponent)))
+    return np.where(x > 0.0, np.maximum(scaled, 1.0), 0.0).astype(np.uint64)
+
+
+def _row_prefix(masses: UInt64, indptr: Int64) -> tuple[UInt32, UInt32]:
+    """Inclusive prefix sums in each row and row totals, shifted right by bit length of the total - 32."""
+    running = np.concatenate([np.zeros(1, np.uint64), np.cumsum(masses, dtype=np.uint64)])
+    base, end = running[indptr[:-1]], running[indptr[1:]]  # differences are exact modulo 2^64
+    degree = np.diff(indptr)
+    excess = (end - base) >> np.uint64(ROW_BITS)
+    shift = np.frexp(excess.astype(np.float64))[1].astype(np.uint64)  # bit length of the excess
+    prefix = (running[1:] - np.repeat(base, degree)) >> np.repeat(shift, degree)
+    return prefix.astype(np.uint32), ((end - base) >> shift).astype(np.uint32)
+
+
+# ---------------------------------------------------------------------- walks
+
+
+def sample_walks(
+    graph: WalkGraph,
+    table: TransitionTable,
+    start: StartTable,
+    ids: Int64,
+    *,
+    length: int,
+    rule: StepRule,
+    key: int,
+) -> Int32:
+    """Draw one walk for each id.
+
+    Returns
+    -------
+    nodes : int32 [n, length + 1], -1 padded
+    """
+    nodes = np.full((ids.size, length + 1), -1, np.int32)
+    if ids.size == 0 or start.total == 0:
+        return nodes
+    walk_ids = ids.astype(np.uint64)
+    bits, _ = rng.draw(key, walk_ids, 0, 0)
+    targets = _scale(bits, np.full(ids.size, start.total, np.uint64))
+    nodes[:, 0] = np.searchsorted(start.prefix, targets.astype(np.uint32), side="right")
+    # One ascending key per entry makes the search in a row a search in one array.
+    rows = np.repeat(np.arange(table.total.size, dtype=np.uint64), np.diff(graph.indptr))
+    flat = (rows << np.uint64(32)) | table.prefix
+    alive = np.flatnonzero(nodes[:, 0] >= 0)
+    for step in range(1, length + 1):
+        alive = alive[table.total[nodes[alive, step - 1]] > 0]
+        pending = alive
+        for trial in range(TRIALS):
+            if pending.size == 0:
+                break
+            bits, acceptance_bits = rng.draw(key, walk_ids[pending], step, trial)
+            here = nodes[pending, step - 1]
+            targets = _scale(bits, table.total[here].astype(np.uint64))
+            entry = np.searchsorted(flat, (here.astype(np.uint64) << np.uint64(32)) | targets, side="right")
+            proposal = graph.indices[entry]
+            accepted = _accepted(graph, rule, nodes[pending, :step], proposal, acceptance_bits)
+            nodes[pending[accepted], step] = proposal[accepted]
+            pending = pending[~accepted]
+        for walk in pending:
+            nodes[walk, step] = _scan_row(graph, table, rule, nodes[walk, :step], key, walk_ids[walk], step)
+        alive = alive[nodes[alive, step] >= 0]
+    return nodes
+
+
+def _scale(bits: UInt64, total: UInt64) -> UInt64:
+    """floor(bits * total / 2^64) for totals below 2^32."""
+    half, low = np.uint64(32), np.uint64(rng.LOW)
+    return ((bits >> half) * total + (((bits & low) * total) >> half)) >> half
+
+
+def _accepted(graph: WalkGraph, rule: StepRule, path: Int32, proposal: Int32, bits: UInt64) -> Bool:
+    """Which proposals stand: not visited before (no_revisit) and accepted by node2vec's p and q."""
+    accepted = np.ones(proposal.size, bool)
+    if rule.no_revisit:
+        accepted &= (path != proposal[:, None]).all(axis=1)
+    if rule.second_order and path.shape[1] > 1:
+        bound = _second_order(graph, rule, path[:, -2], proposal)
+        accepted &= (bits >> np.uint64(11)) < bound
+    return accepted
+
+
+def _second_order(graph: WalkGraph, rule: StepRule, previous: Int32, proposal: Int32) -> UInt64:
+    """floor(a * 2^53) of each proposal, by its place relative to the previous KP."""
+    back, near, far = rule.acceptance()
+    joined = np.fromiter(
+        (_has_edge(graph, int(u), int(v)) for u, v in zip(previous, proposal, strict=True)), bool, proposal.size
+    )
+    bound = np.where(joined, np.uint64(near), np.uint64(far))
+    return np.where(previous == proposal, np.uint64(back), bound)
+
+
+def _has_edge(graph: WalkGraph, u: int, v: int) -> bool:
+    row = graph.indices[graph.indptr[u] : graph.indptr[u + 1]]
+    at = int(np.searchsorted(row, v))
+    return at < row.size and int(row[at]) == v
+
+
+def _scan_row(
+    graph: WalkGraph, table: TransitionTable, rule: StepRule, path: Int32, key: int, walk_id: np.uint64, step: int
+) -> int:
+    """Draw exactly from what the proposals may reach: masses without visited KPs, times node2vec's a.
+
+    The draw is that of trial 32. a enters as floor(a * 2^32); a row's total stays below 2^64.
+    Returns -1 when nothing can be reached: the walk ends.
+    """
+    here = int(path[-1])
+    begin, end = graph.indptr[here], graph.indptr[here + 1]
+    row = graph.indices[begin:end]
+    mass = np.diff(table.prefix[begin:end].astype(np.uint64), prepend=np.uint64(0))
+    scale = np.full(row.size, 1 << 32, np.uint64)
+    if rule.second_order and path.size > 1:
+        scale = _second_order(graph, rule, np.full(row.size, path[-2]), row) >> np.uint64(21)
+    if rule.no_revisit:
+        scale[np.isin(row, path)] = 0
+    running = np.cumsum(mass * scale, dtype=np.uint64)
+    if running[-1] == 0:
+        return -1
+    bits, _ = rng.draw(key, np.array([walk_id]), step, TRIALS)
+    target = np.uint64((int(bits[0]) * int(running[-1])) >> 64)
+    return int(row[np.searchsorted(running, target, side="right")])
+
+
+# ---------------------------------------------------------------------- what walks leave behind
+
+
+def path_lengths(nodes: Int32) -> Int32:
+    """KPs on each path: int32 [n]."""
+    return (nodes >= 0).sum(axis=1).astype(np.int32)
+
+
+def count_occurrences(table: Int32, keep: Bool, size: int) -> Int64:
+    """How often each number 0 .. size - 1 stands in the kept rows of a -1 padded table: int64 [size].
+
+    Visits of KPs over paths, and uses of seeds over bundles.
+    """
+    kept = table[keep]
+    return np.bincount(kept[kept >= 0], minlength=size).astype(np.int64)
+
+
+def key_set() -> KeySet:
+    """Make an empty set of KP sets already sampled."""
+    return KeySet(set())
+
+
+def screen_paths(nodes: Int32, min_length: int, seen: KeySet | None) -> NDArray[np.uint8]:
+    """Judge each path, in row order: index into `tables.PATH_STATUS`.
+
+    Too short: fewer than `min_length` KPs. Repeated: its set of KPs is in `seen` or was kept in an earlier row
+    (not asked when `seen` is None). The sets of kept paths are added to `seen`.
+    """
+    status = np.where(path_lengths(nodes) < min_length, 1, 0).astype(np.uint8)
+    if seen is not None:
+        for row, key in enumerate(path_keys(nodes).tolist()):
+            if status[row] == 0:
+                if key in seen.keys:
+                    status[row] = 2
+                seen.keys.add(key)
+    return status
+
+
+def path_keys(nodes: Int32) -> UInt64:
+    """64-bit name of each path's set of KPs: the sum, over its distinct KPs, of splitmix64's finaliser.
+
+    Two sets share a name with probability 2^-64; then the later path is taken for a repeat and drawn again.
+    """
+    x = (nodes.astype(np.int64) + 1).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    x ^= x >> np.uint64(31)
+    counted = nodes >= 0
+    for column in range(1, nodes.shape[1]):
+        counted[:, column] &= (nodes[:, :column] != nodes[:, column, None]).all(axis=1)
+    return np.where(counted, x, np.uint64(0)).sum(axis=1, dtype=np.uint64)
+
+
+# ---------------------------------------------------------------------- bundles of seeds
+
+
+def load_evidence(graph: KPGraph) -> EvidenceGraph:
+    """Bring the postings, and what finds an edge in them, into the backend's memory."""
+    if graph.evidence is None or graph.evidence_indptr is None:
+        raise DataError("the graph has no postings: build it from seeds, not from a bare matrix")
+    first, running = graph.upper
+    return EvidenceGraph(graph.indptr, graph.indices, first, running, graph.evidence_indptr, graph.evidence)
+
+
+def order_evidence(evidence: EvidenceGraph, rank: Int64) -> OrderedEvidence:
+    """Sort each edge's seeds by (rank, seed), for one round.
+
+    Parameters
+    ----------
+    rank : int64 [n_seeds]
+        Lower is better: uses so far, then distance to the cell's difficulty.
+    """
+    n_edges = evidence.indptr.size - 1
+    edge = np.repeat(np.arange(n_edges), np.diff(evidence.indptr))
+    order = np.lexsort((evidence.seeds, rank[evidence.seeds], edge))
+    seeds = evidence.seeds[order]
+    best = np.repeat(rank[seeds[evidence.indptr[:-1]]], np.diff(evidence.indptr))
+    ties = np.bincount(edge[rank[seeds] == best], minlength=n_edges).astype(np.int32)
+    return OrderedEvidence(seeds, ties)
+
+
+def link_paths(
+    evidence: EvidenceGraph, ordered: OrderedEvidence, nodes: Int32, ids: Int64, keep: Bool, key: int
+) -> Int32:
+    """One seed for each edge of each kept path, no seed twice in a bundle.
+
+    Among the seeds of the best rank the search begins at a Philox draw and goes round; then come the others in
+    their order. An edge all of whose seeds are in the bundle already adds none.
+
+    Returns
+    -------
+    seeds : int32 [n, length], -1 padded
+    """
+    length = nodes.shape[1] - 1
+    bundles = np.full((nodes.shape[0], length), -1, np.int32)
+    offsets = [rng.draw(key, ids.astype(np.uint64), step, 0)[0] for step in range(1, length + 1)]
+    for row in np.flatnonzero(keep):
+        size = 0
+        for step in range(1, length + 1):
+            if nodes[row, step] < 0:
+                break
+            begin, end = _edge_evidence(evidence, int(nodes[row, step - 1]), int(nodes[row, step]))
+            ties = int(ordered.ties[_edge_rank(evidence, int(nodes[row, step - 1]), int(nodes[row, step]))])
+            offset = (int(offsets[step - 1][row]) * ties) >> 64
+            best = ordered.seeds[begin : begin + ties]
+            for seed in np.concatenate([best[offset:], best[:offset], ordered.seeds[begin + ties : end]]):
+                if seed not in bundles[row, :size]:
+                    bundles[row, size] = seed
+                    size += 1
+                    break
+    return bundles
+
+
+def _edge_rank(evidence: EvidenceGraph, u: int, v: int) -> int:
+    """Number of the undirected edge (u, v) in the order of (smaller end, larger end)."""
+    low, high = min(u, v), max(u, v)
+    row = evidence.graph_indices[evidence.upper_first[low] : evidence.graph_indptr[low + 1]]
+    return int(evidence.upper_running[low] + np.searchsorted(row, high))
+
+
+def _edge_evidence(evidence: EvidenceGraph, u: int, v: int) -> tuple[int, int]:
+    edge = _edge_rank(evidence, u, v)
+    return int(evidence.indptr[edge]), int(evidence.indptr[edge + 1])

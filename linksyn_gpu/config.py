@@ -1,0 +1,360 @@
+"""Settings: one frozen dataclass per stage, read from TOML, a mapping or command-line flags.
+
+A config checks itself when it is made, so a wrong value fails before any work is done and says
+which values are allowed. `digest` names a config by its content: stages of a run folder
+compare digests to know whether what they find was made with the same settings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from linksyn_gpu.errors import ConfigError
+
+KP_FORMS = ("folded", "exact")
+EDGE_WEIGHTS = ("count", "npmi", "cosine", "jaccard")
+BACKENDS = ("auto", "cpu", "gpu")
+ENGINES = ("smol", "openai", "batch")
+DIFFICULTY_SCALES = ("1-5", "0-4")
+QUESTION_TYPES = ("open", "multiple_choice", "calculation", "proof", "case")
+LANGUAGES = ("auto", "en", "zh")
+SEED_FIELDS = (
+    "id",
+    "question",
+    "answer",
+    "options",
+    "disciplines",
+    "difficulty",
+    "knowledge_points",
+    "language",
+    "source",
+    "license",
+)
+MAX_WALK_LENGTH = 255
+
+
+def _require(ok: bool, message: str) -> None:
+    if not ok:
+        raise ConfigError(message)
+
+
+def _one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
+    _require(value in allowed, f"{name} = {value!r} is not one of {', '.join(map(str, allowed))}")
+
+
+@dataclass(frozen=True)
+class SeedsConfig:
+    """How seed files are read (stage `ingest`)."""
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Seed field -> column name; overrides the search by usual names. Keys are `SEED_FIELDS`."""
+    route_separator: str | None = None
+    """Splits each knowledge point into several, e.g. '->' for taxonomy routes 'Algebra->Roots'."""
+    difficulty_scale: str = "1-5"
+    """Scale of the difficulty column. '0-4' is moved to 1-5; a value outside the scale becomes null
+    and is counted."""
+    keep_duplicates: bool = False
+    """Keep records whose id or question was seen before (else the first is kept)."""
+    max_chars: int = 32_000
+    """A record whose question, answer and options together are longer is rejected."""
+
+    def __post_init__(self) -> None:
+        for name in self.columns:
+            _one_of("a column mapping's field", name, SEED_FIELDS)
+        _one_of("difficulty_scale", self.difficulty_scale, DIFFICULTY_SCALES)
+        _require(self.route_separator != "", "route_separator must not be empty")
+        _require(self.max_chars > 0, f"max_chars = {self.max_chars} must be positive")
+
+
+@dataclass(frozen=True)
+class GraphConfig:
+    """How the KP graph is built from seeds (stage `build`)."""
+
+    kp_form: str = "folded"
+    """'folded': KP names are one when equal after NFKC, case folding and trimming; 'exact': byte for byte."""
+    weight: str = "count"
+    """Edge weight: 'count' (co-occurrences, as MathScale), 'npmi', 'cosine' or 'jaccard'."""
+    min_count: int = 1
+    """Drop edges that fewer seeds hold."""
+    top_k: int | None = None
+    """Keep an edge only when it is among the `top_k` heaviest of at least one of its ends."""
+    max_kps_per_seed: int | None = None
+    """Use at most this many KPs of a seed, the first in the seed's own order."""
+    memory_limit: int | None = None
+    """Bytes that construction may take; None: what the machine has free."""
+
+    def __post_init__(self) -> None:
+        _one_of("kp_form", self.kp_form, KP_FORMS)
+        _one_of("weight", self.weight, EDGE_WEIGHTS)
+        _require(self.min_count >= 1, f"min_count = {self.min_count} must be at least 1")
+        for name in ("top_k", "max_kps_per_seed", "memory_limit"):
+            value = getattr(self, name)
+            _require(value is None or value >= 1, f"{name} = {value} must be at least 1, or left out")
+
+
+@dataclass(frozen=True)
+class WalkConfig:
+    """How walks are sampled (docs/method.md has the formulas)."""
+
+    length: int = 4
+    """Steps of a walk; a path has at most length + 1 KPs."""
+    tau: float = 0.5
+    """Target visits go as seed_count ** tau: 1 is popularity, 0 is uniform coverage."""
+    beta: float = 1.0
+    """Strength of live feedback: 0, 0.5, 1 or 2."""
+    rounds: int = 20
+    """Rounds that a campaign is cut into; the value function is renewed for each."""
+    calibration_rounds: int = 20
+    """Rounds of throw-away walks that set the potential before a campaign; 0 for none."""
+    no_revisit: bool = True
+    """A walk never visits a KP twice."""
+    p: float = 1.0
+    """node2vec return parameter."""
+    q: float = 1.0
+    """node2vec in-out parameter."""
+    calibration_paths: int | None = None
+    """Walks in a calibration round; None: 4 per KP, within 1,024 .. 4,194,304."""
+    min_length: int = 2
+    """A path of fewer KPs is redrawn."""
+    distinct: bool = False
+    """Redraw a path whose set of KPs was sampled before in the campaign."""
+    max_redraws: int = 8
+    """Bound on redraws of one path; then the path is dropped with its reason."""
+
+    def __post_init__(self) -> None:
+        _require(
+            1 <= self.length <= MAX_WALK_LENGTH, f"length = {self.length} must lie in 1..{MAX_WALK_LENGTH}"
+        )
+        _require(0.0 <= self.tau <= 4.0, f"tau = {self.tau} must lie in 0..4")
+        _one_of("beta", float(self.beta), (0.0, 0.5, 1.0, 2.0))
+        _require(self.rounds >= 1, f"rounds = {self.rounds} must be at least 1")
+        for name in ("calibration_rounds", "max_redraws"):
+            _require(getattr(self, name) >= 0, f"{name} = {getattr(self, name)} must not be negative")
+        for name in ("p", "q"):
+            # 2^-16 .. 2^16 keeps every acceptance weight at or above 2^-32, the sampler's resolution.
+            value = getattr(self, name)
+            _require(2.0**-16 <= value <= 2.0**16, f"{name} = {value} must lie in 2^-16 .. 2^16")
+        _require(
+            self.calibration_paths is None or self.calibration_paths >= 1,
+            f"calibration_paths = {self.calibration_paths} must be at least 1, or left out",
+        )
+        _require(
+            2 <= self.min_length <= self.length + 1,
+            f"min_length = {self.min_length} must lie in 2 .. length + 1 = {self.length + 1}",
+        )
+
+
+@dataclass(frozen=True)
+class QuotaConfig:
+    """What a campaign is asked to deliver, as shares (table `[quota]`); both empty: one cell over everything."""
+
+    discipline: Mapping[str, float] = field(default_factory=dict)
+    """Discipline -> share of the paths; shares are relative and need not sum to 1."""
+    difficulty: Mapping[str, float] = field(default_factory=dict)
+    """Level 1..5 (a string, as TOML keys are) -> share of the paths."""
+    cross_discipline: float = 0.1
+    """How much a KP of another discipline is still worth in a cell: 0 shuts it out, 1 treats all alike."""
+    difficulty_width: float = 1.0
+    """Width, in levels, of the Gaussian kernel that steers a cell to KPs of its difficulty."""
+
+    def __post_init__(self) -> None:
+        for name in ("discipline", "difficulty"):
+            shares = getattr(self, name)
+            for key, share in shares.items():
+                _require(
+                    isinstance(share, (int, float)) and 0.0 <= share < float("inf"),
+                    f"quota.{name}.{key} = {share!r} must be a share >= 0",
+                )
+            _require(not shares or sum(shares.values()) > 0.0, f"quota.{name}: all shares are 0")
+        for level in self.difficulty:
+            _one_of("a level of quota.difficulty", level, ("1", "2", "3", "4", "5"))
+        _require(
+            0.0 <= self.cross_discipline <= 1.0,
+            f"quota.cross_discipline = {self.cross_discipline} must lie in 0..1",
+        )
+        _require(
+            self.difficulty_width > 0.0,
+            f"quota.difficulty_width = {self.difficulty_width} must be positive",
+        )
+
+
+@dataclass(frozen=True)
+class BundleConfig:
+    """How seeds are linked along a path (stage `walk`)."""
+
+    min_seeds: int = 2
+    """A path with fewer distinct seeds is dropped as 'few_seeds'."""
+
+    def __post_init__(self) -> None:
+        _require(self.min_seeds >= 2, f"min_seeds = {self.min_seeds}: a link needs at least 2 seeds")
+
+
+@dataclass(frozen=True)
+class SynthesisConfig:
+    """How new QA are asked of a language model (stage `synthesize`)."""
+
+    engine: str = "smol"
+    """'smol': the embedded SmolLM2-135M; 'openai': any OpenAI-protocol server; 'batch': write files only."""
+    base_url: str | None = None
+    """Address of the server, e.g. http://127.0.0.1:8000/v1 (engine 'openai')."""
+    model: str | None = None
+    """Model name sent with each request; None: the server's first model."""
+    per_path: int = 1
+    """New QA asked for in one request (the fan-out of a bundle)."""
+    question_types: tuple[str, ...] = ("open", "multiple_choice", "calculation")
+    """Question types, taken in turn over the requests."""
+    language: str = "auto"
+    """Language of the new QA: 'auto' follows the bundle's seeds, else 'en' or 'zh'."""
+    temperature: float = 0.7
+    top_p: float = 0.95
+    max_tokens: int = 1024
+    """Room for one answer; a cut-off answer is asked again with twice the room, up to `max_tokens_retry`."""
+    max_tokens_retry: int = 4096
+    max_prompt_chars: int = 48_000
+    """A longer prompt is dropped as 'prompt_too_long', never cut."""
+    max_attempts: int = 3
+    """Tries for one request, first included, when an answer is cut off, invalid or the server fails."""
+    concurrency: int = 64
+    """Requests in flight."""
+    timeout: float = 300.0
+    """Seconds that one request may take."""
+    templates: str | None = None
+    """Folder with your own prompt templates; None: those of the package."""
+    model_file: str | None = None
+    """GGUF file for engine 'smol'; None: fetched once into the user's cache."""
+
+    def __post_init__(self) -> None:
+        _one_of("engine", self.engine, ENGINES)
+        _one_of("language", self.language, LANGUAGES)
+        _require(bool(self.question_types), "question_types must name at least one type")
+        for kind in self.question_types:
+            _one_of("a question type", kind, QUESTION_TYPES)
+        _require(
+            self.engine != "openai" or self.base_url is not None,
+            "engine 'openai' needs base_url, e.g. --base-url http://127.0.0.1:8000/v1",
+        )
+        for name in ("per_path", "max_tokens", "max_prompt_chars", "max_attempts", "concurrency", "timeout"):
+            _require(getattr(self, name) > 0, f"{name} = {getattr(self, name)} must be positive")
+        _require(self.temperature >= 0.0, f"temperature = {self.temperature} must not be negative")
+        _require(0.0 < self.top_p <= 1.0, f"top_p = {self.top_p} must lie in (0, 1]")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that a run is made with: one table of the TOML file per stage."""
+
+    paths: int = 24
+    """Paths asked for in the whole campaign."""
+    seed: int = 0
+    """Campaign seed, 0 .. 2^64 - 1: the only source of randomness."""
+    backend: str = "auto"
+    seeds: SeedsConfig = field(default_factory=SeedsConfig)
+    graph: GraphConfig = field(default_factory=GraphConfig)
+    # A campaign wants paths that differ; a bare Walker samples whatever comes.
+    walk: WalkConfig = field(default_factory=lambda: WalkConfig(distinct=True))
+    quota: QuotaConfig = field(default_factory=QuotaConfig)
+    bundle: BundleConfig = field(default_factory=BundleConfig)
+    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
+
+    def __post_init__(self) -> None:
+        _require(self.paths >= 1, f"paths = {self.paths} must be at least 1")
+        _require(0 <= self.seed < 2**64, f"seed = {self.seed} must lie in 0 .. 2^64 - 1")
+        _one_of("backend", self.backend, BACKENDS)
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """Give a config as plain nested dicts and lists, ready for JSON."""
+    return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(config))))
+
+
+def digest(config: Any) -> str:
+    """Name a config (or any JSON-like value) by its content: 16 hex digits of SHA-256."""
+    value = to_mapping(config) if dataclasses.is_dataclass(config) else config
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def from_mapping(cls: type[Any], values: Mapping[str, Any], *, where: str = "", base: Any = None) -> Any:
+    """Make a config of class `cls` from nested mappings; an unknown key or a wrong type is a `ConfigError`.
+
+    Parameters
+    ----------
+    values : mapping
+        Names and values; tables of a TOML file are nested mappings.
+    where : str
+        Prefix for error messages, such as the file's name.
+    base : instance of `cls`, optional
+        Values for what `values` leaves out; None: the defaults of `cls`.
+    """
+    base = cls() if base is None else base
+    hints = typing.get_type_hints(cls)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ConfigError(f"{where}unknown setting {', '.join(unknown)}; allowed here: {', '.join(hints)}")
+    changed: dict[str, Any] = {}
+    for name, value in values.items():
+        hint = hints[name]
+        label = f"{where}{name}"
+        if dataclasses.is_dataclass(hint):
+            _require(isinstance(value, Mapping), f"{label} must be a table, not {value!r}")
+            changed[name] = from_mapping(
+                typing.cast(type[Any], hint), value, where=f"{label}.", base=getattr(base, name)
+            )
+        else:
+            changed[name] = _checked(label, value, hint)
+    try:
+        return dataclasses.replace(base, **changed)
+    except ConfigError as error:
+        raise ConfigError(f"{where}{error}") from None
+
+
+def load_toml(path: str | Path, base: RunConfig | None = None) -> RunConfig:
+    """Read a `RunConfig` from a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, is not TOML, or holds an unknown key or a wrong value.
+    """
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    return typing.cast(RunConfig, from_mapping(RunConfig, values, where=f"{path}: ", base=base))
+
+
+def _checked(label: str, value: Any, hint: Any) -> Any:
+    """Check a leaf value against its type hint; integers pass as floats, lists as tuples."""
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        options = typing.get_args(hint)
+        if value is None and type(None) in options:
+            return None
+        return _checked(label, value, next(o for o in options if o is not type(None)))
+    if origin is tuple:
+        _require(
+            isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value),
+            f"{label} must be a list of strings, not {value!r}",
+        )
+        return tuple(value)
+    if origin is Mapping:
+        _require(isinstance(value, Mapping), f"{label} must be a table, not {value!r}")
+        return dict(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    _require(
+        isinstance(value, hint) and (hint is bool or not isinstance(value, bool)),
+        f"{label} = {value!r} must be of type {hint.__name__}",
+    )
+    return value

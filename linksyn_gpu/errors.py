@@ -1,0 +1,29 @@
+"""The errors of linksyn-gpu: one small tree.
+
+Library code raises these; the command line turns them into one line of text (`cli/`).
+A message says what was wrong, where, and how to mend it.
+"""
+
+
+class LinkSynError(Exception):
+    """Base of every error that linksyn-gpu raises on purpose."""
+
+
+class ConfigError(LinkSynError):
+    """A setting is unknown, out of range, or contradicts what a run folder holds."""
+
+
+class DataError(LinkSynError):
+    """An input file, table or graph is not what it must be."""
+
+
+class BackendUnavailable(LinkSynError):
+    """The backend asked for cannot run on this machine."""
+
+
+class KernelError(LinkSynError):
+    """A device kernel did not compile or did not launch."""
+
+
+class EngineError(LinkSynError):
+    """The language-model engine could not be started, reached or used."""

@@ -1,0 +1,262 @@
+"""What passes between stages: seeds, the KP graph, walks, bundles and new QA.
+
+A stage knows these tables, never another stage. Arrays are NumPy arrays on the host unless a
+docstring says otherwise; text lives in Arrow tables, which hold tens of millions of rows without a
+Python object for each.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linksyn_gpu.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+UInt32 = NDArray[np.uint32]
+UInt64 = NDArray[np.uint64]
+Float64 = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+# Largest number of KPs, and of entries in a row: 2^24 masses of at most 2^40 still fit in uint64.
+MAX_KPS = 2**24 - 1
+
+
+def seed_schema() -> pa.Schema:
+    """Columns of a seed table. `difficulty` is 1..5 or null; the first of `disciplines` is the primary one."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("question", pa.string()),
+            ("answer", pa.string()),
+            ("options", pa.list_(pa.string())),
+            ("disciplines", pa.list_(pa.string())),
+            ("difficulty", pa.int8()),
+            ("knowledge_points", pa.list_(pa.string())),
+            ("language", pa.string()),
+            ("source", pa.string()),
+            ("license", pa.string()),
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class Reject:
+    """One input record that was not taken: where it stood and why."""
+
+    file: str
+    line: int
+    """1-based line in a line-based file, else 1-based record number."""
+    reason: str
+    """One word of a fixed set: see `linksyn_gpu.seeds.REASONS`."""
+    detail: str
+
+
+@dataclass(frozen=True, eq=False)
+class Seeds:
+    """Seed QA that were read, and what was not taken.
+
+    `len(seeds) + len(seeds.rejects)` is the number of records in the input files.
+    """
+
+    table: pa.Table
+    """One row a seed, columns of `seed_schema()`."""
+    rejects: Sequence[Reject] = ()
+    notes: Counter[str] = field(default_factory=Counter)
+    """Seeds kept but marked, by mark: 'empty_answer', 'no_knowledge_points', 'difficulty_off_scale', ..."""
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        """Seed `row` as a dict of plain Python values."""
+        return {name: self.table.column(name)[row].as_py() for name in self.table.column_names}
+
+
+@dataclass(frozen=True, eq=False)
+class KPGraph:
+    """Co-occurrence graph of knowledge points: symmetric CSR with sorted columns and no self-loop.
+
+    C = A'A without its diagonal, A the seeds x KPs incidence: `count[e]` seeds hold both ends of
+    entry e. An undirected edge has two entries.
+    """
+
+    indptr: Int64
+    """[n_kps + 1] start of each KP's row."""
+    indices: Int32
+    """[n_entries] neighbour, ascending within a row."""
+    count: Int32
+    """[n_entries] seeds that hold both ends, > 0."""
+    weight: Int32
+    """[n_entries] edge weight w of the walk, > 0; `count` itself unless the graph was built otherwise."""
+    seed_count: Int64
+    """[n_kps] f(v), the seeds that hold v."""
+    names: Sequence[str] | None = None
+    """[n_kps] name of each KP, in its first spelling."""
+    n_seeds: int | None = None
+    """Seeds that the graph was built from; None when it was not built from seeds."""
+    evidence_indptr: Int64 | None = None
+    """[n_edges + 1] start of each undirected edge's seeds in `evidence`; edges in order of (u, v), u < v."""
+    evidence: Int32 | None = None
+    """[sum of count over edges] seeds (rows of the seed table) that hold both ends, ascending within an edge."""
+    drops: Counter[str] = field(default_factory=Counter)
+    """What pruning removed, by reason, in edges (or KP mentions, for 'max_kps_per_seed')."""
+
+    @classmethod
+    def from_csr(
+        cls,
+        indptr: Any,
+        indices: Any,
+        count: Any,
+        names: Sequence[str] | None = None,
+        *,
+        seed_count: Any = None,
+        check: bool = True,
+    ) -> KPGraph:
+        """Make a graph from a symmetric CSR matrix of co-occurrence counts.
+
+        Parameters
+        ----------
+        indptr, indices, count : array_like
+            [n_kps + 1], [n_entries], [n_entries] of integers.
+        names : sequence of str, optional
+            [n_kps].
+        seed_count : array_like, optional
+            [n_kps] f(v). Without it a KP's popularity is taken to be the sum of its row's counts: the
+            seeds behind a bare co-occurrence matrix are not known.
+        check : bool
+            Verify the promises of this class in O(n_entries); switch off only for arrays that keep them.
+
+        Raises
+        ------
+        DataError
+            The arrays break a promise of this class; the message names it.
+        """
+        indptr = np.ascontiguousarray(indptr, np.int64)
+        indices = np.ascontiguousarray(indices, np.int32)
+        count = np.ascontiguousarray(count, np.int32)
+        if check:
+            _check_csr(indptr, indices, count)
+        if seed_count is None:
+            running = np.concatenate([[0], np.cumsum(count, dtype=np.int64)])
+            seed_count = running[indptr[1:]] - running[indptr[:-1]]
+        seed_count = np.ascontiguousarray(seed_count, np.int64)
+        n_kps = indptr.size - 1
+        if seed_count.shape != (n_kps,):
+            raise DataError(f"seed_count has shape {seed_count.shape}, the graph {n_kps} KPs")
+        if names is not None and len(names) != n_kps:
+            raise DataError(f"{len(names)} names for {n_kps} KPs")
+        return cls(indptr, indices, count, count, seed_count, names)
+
+    @property
+    def n_kps(self) -> int:
+        return int(self.indptr.size - 1)
+
+    @property
+    def n_edges(self) -> int:
+        """Undirected edges."""
+        return int(self.indices.size // 2)
+
+    @property
+    def degree(self) -> Int64:
+        """[n_kps] neighbours of each KP."""
+        return np.diff(self.indptr)
+
+    @cached_property
+    def upper(self) -> tuple[Int64, Int64]:
+        """Where the entries with u < v stand: ([n_kps] first such entry of a row, [n_kps + 1] their running count)."""
+        rows = np.repeat(np.arange(self.n_kps, dtype=np.int32), self.degree)
+        below = np.concatenate([[0], np.cumsum(self.indices < rows, dtype=np.int64)])
+        first = self.indptr[:-1] + below[self.indptr[1:]] - below[self.indptr[:-1]]
+        running = np.concatenate([[0], np.cumsum(self.indptr[1:] - first)])
+        return first, running
+
+
+def _check_csr(indptr: Int64, indices: Int32, count: Int32) -> None:
+    """Raise `DataError` unless the arrays are a symmetric CSR with sorted columns, no diagonal and counts > 0."""
+    n = indptr.size - 1
+    if indptr.ndim != 1 or n < 0 or indptr[0] != 0 or indptr[-1] != indices.size or (np.diff(indptr) < 0).any():
+        raise DataError("indptr must rise from 0 to the number of entries")
+    if n > MAX_KPS:
+        raise DataError(f"{n:,} KPs; at most {MAX_KPS:,} are supported")
+    if count.shape != indices.shape:
+        raise DataError(f"count has shape {count.shape}, indices {indices.shape}")
+    if indices.size == 0:
+        return
+    if indices.min() < 0 or indices.max() >= n:
+        raise DataError(f"indices must lie in 0 .. {n - 1}")
+    if count.min() <= 0:
+        raise DataError("every count must be positive; leave out entries that are 0")
+    rows = np.repeat(np.arange(n, dtype=np.int64), np.diff(indptr))
+    if (rows == indices).any():
+        raise DataError(f"self-loop at KP {rows[rows == indices][0]}; the diagonal must be left out")
+    key = rows * n + indices
+    if (np.diff(key) <= 0).any():
+        where = rows[int(np.argmax(np.diff(key) <= 0))]
+        raise DataError(f"columns of row {where} must ascend without repeats")
+    order = np.argsort(indices.astype(np.int64) * n + rows, kind="stable")
+    if not (np.array_equal(rows, indices[order]) and np.array_equal(count, count[order])):
+        raise DataError("the matrix is not symmetric")
+
+
+# Why a path was not kept; index is the code in `WalkBatch.status`.
+PATH_STATUS = ("kept", "too_short", "repeated")
+
+
+@dataclass(frozen=True, eq=False)
+class WalkBatch:
+    """Walks of one or several rounds."""
+
+    nodes: Int32
+    """[n, length + 1] KPs of each path, padded with -1."""
+    lengths: Int32
+    """[n] KPs on each path."""
+    ids: Int64
+    """[n] walk id, unique in the campaign."""
+    status: NDArray[np.uint8]
+    """[n] index into `PATH_STATUS`; a path whose redraws ran out stays here with its reason."""
+    cell: Int32
+    """[n] cell of the plan."""
+    round: Int32
+    """[n] round of the campaign."""
+    redraws: int = 0
+    """Walks that were drawn again."""
+
+    def __len__(self) -> int:
+        return int(self.lengths.size)
+
+    @classmethod
+    def concatenate(cls, batches: Sequence[WalkBatch]) -> WalkBatch:
+        """Join batches in their order."""
+        columns = ("nodes", "lengths", "ids", "status", "cell", "round")
+        joined = {name: np.concatenate([getattr(b, name) for b in batches]) for name in columns}
+        return cls(**joined, redraws=sum(b.redraws for b in batches))
+
+
+@dataclass(frozen=True, eq=False)
+class Bundles:
+    """Seeds linked along paths, one row a path of the batch they were made from."""
+
+    seeds: Int32
+    """[n, length] rows of the seed table, in the order of the path's edges, padded with -1."""
+    sizes: Int32
+    """[n] seeds of each bundle."""
+    kept: Bool
+    """[n] False where the path was dropped before or the bundle has too few seeds."""
+    drops: Counter[str] = field(default_factory=Counter)
+    """Paths without a bundle, by reason."""
+
+    def __len__(self) -> int:
+        return int(self.sizes.size)
