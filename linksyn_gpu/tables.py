@@ -7,6 +7,7 @@ Python object for each.
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,11 @@ Bool = NDArray[np.bool_]
 
 # Largest number of KPs, and of entries in a row: 2^24 masses of at most 2^40 still fit in uint64.
 MAX_KPS = 2**24 - 1
+
+
+def name_key(name: str) -> str:
+    """What two names must share to be one: NFKC, case folding, trimming."""
+    return unicodedata.normalize("NFKC", name).casefold().strip()
 
 
 def seed_schema() -> pa.Schema:
@@ -182,6 +188,20 @@ class KPGraph:
         first = self.indptr[:-1] + below[self.indptr[1:]] - below[self.indptr[:-1]]
         running = np.concatenate([[0], np.cumsum(self.indptr[1:] - first)])
         return first, running
+
+
+@dataclass(frozen=True, eq=False)
+class KPStatistics:
+    """What the seeds of each KP are like: rows of `kps.parquet`."""
+
+    seed_count: Int64
+    """[n_kps] f(v)."""
+    mean_difficulty: Float64
+    """[n_kps] mean level of v's seeds that have one; NaN where none has."""
+    disciplines: Sequence[str]
+    """Disciplines of the seeds, in order of first appearance and in their first spelling."""
+    discipline_counts: Any
+    """scipy CSR array [n_kps, n_disciplines] of int64: seeds of v that are of a discipline."""
 
 
 def _check_csr(indptr: Int64, indices: Int32, count: Int32) -> None:

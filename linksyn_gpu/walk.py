@@ -1,0 +1,177 @@
+"""Rounds of walks on a KP graph, biased by the value function and its feedback.
+
+A round has one value per KP, one transition table and any number of walks; its visits are added when it ends.
+Arrays stay in the backend's memory from round to round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from linksyn_gpu.backend import resolve
+from linksyn_gpu.backend.rng import Purpose, derive_key
+from linksyn_gpu.config import WalkConfig
+from linksyn_gpu.errors import ConfigError
+from linksyn_gpu.tables import Float64, Int64, KPGraph, WalkBatch
+from linksyn_gpu.value import target_shares
+
+WALKS_PER_KP = 4  # default size of a calibration round ...
+MIN_CALIBRATION, MAX_CALIBRATION = 1 << 10, 1 << 22  # ... and its bounds
+
+
+class Walker:
+    """Samples walks; visits, sampled KP sets and walk ids carry on from call to call.
+
+    Parameters
+    ----------
+    graph : KPGraph
+    config : WalkConfig, optional
+    seed : int
+        0 .. 2^64 - 1. The same seed gives the same paths, to the bit, on every backend and for any number of
+        threads.
+    backend : {'auto', 'cpu', 'gpu', 'reference'}
+    affinities : sequence of (float64 [n_kps] or None), optional
+        One per cell of a plan (`plan.cell_affinities`); None: a single cell over everything.
+
+    Attributes
+    ----------
+    backend : Backend
+        What was chosen, and why.
+    """
+
+    def __init__(
+        self,
+        graph: KPGraph,
+        config: WalkConfig | None = None,
+        seed: int = 0,
+        backend: str = "auto",
+        *,
+        affinities: Sequence[Float64 | None] | None = None,
+    ) -> None:
+        if not 0 <= seed < 2**64:
+            raise ConfigError(f"seed = {seed} must lie in 0 .. 2^64 - 1")
+        self.config = config if config is not None else WalkConfig()
+        self.seed = seed
+        self.backend = resolve(backend)
+        self._ops = ops = self.backend.ops
+        self._n_kps = graph.n_kps
+        self._rule = ops.StepRule(self.config.no_revisit, self.config.p, self.config.q)
+        self._graph = ops.load_graph(graph, second_order=self._rule.second_order)
+        self._targets = [
+            ops.asarray(target_shares(graph.seed_count, self.config.tau, affinity))
+            for affinity in (affinities if affinities is not None else [None])
+        ]
+        self._potentials: dict[int, Any] = {}
+        self._visits = ops.asarray(np.zeros(graph.n_kps, np.int64))
+        self._seen = ops.key_set() if self.config.distinct else None
+        self._n_walks = 0
+        self._n_rounds = 0
+
+    @property
+    def visits(self) -> Int64:
+        """[n_kps] how often kept paths visited each KP so far."""
+        return np.array(self._ops.to_host(self._visits), np.int64)
+
+    def sample(self, n: int, on_round: Callable[[int], None] | None = None) -> WalkBatch:
+        """Sample `n` walks of cell 0 in `config.rounds` rounds.
+
+        Parameters
+        ----------
+        n : int
+        on_round : callable, optional
+            Called with the number of walks of each finished round.
+
+        Returns
+        -------
+        WalkBatch
+            [n] rows, on the host. A path that broke `min_length` or `distinct` to the last redraw stays in,
+            with its `status`.
+        """
+        if n < 0:
+            raise ConfigError(f"n = {n} must not be negative")
+        n_rounds = max(1, min(self.config.rounds, n))
+        batches = []
+        for size in (n // n_rounds + (i < n % n_rounds) for i in range(n_rounds)):
+            batches.append(self.to_host(self.sample_round(size)))
+            if on_round is not None:
+                on_round(size)
+        return WalkBatch.concatenate(batches)
+
+    def sample_round(self, n: int, cell: int = 0) -> WalkBatch:
+        """Sample one round of `n` walks for a cell; the batch's arrays stay in the backend's memory."""
+        ops, config = self._ops, self.config
+        target = self._targets[cell]
+        value = ops.node_value(target, self._potential(cell), self._visits, float(config.beta))
+        table = ops.transition_table(self._graph, value)
+        start = ops.start_table(table, target, value)
+        ids = ops.walk_ids(self._n_walks, self._n_walks + n)
+
+        nodes = self._draw(table, start, ids, derive_key(self.seed, Purpose.WALK))
+        status = ops.screen_paths(nodes, config.min_length, self._seen)
+        redraws = 0
+        for attempt in range(1, config.max_redraws + 1):
+            failed = ops.flatnonzero(status)
+            if failed.size == 0:
+                break
+            redraws += int(failed.size)
+            nodes[failed] = self._draw(table, start, ids[failed], derive_key(self.seed, Purpose.WALK, attempt))
+            status[failed] = ops.screen_paths(nodes[failed], config.min_length, self._seen)
+
+        self._visits = self._visits + ops.count_occurrences(nodes, status == 0, self._n_kps)
+        batch = WalkBatch(
+            nodes,
+            ops.path_lengths(nodes),
+            ids,
+            status,
+            np.full(n, cell, np.int32),
+            np.full(n, self._n_rounds, np.int32),
+            redraws,
+        )
+        self._n_walks += n
+        self._n_rounds += 1
+        return batch
+
+    def to_host(self, batch: WalkBatch) -> WalkBatch:
+        """Bring a round's batch to the host."""
+        host = self._ops.to_host
+        return WalkBatch(
+            host(batch.nodes),
+            host(batch.lengths),
+            host(batch.ids),
+            host(batch.status),
+            batch.cell,
+            batch.round,
+            batch.redraws,
+        )
+
+    def _potential(self, cell: int) -> Any:
+        """Calibrated potential P of a cell: float64 [n_kps], made when the cell is first walked."""
+        if cell not in self._potentials:
+            self._potentials[cell] = self._calibrate(cell)
+        return self._potentials[cell]
+
+    def _calibrate(self, cell: int) -> Any:
+        """Walk and throw away, so that visits come near the target before the campaign begins."""
+        ops, target = self._ops, self._targets[cell]
+        key = derive_key(self.seed, Purpose.CALIBRATION, cell)
+        size = self.config.calibration_paths or min(
+            max(WALKS_PER_KP * self._n_kps, MIN_CALIBRATION), MAX_CALIBRATION
+        )
+        nothing = ops.asarray(np.zeros(self._n_kps, np.int64))
+        potential = ops.asarray(np.ones(self._n_kps))
+        for i in range(self.config.calibration_rounds):
+            value = ops.node_value(target, potential, nothing, 0.0)
+            table = ops.transition_table(self._graph, value)
+            start = ops.start_table(table, target, value)
+            nodes = self._draw(table, start, ops.walk_ids(i * size, (i + 1) * size), key)
+            visits = ops.count_occurrences(nodes, ops.path_lengths(nodes) > 0, self._n_kps)
+            potential = ops.calibrated_potential(potential, target, visits)
+        return potential
+
+    def _draw(self, table: Any, start: Any, ids: Any, key: int) -> Any:
+        return self._ops.sample_walks(
+            self._graph, table, start, ids, length=self.config.length, rule=self._rule, key=key
+        )
