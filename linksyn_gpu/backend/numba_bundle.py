@@ -1,0 +1,184 @@
+"""Kernels after the walk: the set of KP sets seen so far, and the linking of seeds along paths."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import int64, uint64
+
+from linksyn_gpu.backend.numba_core import fetch_add, jit, mulhi, prefetch
+from linksyn_gpu.backend.numba_philox import draw, splitmix
+
+AHEAD = 16  # keys whose slot is asked for ahead of its use
+INSERTION_MAX = 32
+
+# ---------------------------------------------------------------------- KP sets seen before
+
+
+@jit
+def path_key_tasks(counter: Any, n_tasks: Any, nodes: Any, out: Any) -> None:
+    """Names of the paths' KP sets, as `reference.path_keys`."""
+    n = nodes.shape[0]
+    while True:
+        task = fetch_add(counter, 0, 1)
+        if task >= n_tasks:
+            break
+        for i in range(n * task // n_tasks, n * (task + 1) // n_tasks):
+            key = uint64(0)
+            for k in range(nodes.shape[1]):
+                v = nodes[i, k]
+                if v < 0:
+                    continue
+                seen = False
+                for before in range(k):
+                    seen |= nodes[i, before] == v
+                if not seen:
+                    key += splitmix(uint64(int64(v) + 1))
+            out[i] = key
+
+
+@jit
+def screen_rows(keys: Any, slots: Any, shift: Any, holds_zero: Any, status: Any) -> Any:
+    """Look up and add the keys of rows with status 0, in row order; a key that is there sets status 2.
+
+    `slots` is an open-addressing table of 2^(64 - shift) keys, 0 where empty, with room for all of `keys`; key 0
+    is kept apart. Returns (keys added to `slots`, whether key 0 is held).
+    """
+    added = 0
+    mask = slots.size - 1
+    for i in range(keys.size):
+        if i + AHEAD < keys.size:
+            prefetch(slots, int64(keys[i + AHEAD] >> shift))
+        if status[i] != 0:
+            continue
+        key = keys[i]
+        if key == uint64(0):
+            if holds_zero:
+                status[i] = 2
+            holds_zero = True
+            continue
+        k = int64(key >> shift)
+        while slots[k] != uint64(0) and slots[k] != key:
+            k = (k + 1) & mask
+        if slots[k] == key:
+            status[i] = 2
+        else:
+            slots[k] = key
+            added += 1
+    return added, holds_zero
+
+
+@jit
+def rehash(old: Any, new: Any, shift: Any) -> None:
+    """Move all keys to a larger, empty table."""
+    mask = new.size - 1
+    for i in range(old.size):
+        key = old[i]
+        if key != uint64(0):
+            k = int64(key >> shift)
+            while new[k] != uint64(0):
+                k = (k + 1) & mask
+            new[k] = key
+
+
+# ---------------------------------------------------------------------- bundles of seeds
+
+
+@jit
+def order_tasks(counter: Any, n_tasks: Any, indptr: Any, seeds: Any, rank: Any, out_seeds: Any, ties: Any) -> None:
+    """Each edge's seeds by (rank, seed), and how many share the best rank. Seeds of an edge come in ascending."""
+    n_edges = indptr.size - 1
+    while True:
+        task = fetch_add(counter, 0, 1)
+        if task >= n_tasks:
+            break
+        # Edges of equal numbers of postings; an edge belongs to the task where its postings begin.
+        begin = np.searchsorted(indptr, indptr[n_edges] * task // n_tasks)
+        end = n_edges
+        if task < n_tasks - 1:
+            end = np.searchsorted(indptr, indptr[n_edges] * (task + 1) // n_tasks)
+        for edge in range(begin, end):
+            low, high = indptr[edge], indptr[edge + 1]
+            size = high - low
+            if size <= INSERTION_MAX:
+                for i in range(low, high):
+                    x = seeds[i]
+                    k = i
+                    while k > low and rank[out_seeds[k - 1]] > rank[x]:
+                        out_seeds[k] = out_seeds[k - 1]
+                        k -= 1
+                    out_seeds[k] = x
+            else:
+                ranks = np.empty(size, np.int64)
+                for i in range(size):
+                    ranks[i] = rank[seeds[low + i]]
+                order = np.argsort(ranks, kind="mergesort")  # stable: seeds of one rank stay ascending
+                for i in range(size):
+                    out_seeds[low + i] = seeds[low + order[i]]
+            best = 0
+            while low + best < high and rank[out_seeds[low + best]] == rank[out_seeds[low]]:
+                best += 1
+            ties[edge] = best
+
+
+@jit
+def _edge_number(graph: Any, u: Any, v: Any) -> Any:
+    """Number of the undirected edge (u, v) in the order of (smaller end, larger end)."""
+    graph_indptr, graph_indices, first, running = graph
+    low, high = min(u, v), max(u, v)
+    begin, end = first[low], graph_indptr[low + 1]
+    while begin < end:
+        middle = (begin + end) >> 1
+        if graph_indices[middle] < high:
+            begin = middle + 1
+        else:
+            end = middle
+    return running[low] + begin - first[low]
+
+
+@jit
+def link_tasks(
+    counter: Any,
+    n_tasks: Any,
+    graph: Any,
+    indptr: Any,
+    seeds: Any,
+    ties: Any,
+    nodes: Any,
+    ids: Any,
+    keep: Any,
+    key: Any,
+    out: Any,
+) -> None:
+    """A seed for each edge of each kept path, as `reference.link_paths`; graph = (indptr, indices, first, running)."""
+    n, length = out.shape
+    while True:
+        task = fetch_add(counter, 0, 1)
+        if task >= n_tasks:
+            break
+        for i in range(n * task // n_tasks, n * (task + 1) // n_tasks):
+            for k in range(length):
+                out[i, k] = -1
+            if not keep[i]:
+                continue
+            size = 0
+            for step in range(1, length + 1):
+                if nodes[i, step] < 0:
+                    break
+                edge = _edge_number(graph, int64(nodes[i, step - 1]), int64(nodes[i, step]))
+                begin, total, best = indptr[edge], indptr[edge + 1] - indptr[edge], int64(ties[edge])
+                bits, _ = draw(key[0], key[1], ids[i], step, 0)
+                offset = int64(mulhi(bits, uint64(best)))
+                for k in range(total):
+                    at = k
+                    if k < best:
+                        at = offset + k if offset + k < best else offset + k - best
+                    seed = seeds[begin + at]
+                    used = False
+                    for before in range(size):
+                        used |= out[i, before] == seed
+                    if not used:
+                        out[i, size] = seed
+                        size += 1
+                        break

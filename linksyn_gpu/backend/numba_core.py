@@ -1,0 +1,206 @@
+"""What all CPU kernels share: how they are compiled, how threads take work, prefetch, huge pages.
+
+A kernel is a plain compiled function that releases the interpreter lock and takes numbered tasks from a
+counter until none is left (`run_tasks`). Each task writes to a place of its own, or adds integers, so results do
+not depend on how many threads there are or which of them is slow. Threads are ordinary Python threads rather
+than Numba's parallel loops: tasks are dealt out one by one (a parallel loop is cut into equal parts beforehand and
+waits for the slowest), callers on several threads are allowed, and compiling takes a fraction of the time.
+
+Numba's on-disk cache of a kernel looks only at the file the kernel is in: after an edit to a function that
+is used by kernels of other files, touch those files too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils as numba_cgutils
+from numba.extending import intrinsic
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+HUGE_PAGE = 2 << 20
+
+cgutils: Any = numba_cgutils  # its functions bear no types
+numba_config: Any = numba.config
+
+
+def jit(function: F) -> F:
+    """Compile a kernel: cached on disk, without the interpreter lock, IEEE arithmetic as written."""
+    return cast(F, njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
+# ---------------------------------------------------------------------- instructions Numba has no name for
+
+
+def _prefetch(typing_context: Any, array: Any, index: Any) -> Any:
+    """Ask for the cache line of `array[index]` (1-D, or row `index` of a 2-D array) ahead of its use."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array_type = signature.args[0]
+        view = context.make_array(array_type)(context, builder, args[0])
+        first = context.get_constant(types.intp, 0)
+        position = [args[1]] + [first] * (array_type.ndim - 1)
+        pointer = cgutils.get_item_pointer(context, builder, array_type, view, position, wraparound=False)
+        byte_pointer = ir.IntType(8).as_pointer()
+        word = ir.IntType(32)
+        llvm_prefetch = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [byte_pointer, word, word, word]),
+            "llvm.prefetch.p0",
+        )
+        # (address, 0 = read, 3 = keep in all caches, 1 = data)
+        builder.call(llvm_prefetch, [builder.bitcast(pointer, byte_pointer), word(0), word(3), word(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
+
+
+prefetch: Any = intrinsic(_prefetch)
+
+
+def _fetch_add(typing_context: Any, array: Any, index: Any, amount: Any) -> Any:
+    """Add to `array[index]` (1-D int64) in one indivisible step; give the value before."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array_type = signature.args[0]
+        view = context.make_array(array_type)(context, builder, args[0])
+        pointer = cgutils.get_item_pointer(context, builder, array_type, view, [args[1]], wraparound=False)
+        return builder.atomic_rmw("add", pointer, args[2], "monotonic")
+
+    return types.int64(array, types.intp, types.int64), generate
+
+
+fetch_add: Any = intrinsic(_fetch_add)
+
+
+def _mulhi(typing_context: Any, a: Any, b: Any) -> Any:
+    """floor(a * b / 2^64) of two uint64."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        wide = ir.IntType(128)
+        product = builder.mul(builder.zext(args[0], wide), builder.zext(args[1], wide))
+        return builder.trunc(builder.lshr(product, wide(64)), ir.IntType(64))
+
+    return types.uint64(types.uint64, types.uint64), generate
+
+
+mulhi: Any = intrinsic(_mulhi)
+
+
+# ---------------------------------------------------------------------- threads
+
+
+class _Crew:
+    """The threads that help the calling one; made when first needed, and anew in a forked process."""
+
+    def __init__(self) -> None:
+        self.pool: ThreadPoolExecutor | None = None
+
+    def helpers(self) -> ThreadPoolExecutor:
+        if self.pool is None:
+            self.pool = ThreadPoolExecutor(numba_config.NUMBA_NUM_THREADS, "linksyn-cpu")
+        return self.pool
+
+    def forget(self) -> None:
+        self.pool = None
+
+
+_crew = _Crew()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_crew.forget)
+
+
+def thread_count() -> int:
+    """Threads that kernels run on: Numba's setting (NUMBA_NUM_THREADS, `numba.set_num_threads`)."""
+    return int(numba.get_num_threads())
+
+
+def run_tasks(kernel: Callable[..., None], n_tasks: int, *args: Any) -> None:
+    """Run `kernel(counter, n_tasks, *args)` on all threads; each takes tasks with `fetch_add(counter, 0, 1)`.
+
+    The calling thread works too, and finishes the tasks alone if every helper is busy elsewhere.
+    """
+    counter = np.zeros(1, np.int64)
+    n_helpers = min(thread_count(), n_tasks) - 1
+    pool = _crew.helpers() if n_helpers > 0 else None
+    helpers = [pool.submit(kernel, counter, n_tasks, *args) for _ in range(n_helpers)] if pool else []
+    try:
+        kernel(counter, n_tasks, *args)
+    finally:
+        for helper in helpers:
+            if not helper.cancel():
+                helper.result()
+
+
+# ---------------------------------------------------------------------- arrays
+
+
+def allocate(shape: int | tuple[int, ...], dtype: Any) -> Any:
+    """An array of undefined content; large ones ask the system for huge pages.
+
+    With 4 KiB pages a random read of a table of 100 MB misses the address cache as well as the data caches. Where
+    the system has no huge pages to give the array is an ordinary one: only speed differs.
+
+    Raises
+    ------
+    MemoryError
+    """
+    shape = (shape,) if isinstance(shape, int) else shape
+    size = int(np.prod(shape, dtype=np.int64))
+    n_bytes = size * np.dtype(dtype).itemsize
+    if n_bytes < 2 * HUGE_PAGE or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return np.empty(shape, dtype)
+    try:
+        memory = mmap.mmap(-1, -(-n_bytes // HUGE_PAGE) * HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise MemoryError(f"no memory for an array of {n_bytes:,} bytes") from error
+    with contextlib.suppress(OSError):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(memory, dtype, count=size).reshape(shape)
+
+
+class _Alias:
+    """Lets NumPy see a read-only array as an ordinary one."""
+
+    def __init__(self, array: Any) -> None:
+        self.owner = array
+        interface = dict(array.__array_interface__)
+        interface["data"] = (interface["data"][0], False)
+        self.__array_interface__ = interface
+
+
+def operand(array: Any, dtype: Any) -> Any:
+    """`array` as a kernel wants it: contiguous, of `dtype`, a plain array. Kernels never write to an operand.
+
+    Numba compiles a kernel a second time for read-only arrays, which memory-mapped files are; so those
+    are passed under an alias. No copy is made of an array that fits already.
+    """
+    array = np.ascontiguousarray(array, dtype)
+    return array if array.flags.writeable else np.asarray(_Alias(array))
+
+
+def free_memory() -> int:
+    """Bytes that this process may still take: what the system has available, within a container's limit."""
+    free = 1 << 62
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        with contextlib.suppress(ValueError, OSError, AttributeError):
+            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError, ValueError):  # no such file, or the word "max"
+        group = Path("/sys/fs/cgroup")
+        most, taken = (int((group / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+        free = min(free, max(0, most - taken))
+    return free
