@@ -1,5 +1,6 @@
 // Philox4x32-10 (Salmon et al., SC 2011), the only source of randomness. Mirrors linksyn_gpu/backend/rng.py.
 #pragma once
+#include "common.cuh"
 
 struct PhiloxBlock {
   uint32_t word[4];
@@ -19,4 +20,17 @@ static __device__ __forceinline__ PhiloxBlock philox4x32_10(uint32_t c0, uint32_
     k1 += 0xBB67AE85u;
   }
   return {{c0, c1, c2, c3}};
+}
+
+struct Draw {
+  uint64_t row;         // draws from a row
+  uint64_t acceptance;  // decides whether a proposal stands
+};
+
+// The 128 bits of walk `id` at (step, trial): a pure function, so no walker depends on another.
+static __device__ __forceinline__ Draw draw(uint64_t key, uint64_t id, uint32_t step, uint32_t trial) {
+  const PhiloxBlock block = philox4x32_10(static_cast<uint32_t>(id), static_cast<uint32_t>(id >> 32), step, trial,
+                                          static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32));
+  return {(static_cast<uint64_t>(block.word[0]) << 32) | block.word[1],
+          (static_cast<uint64_t>(block.word[2]) << 32) | block.word[3]};
 }

@@ -1,0 +1,146 @@
+// The transition table of a round: masses w * V of every entry, summed inside each row. The threads of a warp or a
+// block work together, through shuffles and shared memory; integer sums make the result free of their order.
+#include "value.cuh"
+
+static constexpr uint32_t ALL_LANES = 0xFFFFFFFFu;
+static constexpr int32_t WARP = 32;
+static constexpr int32_t MAX_WARPS = 32;
+
+struct Masses {
+  const int32_t* __restrict__ indices;
+  const int32_t* __restrict__ weight;
+  const double* __restrict__ value;
+
+  __device__ __forceinline__ double weighted(int64_t entry) const {
+    return static_cast<double>(weight[entry]) * value[indices[entry]];
+  }
+};
+
+static __device__ __forceinline__ uint64_t warp_sum(uint64_t x) {
+#pragma unroll
+  for (int32_t offset = WARP / 2; offset > 0; offset /= 2) {
+    x += __shfl_xor_sync(ALL_LANES, x, offset);
+  }
+  return x;
+}
+
+static __device__ __forceinline__ uint64_t warp_inclusive_scan(uint64_t x, int32_t lane) {
+#pragma unroll
+  for (int32_t offset = 1; offset < WARP; offset *= 2) {
+    const uint64_t below = __shfl_up_sync(ALL_LANES, x, offset);
+    x += lane >= offset ? below : 0;
+  }
+  return x;
+}
+
+// Largest w * V, as the bits of a double: those of numbers >= 0 rise with the numbers. `top_bits` starts at 0.
+extern "C" __global__ void __launch_bounds__(256)
+    largest_weight(const int32_t* __restrict__ indices, const int32_t* __restrict__ weight,
+                   const double* __restrict__ value, int64_t n_entries, uint64_t* __restrict__ top_bits) {
+  const Masses masses{indices, weight, value};
+  uint64_t top = 0;
+  for (int64_t entry = first_item(); entry < n_entries; entry += item_stride()) {
+    const uint64_t bits = static_cast<uint64_t>(__double_as_longlong(masses.weighted(entry)));
+    top = bits > top ? bits : top;
+  }
+#pragma unroll
+  for (int32_t offset = WARP / 2; offset > 0; offset /= 2) {
+    const uint64_t other = __shfl_xor_sync(ALL_LANES, top, offset);
+    top = other > top ? other : top;
+  }
+  if (threadIdx.x % WARP == 0) {
+    atomicMax(reinterpret_cast<unsigned long long*>(top_bits), static_cast<unsigned long long>(top));
+  }
+}
+
+// One warp a row, for rows shorter than `long_row`. The block size is a multiple of 32.
+extern "C" __global__ void __launch_bounds__(256)
+    prefix_short_rows(const int64_t* __restrict__ indptr, const int32_t* __restrict__ indices,
+                      const int32_t* __restrict__ weight, const double* __restrict__ value,
+                      const double* __restrict__ top, int64_t n_kps, int64_t long_row,
+                      uint32_t* __restrict__ prefix, uint32_t* __restrict__ total) {
+  const Masses masses{indices, weight, value};
+  const int32_t exponent = exponent_of(top[0]);
+  const int32_t lane = static_cast<int32_t>(threadIdx.x % WARP);
+  for (int64_t row = first_item() / WARP; row < n_kps; row += item_stride() / WARP) {
+    const int64_t begin = indptr[row], end = indptr[row + 1];
+    if (end - begin >= long_row) {
+      continue;
+    }
+    uint64_t sum = 0;
+    for (int64_t entry = begin + lane; entry < end; entry += WARP) {
+      sum += quantised(masses.weighted(entry), exponent);
+    }
+    sum = warp_sum(sum);
+    const int32_t shift = row_shift(sum);
+    uint64_t carry = 0;
+    for (int64_t base = begin; base < end; base += WARP) {
+      const int64_t entry = base + lane;
+      const uint64_t mass = entry < end ? quantised(masses.weighted(entry), exponent) : 0;
+      const uint64_t running = carry + warp_inclusive_scan(mass, lane);
+      if (entry < end) {
+        prefix[entry] = static_cast<uint32_t>(running >> shift);
+      }
+      carry = __shfl_sync(ALL_LANES, running, WARP - 1);
+    }
+    if (lane == 0) {
+      total[row] = static_cast<uint32_t>(sum >> shift);
+    }
+  }
+}
+
+// One block a row, for the rows listed. The block size is a multiple of 32, 1,024 at most.
+extern "C" __global__ void __launch_bounds__(256)
+    prefix_long_rows(const int64_t* __restrict__ indptr, const int32_t* __restrict__ indices,
+                     const int32_t* __restrict__ weight, const double* __restrict__ value,
+                     const double* __restrict__ top, const int64_t* __restrict__ long_rows, int64_t n_long,
+                     uint32_t* __restrict__ prefix, uint32_t* __restrict__ total) {
+  __shared__ uint64_t of_warp[MAX_WARPS];
+  const Masses masses{indices, weight, value};
+  const int32_t exponent = exponent_of(top[0]);
+  const int32_t lane = static_cast<int32_t>(threadIdx.x % WARP);
+  const int32_t warp = static_cast<int32_t>(threadIdx.x / WARP);
+  const int32_t n_warps = static_cast<int32_t>(blockDim.x / WARP);
+  for (int64_t item = blockIdx.x; item < n_long; item += gridDim.x) {
+    const int64_t row = long_rows[item];
+    const int64_t begin = indptr[row], end = indptr[row + 1];
+    uint64_t sum = 0;
+    for (int64_t entry = begin + threadIdx.x; entry < end; entry += blockDim.x) {
+      sum += quantised(masses.weighted(entry), exponent);
+    }
+    sum = warp_sum(sum);
+    if (lane == 0) {
+      of_warp[warp] = sum;
+    }
+    __syncthreads();
+    sum = 0;
+    for (int32_t w = 0; w < n_warps; ++w) {
+      sum += of_warp[w];
+    }
+    __syncthreads();  // everyone has read the sums before the scan writes over them
+    const int32_t shift = row_shift(sum);
+    uint64_t carry = 0;
+    for (int64_t base = begin; base < end; base += blockDim.x) {
+      const int64_t entry = base + threadIdx.x;
+      const uint64_t mass = entry < end ? quantised(masses.weighted(entry), exponent) : 0;
+      const uint64_t in_warp = warp_inclusive_scan(mass, lane);
+      if (lane == WARP - 1) {
+        of_warp[warp] = in_warp;
+      }
+      __syncthreads();
+      uint64_t before = carry, chunk = 0;
+      for (int32_t w = 0; w < n_warps; ++w) {
+        before += w < warp ? of_warp[w] : 0;
+        chunk += of_warp[w];
+      }
+      if (entry < end) {
+        prefix[entry] = static_cast<uint32_t>((before + in_warp) >> shift);
+      }
+      carry += chunk;
+      __syncthreads();
+    }
+    if (threadIdx.x == 0) {
+      total[row] = static_cast<uint32_t>(sum >> shift);
+    }
+  }
+}

@@ -1,0 +1,73 @@
+// The value function, per KP. Only + * / sqrt in float64, compiled without fused multiply-add (-fmad=false), so the
+// bits are those of the host.
+#include "value.cuh"
+
+static constexpr double SMOOTHING = 1.0;
+static constexpr double VALUE_CAP = 1048576.0;   // 2^20
+static constexpr double POTENTIAL_CAP = 1024.0;  // 2^10
+
+static __device__ __forceinline__ double clipped(double x, double cap) {
+  const double low = 1.0 / cap;
+  return x < low ? low : (x > cap ? cap : x);
+}
+
+// (T N + s) / (n + s): what a KP is still owed.
+static __device__ __forceinline__ double owed(double target, int64_t visits, int64_t all_visits) {
+  return (target * static_cast<double>(all_visits) + SMOOTHING) / (static_cast<double>(visits) + SMOOTHING);
+}
+
+// V = clip(P F), F = owed ^ beta; 0 where the target is 0. twice_beta is 0, 1, 2 or 4; all_visits points to the sum.
+extern "C" __global__ void node_value(const double* __restrict__ target, const double* __restrict__ potential,
+                                      const int64_t* __restrict__ visits, const int64_t* __restrict__ all_visits,
+                                      int64_t n_kps, int32_t twice_beta, double* __restrict__ value) {
+  for (int64_t v = first_item(); v < n_kps; v += item_stride()) {
+    const double due = owed(target[v], visits[v], all_visits[0]);
+    double feedback = due;
+    if (twice_beta == 0) {
+      feedback = 1.0;
+    } else if (twice_beta == 1) {
+      feedback = sqrt(due);
+    } else if (twice_beta == 4) {
+      feedback = due * due;
+    }
+    value[v] = target[v] > 0.0 ? clipped(potential[v] * feedback, VALUE_CAP) : 0.0;
+  }
+}
+
+// P <- clip(P sqrt(owed)).
+extern "C" __global__ void calibrated_potential(const double* __restrict__ potential,
+                                                const double* __restrict__ target,
+                                                const int64_t* __restrict__ visits,
+                                                const int64_t* __restrict__ all_visits, int64_t n_kps,
+                                                double* __restrict__ renewed) {
+  for (int64_t v = first_item(); v < n_kps; v += item_stride()) {
+    renewed[v] = clipped(potential[v] * sqrt(owed(target[v], visits[v], all_visits[0])), POTENTIAL_CAP);
+  }
+}
+
+// What a start at each KP weighs: T V, 0 where its row is massless.
+extern "C" __global__ void start_weights(const uint32_t* __restrict__ total, const double* __restrict__ target,
+                                         const double* __restrict__ value, int64_t n_kps,
+                                         double* __restrict__ weight) {
+  for (int64_t v = first_item(); v < n_kps; v += item_stride()) {
+    weight[v] = total[v] > 0 ? target[v] * value[v] : 0.0;
+  }
+}
+
+// Integer masses of weights; `top` points to the largest weight.
+extern "C" __global__ void quantise(const double* __restrict__ weight, const double* __restrict__ top, int64_t n,
+                                    uint64_t* __restrict__ mass) {
+  const int32_t exponent = exponent_of(top[0]);
+  for (int64_t i = first_item(); i < n; i += item_stride()) {
+    mass[i] = quantised(weight[i], exponent);
+  }
+}
+
+// Prefix sums of one row shifted so that the last fits in 32 bits.
+extern "C" __global__ void shift_prefix(const uint64_t* __restrict__ running, int64_t n,
+                                        uint32_t* __restrict__ prefix) {
+  const int32_t shift = row_shift(running[n - 1]);
+  for (int64_t i = first_item(); i < n; i += item_stride()) {
+    prefix[i] = static_cast<uint32_t>(running[i] >> shift);
+  }
+}

@@ -1,0 +1,1 @@
+"""Runs the GPU backend's code on machines without a GPU."""

@@ -1,0 +1,322 @@
+"""A stand-in for CuPy: NumPy arrays that refuse what device arrays refuse, and kernels run on the host.
+
+It is stricter than NumPy: a device array does not turn into a host array unasked, does not mix with one, and reading
+one number of it is counted. Fresh arrays hold rubbish. Every method that is used is remembered in `USED`, so
+that a test can look it up in the real CuPy.
+"""
+
+from __future__ import annotations
+
+import operator
+import types
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from tests.device import hostbuild
+
+USED: set[tuple[str, str, int, tuple[str, ...]]] = set()
+"""(class, method or attribute, positional arguments, keywords); -1 positional arguments: an attribute."""
+READS: Counter[str] = Counter()
+"""'scalar': one number read by the host; 'array': an array copied to it; 'upload': an array copied from it."""
+LAUNCHES: Counter[str] = Counter()
+ORDER = 0
+"""Order in which the threads of a block take turns, for kernels whose threads work together."""
+
+RUBBISH = 0xCD
+
+
+def used(method: Any) -> Any:
+    """Remember each call of a method."""
+
+    def remembered(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        USED.add((type(self).__name__, method.__name__, len(arguments), tuple(sorted(keywords))))
+        return method(self, *arguments, **keywords)
+
+    return remembered
+
+
+def attribute(name: str) -> property:
+    def read(self: Any) -> Any:
+        USED.add((type(self).__name__, name, -1, ()))
+        return getattr(self._host, name)
+
+    return property(read)
+
+
+def unwrap(value: Any) -> Any:
+    """NumPy array of a device array; a host array where the device needs its own is an error, as in CuPy."""
+    if isinstance(value, ndarray):
+        return value._host
+    if isinstance(value, tuple):
+        return tuple(unwrap(item) for item in value)
+    if isinstance(value, np.ndarray):
+        raise TypeError("Unsupported type <class 'numpy.ndarray'>")
+    return value
+
+
+class ndarray:  # noqa: N801 - the name that CuPy gives it
+    """A device array."""
+
+    def __init__(self, host: Any) -> None:
+        self._host = np.asarray(host)
+
+    dtype, shape, size, ndim, itemsize, nbytes, strides, flags = (
+        attribute(name) for name in ("dtype", "shape", "size", "ndim", "itemsize", "nbytes", "strides", "flags")
+    )
+
+    @property
+    def T(self) -> ndarray:  # noqa: N802
+        USED.add(("ndarray", "T", -1, ()))
+        return ndarray(self._host.T)
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise TypeError("Implicit conversion to a NumPy array is not allowed.")
+
+    def __array_ufunc__(self, ufunc: Any, *_: Any, **__: Any) -> Any:
+        raise TypeError(f"NumPy's {ufunc.__name__} on a device array")
+
+    def __len__(self) -> int:
+        return len(self._host)
+
+    def __iter__(self) -> Any:
+        raise TypeError("iterating over a device array copies it number by number")
+
+    def __getitem__(self, key: Any) -> ndarray:
+        return ndarray(self._host[unwrap(key)])
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._host[unwrap(key)] = unwrap(value)
+
+    def _read(self, kind: type) -> Any:
+        READS["scalar"] += 1
+        return kind(self._host)
+
+    def __int__(self) -> int:
+        return int(self._read(int))
+
+    def __float__(self) -> float:
+        return float(self._read(float))
+
+    def __bool__(self) -> bool:
+        return bool(self._read(bool))
+
+    def __index__(self) -> int:
+        raise TypeError("a device array as an index or a size of the host")
+
+    @used
+    def astype(self, dtype: Any) -> ndarray:
+        return ndarray(self._host.astype(dtype))
+
+    @used
+    def view(self, dtype: Any) -> ndarray:
+        return ndarray(self._host.view(dtype))
+
+    @used
+    def copy(self) -> ndarray:
+        return ndarray(self._host.copy())
+
+    @used
+    def reshape(self, shape: Any) -> ndarray:
+        return ndarray(self._host.reshape(shape))
+
+    @used
+    def sort(self) -> None:
+        self._host.sort(kind="stable")
+
+    @used
+    def sum(self) -> ndarray:
+        return ndarray(self._host.sum())
+
+    @used
+    def max(self) -> ndarray:
+        return ndarray(self._host.max())
+
+
+def _operators() -> None:
+    def binary(function: Any, turned: bool) -> Any:
+        def apply(self: ndarray, other: Any) -> ndarray:
+            left, right = (unwrap(other), self._host) if turned else (self._host, unwrap(other))
+            return ndarray(function(left, right))
+
+        return apply
+
+    def in_place(function: Any) -> Any:
+        def apply(self: ndarray, other: Any) -> ndarray:
+            self._host = function(self._host, unwrap(other))
+            return self
+
+        return apply
+
+    for name in ("add", "sub", "mul", "floordiv", "mod", "and_", "or_", "lshift", "rshift"):
+        plain = name.strip("_")
+        function = getattr(operator, name)
+        setattr(ndarray, f"__{plain}__", binary(function, turned=False))
+        setattr(ndarray, f"__r{plain}__", binary(function, turned=True))
+        setattr(ndarray, f"__i{plain}__", in_place(getattr(operator, "i" + plain)))
+    for name in ("eq", "ne", "lt", "le", "gt", "ge"):
+        setattr(ndarray, f"__{name}__", binary(getattr(operator, name), turned=False))
+    ndarray.__invert__ = lambda self: ndarray(~self._host)  # type: ignore[attr-defined]
+    ndarray.__hash__ = None  # type: ignore[assignment]
+
+
+_operators()
+
+
+# ---------------------------------------------------------------------- functions
+
+
+def asarray(a: Any) -> ndarray:
+    if isinstance(a, ndarray):
+        return a
+    READS["upload"] += 1
+    return ndarray(np.array(a))
+
+
+def asnumpy(a: Any) -> Any:
+    READS["array"] += 1
+    return np.array(a._host, order="C")
+
+
+def empty(shape: Any, dtype: Any) -> ndarray:
+    fresh = np.empty(shape, dtype)
+    fresh.view(np.uint8)[...] = RUBBISH
+    return ndarray(fresh)
+
+
+def zeros(shape: Any, dtype: Any) -> ndarray:
+    return ndarray(np.zeros(shape, dtype))
+
+
+def ones(shape: Any, dtype: Any) -> ndarray:
+    return ndarray(np.ones(shape, dtype))
+
+
+def full(shape: Any, fill_value: Any, dtype: Any) -> ndarray:
+    return ndarray(np.full(shape, fill_value, dtype))
+
+
+def arange(start: Any, stop: Any = None, *, dtype: Any) -> ndarray:
+    return ndarray(np.arange(start, stop, dtype=dtype) if stop is not None else np.arange(start, dtype=dtype))
+
+
+def argsort(a: ndarray) -> ndarray:
+    return ndarray(np.argsort(unwrap(a), kind="stable"))
+
+
+def concatenate(tup: tuple[ndarray, ...]) -> ndarray:
+    return ndarray(np.concatenate(unwrap(tup)))
+
+
+def cumsum(a: ndarray, *, dtype: Any) -> ndarray:
+    return ndarray(np.cumsum(unwrap(a), dtype=dtype))
+
+
+def flatnonzero(a: ndarray) -> ndarray:
+    READS["scalar"] += 1  # how many there are
+    return ndarray(np.flatnonzero(unwrap(a)))
+
+
+def minimum(x1: Any, x2: Any) -> ndarray:
+    return ndarray(np.minimum(unwrap(x1), unwrap(x2)))
+
+
+def searchsorted(a: ndarray, v: ndarray, side: str = "left") -> ndarray:
+    return ndarray(np.searchsorted(unwrap(a), unwrap(v), side=side))  # type: ignore[call-overload]
+
+
+# ---------------------------------------------------------------------- device
+
+
+class RawModule:
+    """Kernels of one source text, compiled by g++ instead of NVRTC."""
+
+    def __init__(self, *, code: str, options: tuple[str, ...], backend: str) -> None:
+        assert backend == "nvrtc"
+        assert all(isinstance(option, str) for option in options)
+        self._code = code
+
+    @used
+    def compile(self) -> None:
+        hostbuild.load(self._code)
+
+    @used
+    def get_function(self, name: str) -> Any:
+        def call(grid: tuple[int], block: tuple[int], args: tuple[Any, ...]) -> None:
+            LAUNCHES[name] += 1
+            assert 1 <= grid[0] < 2**31
+            assert 1 <= block[0] <= 1024
+            hostbuild.run(self._code, name, grid[0], block[0], unwrap(args), order=ORDER)
+
+        return call
+
+
+class _Pool:
+    """A memory pool that counts nothing."""
+
+    limit = 0
+
+    @used
+    def free_bytes(self) -> int:
+        return 0
+
+    @used
+    def used_bytes(self) -> int:
+        return 0
+
+    @used
+    def get_limit(self) -> int:
+        return self.limit
+
+    @used
+    def set_limit(self, *, size: int) -> None:
+        self.limit = size
+
+    @used
+    def free_all_blocks(self) -> None:
+        return None
+
+
+class MemoryPool(_Pool):
+    pass
+
+
+class PinnedMemoryPool(_Pool):
+    pass
+
+
+_POOL, _PINNED = MemoryPool(), PinnedMemoryPool()
+
+
+class Device:
+    id = 0
+    compute_capability = "90"
+
+    def __init__(self, device: int = 0) -> None:
+        assert device == 0
+
+
+def module(free_bytes: int = 16 << 30) -> types.ModuleType:
+    """The stand-in as a module named cupy, with `free_bytes` on its device."""
+    found = types.ModuleType("cupy")
+    for name in ("ndarray", "asarray", "asnumpy", "empty", "zeros", "ones", "full", "arange", "argsort",
+                 "concatenate", "cumsum", "flatnonzero", "minimum", "searchsorted", "RawModule"):  # fmt: skip
+        setattr(found, name, globals()[name])
+    found.__version__ = "0 (a stand-in)"
+    found.get_default_memory_pool = lambda: _POOL
+    found.get_default_pinned_memory_pool = lambda: _PINNED
+    error = type("CUDARuntimeError", (RuntimeError,), {})
+    found.cuda = types.SimpleNamespace(
+        Device=Device,
+        is_available=lambda: True,
+        compiler=types.SimpleNamespace(CompileException=type("CompileException", (Exception,), {})),
+        driver=types.SimpleNamespace(CUDADriverError=type("CUDADriverError", (RuntimeError,), {})),
+        runtime=types.SimpleNamespace(
+            CUDARuntimeError=error,
+            deviceSynchronize=lambda: None,
+            getDeviceProperties=lambda device: {"name": b"a stand-in"},
+            memGetInfo=lambda: (free_bytes, 2 * free_bytes),
+        ),
+    )
+    return found

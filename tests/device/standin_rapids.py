@@ -1,0 +1,217 @@
+"""Stand-ins for cuDF and pylibcugraph, over Arrow and SciPy, that hand out device arrays of the CuPy stand-in.
+
+Where the real packages promise no order, these give an unhelpful one on purpose.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from scipy import sparse
+from scipy.sparse import csgraph
+
+from tests.device.standin_cupy import READS, USED, ndarray, unwrap, used
+
+
+class StringMethods:
+    def __init__(self, values: pa.Array) -> None:
+        self._values = values
+
+    @used
+    def byte_count(self) -> Series:
+        return Series(pc.binary_length(self._values))
+
+    @used
+    def len(self) -> Series:
+        return Series(pc.utf8_length(self._values))
+
+    @used
+    def lower(self) -> Series:
+        assert all(text.isascii() for text in self._values.to_pylist())
+        return Series(pa.array([text.lower() for text in self._values.to_pylist()], pa.string()))
+
+    @used
+    def strip(self, to_strip: str) -> Series:
+        return Series(pa.array([text.strip(to_strip) for text in self._values.to_pylist()], pa.string()))
+
+
+class ListMethods:
+    def __init__(self, values: pa.ListArray) -> None:
+        self._values = values
+
+    @property
+    def leaves(self) -> Series:
+        USED.add(("ListMethods", "leaves", -1, ()))
+        return Series(self._values.flatten())
+
+    @used
+    def len(self) -> Series:
+        return Series(pc.list_value_length(self._values))
+
+
+class Series:
+    """A column in device memory."""
+
+    def __init__(self, data: Any) -> None:
+        if isinstance(data, Series):
+            data = data._values
+        self._values = data if isinstance(data, pa.Array) else pa.array(data, pa.string())
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @property
+    def str(self) -> StringMethods:
+        USED.add(("Series", "str", -1, ()))
+        return StringMethods(self._values)
+
+    @property
+    def list(self) -> ListMethods:
+        USED.add(("Series", "list", -1, ()))
+        return ListMethods(self._values)
+
+    @used
+    def factorize(self) -> tuple[ndarray, Series]:
+        texts = self._values.to_pylist()
+        distinct = sorted(set(texts), reverse=True)
+        number = {text: i for i, text in enumerate(distinct)}
+        return ndarray(np.array([number[text] for text in texts], np.int64)), Series(distinct)
+
+    @used
+    def take(self, indices: ndarray) -> Series:
+        return Series(self._values.take(pa.array(unwrap(indices))))
+
+    @used
+    def to_cupy(self) -> ndarray:
+        return ndarray(self._values.to_numpy(zero_copy_only=False))
+
+    @used
+    def to_arrow(self) -> pa.Array:
+        READS["column"] += 1
+        return self._values
+
+
+def cudf_module() -> types.ModuleType:
+    found = types.ModuleType("cudf")
+
+    def read_parquet(filepath_or_buffer: str, *, columns: list[str]) -> dict[str, Series]:
+        table = pq.read_table(filepath_or_buffer, columns=columns)
+        return {name: Series(table.column(name).combine_chunks()) for name in columns}
+
+    def concat(objs: list[Series], *, ignore_index: bool) -> Series:
+        assert ignore_index
+        return Series(pa.concat_arrays([series._values for series in objs]))
+
+    found.read_parquet, found.concat, found.Series = read_parquet, concat, Series
+    return found
+
+
+# ---------------------------------------------------------------------- pylibcugraph
+
+
+class SGGraph:
+    def __init__(
+        self, resource_handle: Any, graph_properties: Any, src_or_offset_array: ndarray,
+        dst_or_index_array: ndarray, *, weight_array: ndarray, store_transposed: bool, renumber: bool,
+        do_expensive_check: bool, input_array_format: str,
+    ) -> None:  # fmt: skip
+        assert input_array_format == "CSR"
+        assert src_or_offset_array.dtype == dst_or_index_array.dtype, "the real one would widen, with a warning"
+        assert weight_array.dtype in (np.float32, np.float64)
+        self.symmetric = graph_properties
+        n = src_or_offset_array.size - 1
+        self.matrix = sparse.csr_array(
+            (unwrap(weight_array).astype(np.float64), unwrap(dst_or_index_array), unwrap(src_or_offset_array)),
+            shape=(n, n),
+        )
+
+
+def pylibcugraph_module() -> types.ModuleType:
+    found = types.ModuleType("pylibcugraph")
+    found.ResourceHandle = lambda: "handle"
+    found.GraphProperties = lambda *, is_symmetric, is_multigraph: is_symmetric
+    found.SGGraph = SGGraph
+    found.weakly_connected_components = _components
+    found.pagerank = _pagerank
+    found.core_number = _core_number
+    found.leiden = _leiden
+    found.biased_random_walks = _biased_random_walks
+    return found
+
+
+def _by_vertex(values: Any) -> tuple[ndarray, ndarray]:
+    """Vertices and values, in an order that nobody promised."""
+    order = np.random.default_rng(len(values)).permutation(len(values)).astype(np.int32)
+    return ndarray(order), ndarray(np.asarray(values)[order])
+
+
+def _components(
+    resource_handle: Any, graph: SGGraph, offsets: None, indices: None, weights: None, labels: None,
+    do_expensive_check: bool,
+) -> tuple[ndarray, ndarray]:  # fmt: skip
+    labels_found = csgraph.connected_components(graph.matrix, directed=False)[1]
+    return _by_vertex(labels_found.max() - labels_found)
+
+
+def _pagerank(
+    resource_handle: Any, graph: SGGraph, vertices: None, sums: None, guess_vertices: None, guess: None, *,
+    alpha: float, epsilon: float, max_iterations: int, do_expensive_check: bool,
+) -> tuple[ndarray, ndarray]:  # fmt: skip
+    n = graph.matrix.shape[0]
+    out = graph.matrix.sum(axis=1)
+    rank = np.full(n, 1.0 / n)
+    for _ in range(max_iterations):
+        flow = np.divide(rank, out, out=np.zeros(n), where=out > 0)
+        renewed = alpha * (graph.matrix.T @ flow + rank[out == 0].sum() / n) + (1.0 - alpha) / n
+        if np.abs(renewed - rank).sum() < epsilon:
+            break
+        rank = renewed
+    return _by_vertex(renewed)
+
+
+def _core_number(
+    resource_handle: Any, graph: SGGraph, degree_type: str, do_expensive_check: bool
+) -> tuple[ndarray, ndarray]:
+    degree = np.diff(graph.matrix.indptr)
+    core, live, k = np.zeros(degree.size, np.int32), np.ones(degree.size, bool), 0
+    while live.any():
+        weak = live & (degree <= k)
+        if not weak.any():
+            k += 1
+            continue
+        core[weak] = k
+        live &= ~weak
+        degree = degree - (graph.matrix[:, weak] != 0).sum(axis=1)
+    return _by_vertex(core)
+
+
+def _leiden(
+    resource_handle: Any, random_state: int, graph: SGGraph, max_level: int, resolution: float, theta: float,
+    do_expensive_check: bool,
+) -> tuple[ndarray, ndarray, float]:  # fmt: skip
+    """Components in place of communities: enough to follow the numbers through."""
+    vertices, labels = _by_vertex(csgraph.connected_components(graph.matrix, directed=False)[1])
+    return vertices, labels, 0.0
+
+
+def _biased_random_walks(
+    resource_handle: Any, input_graph: SGGraph, start_vertices: ndarray, max_length: int, *, random_state: int
+) -> tuple[ndarray, ndarray, int]:
+    rng = np.random.default_rng(random_state)
+    starts = unwrap(start_vertices)
+    nodes = np.full((starts.size, max_length + 1), -1, np.int32)
+    nodes[:, 0] = starts
+    matrix = input_graph.matrix
+    for path in nodes:
+        for step in range(max_length):
+            row = slice(matrix.indptr[path[step]], matrix.indptr[path[step] + 1])
+            if row.start == row.stop:
+                break
+            weights = matrix.data[row]
+            path[step + 1] = rng.choice(matrix.indices[row], p=weights / weights.sum())
+    return ndarray(nodes.ravel()), ndarray(np.zeros(starts.size * max_length, np.float32)), max_length
