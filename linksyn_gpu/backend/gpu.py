@@ -77,6 +77,7 @@ __all__ = [
     "load_graph",
     "node_value",
     "order_evidence",
+    "path_keys",
     "path_lengths",
     "plan_memory",
     "release",
@@ -277,9 +278,7 @@ def screen_paths(nodes: Array, min_length: int, seen: KeySet | None) -> Any:
     rows = flatnonzero(~short)
     if seen is None or rows.size == 0:
         return status
-    keys = cp.empty(nodes.shape[0], np.uint64)
-    launch("path_keys", nodes.shape[0], nodes, *_layout(nodes), keys)
-    keys = keys[rows]
+    keys = path_keys(nodes)[rows]
     order = cp.argsort(keys)  # stable: the earliest row of a set stands first
     keys = keys[order]
     repeated = cp.zeros(keys.size, np.bool_)
@@ -291,6 +290,16 @@ def screen_paths(nodes: Array, min_length: int, seen: KeySet | None) -> Any:
     seen.keys = cp.concatenate((seen.keys, keys[flatnonzero(~repeated)]))
     seen.keys.sort()
     return status
+
+
+def path_keys(nodes: Array) -> Array:
+    """64-bit name of each path's set of KPs: the sum, over its distinct KPs, of splitmix64's finaliser.
+
+    Two sets share a name with probability 2^-64; then the later path is taken for a repeat and drawn again.
+    """
+    keys = cp.empty(nodes.shape[0], np.uint64)
+    launch("path_keys", nodes.shape[0], nodes, *_layout(nodes), keys)
+    return keys
 
 
 def _layout(table: Any) -> tuple[int, int, int, int]:

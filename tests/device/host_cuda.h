@@ -236,7 +236,7 @@ static inline T __shfl_up_sync(unsigned mask, T value, unsigned offset) {
 // Launches a kernel: 0 when all threads came to its end, 1 when they wait for each other for ever.
 static inline int launch(unsigned blocks, unsigned block_size, unsigned order, const std::function<void()>& kernel) {
   int stuck = 0;
-#pragma omp parallel for schedule(dynamic, 1) reduction(| : stuck)
+#pragma omp parallel for schedule(dynamic, 1) reduction(| : stuck) if (blocks > 1)
   for (unsigned b = 0; b < blocks; ++b) {
     gridDim.x = blocks;
     blockDim.x = block_size;

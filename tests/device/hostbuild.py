@@ -18,6 +18,7 @@ HEADER = Path(__file__).with_name("host_cuda.h")
 # Contraction is off as on the device (-fmad=false), or the bits of doubles would differ.
 FLAGS = ("-std=c++17", "-O1", "-fPIC", "-shared", "-fopenmp", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror",
          "-Wno-unknown-pragmas", "-Wno-unused-function")  # fmt: skip
+SANITIZE = os.environ.get("LINKSYN_SANITIZE_KERNELS") == "1"
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-fno-omit-frame-pointer")
 
 
@@ -54,7 +55,12 @@ def host_source(source: str) -> str:
 def build(source: str, flags: tuple[str, ...] = ()) -> Path:
     """Compile to a shared library; the same source and flags are built once."""
     text = host_source(source)
-    options = (*FLAGS, *flags, *(("-DLINKSYN_FIBERS",) if needs_fibers(source) else ()))
+    options = (
+        *FLAGS,
+        *flags,
+        *(SANITIZERS if SANITIZE else ()),
+        *(("-DLINKSYN_FIBERS",) if needs_fibers(source) else ()),
+    )
     digest = hashlib.sha256("\0".join([text, HEADER.read_text(), *options]).encode()).hexdigest()[:20]
     folder = Path(tempfile.gettempdir()) / f"linksyn-host-kernels-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 import types
 from collections import Counter
+from importlib.machinery import ModuleSpec
 from typing import Any
 
 import numpy as np
@@ -304,6 +305,7 @@ def module(free_bytes: int = 16 << 30) -> types.ModuleType:
                  "concatenate", "cumsum", "flatnonzero", "minimum", "searchsorted", "RawModule"):  # fmt: skip
         setattr(found, name, globals()[name])
     found.__version__ = "0 (a stand-in)"
+    found.__spec__ = ModuleSpec("cupy", None)
     found.get_default_memory_pool = lambda: _POOL
     found.get_default_pinned_memory_pool = lambda: _PINNED
     error = type("CUDARuntimeError", (RuntimeError,), {})
