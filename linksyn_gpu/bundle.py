@@ -6,6 +6,7 @@ evidence: the seed used least before this round, then the nearest to the cell's 
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -148,17 +149,9 @@ def link_seeds(
 def _rounds(batch: WalkBatch) -> list[WalkBatch]:
     """Cut a batch where its round changes."""
     borders = [0, *(np.flatnonzero(np.diff(batch.round)) + 1).tolist(), len(batch)]
-    columns = ("nodes", "lengths", "ids", "status", "cell", "round")
-    return [
-        WalkBatch(**{name: getattr(batch, name)[a:b] for name in columns})
-        for a, b in zip(borders[:-1], borders[1:], strict=True)
-        if b > a or len(batch) == 0
-    ]
+    return [batch[a:b] for a, b in itertools.pairwise(borders)]
 
 
 def _to_device(batch: WalkBatch, ops: Any) -> WalkBatch:
-    return WalkBatch(
-        *(ops.asarray(getattr(batch, name)) for name in ("nodes", "lengths", "ids", "status")),
-        batch.cell,
-        batch.round,
-    )
+    nodes, lengths, ids, status = map(ops.asarray, (batch.nodes, batch.lengths, batch.ids, batch.status))
+    return WalkBatch(nodes, lengths, ids, status, batch.cell, batch.round)

@@ -32,9 +32,7 @@ class Incidence:
     """KP mentions left out, by reason."""
 
 
-def build_graph(
-    seeds: Seeds, config: GraphConfig | None = None, *, backend: str = "auto", **settings: Any
-) -> KPGraph:
+def build_graph(seeds: Seeds, config: GraphConfig | None = None, *, backend: str = "auto", **settings: Any) -> KPGraph:
     """Build the KP graph of seeds.
 
     Parameters
@@ -110,9 +108,7 @@ def build_graph_from_incidence(
     rows, columns, count, weight, drops = _weigh_and_prune(rows, columns, count, seed_count, n_seeds, config)
     postings = ops.evidence(device_indptr, device_kps, ops.asarray(rows), ops.asarray(columns))
     evidence_indptr, evidence = (ops.to_host(part) for part in postings)
-    return KPGraph(
-        rows, columns, count, weight, seed_count, names, n_seeds, evidence_indptr, evidence, drops
-    )
+    return KPGraph(rows, columns, count, weight, seed_count, names, n_seeds, evidence_indptr, evidence, drops)
 
 
 def read_incidence(seeds: Seeds, config: GraphConfig) -> Incidence:
@@ -174,9 +170,7 @@ def kp_statistics(seeds: Seeds, incidence: Incidence) -> KPStatistics:
     number = {key: i for i, key in enumerate(names)}
     renumbered = np.array([number[name_key(n)] for n in encoded.dictionary.to_pylist()], np.int32)
     indices = renumbered[encoded.indices.to_numpy()] if renumbered.size else np.zeros(0, np.int32)
-    of = sparse.csr_array(
-        (np.ones(indices.size, np.int64), indices, offsets - offsets[0]), shape=(n_seeds, len(names))
-    )
+    of = sparse.csr_array((np.ones(indices.size, np.int64), indices, offsets - offsets[0]), shape=(n_seeds, len(names)))
     of.sum_duplicates()
     of.data[:] = 1
     return KPStatistics(held.sum(axis=1), mean, list(names.values()), (held @ of).tocsr())
@@ -206,9 +200,7 @@ def _weigh_and_prune(
     return indptr, indices[keep], count[keep], weight[keep], drops
 
 
-def _similarity(
-    kind: str, rows: Int64, indices: Int32, count: Int32, seed_count: Int64, n_seeds: int
-) -> Float64:
+def _similarity(kind: str, rows: Int64, indices: Int32, count: Int32, seed_count: Int64, n_seeds: int) -> Float64:
     """Normalised edge weights in float64, on the host once; the same for both entries of an edge.
 
     cosine = c / sqrt(f(u) f(v)); jaccard = c / (f(u) + f(v) - c); npmi = log(c n / (f(u) f(v))) / log(n / c),

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
 from linksyn_gpu.config import QuotaConfig
 from linksyn_gpu.errors import ConfigError
-from linksyn_gpu.tables import Float64, Int64, KPStatistics, name_key
+from linksyn_gpu.tables import Cell, Float64, Int64, KPStatistics, name_key
 from linksyn_gpu.value import cell_affinity
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One combination that the quota asks for."""
-
-    discipline: str | None
-    """None: any."""
-    difficulty: int | None
-    """Level 1..5; None: any."""
-    n_paths: int
-
-    @property
-    def label(self) -> str:
-        parts = [self.discipline or "any discipline", f"level {self.difficulty}" if self.difficulty else ""]
-        return ", ".join(part for part in parts if part)
 
 
 @dataclass(frozen=True)
@@ -42,18 +27,20 @@ def largest_remainder(shares: Sequence[float], total: int) -> list[int]:
 
     What rounding down leaves over goes to the largest fractions, then to the first.
     """
-    exact = np.asarray(shares, np.float64) / np.sum(shares) * total
-    counts = np.floor(exact).astype(np.int64)
-    order = np.argsort(-(exact - counts), kind="stable")
-    counts[order[: total - int(counts.sum())]] += 1
-    return [int(c) for c in counts]
+    weights = [Fraction(share) for share in shares]  # exact: a float sum could round past a whole number
+    exact = [weight * total / sum(weights) for weight in weights]
+    counts = [int(x) for x in exact]
+    largest = sorted(range(len(counts)), key=lambda i: counts[i] - exact[i])
+    for i in largest[: total - sum(counts)]:
+        counts[i] += 1
+    return counts
 
 
 def plan_cells(quota: QuotaConfig, n_paths: int) -> list[Cell]:
     """Cells of a quota: the product of its discipline and difficulty shares, whose counts sum to `n_paths`."""
-    disciplines: Mapping[str | None, float] = dict(quota.discipline) or {None: 1.0}
-    levels: Mapping[str | None, float] = dict(quota.difficulty) or {None: 1.0}
-    pairs = [(d, s, a * b) for d, a in disciplines.items() for s, b in levels.items() if a * b > 0.0]
+    disciplines: list[tuple[str | None, float]] = [*quota.discipline.items()] or [(None, 1.0)]
+    levels: list[tuple[str | None, float]] = [*quota.difficulty.items()] or [(None, 1.0)]
+    pairs = [(d, s, a * b) for d, a in disciplines for s, b in levels if a * b > 0.0]
     counts = largest_remainder([share for _, _, share in pairs], n_paths)
     return [Cell(d, int(s) if s else None, n) for (d, s, _), n in zip(pairs, counts, strict=True) if n > 0]
 
@@ -71,9 +58,7 @@ def plan_rounds(cells: Sequence[Cell], n_rounds: int) -> list[Round]:
     return [Round(cell, n) for _, cell, n in sorted(parts)]
 
 
-def cell_affinities(
-    cells: Sequence[Cell], statistics: KPStatistics, quota: QuotaConfig
-) -> list[Float64 | None]:
+def cell_affinities(cells: Sequence[Cell], statistics: KPStatistics, quota: QuotaConfig) -> list[Float64 | None]:
     """Affinity of every KP to each cell; None for a cell that asks for nothing in particular.
 
     Raises

@@ -231,6 +231,23 @@ def _check_csr(indptr: Int64, indices: Int32, count: Int32) -> None:
         raise DataError("the matrix is not symmetric")
 
 
+@dataclass(frozen=True)
+class Cell:
+    """One combination of discipline and difficulty that a campaign is asked for."""
+
+    discipline: str | None
+    """None: any."""
+    difficulty: int | None
+    """Level 1..5; None: any."""
+    n_paths: int
+
+    @property
+    def label(self) -> str:
+        """How people read it."""
+        parts = [self.discipline or "any discipline", f"level {self.difficulty}" if self.difficulty else ""]
+        return ", ".join(part for part in parts if part)
+
+
 # Why a path was not kept; index is the code in `WalkBatch.status`.
 PATH_STATUS = ("kept", "too_short", "repeated")
 
@@ -256,6 +273,17 @@ class WalkBatch:
 
     def __len__(self) -> int:
         return int(self.lengths.size)
+
+    def __getitem__(self, rows: slice) -> WalkBatch:
+        """Some rows; their redraws are not known apart."""
+        return WalkBatch(
+            self.nodes[rows],
+            self.lengths[rows],
+            self.ids[rows],
+            self.status[rows],
+            self.cell[rows],
+            self.round[rows],
+        )
 
     @classmethod
     def concatenate(cls, batches: Sequence[WalkBatch]) -> WalkBatch:

@@ -72,7 +72,10 @@ class Walker:
 
     @property
     def visits(self) -> Int64:
-        """[n_kps] how often kept paths visited each KP so far."""
+        """[n_kps] how often walks visited each KP so far; those that were drawn again count too.
+
+        Else KPs that only give paths which are too short or known already would be owed ever more.
+        """
         return np.array(self._ops.to_host(self._visits), np.int64)
 
     def sample(self, n: int, on_round: Callable[[int], None] | None = None) -> WalkBatch:
@@ -110,6 +113,7 @@ class Walker:
         ids = ops.walk_ids(self._n_walks, self._n_walks + n)
 
         nodes = self._draw(table, start, ids, derive_key(self.seed, Purpose.WALK))
+        visits = self._visits + self._visits_of(nodes)
         status = ops.screen_paths(nodes, config.min_length, self._seen)
         redraws = 0
         for attempt in range(1, config.max_redraws + 1):
@@ -117,10 +121,12 @@ class Walker:
             if failed.size == 0:
                 break
             redraws += int(failed.size)
-            nodes[failed] = self._draw(table, start, ids[failed], derive_key(self.seed, Purpose.WALK, attempt))
-            status[failed] = ops.screen_paths(nodes[failed], config.min_length, self._seen)
+            again = self._draw(table, start, ids[failed], derive_key(self.seed, Purpose.WALK, attempt))
+            visits = visits + self._visits_of(again)
+            nodes[failed] = again
+            status[failed] = ops.screen_paths(again, config.min_length, self._seen)
 
-        self._visits = self._visits + ops.count_occurrences(nodes, status == 0, self._n_kps)
+        self._visits = visits
         batch = WalkBatch(
             nodes,
             ops.path_lengths(nodes),
@@ -157,9 +163,7 @@ class Walker:
         """Walk and throw away, so that visits come near the target before the campaign begins."""
         ops, target = self._ops, self._targets[cell]
         key = derive_key(self.seed, Purpose.CALIBRATION, cell)
-        size = self.config.calibration_paths or min(
-            max(WALKS_PER_KP * self._n_kps, MIN_CALIBRATION), MAX_CALIBRATION
-        )
+        size = self.config.calibration_paths or min(max(WALKS_PER_KP * self._n_kps, MIN_CALIBRATION), MAX_CALIBRATION)
         nothing = ops.asarray(np.zeros(self._n_kps, np.int64))
         potential = ops.asarray(np.ones(self._n_kps))
         for i in range(self.config.calibration_rounds):
@@ -167,9 +171,11 @@ class Walker:
             table = ops.transition_table(self._graph, value)
             start = ops.start_table(table, target, value)
             nodes = self._draw(table, start, ops.walk_ids(i * size, (i + 1) * size), key)
-            visits = ops.count_occurrences(nodes, ops.path_lengths(nodes) > 0, self._n_kps)
-            potential = ops.calibrated_potential(potential, target, visits)
+            potential = ops.calibrated_potential(potential, target, self._visits_of(nodes))
         return potential
+
+    def _visits_of(self, nodes: Any) -> Any:
+        return self._ops.count_occurrences(nodes, self._ops.path_lengths(nodes) > 0, self._n_kps)
 
     def _draw(self, table: Any, start: Any, ids: Any, key: int) -> Any:
         return self._ops.sample_walks(

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from scipy import sparse
 
 from linksyn_gpu.backend import rng
@@ -163,9 +162,7 @@ def cooccurrence(
     incidence = sparse.csr_array((ones, kp_indices, indptr), shape=(indptr.size - 1, n_kps))
     product = (incidence.T @ incidence).tocoo()
     off = product.row != product.col
-    product = sparse.csr_array(
-        (product.data[off], (product.row[off], product.col[off])), shape=(n_kps, n_kps)
-    )
+    product = sparse.csr_array((product.data[off], (product.row[off], product.col[off])), shape=(n_kps, n_kps))
     product.sort_indices()
     return (
         product.indptr.astype(np.int64),
@@ -379,7 +376,7 @@ def _scan_row(
 
 def path_lengths(nodes: Int32) -> Int32:
     """KPs on each path: int32 [n]."""
-    return (nodes >= 0).sum(axis=1).astype(np.int32)
+    return np.asarray((nodes >= 0).sum(axis=1), np.int32)
 
 
 def count_occurrences(table: Int32, keep: Bool, size: int) -> Int64:
@@ -424,7 +421,8 @@ def path_keys(nodes: Int32) -> UInt64:
     counted = nodes >= 0
     for column in range(1, nodes.shape[1]):
         counted[:, column] &= (nodes[:, :column] != nodes[:, column, None]).all(axis=1)
-    return np.where(counted, x, np.uint64(0)).sum(axis=1, dtype=np.uint64)
+    keys: UInt64 = np.where(counted, x, np.uint64(0)).sum(axis=1, dtype=np.uint64)
+    return keys
 
 
 # ---------------------------------------------------------------------- bundles of seeds

@@ -68,6 +68,6 @@ def derive_key(seed: int, purpose: Purpose, index: int = 0) -> int:
 
     `index` tells apart streams of one purpose: the redraw attempt of a walk, the cell of a calibration.
     """
-    counter = [np.array([word], np.uint64) for word in (index & LOW, index >> 32, 0, int(purpose))]
-    words = philox(*counter, seed & LOW, (seed >> 32) & LOW)
+    c0, c1, c2, c3 = (np.array([word], np.uint64) for word in (index & LOW, index >> 32, 0, int(purpose)))
+    words = philox(c0, c1, c2, c3, seed & LOW, seed >> 32)
     return (int(words[0][0]) << 32) | int(words[1][0])

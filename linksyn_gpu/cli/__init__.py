@@ -1,0 +1,48 @@
+"""The command line: `linksyn-gpu COMMAND`. One small module per command, imported when that command runs."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from linksyn_gpu import __version__
+
+COMMANDS = {
+    "run": "Do the whole job: seeds in, new QA out.",
+    "ingest": "Read seed files into a run folder.",
+    "build": "Build the KP graph.",
+    "walk": "Sample paths and link seeds along them.",
+    "synthesize": "Ask the language model for new QA.",
+    "report": "Print what a run did, and write its report page.",
+    "doctor": "Show what this machine has and which backend would be used.",
+}
+
+
+class _Commands(click.Group):
+    """Loads a command's module only when that command is asked for, so that --help stays fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"linksyn_gpu.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="linksyn-gpu")
+def main() -> None:
+    """Turn a bank of seed questions into new, diverse, controllable QA training data.
+
+    Begin with 'linksyn-gpu run SEEDS --out DIR'. Running a command again on the same folder goes on where it stopped.
+
+    \b
+    Exit codes: 0 done; 1 failed; 2 wrong usage or settings; 3 stopped early, run again to go on; 130 interrupted.
+    """

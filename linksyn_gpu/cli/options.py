@@ -1,0 +1,128 @@
+"""Flags that are settings: each names the field of `RunConfig` that it sets, such as `walk.length`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from linksyn_gpu import config as settings
+from linksyn_gpu.config import RunConfig, from_mapping, load_toml
+from linksyn_gpu.errors import ConfigError
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+# flag, the field it sets, click's type, help
+_SEEDS: list[tuple[str, str, Any, str]] = [
+    ("--keep-duplicates", "seeds.keep_duplicates", bool, "Keep records whose id or question was seen before."),
+    ("--split-routes", "seeds.route_separator", str, "Split each knowledge point at this text, such as '->'."),
+    (
+        "--difficulty-scale",
+        "seeds.difficulty_scale",
+        click.Choice(settings.DIFFICULTY_SCALES),
+        "Scale of the difficulty column.",
+    ),
+]
+_GRAPH: list[tuple[str, str, Any, str]] = [
+    ("--kp-form", "graph.kp_form", click.Choice(settings.KP_FORMS), "When two KP names are one KP."),
+    ("--weight", "graph.weight", click.Choice(settings.EDGE_WEIGHTS), "Edge weight."),
+    ("--min-count", "graph.min_count", int, "Drop edges held by fewer seeds."),
+    ("--top-k", "graph.top_k", int, "Keep only edges among the K heaviest of one of their ends."),
+    ("--max-kps-per-seed", "graph.max_kps_per_seed", int, "Use at most this many KPs of a seed."),
+]
+_WALK: list[tuple[str, str, Any, str]] = [
+    ("--paths", "paths", int, "Paths to sample in the whole campaign."),
+    ("--seed", "seed", int, "Campaign seed: the same seed gives the same paths, to the bit."),
+    ("--length", "walk.length", int, "Steps of a path."),
+    ("--tau", "walk.tau", float, "Target visits go as seeds-of-KP ** tau: 1 popularity, 0 uniform coverage."),
+    ("--beta", "walk.beta", float, "Strength of live feedback: 0, 0.5, 1 or 2."),
+    ("--rounds", "walk.rounds", int, "Rounds that the campaign is cut into."),
+    ("--calibration-rounds", "walk.calibration_rounds", int, "Throw-away rounds before the campaign."),
+]
+_SYNTHESIS: list[tuple[str, str, Any, str]] = [
+    ("--engine", "synthesis.engine", click.Choice(settings.ENGINES), "Who writes the new QA."),
+    ("--base-url", "synthesis.base_url", str, "Address of an OpenAI-protocol server, with /v1."),
+    ("--model", "synthesis.model", str, "Model name; left out: the server's first."),
+    ("--per-path", "synthesis.per_path", int, "New QA asked for from each path."),
+    ("--language", "synthesis.language", click.Choice(settings.LANGUAGES), "Language of the new QA."),
+    ("--max-tokens", "synthesis.max_tokens", int, "Room for one answer."),
+    ("--concurrency", "synthesis.concurrency", int, "Requests in flight."),
+    ("--templates", "synthesis.templates", click.Path(), "Folder with your own prompt templates."),
+    ("--model-file", "synthesis.model_file", click.Path(), "GGUF file for engine smol."),
+]
+_BACKEND: list[tuple[str, str, Any, str]] = [
+    ("--backend", "backend", click.Choice(settings.BACKENDS), "Where graphs and walks are computed."),
+]
+
+SEEDS, GRAPH, WALK, SYNTHESIS = _SEEDS, [*_GRAPH, *_BACKEND], [*_WALK, *_BACKEND], _SYNTHESIS
+EVERYTHING = [*_SEEDS, *_GRAPH, *_WALK, *_SYNTHESIS, *_BACKEND]
+
+
+def config_flags(flags: Sequence[tuple[str, str, Any, str]]) -> Decorator:
+    """Add `--config` and these flags; the command receives `overrides`, a nested mapping of what was given."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        fields = {flag.strip("-").replace("-", "_"): field for flag, field, _, _ in flags}
+        maps = any(field.startswith("seeds.") for field in fields.values())
+
+        @functools.wraps(function)
+        def wrapped(**params: Any) -> Any:
+            given = {name: params.pop(name) for name in fields}
+            overrides = _nest({fields[name]: value for name, value in given.items() if value is not None})
+            if maps and (columns := params.pop("map_columns")):
+                overrides.setdefault("seeds", {})["columns"] = dict(_pair(text) for text in columns)
+            return function(overrides=overrides, **params)
+
+        decorated: Callable[..., Any] = wrapped
+        for flag, _, kind, help_text in reversed(flags):
+            extra = {"is_flag": True} if kind is bool else {"type": kind}
+            decorated = click.option(flag, default=None, help=help_text, **extra)(decorated)
+        if maps:
+            decorated = click.option(
+                "--map",
+                "map_columns",
+                multiple=True,
+                metavar="FIELD=COLUMN",
+                help="Read a seed field from this column, e.g. question=stem; may be given several times.",
+            )(decorated)
+        return click.option(
+            "--config", "config_file", type=click.Path(), help="TOML file with settings; flags win over it."
+        )(decorated)
+
+    return decorate
+
+
+def force_flag(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--force`."""
+    return click.option("--force", is_flag=True, help="Throw away what the folder holds of this stage and later ones.")(
+        function
+    )
+
+
+def resolve_config(config_file: str | None, overrides: dict[str, Any], recorded: Any = None) -> RunConfig:
+    """Settings of a command: defaults, then what the folder recorded, then the file, then the flags."""
+    base = RunConfig() if recorded is None else from_mapping(RunConfig, recorded)
+    if config_file is not None:
+        base = load_toml(config_file, base)
+    made: RunConfig = from_mapping(RunConfig, overrides, base=base)
+    return made
+
+
+def _nest(flat: dict[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for name, value in flat.items():
+        *tables, leaf = name.split(".")
+        inner = nested
+        for table in tables:
+            inner = inner.setdefault(table, {})
+        inner[leaf] = value
+    return nested
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, separator, column = text.partition("=")
+    if not (name and separator and column):
+        raise ConfigError(f"--map {text!r} must read FIELD=COLUMN, such as question=stem")
+    return name, column

@@ -1,0 +1,43 @@
+"""`linksyn-gpu run`: the whole job over one run folder."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from linksyn_gpu.cli import summary
+from linksyn_gpu.cli.console import STOPPED_EARLY, at_the_border, progress_bars, status
+from linksyn_gpu.cli.options import EVERYTHING, config_flags, resolve_config
+
+
+@click.command()
+@click.argument("seeds", nargs=-1, required=True)
+@click.option("--out", required=True, type=click.Path(), help="The run folder.")
+@config_flags(EVERYTHING)
+@click.option("--force", is_flag=True, help="Throw away what the folder holds and start anew.")
+@at_the_border
+def command(seeds: tuple[str, ...], out: str, config_file: str | None, overrides: dict[str, Any], force: bool) -> None:
+    """Do the whole job: read SEEDS, build the KP graph, walk, link seeds, and ask for new QA.
+
+    Run it again on the same folder to go on where it stopped.
+    """
+    from linksyn_gpu import pipeline, store
+    from linksyn_gpu.backend import resolve
+    from linksyn_gpu.workspace import Workspace
+
+    config = resolve_config(config_file, overrides)
+    backend = resolve(config.backend)
+    with Workspace(out) as ws, progress_bars() as progress:
+        status(f"backend: {backend.name} ({backend.reason})")
+        click.echo(summary.ingest_line(pipeline.ingest(ws, seeds, config, force=force, progress=progress)))
+        click.echo(summary.build_line(pipeline.build(ws, config, progress=progress)))
+        click.echo(summary.walk_line(pipeline.walk(ws, config, progress=progress)))
+        click.echo(summary.cell_table(store.read_plan(ws)))
+        counts = pipeline.synthesize(ws, config, progress=progress)
+        click.echo(summary.synthesis_line(counts))
+        pipeline.report(ws)
+    click.echo(summary.where_to_look(out, counts, config.synthesis.engine))
+    if counts["pending"] and config.synthesis.engine != "batch":
+        sys.exit(STOPPED_EARLY)

@@ -1,0 +1,135 @@
+"""Counts of a stage as lines for people: in = kept + dropped, each drop with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from linksyn_gpu.report.stats import RunStats
+
+
+def reasons(counts: Mapping[str, int]) -> str:
+    """'a 3, b 1' of a mapping, the largest first; '' when there is none."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{name} {n:,}" for name, n in ordered)
+
+
+def _with_reasons(n: int, counts: Mapping[str, int]) -> str:
+    return f"{n:,} ({reasons(counts)})" if counts else f"{n:,}"
+
+
+def ingest_line(counts: Mapping[str, Any]) -> str:
+    """Records read, kept and rejected."""
+    rejected = _with_reasons(counts["rejected"], counts["rejected_by_reason"])
+    line = f"seeds      {counts['records']:,} records = {counts['seeds']:,} seeds + {rejected} rejected"
+    return line + (f"\n           marked: {reasons(counts['notes'])}" if counts["notes"] else "")
+
+
+def build_line(counts: Mapping[str, Any]) -> str:
+    """Size and shape of the graph."""
+    line = (
+        f"graph      {counts['kps']:,} KPs, {counts['edges']:,} edges, {counts['components']:,} components "
+        f"(largest {counts['kps_in_largest_component']:,} KPs, {counts['isolated_kps']:,} isolated)"
+    )
+    return line + (f"\n           left out: {reasons(counts['drops'])}" if counts["drops"] else "")
+
+
+def walk_line(counts: Mapping[str, Any]) -> str:
+    """Paths asked for, kept and dropped."""
+    dropped = _with_reasons(counts["dropped"], counts["dropped_by_reason"])
+    return (
+        f"paths      {counts['paths']:,} asked = {counts['kept']:,} kept + {dropped} dropped; "
+        f"{counts['kps_visited']:,} KPs visited, {counts['redraws']:,} redraws"
+    )
+
+
+def cell_table(cells: Sequence[Mapping[str, Any]]) -> str:
+    """Paths asked for and delivered in each cell, with an honest shortfall."""
+    rows = [("cell", "asked", "delivered", "shortfall")]
+    for cell in cells:
+        label = ", ".join(
+            str(part)
+            for part in (
+                cell["discipline"] or "any discipline",
+                f"level {cell['difficulty']}" if cell["difficulty"] else "any level",
+            )
+        )
+        short = cell["asked"] - cell["delivered"]
+        rows.append((label, f"{cell['asked']:,}", f"{cell['delivered']:,}", f"{short:,}"))
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    return "\n".join(
+        "           " + row[0].ljust(widths[0]) + "".join("  " + row[i].rjust(widths[i]) for i in (1, 2, 3))
+        for row in rows
+    )
+
+
+def synthesis_line(counts: Mapping[str, Any]) -> str:
+    """New QA: generated = kept + dropped, and what is still to come."""
+    dropped = _with_reasons(counts["dropped"], _all_reasons(counts))
+    lines = [f"new QA     {counts['generated']:,} generated = {counts['kept']:,} kept + {dropped} dropped"]
+    if counts["pending"]:
+        lines.append(f"           {counts['pending']:,} requests have no answer yet")
+    if "collected" in counts:
+        lines.append("           " + _collected(counts["collected"]))
+    lines.append(
+        f"tokens     {counts['prompt_tokens']:,} read, {counts['completion_tokens']:,} written, "
+        f"in {counts['requests_answered']:,} answers"
+    )
+    return "\n".join(lines)
+
+
+def _all_reasons(counts: Mapping[str, Any]) -> dict[str, int]:
+    """Drops of requests, answers and items by reason; paths without a request are counted with the paths."""
+    merged: dict[str, int] = {}
+    for stage, found in counts["reasons"].items():
+        if stage != "path":
+            for name, n in found.items():
+                merged[name] = merged.get(name, 0) + n
+    return merged
+
+
+def _collected(found: Mapping[str, Any]) -> str:
+    parts = {name: found[name] for name in ("completions", "duplicates", "unknown", "unreadable", "missing")}
+    lines = [f"{found['lines']:,} lines collected: " + reasons(parts)]
+    if found["failed"]:
+        lines.append("failed: " + reasons(found["failed"]))
+    return "\n           ".join([*lines, *found["examples"]])
+
+
+def where_to_look(folder: str, counts: Mapping[str, Any], engine: str) -> str:
+    """The files that a person opens next."""
+    if engine == "batch" and counts["pending"]:
+        return (
+            f"next       send {folder}/requests.jsonl to a batch API or 'vllm run-batch', then\n"
+            f"           linksyn-gpu synthesize {folder} --collect ANSWERS.jsonl"
+        )
+    return (
+        f"look at    {folder}/qa.jsonl (new QA), {folder}/report.html (report),\n"
+        f"           {folder}/dropped.parquet and {folder}/rejects.jsonl (all that was dropped, with reasons)"
+    )
+
+
+def report_text(stats: RunStats) -> str:
+    """All figures of a run."""
+    lines = []
+    for name, line in (("ingest", ingest_line), ("build", build_line), ("walk", walk_line)):
+        counts = stats.stages[name]
+        lines.append(line(counts) if counts is not None else f"{name}: not finished")
+    if stats.cells:
+        lines.append(cell_table(stats.cells))
+    if (coverage := stats.coverage) is not None:
+        lines.append(
+            f"coverage   {coverage.visited:,} of {coverage.reachable:,} reachable KPs, "
+            f"{coverage.seeds_used:,} seeds used, Gini {coverage.gini:.3f}"
+        )
+        if coverage.divergence == coverage.divergence:  # not NaN: the plan has one target
+            lines.append(
+                f"           KL(visits || target) {coverage.divergence:.4f} nats, "
+                f"noise floor {coverage.noise_floor:.4f}"
+            )
+    counts = stats.stages["synthesize"]
+    lines.append(synthesis_line(counts) if counts is not None else "synthesize: not finished")
+    for name, found in stats.kept_by.items():
+        lines.append(f"{name.replace('_', ' '):<14} {reasons(found)}")
+    return "\n".join(lines)

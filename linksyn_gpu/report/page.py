@@ -1,0 +1,95 @@
+"""The report page: one HTML file with inline pictures, nothing fetched, every text escaped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from linksyn_gpu.report.stats import Coverage, RunStats
+
+WIDTH, HEIGHT, MARGIN = 640, 300, 48
+MAX_POINTS = 400
+
+
+def render(stats: RunStats, title: str) -> str:
+    """Render the page.
+
+    Parameters
+    ----------
+    stats : RunStats
+    title : str
+        Name of the run.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("linksyn_gpu.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("report.html.jinja")
+    picture = _curves(stats.coverage) if stats.coverage is not None else None
+    return template.render(stats=stats, title=title, picture=picture, funnel=_funnel(stats))
+
+
+def _funnel(stats: RunStats) -> list[dict[str, Any]]:
+    """Bars of what came in, stayed and was dropped at each stage, with the reasons."""
+    rows = [("ingest", "records", "seeds"), ("walk", "paths", "kept"), ("synthesize", "generated", "kept")]
+    bars = []
+    for stage, came, stayed in rows:
+        counts = stats.stages[stage]
+        if counts is not None:
+            bars.append(
+                {
+                    "stage": stage,
+                    "what": came,
+                    "in": counts[came],
+                    "kept": counts[stayed],
+                    "share": counts[stayed] / max(1, counts[came]),
+                    "reasons": _reasons(counts),
+                }
+            )
+    return bars
+
+
+def _reasons(counts: dict[str, Any]) -> list[tuple[str, int]]:
+    """Drops of a stage by reason, the most frequent first."""
+    found = Counter[str](counts.get("rejected_by_reason", counts.get("dropped_by_reason", {})))
+    for stage, reasons in counts.get("reasons", {}).items():
+        if stage != "path":  # counted with the paths
+            found.update(reasons)
+    return found.most_common()
+
+
+def _curves(coverage: Coverage) -> dict[str, Any]:
+    """Share of KPs by rank, log-log: how often kept paths visit them, and how popular they are among seeds."""
+    total = max(1, int(coverage.visits.sum()))
+    series = {
+        "visits of kept paths": coverage.visits / total,
+        "popularity among seeds": coverage.popularity,
+    }
+    ordered = {name: np.sort(shares[shares > 0.0])[::-1] for name, shares in series.items()}
+    drawn = {name: shares for name, shares in ordered.items() if shares.size}
+    top = max(float(shares[0]) for shares in drawn.values())
+    bottom = min(float(shares[-1]) for shares in drawn.values())
+    longest = max(shares.size for shares in drawn.values())
+    lines = []
+    for name, shares in drawn.items():
+        rank = np.unique(np.geomspace(1, shares.size, MAX_POINTS).astype(np.int64))
+        x = MARGIN + (WIDTH - 2 * MARGIN) * np.log(rank) / max(np.log(longest), 1e-9)
+        span = max(np.log(top / bottom), 1e-9)
+        y = MARGIN + (HEIGHT - 2 * MARGIN) * np.log(top / shares[rank - 1]) / span
+        lines.append({"name": name, "points": " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))})
+    return {
+        "lines": lines,
+        "width": WIDTH,
+        "height": HEIGHT,
+        "margin": MARGIN,
+        "top": f"{top:.2g}",
+        "bottom": f"{bottom:.2g}",
+        "last": f"{longest:,}",
+    }

@@ -1,0 +1,174 @@
+"""Tables to files of a run folder and back: Parquet for rows, memory-mapped .npy for the graph's arrays."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from linksyn_gpu.tables import Bundles, Cell, KPGraph, KPStatistics, Reject, Seeds, WalkBatch
+from linksyn_gpu.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+GRAPH_ARRAYS = ("indptr", "indices", "count", "weight", "seed_count", "evidence_indptr", "evidence")
+ROWS_PER_READ = 65_536
+
+
+def write_seeds(ws: Workspace, seeds: Seeds) -> None:
+    """Write seeds.parquet and rejects.jsonl."""
+    import pyarrow.parquet as pq
+
+    with ws.replacing("rejects.jsonl") as part, part.open("w", encoding="utf-8") as out:
+        for reject in seeds.rejects:
+            out.write(json.dumps(vars(reject), ensure_ascii=False) + "\n")
+    with ws.replacing("seeds.parquet") as part:
+        pq.write_table(seeds.table, part, compression="zstd")
+
+
+def read_seed_table(ws: Workspace) -> Seeds:
+    """Read seeds.parquet; rejects stay in their file."""
+    import pyarrow.parquet as pq
+
+    return Seeds(pq.read_table(ws.path("seeds.parquet")))
+
+
+def read_rejects(ws: Workspace) -> Iterator[Reject]:
+    """Read rejects.jsonl, row by row."""
+    with ws.path("rejects.jsonl").open(encoding="utf-8") as lines:
+        for line in lines:
+            yield Reject(**json.loads(line))
+
+
+def write_graph(ws: Workspace, graph: KPGraph, statistics: KPStatistics) -> None:
+    """Write graph/*.npy and kps.parquet."""
+    for name in GRAPH_ARRAYS:
+        with ws.replacing(f"graph/{name}.npy") as part, part.open("wb") as out:
+            np.save(out, getattr(graph, name))
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    counts = statistics.discipline_counts
+    labels = pa.array(statistics.disciplines, pa.string()).take(pa.array(counts.indices))
+    entries = pa.MapArray.from_arrays(
+        pa.array(counts.indptr.astype(np.int32)), labels, pa.array(counts.data.astype(np.int64))
+    )
+    table = pa.table(
+        {
+            "kp": pa.array(np.arange(graph.n_kps, dtype=np.int32)),
+            "name": pa.array(graph.names, pa.string()),
+            "seed_count": pa.array(statistics.seed_count),
+            "degree": pa.array(graph.degree),
+            "mean_difficulty": pa.array(statistics.mean_difficulty, from_pandas=True),
+            "disciplines": entries,
+        }
+    )
+    with ws.replacing("kps.parquet") as part:
+        pq.write_table(table, part, compression="zstd")
+
+
+def read_graph(ws: Workspace) -> tuple[KPGraph, KPStatistics]:
+    """Read the graph, its arrays memory-mapped, and what the seeds of each KP are like."""
+    import pyarrow.parquet as pq
+    from scipy import sparse
+
+    # Mode "c" (copy on write) gives plain writable arrays, which compiled kernels know; the files stay as they are.
+    arrays = {name: np.asarray(np.load(ws.path(f"graph/{name}.npy"), mmap_mode="c")) for name in GRAPH_ARRAYS}
+    table = pq.read_table(ws.path("kps.parquet")).combine_chunks()
+    counts = ws.counts("build")
+    graph = KPGraph(
+        **arrays,
+        names=table.column("name").to_pylist(),
+        n_seeds=counts["seeds"],
+        drops=Counter(counts["drops"]),
+    )
+    column = table.column("disciplines").combine_chunks()
+    labels = column.keys.dictionary_encode()
+    held = sparse.csr_array(
+        (column.items.to_numpy(), labels.indices.to_numpy(), column.offsets.to_numpy()),
+        shape=(graph.n_kps, len(labels.dictionary)),
+    )
+    mean = table.column("mean_difficulty").to_numpy(zero_copy_only=False).astype(np.float64)
+    return graph, KPStatistics(graph.seed_count, mean, labels.dictionary.to_pylist(), held)
+
+
+def read_kp_names(ws: Workspace) -> list[str]:
+    """Read the name of each KP."""
+    import pyarrow.parquet as pq
+
+    return list(pq.read_table(ws.path("kps.parquet"), columns=["name"]).column("name").to_pylist())
+
+
+def path_schema() -> pa.Schema:
+    """Columns of paths.parquet: every path asked for, kept or not."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("walk_id", pa.int64()),
+            ("round", pa.int32()),
+            ("cell", pa.int32()),
+            ("nodes", pa.list_(pa.int32())),
+            ("seeds", pa.list_(pa.int32())),
+            ("drop_reason", pa.string()),  # null: kept
+        ]
+    )
+
+
+def write_paths(part: Path, rounds: Iterable[tuple[WalkBatch, Bundles, Any]]) -> None:
+    """Write the paths of a campaign, a row group a round.
+
+    Parameters
+    ----------
+    part : Path
+    rounds : iterable of (WalkBatch, Bundles, reasons)
+        On the host; reasons is an array of str or None, one a path.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetWriter(part, path_schema(), compression="zstd") as out:
+        for batch, bundles, reasons in rounds:
+            columns = [
+                pa.array(batch.ids),
+                pa.array(batch.round),
+                pa.array(batch.cell),
+                _lists(batch.nodes, batch.lengths),
+                _lists(bundles.seeds, bundles.sizes),
+                pa.array(reasons, pa.string()),
+            ]
+            out.write_table(pa.table(columns, schema=path_schema()))
+
+
+def _lists(padded: Any, sizes: Any) -> Any:
+    """Rows of a -1 padded int32 array, filled from the left, as an Arrow list array."""
+    import pyarrow as pa
+
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(padded[padded >= 0]))
+
+
+def read_paths(ws: Workspace) -> Iterator[pa.RecordBatch]:
+    """Read paths.parquet in batches."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(ws.path("paths.parquet")) as file:
+        yield from file.iter_batches(batch_size=ROWS_PER_READ)
+
+
+def write_plan(part: Path, cells: Sequence[Cell], delivered: Sequence[int]) -> None:
+    """Write plan.json: each cell with the paths asked for and delivered."""
+    rows = [{**vars(cell), "asked": cell.n_paths, "delivered": n} for cell, n in zip(cells, delivered, strict=True)]
+    for row in rows:
+        del row["n_paths"]
+    part.write_text(json.dumps({"cells": rows}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_plan(ws: Workspace) -> list[dict[str, Any]]:
+    """Read the cells of plan.json: discipline, difficulty, asked, delivered."""
+    return list(json.loads(ws.path("plan.json").read_text(encoding="utf-8"))["cells"])

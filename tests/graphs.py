@@ -1,0 +1,60 @@
+"""Small graphs and seeds for tests, made from a seed or by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from linksyn_gpu.graph import build_graph_from_incidence
+from linksyn_gpu.tables import KPGraph, Seeds, seed_schema
+
+
+def random_incidence(n_seeds: int, n_kps: int, rng: np.random.Generator, most: int = 5) -> tuple[Any, Any]:
+    """A random 0/1 matrix in CSR form: 0 .. most KPs a seed, popular KPs more often."""
+    rows = []
+    share = 1.0 / np.arange(1, n_kps + 1)
+    share /= share.sum()
+    for _ in range(n_seeds):
+        size = min(int(rng.integers(0, most + 1)), n_kps)
+        rows.append(np.sort(rng.choice(n_kps, size, replace=False, p=share)).astype(np.int32))
+    indptr = np.concatenate([[0], np.cumsum([row.size for row in rows])]).astype(np.int64)
+    return indptr, np.concatenate([*rows, np.zeros(0, np.int32)]).astype(np.int32)
+
+
+def random_graph(n_seeds: int = 60, n_kps: int = 20, seed: int = 0) -> KPGraph:
+    """A random co-occurrence graph with postings."""
+    indptr, kps = random_incidence(n_seeds, n_kps, np.random.default_rng(seed))
+    return build_graph_from_incidence(indptr, kps, n_kps, backend="reference")
+
+
+def edge_graph(n_kps: int, edges: dict[tuple[int, int], int]) -> KPGraph:
+    """The graph of these undirected edges and counts."""
+    matrix = np.zeros((n_kps, n_kps), np.int64)
+    for (u, v), count in edges.items():
+        matrix[u, v] = matrix[v, u] = count
+    rows, columns = np.nonzero(matrix)
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n_kps))])
+    return KPGraph.from_csr(indptr, columns, matrix[rows, columns])
+
+
+def make_seeds(rows: list[dict[str, Any]]) -> Seeds:
+    """Seeds from partial rows; what a row leaves out is filled in."""
+    full = [
+        {
+            "id": f"s{i}",
+            "question": f"question {i}",
+            "answer": f"answer {i}",
+            "options": [],
+            "disciplines": [],
+            "difficulty": None,
+            "knowledge_points": [],
+            "language": "en",
+            "source": "",
+            "license": "",
+            **row,
+        }
+        for i, row in enumerate(rows)
+    ]
+    return Seeds(pa.Table.from_pylist(full, schema=seed_schema()))

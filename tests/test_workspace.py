@@ -1,0 +1,136 @@
+"""The run folder: whole files or none, stages that know whether they are done, one process at a time."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from linksyn_gpu.errors import ConfigError, DataError
+from linksyn_gpu.workspace import Workspace
+
+SETTINGS = {"seeds": {"max_chars": 5}}
+
+
+def ingest(ws, settings=SETTINGS, text="rows", **options):
+    if ws.begin("ingest", settings, **options):
+        for name in ("seeds.parquet", "rejects.jsonl"):
+            with ws.replacing(name) as part:
+                part.write_text(text)
+        ws.finish("ingest", {"seeds": 3})
+        return True
+    return False
+
+
+def test_a_finished_stage_is_not_done_again(tmp_path):
+    with Workspace(tmp_path / "run") as ws:
+        assert ingest(ws)
+    with Workspace(tmp_path / "run") as ws:
+        assert not ingest(ws)
+        assert ws.counts("ingest") == {"seeds": 3}
+        assert ws.settings("ingest") == SETTINGS
+
+
+def test_other_settings_are_refused_with_what_differs(tmp_path):
+    with Workspace(tmp_path) as ws:
+        ingest(ws)
+        with pytest.raises(ConfigError, match=r"seeds\.max_chars was 5, is 6.*--force"):
+            ws.begin("ingest", {"seeds": {"max_chars": 6}})
+
+
+def test_force_starts_anew_and_discards_later_stages(tmp_path):
+    with Workspace(tmp_path) as ws:
+        ingest(ws)
+        assert ws.begin("build", {})
+        with ws.replacing("graph/indptr.npy") as part:
+            part.write_text("x")
+        ws.finish("build", {})
+        assert ingest(ws, {"seeds": {"max_chars": 6}}, force=True)
+        assert ws.settings("build") is None
+        assert not ws.path("graph").exists()
+
+
+def test_a_stage_waits_for_the_one_before(tmp_path):
+    with Workspace(tmp_path) as ws, pytest.raises(ConfigError, match="run 'linksyn-gpu ingest' first"):
+        ws.begin("build", {})
+
+
+def test_a_new_input_changes_every_later_digest(tmp_path):
+    with Workspace(tmp_path) as ws:
+        ingest(ws)
+        ws.begin("build", {})
+        ws.finish("build", {})
+        ws.manifest["stages"]["ingest"]["digest"] = "of another input"
+        with pytest.raises(ConfigError):
+            ws.begin("build", {})
+
+
+@pytest.mark.parametrize("harm", ["removed", "cut"])
+def test_a_stage_whose_file_is_gone_or_short_is_done_again(tmp_path, harm):
+    with Workspace(tmp_path) as ws:
+        ingest(ws)
+        path = ws.path("seeds.parquet")
+        path.unlink() if harm == "removed" else path.write_text("row")
+        assert ingest(ws)
+        assert path.read_text() == "rows"
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
+    with Workspace(tmp_path) as ws:
+        ingest(ws)
+        with pytest.raises(ZeroDivisionError), ws.replacing("seeds.parquet") as part:
+            part.write_text(f"half {1 / 0}")
+        assert ws.path("seeds.parquet").read_text() == "rows"
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_a_process_killed_while_writing_leaves_nothing_that_is_trusted(tmp_path):
+    script = textwrap.dedent(f"""
+        import os, signal
+        from linksyn_gpu.workspace import Workspace
+        with Workspace({str(tmp_path)!r}) as ws:
+            ws.begin("ingest", {SETTINGS!r})
+            with ws.replacing("seeds.parquet") as part:
+                part.write_text("half of the")
+                os.kill(os.getpid(), signal.SIGKILL)
+    """)
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
+    assert list(tmp_path.glob(".*.part"))
+    with Workspace(tmp_path) as ws:
+        assert not list(tmp_path.glob(".*.part"))
+        assert not ws.path("seeds.parquet").exists()
+        with pytest.raises(ConfigError, match="not finished"):
+            ws.counts("ingest")
+        assert ingest(ws)
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path):
+    with Workspace(tmp_path), pytest.raises(ConfigError, match="another linksyn-gpu"):
+        Workspace(tmp_path).__enter__()
+    with Workspace(tmp_path):
+        pass
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match="not empty"):
+        Workspace(tmp_path).__enter__()
+    with pytest.raises(ConfigError, match="holds no run"):
+        Workspace(tmp_path, create=False)
+
+
+@pytest.mark.parametrize(("text", "error"), [("{", DataError), ("[]", DataError), ('{"format": 99}', ConfigError)])
+def test_a_manifest_that_is_none_is_an_error_not_a_fresh_start(tmp_path, text, error):
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(error):
+        Workspace(tmp_path).__enter__()
+
+
+def test_the_manifest_names_versions_and_files(tmp_path):
+    with Workspace(tmp_path) as ws:
+        ingest(ws)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    entry = manifest["stages"]["ingest"]
+    assert entry["files"] == {"seeds.parquet": 4, "rejects.jsonl": 4}
+    assert {"linksyn-gpu", "python", "numpy"} <= set(entry["environment"])
