@@ -116,7 +116,7 @@ def declared_kernels() -> dict[str, Kernel]:
     found: dict[str, Kernel] = {}
     for file in source_files():
         text = (kernel_folder() / file).read_text(encoding="utf-8")
-        for match in re.finditer(r'extern "C" __global__ void[^(]*?(?:__launch_bounds__\(\d+\)\s*)?(\w+)\(', text):
+        for match in re.finditer(r'extern "C" __global__ void[^(]*?(?:__launch_bounds__\([\d, ]+\)\s*)?(\w+)\(', text):
             declared = text[match.end() : text.index(")", match.end())]
             name = match[1]
             found[name] = Kernel(name, file, tuple(_parameter(item) for item in declared.split(",")))

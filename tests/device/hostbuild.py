@@ -34,7 +34,7 @@ def needs_fibers(source: str) -> bool:
 def declared(source: str) -> list[tuple[str, str]]:
     """Name and parameter list of each kernel in the source."""
     found = []
-    for match in re.finditer(r'extern "C" __global__ void[^(]*?(?:__launch_bounds__\(\d+\)\s*)?(\w+)\(', source):
+    for match in re.finditer(r'extern "C" __global__ void[^(]*?(?:__launch_bounds__\([\d, ]+\)\s*)?(\w+)\(', source):
         found.append((match[1], source[match.end() : source.index(")", match.end())]))
     return found
 
