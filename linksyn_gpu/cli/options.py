@@ -10,7 +10,6 @@ import click
 
 from linksyn_gpu import config as settings
 from linksyn_gpu.config import RunConfig, from_mapping, load_toml
-from linksyn_gpu.errors import ConfigError
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -124,5 +123,5 @@ def _nest(flat: dict[str, Any]) -> dict[str, Any]:
 def _pair(text: str) -> tuple[str, str]:
     name, separator, column = text.partition("=")
     if not (name and separator and column):
-        raise ConfigError(f"--map {text!r} must read FIELD=COLUMN, such as question=stem")
+        raise click.UsageError(f"--map {text!r} must read FIELD=COLUMN, such as question=stem")
     return name, column
