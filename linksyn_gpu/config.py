@@ -131,9 +131,7 @@ class WalkConfig:
     """Bound on redraws of one path; then the path is dropped with its reason."""
 
     def __post_init__(self) -> None:
-        _require(
-            1 <= self.length <= MAX_WALK_LENGTH, f"length = {self.length} must lie in 1..{MAX_WALK_LENGTH}"
-        )
+        _require(1 <= self.length <= MAX_WALK_LENGTH, f"length = {self.length} must lie in 1..{MAX_WALK_LENGTH}")
         _require(0.0 <= self.tau <= 4.0, f"tau = {self.tau} must lie in 0..4")
         _one_of("beta", float(self.beta), (0.0, 0.5, 1.0, 2.0))
         _require(self.rounds >= 1, f"rounds = {self.rounds} must be at least 1")
@@ -221,6 +219,9 @@ class SynthesisConfig:
     max_tokens_retry: int = 4096
     max_prompt_chars: int = 48_000
     """A longer prompt is dropped as 'prompt_too_long', never cut."""
+    max_field_chars: int | None = None
+    """Longest question and explanation that the answer's JSON schema allows, in characters; None: no bound, but
+    240 for engine 'smol', which ends a text only where it must."""
     max_attempts: int = 3
     """Tries for one request, first included, when an answer is cut off, invalid or the server fails."""
     concurrency: int = 64
@@ -244,8 +245,19 @@ class SynthesisConfig:
         )
         for name in ("per_path", "max_tokens", "max_prompt_chars", "max_attempts", "concurrency", "timeout"):
             _require(getattr(self, name) > 0, f"{name} = {getattr(self, name)} must be positive")
+        _require(
+            self.max_field_chars is None or self.max_field_chars >= 80,
+            f"max_field_chars = {self.max_field_chars} must be at least 80, or left out",
+        )
         _require(self.temperature >= 0.0, f"temperature = {self.temperature} must not be negative")
         _require(0.0 < self.top_p <= 1.0, f"top_p = {self.top_p} must lie in (0, 1]")
+
+    @property
+    def field_limit(self) -> int | None:
+        """`max_field_chars` as it holds for the engine."""
+        if self.max_field_chars is None and self.engine == "smol":
+            return 240
+        return self.max_field_chars
 
 
 @dataclass(frozen=True)
