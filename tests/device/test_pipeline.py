@@ -221,8 +221,11 @@ def test_crossings_are_summed_by_place():
 
 
 def test_release_and_limit_speak_to_the_pool(gpu):
-    gpu.limit_memory(1 << 20)
+    gpu.release()
+    in_use = gpu.release()
+    gpu.limit_memory(in_use + (1 << 20))
     assert gpu.free_memory() == 1 << 20
     gpu.limit_memory(0)
     assert gpu.free_memory() == 16 << 30
-    assert gpu.release() == 0
+    array = gpu.asarray(np.zeros(1000))
+    assert gpu.release() == in_use + array.nbytes

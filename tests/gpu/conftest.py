@@ -1,0 +1,30 @@
+"""Marks every test here `gpu`, and skips it where no device answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linksyn_gpu.backend.kernels import probe_device
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ours = [item for item in items if HERE in item.path.parents]
+    if not ours:
+        return
+    usable, finding = probe_device()
+    for item in ours:
+        item.add_marker(pytest.mark.gpu)
+        if not usable:
+            item.add_marker(pytest.mark.skip(reason=f"NOT RUN ON A DEVICE: {finding}"))
+
+
+@pytest.fixture(scope="session")
+def gpu() -> Any:
+    from linksyn_gpu.backend import gpu
+
+    return gpu
