@@ -1,6 +1,7 @@
 """What a machine with a device will run is tried out over the stand-ins; and what one without it says."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,40 @@ def test_the_tests_for_a_device_pass_over_the_standins():
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert "passed" in done.stdout
+
+
+BENCH = """
+import runpy, sys
+from pathlib import Path
+{prepare}
+sys.path.insert(0, "bench")
+sys.argv = ["gpu.py", "--size", "0.1M", "--walks", "300", "--length", "3", "--turns", "2"]
+runpy.run_path("bench/gpu.py", run_name="__main__")
+"""
+
+
+def bench(prepare, cache):
+    environment = {**os.environ, "LINKSYN_BENCH_CACHE": str(cache)}
+    command = [sys.executable, "-c", BENCH.format(prepare=prepare)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs_over_the_standins_and_stops_where_parity_fails(tmp_path):
+    done = bench("import tests.device.standin_plugin", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "parity: same bits" in done.stdout
+    assert done.stdout.count("gpu: ") == 5
+    broken = (
+        "import tests.device.standin_plugin\n"
+        "from linksyn_gpu.backend import gpu\n"
+        "draw = gpu.sample_walks\n"
+        "gpu.sample_walks = lambda *a, key, **k: draw(*a, key=key + 1, **k)"
+    )
+    done = bench(broken, tmp_path)
+    assert done.returncode != 0
+    assert "walks differ; nothing was timed" in done.stderr
+    assert done.stdout == ""
 
 
 def test_without_a_device_the_tests_for_one_are_skipped_with_the_reason():

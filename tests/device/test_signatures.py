@@ -19,7 +19,13 @@ from tests.device.signatures import Missing, Use, Wheel, cupy_signature, mismatc
 from tests.graphs import make_seeds, random_graph
 
 ROOT = Path(__file__).parents[2]
-SOURCES = [*sorted((ROOT / "linksyn_gpu" / "backend").glob("gpu*.py")), ROOT / "linksyn_gpu" / "backend" / "kernels.py"]
+BACKEND = ROOT / "linksyn_gpu" / "backend"
+SOURCES = [
+    *sorted(BACKEND.glob("gpu*.py")),
+    BACKEND / "kernels.py",
+    ROOT / "bench" / "gpu.py",
+    *sorted((ROOT / "tests" / "gpu").glob("*.py")),
+]
 CUPY_CLASSES = {
     "ndarray": ("ndarray",),
     "RawModule": ("RawModule",),

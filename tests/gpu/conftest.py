@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,4 +28,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def gpu() -> Any:
     from linksyn_gpu.backend import gpu
 
+    if os.environ.get("LINKSYN_GPU_NO_POOL") == "1":
+        import cupy
+
+        cupy.cuda.set_allocator(None)  # each array is an allocation of its own, with exact bounds
     return gpu
