@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from linksyn_gpu.llm.protocol import Completion, Outcome
 
 BATCH_ROWS = 1024
+TALLIES = ("requests_answered", "explanations_left_out", "prompt_tokens", "completion_tokens")
 STAGES = ("path", "request", "answer", "qa")
 
 
@@ -224,7 +225,7 @@ def assemble(
     dict
         `generated` = `kept` + `dropped`, where `generated` counts items, and one for each request or answer that
         gave none; `pending` requests have no answer yet; `paths_dropped` made no request. `reasons` is
-        {stage: {reason: n}}, `kept_by_cell` {cell: n}.
+        {stage: {reason: n}}, `kept_by_cell` {cell: n}; `explanations_left_out` were cut off by the schema's bound.
     """
     import pyarrow.parquet as pq
 
@@ -303,7 +304,9 @@ class _Assembly:
             self.drop("answer", parsed.reason, parsed.detail, task, outcome.text)
             return
         asked = checks.Asked(task["question_type"], task["language"], self._limits)
-        for number, item in enumerate(parsed.items):
+        for number, written in enumerate(parsed.items):
+            item = checks.without_cut_explanation(written, self._limits)
+            self.counts["explanations_left_out"] += item is not written
             found = self._checker.check(item, asked)
             if found is None:
                 self.kept.append(self._qa_row(task, outcome, item, number))
@@ -362,7 +365,7 @@ class _Assembly:
         return {
             "generated": counts["kept"] + counts["dropped"],
             **{name: counts[name] for name in ("kept", "dropped", "pending", "paths_dropped")},
-            **{name: counts[name] for name in ("requests_answered", "prompt_tokens", "completion_tokens")},
+            **{name: counts[name] for name in TALLIES},
             "reasons": {stage: dict(found) for stage, found in self._reasons.items() if found},
             "kept_by_cell": dict(sorted(self._by_cell.items())),
         }

@@ -122,7 +122,7 @@ def collect(
     if result.lines and not result.completions and not result.failed and not result.duplicates:
         raise DataError(f"no line belongs to this run; the first: {result.examples[0]}")
     after = journal.index()
-    result.missing = len(known) - len(after)
+    result.missing = sum(after.row_of_key(key) < 0 for key in known)
     return result
 
 

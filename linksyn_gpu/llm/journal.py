@@ -59,7 +59,10 @@ class Index:
 
     def row(self, request_id: str) -> int:
         """Row of an id, or -1."""
-        key = key_of(request_id)
+        return self.row_of_key(key_of(request_id))
+
+    def row_of_key(self, key: bytes) -> int:
+        """Row of an id's `key_of`, or -1."""
         high, low = int.from_bytes(key[:8]), int.from_bytes(key[8:])
         at = int(np.searchsorted(self.high, np.uint64(high)))
         while at < self.high.size and int(self.high[at]) == high:

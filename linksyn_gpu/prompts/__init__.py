@@ -125,9 +125,9 @@ def answer_schema(task: Task, limit: int | None = None) -> dict[str, Any]:
     Parameters
     ----------
     limit : int, optional
-        Longest question and explanation in characters, and tight bounds on all else: small models end their
-        strings only where a grammar makes them. An item that fills a string to the limit was cut and is to be
-        dropped (`quality.checks`). None: no bounds, and the knowledge points are free.
+        Longest question in characters, and tight bounds on all else (`text_limits`): small models end their
+        strings only where a grammar makes them. A text that fills its room was cut off in mid-sentence, which
+        `quality.checks` looks for. None: no bounds, and the knowledge points are free.
     """
     text: dict[str, Any] = {"type": "string"}
     kps: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
@@ -137,7 +137,7 @@ def answer_schema(task: Task, limit: int | None = None) -> dict[str, Any]:
             {"type": "string", "maxLength": rooms[name]} for name in ("question", "explanation", "answer", "options")
         )
         names = list(dict.fromkeys(task.kp_path))
-        kps = {"type": "array", "items": {"enum": names}, "minItems": 1, "maxItems": len(names)}
+        kps = {"type": "array", "items": {"enum": names}, "minItems": 1, "maxItems": min(3, len(names))}
         discipline = {"enum": [task.discipline]} if task.discipline else {"type": "string", "maxLength": 40}
     options = {"type": "array", "items": option, "minItems": 4, "maxItems": 4}
     # The explanation stands before the answer, so that a model without thinking reasons before it decides.
@@ -168,9 +168,9 @@ def text_limits(limit: int | None) -> dict[str, int] | None:
         return None
     return {
         "question": limit,
-        "explanation": limit,
-        "answer": max(40, limit // 2),
-        "options": max(40, limit // 4),
+        "explanation": max(60, 2 * limit // 3),
+        "answer": max(60, 2 * limit // 3),
+        "options": max(40, limit // 3),
     }
 
 

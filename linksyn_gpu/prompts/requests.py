@@ -22,7 +22,6 @@ UNNAMED_MODEL = "auto"
 SMOL_MODEL = "SmolLM2-135M-Instruct"
 SMOL_PROMPT_CHARS = 18_000
 """Longest prompt that leaves room for an answer in the embedded model's context of 8,192 tokens."""
-SMOL_FREQUENCY_PENALTY = 0.5  # without it every third of its explanations goes round in circles
 PATH_REASONS = {"prompt_too_long": "the prompt is longer than max_prompt_chars, or than the model can take"}
 """Why a path gets no request here; it may also come with a reason of its own."""
 CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
@@ -124,8 +123,6 @@ def make_request(task: prompts.Task, walk_id: int, config: SynthesisConfig) -> t
             "json_schema": {"name": "qa", "strict": True, "schema": schema},
         },
     }
-    if config.engine == "smol":
-        body["frequency_penalty"] = SMOL_FREQUENCY_PENALTY
     content = json.dumps([walk_id, body], sort_keys=True)
     digest = hashlib.sha256(content.encode()).digest()
     body["seed"] = int.from_bytes(digest[16:20]) >> 1

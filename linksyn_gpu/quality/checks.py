@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from linksyn_gpu.answers import Item
 REASONS = {
     "empty_question": "the question is empty",
     "empty_answer": "the answer is empty",
-    "cut_text": "a text fills all the room that the schema allowed, so it was cut off",
+    "cut_text": "the question, the answer or an option fills all the room that the schema allowed, so was cut off",
     "too_short": "the question is too short to be one",
     "echo_of_prompt": "the question or answer repeats words of the prompt or its schema",
     "degenerate": "a text repeats itself",
@@ -34,10 +34,11 @@ MIN_WORDS = 4
 MIN_CJK = 5
 ECHO_WORDS = 8
 ECHO_CJK = 14
-# Phrases of the schema and of templates' placeholders that small models hand back as a question.
+# What small models hand back of a prompt and its schema instead of a question; none of it belongs in an exam.
 ECHOES = re.compile(
-    r"</?data>|\"qa\"|json|knowledge[_ ]points?\b.{0,20}\b(?:path|data)|data section|reference data"
-    r"|new question|exam question|the question here|\byour (?:question|answer) here\b|知识点路径|参考数据|新题",
+    r"</?data>|\"(?:qa|knowledge_points)\"|knowledge_points|\bwrite \d+ new questions?\b|\bsolved questions\b"
+    r"|\bknowledge points? (?:of|on|from|in) the (?:path|data)\b|\breference data,"
+    r"|\b(?:your|the) (?:question|answer|explanation) (?:goes )?here\b|知识点路径|只是参考数据|已解题目",
     re.IGNORECASE,
 )
 CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
@@ -131,12 +132,26 @@ def _check_text(item: Item, asked: Asked) -> tuple[str, str] | None:
 
 
 def cut_field(item: Item, limits: Mapping[str, int]) -> str | None:
-    """Name of a text that fills the room its schema gave it, so was cut in mid-sentence; None when there is none."""
-    for field, room in limits.items():
-        texts = item.options if field == "options" else (getattr(item, field),)
-        if any(len(text) >= room - 2 for text in texts):  # stripping may have taken a blank or two off
+    """Name of a text that fills the room its schema gave it, so was cut in mid-sentence; None when there is none.
+
+    The explanation does not count: a QA is whole without it (see `without_cut_explanation`).
+    """
+    texts = {"question": (item.question,), "answer": (item.answer,), "options": item.options}
+    for field, values in texts.items():
+        if any(_fills(text, limits[field]) for text in values):
             return field
     return None
+
+
+def without_cut_explanation(item: Item, limits: Mapping[str, int] | None) -> Item:
+    """The item itself, or with an empty explanation where the schema's bound cut it off."""
+    if limits is None or not _fills(item.explanation, limits["explanation"]):
+        return item
+    return replace(item, explanation="")
+
+
+def _fills(text: str, room: int) -> bool:
+    return len(text) >= room - 2  # stripping may have taken a blank or two off
 
 
 def _check_degenerate(item: Item) -> tuple[str, str] | None:
