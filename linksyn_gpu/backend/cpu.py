@@ -27,7 +27,7 @@ from linksyn_gpu.backend.rng import LOW
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.tables import Bool, Float64, Int32, Int64, KPGraph, UInt32, UInt64
 
-_LANES = 32  # walks that a thread keeps going at once
+_LANES = 48  # walks that a thread keeps going at once
 _WALKS_PER_TASK = 1024
 _ENTRIES_PER_TASK = 1 << 16
 _ROWS_PER_TASK = 1 << 14
@@ -53,7 +53,7 @@ class WalkGraph:
     """[n_kps + 1] begin of each KP's slots, for node2vec's neighbour test; empty without it."""
     edge_slots: Int32
     """Neighbours with a larger id, one hash table per KP at most half full; -1 where empty."""
-    spare: list[tuple[UInt32, UInt64, UInt64]] = field(default_factory=list)
+    spare: list[tuple[UInt64, UInt64, UInt64]] = field(default_factory=list)
     """Arrays of tables that are gone. Fresh memory would cost as much as the table itself: the system clears it."""
 
 
@@ -61,8 +61,8 @@ class WalkGraph:
 class TransitionTable:
     """Inclusive prefix sums of integer masses inside each row, and the cells that answer draws from them."""
 
-    entry_prefix: UInt32
-    """[n_entries]"""
+    pairs: UInt64
+    """[n_entries] (prefix << 32 | neighbour): a search finds both in one place."""
     cells: UInt64
     """[n_entries + 1] see `numba_tables`; the last is never read for its value."""
     node: UInt64
@@ -70,8 +70,8 @@ class TransitionTable:
 
     @property
     def prefix(self) -> UInt32:
-        """[n_entries] a copy, since the table's own arrays are used again when it is gone."""
-        return self.entry_prefix.copy()
+        """[n_entries] (a copy)."""
+        return (self.pairs >> np.uint64(32)).astype(np.uint32)
 
     @property
     def total(self) -> UInt32:
@@ -83,12 +83,17 @@ class TransitionTable:
 class StartTable:
     """Inclusive prefix sums of start masses over all KPs, and the cells that answer draws from them."""
 
-    prefix: UInt32
-    """[n_kps]"""
+    pairs: UInt64
+    """[n_kps] (prefix << 32 | KP)"""
     cells: UInt64
     """[n_kps]"""
     total: int
     coarse: int
+
+    @property
+    def prefix(self) -> UInt32:
+        """[n_kps] (a copy)."""
+        return (self.pairs >> np.uint64(32)).astype(np.uint32)
 
 
 @dataclass(eq=False)
@@ -332,14 +337,14 @@ def transition_table(graph: WalkGraph, value: Float64) -> TransitionTable:
         arrays = graph.spare.pop()
     except IndexError:
         arrays = (
-            allocate(n_entries, np.uint32),
+            allocate(n_entries, np.uint64),
             allocate(n_entries + 1, np.uint64),
-            np.empty((n_kps, 2), np.uint64),
+            allocate((n_kps, 2), np.uint64),
         )
-    prefix, cells, node = arrays
+    pairs, cells, node = arrays
     fixed = (graph.task_rows, graph.indptr, graph.indices, graph.weight, scaled)
-    run_tasks(numba_tables.transition_tasks, graph.task_rows.size - 1, *fixed, prefix, cells, node, graph.max_degree)
-    table = TransitionTable(prefix, cells, node)
+    run_tasks(numba_tables.transition_tasks, graph.task_rows.size - 1, *fixed, pairs, cells, node, graph.max_degree)
+    table = TransitionTable(pairs, cells, node)
     weakref.finalize(table, graph.spare.append, arrays)
     return table
 
@@ -348,17 +353,17 @@ def start_table(table: TransitionTable, target: Float64, value: Float64) -> Star
     """Table of start draws: masses T * V over KPs whose row is not massless."""
     mass = np.where(table.total > 0, np.asarray(target) * np.asarray(value), 0.0)
     n_kps = mass.size
-    prefix, cells = np.empty(n_kps, np.uint32), np.zeros(n_kps, np.uint64)
+    pairs, cells = np.empty(n_kps, np.uint64), np.zeros(n_kps, np.uint64)
     if n_kps == 0:
-        return StartTable(prefix, cells, 0, 0)
+        return StartTable(pairs, cells, 0, 0)
     _, exponent = math.frexp(float(mass.max()))
     # Two factors: one alone would overflow where all masses lie near the smallest float.
     first = min(MASS_BITS - exponent, 1000)
     scales = math.ldexp(1.0, first), math.ldexp(1.0, MASS_BITS - exponent - first)
-    scratch = np.empty(n_kps, np.uint64), np.empty(n_kps + 2, np.int32)
+    scratch = np.empty(n_kps + 1, np.uint64), np.empty(n_kps + 2, np.int32)
     names = np.arange(n_kps, dtype=np.int32)
-    total, coarse = numba_tables.start_row(mass, *scales, names, *scratch, prefix, cells)
-    return StartTable(prefix, cells, int(total), int(coarse))
+    total, coarse = numba_tables.start_row(mass, *scales, names, *scratch, pairs, cells)
+    return StartTable(pairs, cells, int(total), int(coarse))
 
 
 # ---------------------------------------------------------------------- walks
@@ -390,9 +395,9 @@ def sample_walks(
     run_tasks(
         numba_walk.walk_tasks,
         _n_tasks(ids.size, _WALKS_PER_TASK),
-        (table.node, table.cells, table.entry_prefix, graph.indices),
+        (table.node, table.cells, table.pairs),
         (graph.edge_start, graph.edge_slots),
-        (start.prefix, start.cells, np.uint64(start.total), np.uint64(start.coarse)),
+        (start.pairs, start.cells, np.uint64(start.total), np.uint64(start.coarse)),
         ids,
         length,
         rule.no_revisit,
