@@ -206,7 +206,7 @@ def sample_walks_cugraph(graph: Any, table: Any, start: Any, ids: Array, *, leng
     nodes = cp.full((n_walks, length + 1), -1, np.int32)
     if n_walks == 0 or start.total == 0:
         return nodes
-    starts = cp.empty(n_walks, np.int32)
+    starts = cp.empty(n_walks, np.int32)  # one thread a walker, walks of 0 steps
     launch(
         "sample_walks", n_walks,
         graph.indptr, graph.indices, table.prefix, table.total, table.total, False, start.prefix,
@@ -215,6 +215,7 @@ def sample_walks_cugraph(graph: Any, table: Any, start: Any, ids: Array, *, leng
     handle = plc.ResourceHandle()
     indptr, indices, mass = _live_entries(graph, table)
     network = _network(plc, handle, indptr, indices, mass.astype(np.float32), symmetric=False)
+    starts = starts.astype(_index_type(indices.size))
     paths, _, _ = plc.biased_random_walks(handle, network, starts, length, random_state=key % 2**31)
     nodes[...] = paths.reshape((n_walks, length + 1))
     return nodes
@@ -236,8 +237,7 @@ def _live_entries(graph: Any, table: Any) -> tuple[Any, Any, Any]:
 
 def _network(plc: Any, handle: Any, indptr: Any, indices: Any, weight: Any, *, symmetric: bool) -> Any:
     """A cuGraph graph over CSR arrays; every row is a vertex, isolated ones too."""
-    # Offsets and indices must be of one type; int32 until an offset no longer fits.
-    index_type = np.int32 if indices.size < 2**31 else np.int64
+    index_type = _index_type(indices.size)
     return plc.SGGraph(
         handle,
         plc.GraphProperties(is_symmetric=symmetric, is_multigraph=False),
@@ -249,6 +249,11 @@ def _network(plc: Any, handle: Any, indptr: Any, indices: Any, weight: Any, *, s
         do_expensive_check=False,
         input_array_format="CSR",
     )
+
+
+def _index_type(n_entries: int) -> Any:
+    """Type of offsets, indices and vertices, which must be one: int32 until an offset no longer fits."""
+    return np.int32 if n_entries < 2**31 else np.int64
 
 
 def _cugraph() -> Any:
