@@ -221,7 +221,7 @@ class SynthesisConfig:
     """A longer prompt is dropped as 'prompt_too_long', never cut."""
     max_field_chars: int | None = None
     """Longest question that the answer's JSON schema allows, in characters, with other texts in proportion; None:
-    no bound, but 300 for engine 'smol', which ends a text only where it must."""
+    no bound, but 240 for engine 'smol', which ends a text only where it must."""
     max_attempts: int = 3
     """Tries for one request, first included, when an answer is cut off, invalid or the server fails."""
     concurrency: int = 64
@@ -256,7 +256,7 @@ class SynthesisConfig:
     def field_limit(self) -> int | None:
         """`max_field_chars` as it holds for the engine."""
         if self.max_field_chars is None and self.engine == "smol":
-            return 300
+            return 240
         return self.max_field_chars
 
 

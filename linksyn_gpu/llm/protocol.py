@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 REQUEST_REASONS = {
@@ -160,7 +160,7 @@ def error_message(data: bytes | str | Any) -> str:
 def to_record(outcome: Outcome) -> dict[str, Any]:
     """An outcome as a JSON object for the journal."""
     kind = "completion" if isinstance(outcome, Completion) else "failure"
-    return {"kind": kind, **asdict(outcome)}
+    return {"kind": kind, **{name: getattr(outcome, name) for name in outcome.__slots__}}
 
 
 def from_record(record: dict[str, Any]) -> Outcome:

@@ -128,11 +128,17 @@ def _extract(wheel: Path, target: Path, folder: Path) -> None:
     shutil.move(part, target)
 
 
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _free_cores() -> int:
+    """Cores that this process may use and that nothing else keeps busy now, at least one.
+
+    A step ends when its slowest thread does: threads that must share a core make all of them wait.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        busy = os.getloadavg()[0]
+    except (AttributeError, OSError):
+        busy = 0.0
+    return max(1, cores - int(busy))
 
 
 @contextlib.contextmanager
@@ -162,7 +168,8 @@ def serve(model: Path, *, slots: int = SLOTS, threads: int | None = None) -> Ite
     params.model_alias = {MODEL_NAME}
     params.n_ctx = CONTEXT * slots
     params.n_parallel = slots
-    params.cpuparams.n_threads = threads or _cores()
+    params.cpuparams.n_threads = threads or _free_cores()
+    params.n_batch = 128  # a prompt is read in such pieces; between two of them a request can be cancelled
     params.verbosity = -1  # llama.cpp's own log would bury the user's terminal
     params.api_keys = [key]
     params.port = 0

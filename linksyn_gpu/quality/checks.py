@@ -15,7 +15,7 @@ from linksyn_gpu.answers import Item
 
 REASONS = {
     "empty_question": "the question is empty",
-    "empty_answer": "the answer is empty",
+    "empty_answer": "the answer is empty, or holds no letter, digit or symbol of a formula",
     "cut_text": "the question, the answer or an option fills all the room that the schema allowed, so was cut off",
     "too_short": "the question is too short to be one",
     "echo_of_prompt": "the question or answer repeats words of the prompt or its schema",
@@ -121,7 +121,7 @@ class Checker:
 def _check_text(item: Item, asked: Asked) -> tuple[str, str] | None:
     if not item.question:
         return "empty_question", ""
-    if not item.answer:
+    if not any(c.isalnum() or unicodedata.category(c) in ("Sm", "So") for c in item.answer.strip("+=<>|~ ")):
         return "empty_answer", ""
     if asked.limits is not None and (field := cut_field(item, asked.limits)):
         return "cut_text", field

@@ -33,6 +33,7 @@ def choice(answer, *options):
         (Item("What does the Chinese word 光 mean in English physics texts?", "light"), OPEN),
         (Item("Find the angle β and the angle α of the triangle.", "30°"), OPEN),
         (Item("What new question did Darwin's JSON data raise?", "many"), OPEN),
+        (Item("Which sign stands for the empty set in mathematics?", "∅"), OPEN),
         (choice("oxygen", "oxygen", "carbon dioxide"), CHOICE),
         (choice("B", "A. oxygen", "B. carbon dioxide"), CHOICE),
         (choice("B. carbon dioxide.", "oxygen", "carbon dioxide"), CHOICE),
@@ -48,6 +49,7 @@ def test_a_good_item_is_kept(item, asked):
     [
         (Item("", "a"), OPEN, "empty_question"),
         (Item("What gas do plants absorb?", ""), OPEN, "empty_answer"),
+        (Item("What gas do plants absorb?", ", +"), OPEN, "empty_answer"),
         (Item("Why so?", "a"), OPEN, "too_short"),
         (Item("为什么", "因"), ZH, "too_short"),
         (Item("Write 1 new question about plants and gases", "a"), OPEN, "echo_of_prompt"),
