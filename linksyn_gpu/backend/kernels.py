@@ -35,7 +35,7 @@ WARP = 32
 # CuPy adds -ftz=true, which touches single precision alone: no kernel here uses any.
 COMPILE_OPTIONS = ("--std=c++17", "--fmad=false")
 
-MIN_COMPUTE_CAPABILITY = 70  # Volta: the oldest that CUDA 12 and 13 both know how to serve in some release
+MIN_COMPUTE_CAPABILITY = 75  # Turing: the oldest that CUDA 13 compiles for
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "int32_t": np.dtype(np.int32),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from linksyn_gpu.backend import kernels
 from linksyn_gpu.backend import reference as ref
-from linksyn_gpu.errors import KernelError
+from linksyn_gpu.errors import DataError, KernelError
 from linksyn_gpu.tables import KPGraph
 from tests.device import hostbuild, standin_cupy
 from tests.device.conftest import gpu_over_standins
@@ -276,6 +276,38 @@ def test_a_launch_that_does_not_fit_its_kernel_is_refused(gpu):
     ]:
         with pytest.raises(KernelError, match=message):
             kernels.launch("count_postings", 3, *arguments)
+
+
+def test_what_the_device_refuses_names_the_kernel(gpu, monkeypatch):
+    import cupy
+
+    def refuse(error):
+        def method(*_):
+            raise error("refused")
+
+        return method
+
+    keys, held = gpu.asarray(np.zeros(3, np.uint64)), gpu.asarray(np.zeros(3, np.int64))
+    with monkeypatch.context() as patch:
+        patch.setattr(cupy.cuda.runtime, "deviceSynchronize", refuse(cupy.cuda.runtime.CUDARuntimeError))
+        patch.setenv("LINKSYN_GPU_SYNC", "1")
+        with pytest.raises(KernelError, match="kernel count_postings with 1 blocks of 256 failed: refused"):
+            kernels.launch("count_postings", 3, keys, 3, held)
+    kernels._module.cache_clear()
+    monkeypatch.setattr(cupy.RawModule, "compile", refuse(cupy.cuda.compiler.CompileException))
+    with pytest.raises(KernelError, match=r"kernels/pairs\.cu does not compile for device 0: refused"):
+        kernels.launch("count_postings", 3, keys, 3, held)
+
+
+def test_a_graph_without_postings_cannot_link_seeds(gpu):
+    with pytest.raises(DataError, match="no postings"):
+        gpu.load_evidence(edge_graph(3, {(0, 1): 1}))
+
+
+def test_the_start_total_is_the_reference_total(gpu):
+    for graph in (edge_graph(0, {}), edge_graph(3, {(0, 1): 4})):
+        expected, found = assert_same_tables(gpu, graph, np.ones(graph.n_kps), np.ones(graph.n_kps))
+        assert expected.start.total == found.start.total
 
 
 # ---------------------------------------------------------------------- sanitizers

@@ -29,7 +29,9 @@ import runpy, sys
 from pathlib import Path
 {prepare}
 sys.path.insert(0, "bench")
-sys.argv = ["gpu.py", "--size", "0.1M", "--walks", "300", "--length", "3", "--turns", "2"]
+import graphs
+graphs.SIZES["tiny"] = (400, 150)
+sys.argv = ["gpu.py", "--size", "tiny", "--walks", "300", "--length", "3", "--turns", "2"]
 runpy.run_path("bench/gpu.py", run_name="__main__")
 """
 

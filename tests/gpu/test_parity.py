@@ -38,15 +38,15 @@ def test_every_primitive_has_the_reference_bits_at_every_launch_shape(gpu, shape
 
 @pytest.fixture(scope="module")
 def graph():
-    return random_graph(n_seeds=3000, n_kps=300, seed=9)
+    return random_graph(n_seeds=1500, n_kps=150, seed=9)
 
 
 @pytest.mark.parametrize("no_revisit", [True, False])
 @pytest.mark.parametrize(("p", "q"), [(1.0, 1.0), (0.25, 4.0), (4.0, 0.5)])
 def test_walks_on_all_options(gpu, graph, no_revisit, p, q):
-    value = np.where(np.arange(300) % 7 == 0, 0.0, np.linspace(0.01, 5.0, 300))
+    value = np.where(np.arange(150) % 7 == 0, 0.0, np.linspace(0.01, 5.0, 150))
     expected, found = assert_same_tables(gpu, graph, value, graph.seed_count / graph.seed_count.sum())
-    ids = np.concatenate([np.arange(1500), 2**40 + np.arange(500)])
+    ids = np.concatenate([np.arange(800), 2**40 + np.arange(200)])
     assert_same_walks(gpu, expected, found, ids, 8, ref.StepRule(no_revisit, p, q))
 
 
@@ -58,7 +58,7 @@ def test_walks_on_all_options(gpu, graph, no_revisit, p, q):
     ],
 )
 def test_a_campaign_has_the_bits_of_the_cpu(graph, config):
-    batches = [Walker(graph, config, seed=4, backend=backend).sample(3000) for backend in ("cpu", "gpu")]
+    batches = [Walker(graph, config, seed=4, backend=backend).sample(1500) for backend in ("cpu", "gpu")]
     for name in ("nodes", "lengths", "ids", "status"):
         assert np.array_equal(getattr(batches[0], name), getattr(batches[1], name)), name
 
