@@ -8,6 +8,7 @@ from importlib.util import find_spec
 import pytest
 
 from linksyn_gpu.backend import kernels
+from tests.device import report
 
 ARCHITECTURES = (80, 90, 100)  # A100, H100 and H200, B200
 # What CuPy adds to the options it is given (cupy/cuda/compiler.py, version 14).
@@ -57,7 +58,7 @@ def nvrtc_compile(source, name, architecture, kind):
 @needs_nvrtc
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids="sm_{}".format)
 @pytest.mark.parametrize("file", kernels.source_files())
-def test_nvrtc_compiles_every_kernel(file, architecture, record_property):
+def test_nvrtc_compiles_every_kernel(file, architecture):
     source = kernels.source_text(file)
     names = [kernel.name for kernel in kernels.declared_kernels().values() if kernel.file == file]
     assert names, f"no kernel was read from {file}"
@@ -71,7 +72,7 @@ def test_nvrtc_compiles_every_kernel(file, architecture, record_property):
     # -fmad=false held: no fused multiply-add of floats; and -ftz=true, which CuPy adds, has nothing to flush.
     assert re.search(rb"\b(mad|fma)\.rn\.f64", ptx) is None
     assert re.search(rb"\.f32\b", ptx) is None
-    record_property("kernels", ", ".join(sorted(names)))
+    report.note(names, "compiled for", f"sm_{architecture}")
 
 
 @needs_nvrtc
@@ -99,7 +100,7 @@ def test_sources_are_ascii_and_include_only_each_other():
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids="sm_{}".format)
 def test_no_kernel_spills_registers(architecture, tmp_path):
     """ptxas reports registers and spills of each kernel; a spill fails."""
-    report = {}
+    found = {}
     for file in kernels.source_files():
         source = tmp_path / file
         source.write_text(kernels.source_text(file), encoding="ascii")
@@ -113,8 +114,9 @@ def test_no_kernel_spills_registers(architecture, tmp_path):
             r"(\d+) bytes spill loads(?:\nptxas info\s+: Used (\d+) registers)?",
             done.stderr,
         ):
-            report[match[1]] = tuple(int(number or 0) for number in match.groups()[1:])
-    assert set(kernels.declared_kernels()) <= set(report)
-    for name, (stack, stores, loads, registers) in sorted(report.items()):
-        print(f"sm_{architecture} {name}: {registers} registers, {stack} bytes of stack")
-        assert stores == loads == 0, f"{name} spills on sm_{architecture}"
+            found[match[1]] = tuple(int(number or 0) for number in match.groups()[1:])
+    assert set(kernels.declared_kernels()) <= set(found)
+    for name, (stack, stores, loads, registers) in sorted(found.items()):
+        assert stores == loads == 0, f"{name} spills on sm_{architecture}, {stack} bytes of stack"
+        if name in kernels.declared_kernels():
+            report.note([name], "registers", f"{architecture}:{registers}")
