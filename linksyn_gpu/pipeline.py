@@ -135,7 +135,9 @@ class _Campaign:
         config = self._config
         walker = Walker(self._graph, config.walk, config.seed, config.backend, affinities=affinities)
         seeds = store.read_seed_table(self._ws)
-        linker = SeedLinker(self._graph, seeds, config.bundle, config.seed, config.backend)
+        linker = SeedLinker(
+            self._graph, seeds, config.bundle, config.seed, config.backend, batch_size=walker.batch_size
+        )
         self.backend = {"name": walker.backend.name, "reason": walker.backend.reason}
         done = 0
         for part in plan_rounds(self._cells, config.walk.rounds):
@@ -191,6 +193,7 @@ def synthesize(
     """
     from linksyn_gpu.llm import batchfile, servers
     from linksyn_gpu.llm.journal import Journal
+    from linksyn_gpu.prompts import text_limits
     from linksyn_gpu.synthesize import generate, read_requests, validator
 
     work = _Synthesis(ws, config.synthesis, progress)
@@ -201,7 +204,7 @@ def synthesize(
     with Journal(ws.path("journal")) as journal:
         if collect:
             ids = (request["custom_id"] for request in read_requests(requests))
-            validate = validator(config.synthesis.field_limit)
+            validate = validator(text_limits(config.synthesis.field_limit))
             work.collected = vars(batchfile.collect(collect, journal, ids, validate=validate))
         elif config.synthesis.engine != "batch":
             try:

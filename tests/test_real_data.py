@@ -6,7 +6,7 @@ import pytest
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from linksyn_gpu import Walker, WalkConfig, build_graph, link_seeds, read_seeds
+from linksyn_gpu import WalkConfig, Walker, build_graph, link_seeds, read_seeds
 
 
 def components(graph):

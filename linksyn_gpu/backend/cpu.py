@@ -38,7 +38,7 @@ from linksyn_gpu.backend.cpu_tasks import (
     split,
 )
 from linksyn_gpu.backend.numba_core import allocate, operand, run_tasks
-from linksyn_gpu.backend.reference import MASS_BITS
+from linksyn_gpu.backend.reference import MASS_BITS, MAX_BATCH
 from linksyn_gpu.backend.reference import StepRule as StepRule
 from linksyn_gpu.tables import Float64, Int32, Int64, KPGraph, UInt32, UInt64
 
@@ -127,6 +127,20 @@ def walk_ids(begin: int, end: int) -> Int64:
 def flatnonzero(array: Any) -> Any:
     """Rows where `array` is not 0, ascending."""
     return np.flatnonzero(array)
+
+
+def walks_that_fit(graph: KPGraph, length: int, *, memory: int | None = None) -> int:
+    """Walks that the backend's memory holds at once beside the graph, its tables and postings.
+
+    Parameters
+    ----------
+    length : int
+        Steps of a walk.
+    memory : int, optional
+        Bytes that may be taken; a host pages, so it is not looked at here.
+    """
+    del graph, length, memory
+    return MAX_BATCH
 
 
 def load_graph(graph: KPGraph, *, second_order: bool) -> WalkGraph:

@@ -24,6 +24,7 @@ TRIALS = 32  # proposals of a step before the exact scan of the row
 SMOOTHING = 1.0  # s of the value function
 VALUE_CAP = 2.0**20
 POTENTIAL_CAP = 2.0**10
+MAX_BATCH = 2**31
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +131,20 @@ def walk_ids(begin: int, end: int) -> Int64:
 def flatnonzero(array: Any) -> Any:
     """Rows where `array` is not 0, ascending."""
     return np.flatnonzero(array)
+
+
+def walks_that_fit(graph: KPGraph, length: int, *, memory: int | None = None) -> int:
+    """Walks that the backend's memory holds at once beside the graph, its tables and postings.
+
+    Parameters
+    ----------
+    length : int
+        Steps of a walk.
+    memory : int, optional
+        Bytes that may be taken; a host pages, so it is not looked at here.
+    """
+    del graph, length, memory
+    return MAX_BATCH
 
 
 def load_graph(graph: KPGraph, *, second_order: bool) -> WalkGraph:
