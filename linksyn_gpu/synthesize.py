@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,7 +173,7 @@ def generate(
         engine,
         journal,
         limits=Limits.of(config, engine),
-        validate=validator(prompts.text_limits(config.field_limit)),
+        validate=validator(config.field_limit),
         index=index,
         on_progress=on_progress,
     )
@@ -191,8 +191,12 @@ def read_requests(requests_file: str | Path) -> Iterator[dict[str, Any]]:
             yield request
 
 
-def validator(limits: Mapping[str, int] | None) -> Callable[[str], str | None]:
-    """Says why an answer is to be asked again: it cannot be parsed, or every item was cut at the schema's bound."""
+def validator(limit: int | None) -> Callable[[str], str | None]:
+    """Says why an answer is to be asked again: it cannot be parsed, or every item was cut at the schema's bound.
+
+    `limit` is `SynthesisConfig.field_limit`.
+    """
+    limits = prompts.text_limits(limit)
 
     def validate(text: str) -> str | None:
         parsed = answers.parse(text)

@@ -323,3 +323,10 @@ def test_a_refused_schema_still_gives_rows(tmp_path, seeds, caplog):
     with caplog.at_level(logging.ERROR):
         assert run.ask(script).without_schema == 5
     assert run.assemble()[0]["kept"] == 5
+
+
+def test_an_answer_that_cannot_be_used_is_to_be_asked_again():
+    long = json.dumps({"qa": [qa("What is it? " * 30)]})
+    assert synthesize.validator(None)(long) is None
+    assert synthesize.validator(100)(long) == "cut_text"
+    assert synthesize.validator(None)("nothing") == "invalid_json"

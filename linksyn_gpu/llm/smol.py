@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import os
 import secrets
 import shutil
@@ -82,6 +83,16 @@ def model_file(given: str | None = None, *, status: IO[str] | None = None) -> Pa
         raise EngineError(f"{MODEL_NAME} could not be stored: {error}\n{by_hand(target)}") from error
     print(f"fetched {target}", file=status, flush=True)
     return target
+
+
+def model_status() -> str:
+    """Whether the embedded model can be served now, in one line."""
+    target = cache_folder() / Path(MEMBER).name
+    if importlib.util.find_spec("xllamacpp") is None:
+        return 'llama.cpp is not installed: pip install "linksyn-gpu[demo]"'
+    if target.is_file() and target.stat().st_size == MODEL_BYTES:
+        return f"{MODEL_NAME} in {target}"
+    return f"{MODEL_NAME} is fetched on first use (93 MB), into {target.parent}"
 
 
 def by_hand(target: Path) -> str:

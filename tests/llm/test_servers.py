@@ -1,6 +1,7 @@
 """Engines: what cannot be started or reached says how to mend it; the embedded model really answers."""
 
 import hashlib
+import importlib.util
 import io
 import json
 import subprocess
@@ -70,6 +71,8 @@ def test_the_model_is_fetched_once_checked_and_kept(small_model, monkeypatch):
     status = io.StringIO()
     path = smol.model_file(status=status)
     assert path.read_bytes() == content
+    if importlib.util.find_spec("xllamacpp"):
+        assert str(path) in smol.model_status()
     assert "fetching" in status.getvalue()
     assert smol.model_file() == path
     assert len(fetched) == 1
