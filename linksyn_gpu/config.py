@@ -24,6 +24,7 @@ KP_FORMS = ("folded", "exact")
 EDGE_WEIGHTS = ("count", "npmi", "cosine", "jaccard")
 BACKENDS = ("auto", "cpu", "gpu")
 ENGINES = ("smol", "openai", "batch")
+WALKERS = ("exact", "cugraph")
 DIFFICULTY_SCALES = ("1-5", "0-4")
 QUESTION_TYPES = ("open", "multiple_choice", "calculation", "proof", "case")
 LANGUAGES = ("auto", "en", "zh")
@@ -129,9 +130,17 @@ class WalkConfig:
     """Redraw a path whose set of KPs was sampled before in the campaign."""
     max_redraws: int = 8
     """Bound on redraws of one path; then the path is dropped with its reason."""
+    walker: str = "exact"
+    """'exact': this project's walks, the same bits on every backend; 'cugraph': cuGraph's biased_random_walks over the
+    same transition table, on a GPU, with other random numbers, without no_revisit, p and q."""
 
     def __post_init__(self) -> None:
         _require(1 <= self.length <= MAX_WALK_LENGTH, f"length = {self.length} must lie in 1..{MAX_WALK_LENGTH}")
+        _one_of("walker", self.walker, WALKERS)
+        _require(
+            self.walker == "exact" or (not self.no_revisit and self.p == self.q == 1.0),
+            "walker 'cugraph' knows neither no_revisit nor p and q: pass --revisit, and leave p and q at 1",
+        )
         _require(0.0 <= self.tau <= 4.0, f"tau = {self.tau} must lie in 0..4")
         _one_of("beta", float(self.beta), (0.0, 0.5, 1.0, 2.0))
         _require(self.rounds >= 1, f"rounds = {self.rounds} must be at least 1")
@@ -269,6 +278,8 @@ class RunConfig:
     seed: int = 0
     """Campaign seed, 0 .. 2^64 - 1: the only source of randomness."""
     backend: str = "auto"
+    gpu_memory: int | None = None
+    """Bytes of device memory that graph and walks may take; None: what is free."""
     seeds: SeedsConfig = field(default_factory=SeedsConfig)
     graph: GraphConfig = field(default_factory=GraphConfig)
     # A campaign wants paths that differ; a bare Walker samples whatever comes.
@@ -279,6 +290,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _require(self.paths >= 1, f"paths = {self.paths} must be at least 1")
+        _require(self.gpu_memory is None or self.gpu_memory > 0, f"gpu_memory = {self.gpu_memory} must be positive")
         _require(0 <= self.seed < 2**64, f"seed = {self.seed} must lie in 0 .. 2^64 - 1")
         _one_of("backend", self.backend, BACKENDS)
 

@@ -14,7 +14,7 @@ import numpy as np
 from linksyn_gpu.backend import resolve
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.config import WalkConfig
-from linksyn_gpu.errors import ConfigError
+from linksyn_gpu.errors import BackendUnavailable, ConfigError
 from linksyn_gpu.tables import Float64, Int64, KPGraph, WalkBatch
 from linksyn_gpu.value import target_shares
 
@@ -64,6 +64,8 @@ class Walker:
         self.config = config if config is not None else WalkConfig()
         self.seed = seed
         self.backend = resolve(backend)
+        if self.config.walker == "cugraph" and self.backend.name != "gpu":
+            raise BackendUnavailable(f"walker 'cugraph' needs the GPU backend, not {self.backend.name}")
         self._ops = ops = self.backend.ops
         self._n_kps = graph.n_kps
         fitting = ops.walks_that_fit(graph, self.config.length, memory=memory)
@@ -157,7 +159,7 @@ class Walker:
         """Draw and screen a walk for each id, in batches: nodes and status (on the host if `parked`), and visits."""
         ops = self._ops
         key = derive_key(self.seed, Purpose.WALK, number)
-        visits = ops.asarray(np.zeros(self._n_kps, np.int64))
+        visits: Any = 0
         pieces = []
         for begin in range(0, max(1, ids.size), self.batch_size):
             nodes = self._draw(table, start, ops.asarray(ids[begin : begin + self.batch_size]), key)
@@ -209,6 +211,6 @@ class Walker:
         return self._ops.count_occurrences(nodes, self._ops.path_lengths(nodes) > 0, self._n_kps)
 
     def _draw(self, table: Any, start: Any, ids: Any, key: int) -> Any:
-        return self._ops.sample_walks(
-            self._graph, table, start, ids, length=self.config.length, rule=self._rule, key=key
-        )
+        own = self.config.walker == "exact"
+        sample = self._ops.sample_walks if own else self._ops.sample_walks_cugraph
+        return sample(self._graph, table, start, ids, length=self.config.length, rule=self._rule, key=key)

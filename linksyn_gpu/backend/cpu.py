@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from linksyn_gpu.backend import numba_tables, numba_walk
+from linksyn_gpu.backend.analytics_cpu import analytics as analytics
 from linksyn_gpu.backend.cpu_build import cooccurrence as cooccurrence
 from linksyn_gpu.backend.cpu_build import evidence as evidence
 from linksyn_gpu.backend.cpu_bundle import EvidenceGraph as EvidenceGraph
@@ -37,6 +38,7 @@ from linksyn_gpu.backend.cpu_tasks import (
     offsets,
     split,
 )
+from linksyn_gpu.backend.incidence_cpu import incidence_from_table as incidence_from_table
 from linksyn_gpu.backend.numba_core import allocate, operand, run_tasks
 from linksyn_gpu.backend.reference import MASS_BITS, MAX_BATCH
 from linksyn_gpu.backend.reference import StepRule as StepRule

@@ -45,10 +45,19 @@ def incidence_from_table(
     """
     import pyarrow.parquet as pq
 
-    lists = pq.read_table(path, columns=[column]).column(column).combine_chunks()
+    lists = pq.read_table(path, columns=[column]).column(column)
+    return incidence_from_lists(lists, kp_form=kp_form, max_kps_per_seed=max_kps_per_seed)
+
+
+def incidence_from_lists(
+    column: Any, *, kp_form: str = "folded", max_kps_per_seed: int | None = None
+) -> tuple[Int64, Int32, list[str], Counter[str]]:
+    """Do the same for an Arrow column of list<string> in memory."""
+    lists = column.combine_chunks()
     offsets = lists.offsets.to_numpy().astype(np.int64)
     if offsets[-1] == offsets[0]:
-        raise DataError(f"no seed of {path} has a knowledge point")
+        raise DataError("no seed has a knowledge point; map their column with --map knowledge_points=COLUMN")
+    # Distinct spellings first: each is normalised once, however many seeds hold it.
     encoded = lists.values[offsets[0] : offsets[-1]].dictionary_encode()
     numbers: dict[str, int] = {}
     names: list[str] = []

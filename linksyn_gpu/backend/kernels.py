@@ -65,6 +65,11 @@ class Kernel:
     parameters: tuple[Parameter, ...]
 
 
+def bench_folder() -> Path:
+    """Folder of the benchmarks: inside the installed package, or beside it in a repository."""
+    return _shipped("bench", "gpu.py")
+
+
 def kernel_folder() -> Path:
     """Folder of the CUDA sources: inside the installed package, or beside it in a repository.
 
@@ -73,11 +78,16 @@ def kernel_folder() -> Path:
     KernelError
         Neither holds them: the installation is broken.
     """
+    return _shipped("kernels", "philox.cuh")
+
+
+def _shipped(name: str, member: str) -> Path:
+    """A folder that a wheel carries inside the package and a repository beside it, known by a file in it."""
     package = Path(__file__).resolve().parents[1]
-    for folder in (package / "kernels", package.parent / "kernels"):
-        if (folder / "philox.cuh").is_file():
+    for folder in (package / name, package.parent / name):
+        if (folder / member).is_file():
             return folder
-    raise KernelError(f"no CUDA sources in {package / 'kernels'}; install linksyn-gpu again")
+    raise KernelError(f"{package / name} holds no {member}; install linksyn-gpu again")
 
 
 def source_files() -> list[str]:

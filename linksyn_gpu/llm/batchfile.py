@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from linksyn_gpu.errors import ConfigError, DataError
+from linksyn_gpu.errors import DataError
 from linksyn_gpu.llm.journal import Index, Journal, key_of
 from linksyn_gpu.llm.protocol import Failure, Outcome, clip, error_message, fail, read_body, to_record, unusable
 
@@ -145,13 +145,6 @@ def read_line(value: dict[str, Any], validate: Callable[[str], str | None] | Non
     if reason is None:
         return outcome
     return fail(outcome, reason, f"finish_reason {outcome.finish_reason or 'unknown'}")
-
-
-def need_model(model: str | None) -> str:
-    """The model's name, which a batch file cannot do without."""
-    if model is None:
-        raise ConfigError("engine 'batch' needs --model: the name that the batch's server knows the model by")
-    return model
 
 
 def _lines(files: Iterable[str | Path]) -> Iterator[tuple[str, bytes]]:

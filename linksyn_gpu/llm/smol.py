@@ -161,7 +161,7 @@ def serve(model: Path, *, slots: int = SLOTS, threads: int | None = None) -> Ite
     EngineError
         llama.cpp is not installed or cannot load the file.
     """
-    # OpenMP's threads spin while they wait. On a machine that has other work too, that slowed generation fivefold;
+    # OpenMP's threads spin while they wait, at the cost of whatever else the machine does;
     # this holds only where OpenMP was not loaded before.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:

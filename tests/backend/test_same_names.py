@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 
 BACKEND = Path(__file__).parents[2] / "linksyn_gpu" / "backend"
-# The mirrors of what cuDF and cuGraph do live in modules of their own.
-MIRRORS = {"analytics": "analytics_cpu", "incidence_from_table": "incidence_cpu"}
 PUBLIC_DATA = {"WalkGraph", "TransitionTable", "StartTable", "EvidenceGraph", "OrderedEvidence", "KeySet", "StepRule"}
 
 
@@ -48,21 +46,12 @@ def parameters(node):
     )
 
 
-def reference():
-    """Primitives of the reference, and the mirrors that stand beside it."""
-    tree = ast.parse((BACKEND / "reference.py").read_text(encoding="utf-8"))
-    own = {n.name: n for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef)) and n.name[0] != "_"}
-    return own | {name: definitions(module)[name] for name, module in MIRRORS.items()}
-
-
 @pytest.mark.parametrize("module", ["cpu", "gpu"])
 def test_a_backend_has_every_name_of_the_reference_with_the_same_parameters(module):
     if not (BACKEND / f"{module}.py").is_file():
         pytest.skip(f"there is no {module}.py")
     found = definitions(module)
-    for name, node in reference().items():
-        if module == "cpu" and name in MIRRORS and name not in found:
-            continue
+    for name, node in definitions("reference").items():
         assert name in found, f"{module}.py has no {name}"
         assert type(found[name]) is type(node), name
         if isinstance(node, ast.FunctionDef):
@@ -71,7 +60,7 @@ def test_a_backend_has_every_name_of_the_reference_with_the_same_parameters(modu
 
 def test_the_gpu_backend_has_no_public_name_that_is_not_listed():
     lists = listed("gpu")
-    assert lists["__all__"] == set(reference()) | lists["GPU_ONLY"]
+    assert lists["__all__"] == set(definitions("reference")) | lists["GPU_ONLY"]
     assert lists["__all__"] <= set(definitions("gpu")) | {"crossings"}
 
 

@@ -55,7 +55,7 @@ def requests_of(out):
 
 def test_every_command_has_help():
     for name in COMMANDS:
-        assert "Usage:" in invoke(name, "--help").stdout
+        assert "usage:" in invoke(name, "--help").stdout.lower()
 
 
 def test_run_writes_requests_in_the_openai_batch_format_and_says_what_comes_next(tmp_path):
@@ -232,3 +232,26 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_end(tmp_path):
     for name in ("seeds.parquet", "kps.parquet", "paths.parquet", "requests.jsonl", "graph/evidence.npy"):
         assert (tmp_path / "war" / name).read_bytes() == (tmp_path / "peace" / name).read_bytes()
     assert not list((tmp_path / "war").rglob(".*.part"))
+
+
+def test_sizes_are_read_with_their_units(tmp_path):
+    run(tmp_path / "out", "--gpu-memory", "1.5GiB")
+    plan = invoke("doctor", "--run", tmp_path / "out", "--gpu-memory", "2GiB").stdout
+    assert "free on the device" in plan
+    assert "2.0 GiB" in plan
+    assert "write bytes" in run(tmp_path / "other", "--gpu-memory", "many", code=2).stderr
+
+
+def test_a_walker_that_cannot_serve_is_refused_with_the_reason(tmp_path):
+    assert "pass --revisit" in run(tmp_path / "a", "--walker", "cugraph", code=2).stderr
+    refused = run(tmp_path / "b", "--walker", "cugraph", "--revisit", "--backend", "cpu", code=1)
+    assert "needs the GPU backend" in refused.stderr
+
+
+def test_analyze_writes_a_row_for_each_kp(tmp_path):
+    pytest.importorskip("igraph", reason="extra 'analytics' is not installed")
+    run(tmp_path / "out")
+    assert "1 components" in invoke("analyze", tmp_path / "out").stdout
+    table = pq.read_table(tmp_path / "out" / "analytics.parquet")
+    assert table.num_rows == 240
+    assert sum(table["pagerank"].to_pylist()) == pytest.approx(1.0)
