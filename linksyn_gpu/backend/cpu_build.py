@@ -8,7 +8,7 @@ from linksyn_gpu.backend import numba_build
 from linksyn_gpu.backend.cpu_tasks import ENTRIES_PER_TASK, offsets, split
 from linksyn_gpu.backend.numba_core import allocate, free_memory, operand, run_tasks, thread_count
 from linksyn_gpu.errors import DataError
-from linksyn_gpu.tables import Int32, Int64
+from linksyn_gpu.tables import Int32, Int64, UInt64
 
 FREE_SHARE = 0.8  # of the free memory, when no limit is given
 
@@ -41,7 +41,7 @@ def cooccurrence(
     indptr, kp_indices = operand(indptr, np.int64), operand(kp_indices, np.int32)
     limit = int(free_memory() * FREE_SHARE) if memory_limit is None else memory_limit
     pairs = np.zeros(n_kps, np.int64)
-    post_indptr, post_seeds = _seeds_of_kps(indptr, kp_indices, n_kps)
+    post_indptr, spans, _ = _mentions_of_kps(indptr, kp_indices, n_kps, after=False)
     numba_build.pair_counts(indptr, kp_indices, pairs)
     pair_start = offsets(pairs)
     longest = int(pairs[pairs * numba_build.DENSE_SHARE <= n_kps].max(initial=0))
@@ -53,11 +53,11 @@ def cooccurrence(
     nothing = np.zeros(0, np.int32)
 
     def make_rows(place: Int64, columns: Int32, counts: Int32) -> None:
-        fixed = (task_rows, pair_start, post_indptr, post_seeds, indptr, kp_indices, longest, digit, passes)
+        fixed = (task_rows, pair_start, post_indptr, spans, kp_indices, longest, digit, passes)
         run_tasks(numba_build.row_tasks, task_rows.size - 1, *fixed, place, columns, counts, entries)
 
     per_thread = 8 * longest + (4 * n_kps if (pairs * numba_build.DENSE_SHARE > n_kps).any() else 0)
-    taken = post_seeds.nbytes + 5 * 8 * n_kps + per_thread * thread_count()
+    taken = spans.nbytes + 5 * 8 * n_kps + per_thread * thread_count()
     n_pairs = int(pair_start[-1])
     if taken + 16 * n_pairs <= limit:
         columns, counts = allocate(n_pairs, np.int32), allocate(n_pairs, np.int32)
@@ -80,8 +80,8 @@ def cooccurrence(
     return out_indptr, out_columns, out_counts
 
 
-def _seeds_of_kps(indptr: Int64, kp_indices: Int32, n_kps: int) -> tuple[Int64, Int32]:
-    """For each KP the seeds that hold it, ascending."""
+def _mentions_of_kps(indptr: Int64, kp_indices: Int32, n_kps: int, *, after: bool) -> tuple[Int64, UInt64, Int32]:
+    """For each KP its mentions, in the order of seeds: see `numba_build.postings_scatter`; seeds only with `after`."""
     n_seeds = indptr.size - 1
     if n_seeds >= 2**31:
         raise DataError(f"{n_seeds:,} seeds; fewer than 2^31 are supported")
@@ -94,9 +94,10 @@ def _seeds_of_kps(indptr: Int64, kp_indices: Int32, n_kps: int) -> tuple[Int64, 
         raise DataError(f"the KPs of {int(lost.sum()):,} seeds do not ascend without repeats within 0 .. {n_kps - 1}")
     starts = np.empty(n_kps + 1, np.int64)
     numba_build.postings_offsets(histogram, starts)
-    seeds = allocate(int(kp_indices.size), np.int32)
-    run_tasks(numba_build.postings_scatter, n_tasks, indptr, kp_indices, histogram, seeds)
-    return starts, seeds
+    spans = allocate(int(kp_indices.size), np.uint64)
+    seeds = allocate(int(kp_indices.size) if after else 0, np.int32)
+    run_tasks(numba_build.postings_scatter, n_tasks, indptr, kp_indices, histogram, after, spans, seeds)
+    return starts, spans, seeds
 
 
 def evidence(indptr: Int64, kp_indices: Int32, graph_indptr: Int64, graph_indices: Int32) -> tuple[Int64, Int32]:
@@ -111,14 +112,14 @@ def evidence(indptr: Int64, kp_indices: Int32, graph_indptr: Int64, graph_indice
     indptr, kp_indices = operand(indptr, np.int64), operand(kp_indices, np.int32)
     graph_indptr, graph_indices = operand(graph_indptr, np.int64), operand(graph_indices, np.int32)
     n_kps = graph_indptr.size - 1
-    post_indptr, post_seeds = _seeds_of_kps(indptr, kp_indices, n_kps)
+    post_indptr, spans, post_seeds = _mentions_of_kps(indptr, kp_indices, n_kps, after=True)
     first, running = np.zeros(n_kps, np.int64), np.zeros(n_kps + 1, np.int64)
     numba_build.upper_start(graph_indptr, graph_indices, first, running)
     task_rows = split(post_indptr + graph_indptr, ENTRIES_PER_TASK)
-    fixed = (task_rows, graph_indptr, graph_indices, first, running, post_indptr, post_seeds, indptr, kp_indices)
+    fixed = (task_rows, graph_indptr, graph_indices, first, running, post_indptr, spans)
     sizes = np.empty(int(running[-1]), np.int64)
-    run_tasks(numba_build.edge_count_tasks, task_rows.size - 1, *fixed, sizes)
+    run_tasks(numba_build.edge_count_tasks, task_rows.size - 1, *fixed, kp_indices, sizes)
     edge_start = offsets(sizes)
     edge_seeds = allocate(int(edge_start[-1]), np.int32)
-    run_tasks(numba_build.edge_fill_tasks, task_rows.size - 1, *fixed, edge_start, edge_seeds)
+    run_tasks(numba_build.edge_fill_tasks, task_rows.size - 1, *fixed, post_seeds, kp_indices, edge_start, edge_seeds)
     return edge_start, edge_seeds

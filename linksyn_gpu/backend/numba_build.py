@@ -10,14 +10,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import int64
+from numba import int64, uint64
 
-from linksyn_gpu.backend.numba_core import fetch_add, jit, prefetch
+from linksyn_gpu.backend.numba_core import fetch_add, jit, jit_inline, prefetch
 
 INSERTION_MAX = 40  # rows up to this size are sorted by insertion
 DENSE_SHARE = 4  # a row of more than n_kps / 4 KPs is counted in an array over all KPs instead of sorted
-DIGIT_MAX = 11
-AHEAD = 8  # seeds whose KPs are asked for ahead of their use
+DIGIT_MAX = 11  # bits that one pass of the sort looks at, at most
+AHEAD = 12  # seeds whose KPs are asked for ahead of their use
+SPAN_SHIFT = 24  # a seed holds fewer than 2^24 KPs, each once
+SPAN_MASK = (1 << SPAN_SHIFT) - 1
 
 
 @jit
@@ -57,18 +59,30 @@ def postings_offsets(histogram: Any, starts: Any) -> None:
 
 
 @jit
-def postings_scatter(counter: Any, n_tasks: Any, indptr: Any, kp_indices: Any, histogram: Any, seeds: Any) -> None:
-    """seeds: for each KP its seeds, ascending."""
+def postings_scatter(
+    counter: Any, n_tasks: Any, indptr: Any, kp_indices: Any, histogram: Any, after: Any, spans: Any, seeds: Any
+) -> None:
+    """List each KP's mentions in the order of seeds: where the seed's KPs stand, and (if asked for) the seed.
+
+    spans : uint64 [n_mentions]
+        First place in `kp_indices` << 24 | number of KPs; all of the seed's or, with `after`, those behind the mention.
+    seeds : int32 [n_mentions], or empty
+    """
     n_seeds = indptr.size - 1
     while True:
         task = fetch_add(counter, 0, 1)
         if task >= n_tasks:
             break
         for seed in range(n_seeds * task // n_tasks, n_seeds * (task + 1) // n_tasks):
-            for m in range(indptr[seed], indptr[seed + 1]):
-                v = kp_indices[m]
-                seeds[histogram[task, v]] = seed
+            begin, end = indptr[seed], indptr[seed + 1]
+            for m in range(begin, end):
+                v = uint64(kp_indices[m])
+                at = uint64(histogram[task, v])
                 histogram[task, v] += 1
+                first = m + 1 if after else begin
+                spans[at] = (uint64(first) << uint64(SPAN_SHIFT)) | uint64(end - first)
+                if seeds.size > 0:
+                    seeds[at] = seed
 
 
 @jit
@@ -80,76 +94,88 @@ def pair_counts(indptr: Any, kp_indices: Any, out: Any) -> None:
             out[kp_indices[m]] += others
 
 
-@jit
-def _gather(u: Any, post_indptr: Any, post_seeds: Any, indptr: Any, kp_indices: Any, out: Any) -> Any:
+@jit_inline
+def _gather(u: Any, post_indptr: Any, spans: Any, kp_indices: Any, out: Any) -> Any:
     """Collect the KPs other than u of u's seeds; give their number. `out` needs one place more than that."""
-    size = 0
-    end = post_indptr[u + 1]
-    for at in range(post_indptr[u], end):
-        if at + 2 * AHEAD < end:
-            prefetch(indptr, int64(post_seeds[at + 2 * AHEAD]))
-            prefetch(kp_indices, indptr[post_seeds[at + AHEAD]])
-        seed = post_seeds[at]
-        for m in range(indptr[seed], indptr[seed + 1]):
-            out[size] = kp_indices[m]
-            size += kp_indices[m] != u
+    size = uint64(0)
+    end = uint64(post_indptr[u + 1])
+    for at in range(uint64(post_indptr[u]), end):
+        if at + uint64(AHEAD) < end:
+            prefetch(kp_indices, int64(spans[at + uint64(AHEAD)] >> uint64(SPAN_SHIFT)))
+        first = spans[at] >> uint64(SPAN_SHIFT)
+        for m in range(first, first + (spans[at] & uint64(SPAN_MASK))):
+            v = kp_indices[m]
+            out[size] = v
+            size += uint64(v != u)
     return size
+
+
+@jit_inline
+def _digit_pass(source: Any, sink: Any, size: Any, shift: Any, mask: Any, histogram: Any) -> None:
+    """One stable pass of a radix sort."""
+    for b in range(uint64(mask) + uint64(1)):
+        histogram[b] = 0
+    for i in range(size):
+        histogram[uint64((source[i] >> shift) & mask)] += 1
+    running = int64(0)
+    for b in range(uint64(mask) + uint64(1)):
+        count = histogram[b]
+        histogram[b] = running
+        running += count
+    for i in range(size):
+        value = source[i]
+        b = uint64((value >> shift) & mask)
+        place = histogram[b]
+        sink[uint64(place)] = value
+        histogram[b] = place + 1
 
 
 @jit
 def _sort(values: Any, spare: Any, size: Any, digit: Any, passes: Any, histogram: Any) -> Any:
-    """Sort values[:size]; give the array that holds the result (`values` or `spare`)."""
-    if size <= INSERTION_MAX:
-        for i in range(1, size):
+    """Sort values[:size]; true where the result is in `spare`."""
+    if size <= uint64(INSERTION_MAX):
+        for i in range(1, int64(size)):
             x = values[i]
             k = i
             while k > 0 and values[k - 1] > x:
                 values[k] = values[k - 1]
                 k -= 1
             values[k] = x
-        return values
+        return False
     mask = (1 << digit) - 1
-    source, sink = values, spare
-    for turn in range(passes):
-        shift = turn * digit
-        for b in range(mask + 1):
-            histogram[b] = 0
-        for i in range(size):
-            histogram[(source[i] >> shift) & mask] += 1
-        running = 0
-        for b in range(mask + 1):
-            count = histogram[b]
-            histogram[b] = running
-            running += count
-        for i in range(size):
-            b = (source[i] >> shift) & mask
-            sink[histogram[b]] = source[i]
-            histogram[b] += 1
-        source, sink = sink, source
-    return source
+    for turn in range(0, passes, 2):
+        _digit_pass(values, spare, size, turn * digit, mask, histogram)
+        if turn + 1 == passes:
+            return True
+        _digit_pass(spare, values, size, (turn + 1) * digit, mask, histogram)
+    return False
+
+
+@jit_inline
+def _run_lengths(ordered: Any, size: Any, columns: Any, counts: Any, at: Any) -> Any:
+    """Distinct values and their numbers from place `at` on; give how many. Without branches: repeats come at random."""
+    place = uint64(at)
+    before, first = int64(-1), int64(0)
+    for i in range(size):
+        value = int64(ordered[i])
+        new = value != before
+        before = value
+        place += uint64(new)
+        first = int64(i) if new else first
+        columns[place - uint64(1)] = value
+        counts[place - uint64(1)] = int64(i) - first + 1
+    return int64(place - uint64(at))
 
 
 @jit
 def _dense_row(
-    u: Any,
-    post_indptr: Any,
-    post_seeds: Any,
-    indptr: Any,
-    kp_indices: Any,
-    tally: Any,
-    columns: Any,
-    counts: Any,
-    at: Any,
+    u: Any, post_indptr: Any, spans: Any, kp_indices: Any, tally: Any, columns: Any, counts: Any, at: Any
 ) -> Any:
     """Row u by counting in an array over all KPs (zero before and after); give its number of entries."""
-    end = post_indptr[u + 1]
-    for s in range(post_indptr[u], end):
-        if s + 2 * AHEAD < end:
-            prefetch(indptr, int64(post_seeds[s + 2 * AHEAD]))
-            prefetch(kp_indices, indptr[post_seeds[s + AHEAD]])
-        seed = post_seeds[s]
-        for m in range(indptr[seed], indptr[seed + 1]):
-            tally[kp_indices[m]] += 1
+    for s in range(uint64(post_indptr[u]), uint64(post_indptr[u + 1])):
+        first = spans[s] >> uint64(SPAN_SHIFT)
+        for m in range(first, first + (spans[s] & uint64(SPAN_MASK))):
+            tally[uint64(kp_indices[m])] += 1
     tally[u] = 0
     size = 0
     for v in range(tally.size):
@@ -169,8 +195,7 @@ def row_tasks(
     task_rows: Any,
     pair_start: Any,
     post_indptr: Any,
-    post_seeds: Any,
-    indptr: Any,
+    spans: Any,
     kp_indices: Any,
     longest_sorted: Any,
     digit: Any,
@@ -199,23 +224,19 @@ def row_tasks(
             if pairs > longest_sorted:
                 if tally.size == 0:
                     tally = np.zeros(n_kps, np.int32)
-                entries[u] = _dense_row(u, post_indptr, post_seeds, indptr, kp_indices, tally, columns, counts, at)
+                entries[u] = _dense_row(u, post_indptr, spans, kp_indices, tally, columns, counts, at)
                 continue
-            size = _gather(u, post_indptr, post_seeds, indptr, kp_indices, values)
-            ordered = _sort(values, spare, size, digit, passes, histogram)
-            m = 0
-            i = 0
-            while i < size:
-                v = ordered[i]
-                k = i + 1
-                while k < size and ordered[k] == v:
-                    k += 1
-                if columns.size > 0:
-                    columns[at + m] = v
-                    counts[at + m] = k - i
-                m += 1
-                i = k
-            entries[u] = m
+            size = _gather(u, post_indptr, spans, kp_indices, values)
+            ordered = spare if _sort(values, spare, size, digit, passes, histogram) else values
+            if columns.size > 0:
+                entries[u] = _run_lengths(ordered, size, columns, counts, at)
+            else:
+                distinct = 0
+                before = -1
+                for i in range(size):
+                    distinct += ordered[i] != before
+                    before = ordered[i]
+                entries[u] = distinct
 
 
 @jit
@@ -273,8 +294,7 @@ def edge_count_tasks(
     first: Any,
     running: Any,
     post_indptr: Any,
-    post_seeds: Any,
-    indptr: Any,
+    spans: Any,
     kp_indices: Any,
     size_of: Any,
 ) -> None:
@@ -290,12 +310,15 @@ def edge_count_tasks(
                 edge_of[graph_indices[e]] = edge
                 size_of[edge] = 0
                 edge += 1
-            for s in range(post_indptr[u], post_indptr[u + 1]):
-                seed = post_seeds[s]
-                for m in range(indptr[seed], indptr[seed + 1]):
-                    v = kp_indices[m]
-                    if v > u and edge_of[v] >= 0:
-                        size_of[edge_of[v]] += 1
+            end = uint64(post_indptr[u + 1])
+            for s in range(uint64(post_indptr[u]), end):
+                if s + uint64(AHEAD) < end:
+                    prefetch(kp_indices, int64(spans[s + uint64(AHEAD)] >> uint64(SPAN_SHIFT)))
+                behind = spans[s] >> uint64(SPAN_SHIFT)
+                for m in range(behind, behind + (spans[s] & uint64(SPAN_MASK))):
+                    held = edge_of[uint64(kp_indices[m])]
+                    if held >= 0:
+                        size_of[uint64(held)] += 1
             for e in range(first[u], graph_indptr[u + 1]):
                 edge_of[graph_indices[e]] = -1
 
@@ -310,8 +333,8 @@ def edge_fill_tasks(
     first: Any,
     running: Any,
     post_indptr: Any,
+    spans: Any,
     post_seeds: Any,
-    indptr: Any,
     kp_indices: Any,
     edge_start: Any,
     edge_seeds: Any,
@@ -327,12 +350,16 @@ def edge_fill_tasks(
             for e in range(first[u], graph_indptr[u + 1]):
                 next_place[graph_indices[e]] = edge_start[edge]
                 edge += 1
-            for s in range(post_indptr[u], post_indptr[u + 1]):
-                seed = post_seeds[s]
-                for m in range(indptr[seed], indptr[seed + 1]):
-                    v = kp_indices[m]
-                    if v > u and next_place[v] >= 0:
-                        edge_seeds[next_place[v]] = seed
-                        next_place[v] += 1
+            end = uint64(post_indptr[u + 1])
+            for s in range(uint64(post_indptr[u]), end):
+                if s + uint64(AHEAD) < end:
+                    prefetch(kp_indices, int64(spans[s + uint64(AHEAD)] >> uint64(SPAN_SHIFT)))
+                behind = spans[s] >> uint64(SPAN_SHIFT)
+                for m in range(behind, behind + (spans[s] & uint64(SPAN_MASK))):
+                    v = uint64(kp_indices[m])
+                    place = next_place[v]
+                    if place >= 0:
+                        edge_seeds[uint64(place)] = post_seeds[s]
+                        next_place[v] = place + 1
             for e in range(first[u], graph_indptr[u + 1]):
                 next_place[graph_indices[e]] = -1
