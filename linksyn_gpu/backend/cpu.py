@@ -74,7 +74,7 @@ class TransitionTable:
     """Inclusive prefix sums of integer masses inside each row, and the cells that answer draws from them."""
 
     pairs: UInt64
-    """[n_entries] (prefix << 32 | neighbour): a search finds both in one place."""
+    """[n_entries + 3] (prefix << 32 | neighbour): a search finds both in one place. The last are never answers."""
     cells: UInt64
     """[n_entries + 1] see `numba_tables`; the last is never read for its value."""
     node: UInt64
@@ -83,7 +83,7 @@ class TransitionTable:
     @property
     def prefix(self) -> UInt32:
         """[n_entries] (a copy)."""
-        return (self.pairs >> np.uint64(32)).astype(np.uint32)
+        return (self.pairs[: -numba_tables.SPARE_PAIRS] >> np.uint64(32)).astype(np.uint32)
 
     @property
     def total(self) -> UInt32:
@@ -96,7 +96,7 @@ class StartTable:
     """Inclusive prefix sums of start masses over all KPs, and the cells that answer draws from them."""
 
     pairs: UInt64
-    """[n_kps] (prefix << 32 | KP)"""
+    """[n_kps + 3] (prefix << 32 | KP)"""
     cells: UInt64
     """[n_kps]"""
     total: int
@@ -105,7 +105,7 @@ class StartTable:
     @property
     def prefix(self) -> UInt32:
         """[n_kps] (a copy)."""
-        return (self.pairs >> np.uint64(32)).astype(np.uint32)
+        return (self.pairs[: -numba_tables.SPARE_PAIRS] >> np.uint64(32)).astype(np.uint32)
 
 
 # ---------------------------------------------------------------------- placement
@@ -213,7 +213,7 @@ def transition_table(graph: WalkGraph, value: Float64) -> TransitionTable:
         arrays = graph.spare.pop()
     except IndexError:
         arrays = (
-            allocate(n_entries, np.uint64),
+            allocate(n_entries + numba_tables.SPARE_PAIRS, np.uint64),
             allocate(n_entries + 1, np.uint64),
             allocate((n_kps, 2), np.uint64),
         )
@@ -229,7 +229,7 @@ def start_table(table: TransitionTable, target: Float64, value: Float64) -> Star
     """Table of start draws: masses T * V over KPs whose row is not massless."""
     mass = np.where(table.total > 0, np.asarray(target) * np.asarray(value), 0.0)
     n_kps = mass.size
-    pairs, cells = np.empty(n_kps, np.uint64), np.zeros(n_kps, np.uint64)
+    pairs, cells = np.zeros(n_kps + numba_tables.SPARE_PAIRS, np.uint64), np.zeros(n_kps, np.uint64)
     if n_kps == 0:
         return StartTable(pairs, cells, 0, 0)
     _, exponent = math.frexp(float(mass.max()))

@@ -30,6 +30,7 @@ ID_MASK = (1 << 24) - 1  # node ids and entry numbers within a row stay below 2^
 RIGHT_SHIFT = 24
 MARK_SHIFT = 48
 MARK_MASK = (1 << 15) - 1
+SPARE_PAIRS = 3  # places behind the last pair that a search may read
 MARK_REACH = 13  # a bucket spans fewer than 2^13 coarse steps, so 15-bit differences keep their sign
 MANY = 1 << 63
 COARSE_SHIFT = 56  # node word 0: start of the row, and coarse above it
@@ -223,11 +224,15 @@ def search_row(pairs: Any, begin: Any, end: Any, t: Any) -> Any:
 
 @jit_inline
 def first_above(pairs: Any, begin: Any, end: Any, t: Any) -> Any:
-    """The same, where the entry is likely near `begin`."""
-    e = begin
-    near = min(end, begin + uint64(8))
-    while e < near:
-        if (pairs[e] >> uint64(32)) > t:
-            return e
-        e += uint64(1)
-    return search_row(pairs, e, end, t)
+    """The same, where the entry is likely one of the first four; those are compared without branches.
+
+    Reads up to four places, which may lie behind the row: its last sum is above t, and ends the count.
+    """
+    half, one = uint64(32), uint64(1)
+    first = (pairs[begin] >> half) <= t
+    second = first & ((pairs[begin + one] >> half) <= t)
+    third = second & ((pairs[begin + uint64(2)] >> half) <= t)
+    fourth = third & ((pairs[begin + uint64(3)] >> half) <= t)
+    if fourth:
+        return search_row(pairs, begin + uint64(4), end, t)
+    return begin + uint64(first) + uint64(second) + uint64(third)

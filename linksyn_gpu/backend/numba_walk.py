@@ -193,7 +193,7 @@ def _starts(
 ) -> None:
     """Draw the first node of walks begin .. end - 1 (no more than the scratch arrays hold)."""
     pairs, cells, total, coarse = start
-    n = uint64(pairs.size)
+    n = uint64(cells.size)
     for k in range(end - begin):
         names[k], turns[k] = uint64(ids[begin + k]), uint64(0)
     philox_lanes(end - begin, names, turns, key[0], key[1], drawn, accept_bits)
