@@ -6,13 +6,14 @@ not depend on how many threads there are or which of them is slow. Threads are o
 than Numba's parallel loops: tasks are dealt out one by one (a parallel loop is cut into equal parts beforehand and
 waits for the slowest), callers on several threads are allowed, and compiling takes a fraction of the time.
 
-Numba's on-disk cache of a kernel looks only at the file the kernel is in: after an edit to a function that
-is used by kernels of other files, touch those files too.
+Numba's on-disk cache takes a kernel for current as long as the file it stands in is. But a kernel also holds code
+and constants of other files, so here it is current only as long as all of them are (`_cache_by_content`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import mmap
 import os
 from collections.abc import Callable
@@ -35,14 +36,35 @@ cgutils: Any = numba_cgutils  # its functions bear no types
 numba_config: Any = numba.config
 
 
+def _content_stamp() -> str:
+    """Name the content of every file that compiled code is made from."""
+    folder = Path(__file__).parent
+    digest = hashlib.sha256()
+    for file in (*sorted(folder.glob("numba_*.py")), folder / "reference.py", folder / "rng.py"):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+_STAMP = _content_stamp()
+
+
+def _cache_by_content(dispatcher: Any) -> Any:
+    """Make a kernel's cache compare `_STAMP` where it would compare the time stamp of one file."""
+    file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)  # none with NUMBA_DISABLE_JIT
+    if file is not None:
+        file._source_stamp = _STAMP
+    return dispatcher
+
+
 def jit(function: F) -> F:
     """Compile a kernel: cached on disk, without the interpreter lock, IEEE arithmetic as written."""
-    return cast(F, njit(cache=True, nogil=True, error_model="numpy")(function))
+    return cast(F, _cache_by_content(njit(cache=True, nogil=True, error_model="numpy")(function)))
 
 
 def jit_inline(function: F) -> F:
     """Compile a function into its callers: left to itself the compiler calls even Philox."""
-    return cast(F, njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(function))
+    decorate = njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+    return cast(F, _cache_by_content(decorate(function)))
 
 
 # ---------------------------------------------------------------------- instructions Numba has no name for

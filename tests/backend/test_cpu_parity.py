@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from linksyn_gpu.backend import cpu
+from linksyn_gpu.backend import cpu, numba_core, numba_tables, numba_walk
 from linksyn_gpu.backend import reference as ref
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.errors import DataError
@@ -251,7 +251,19 @@ def test_read_only_arrays_are_taken_as_they_are():
     assert_same(cpu.transition_table(loaded, np.ones(21)).total, ref.transition_table(graph, np.ones(21)).total)
 
 
-def test_one_thread_and_two_give_the_same(monkeypatch):
+def test_cached_machine_code_is_tied_to_all_files_that_it_is_made_from(tmp_path):
+    """Numba compares the time stamp of the kernel's own file alone; an edit elsewhere would go unseen."""
+    for kernel in (numba_walk.walk_tasks, numba_tables.finish_row):
+        file = kernel._cache._cache_file
+        assert file._source_stamp == numba_core._STAMP
+        copy = type(file)(cache_path=str(tmp_path), filename_base="kernel", source_stamp="made before an edit")
+        copy.save(("signature",), "code")
+        assert copy.load(("signature",)) == "code"
+        copy._source_stamp = numba_core._STAMP
+        assert copy.load(("signature",)) is None
+
+
+def test_one_thread_and_two_give_the_same():
     most = numba.get_num_threads()
     if most < 2:
         pytest.skip("Numba has one thread here; the next test starts processes with more")
