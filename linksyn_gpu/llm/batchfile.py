@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from linksyn_gpu.errors import DataError
-from linksyn_gpu.llm.journal import Index, Journal, key_of
+from linksyn_gpu.llm.journal import ANSWERED, TO_ASK_AGAIN, Index, Journal, find, key_of, keys_of, rank_of
 from linksyn_gpu.llm.protocol import Failure, Outcome, clip, error_message, fail, read_body, to_record, unusable
 
 
@@ -28,13 +28,13 @@ class Collected:
     failed: Counter[str] = field(default_factory=Counter)
     """Lines whose request failed or whose answer cannot be used, by reason."""
     duplicates: int = 0
-    """Lines whose request has an answer already, in the journal or on an earlier line."""
+    """Lines whose request has a usable answer already, in the journal or on an earlier line."""
     unknown: int = 0
     """Lines whose custom_id belongs to no request of this run."""
     unreadable: int = 0
     """Lines that are not JSON objects with a custom_id."""
     missing: int = 0
-    """Requests that have no answer after this."""
+    """Requests that are still to be asked after this: no answer, nor a failure that asking again would not mend."""
     examples: list[str] = field(default_factory=list)
     """`file:line: what is wrong`, for the first few of those not taken."""
 
@@ -74,8 +74,12 @@ def collect(
     known_ids: Iterable[str],
     *,
     validate: Callable[[str], str | None] | None = None,
+    index: Index | None = None,
 ) -> Collected:
     """Take files of answers into the journal, in whatever order they are.
+
+    A usable answer counts though its request has failed before. A failure that tells nothing new of its request
+    is counted and not written again. Holds 17 bytes a request.
 
     Parameters
     ----------
@@ -83,15 +87,16 @@ def collect(
         Ids of all requests of the run.
     validate : callable, optional
         As in `loop.generate`; an answer that it refuses is a failed line.
+    index : Index, optional
+        What the journal holds; read from it when left out.
 
     Raises
     ------
     DataError
         A file cannot be read, or holds not one line that belongs to this run.
     """
-    known = {key_of(request_id) for request_id in known_ids}
-    index = journal.index()
-    done: set[bytes] = set()
+    known = keys_of(known_ids)
+    best = (journal.index() if index is None else index).ranks_of(known)
     result = Collected()
     for where, line in _lines(answers):
         result.lines += 1
@@ -101,12 +106,12 @@ def collect(
             result.unreadable += 1
             _note(result, f"{where}: not a JSON object with a custom_id")
             continue
-        key = key_of(request_id)
-        if key not in known:
+        row = find(known, key_of(request_id))
+        if row < 0:
             result.unknown += 1
             _note(result, f"{where}: custom_id {request_id!r} is no request of this run")
             continue
-        if key in done or index.settled(request_id):
+        if best[row] == ANSWERED:
             result.duplicates += 1
             continue
         outcome = read_line(value, validate)
@@ -115,14 +120,14 @@ def collect(
             _note(result, f"{where}: {outcome.reason}: {outcome.detail}")
         else:
             result.completions += 1
-        if not (isinstance(outcome, Failure) and outcome.transient):
-            done.add(key)
-        journal.append(to_record(outcome))
+        record = to_record(outcome)
+        if (rank := rank_of(record)) < best[row]:
+            journal.append(record)
+            best[row] = rank
     journal.sync()
     if result.lines and not result.completions and not result.failed and not result.duplicates:
         raise DataError(f"no line belongs to this run; the first: {result.examples[0]}")
-    after = journal.index()
-    result.missing = sum(after.row_of_key(key) < 0 for key in known)
+    result.missing = int((best >= TO_ASK_AGAIN).sum())
     return result
 
 

@@ -284,7 +284,8 @@ class Client:
             except ValueError:
                 text = self.engine.scrub(data[:120].decode(errors="replace"))
                 return Failure(request_id, "bad_response", f"not JSON: {text!r}", attempt)
-            return read_body(request_id, value, attempts=attempt, seed=body.get("seed"))
+            seed, room = body.get("seed"), body.get("max_tokens")
+            return read_body(request_id, value, attempts=attempt, seed=seed, max_tokens=room)
         message = self.engine.scrub(error_message(data))
         if status in (401, 403):
             raise EngineError(

@@ -17,7 +17,7 @@ import threading
 import time
 import zlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,13 +27,16 @@ import numpy as np
 
 from linksyn_gpu.errors import EngineError
 from linksyn_gpu.llm.protocol import TRANSIENT
-from linksyn_gpu.tables import Int64, UInt64
+from linksyn_gpu.tables import Int64
+
+Keys = np.ndarray[Any, np.dtype[np.bytes_]]
+"""Digests of ids as [n] bytes S16, which sort and compare as `bytes` of that length do."""
 
 SEGMENT_BYTES = 2**30
 OFFSET_BITS = 40
 SYNC_SECONDS = 1.0
-# What a record says of its request, best first: a completion beats a failure, a final failure a transient one.
-ANSWERED, FAILED, TO_ASK_AGAIN = 0, 1, 2
+# What is known of a request, best first: a completion beats a failure, a final failure a transient one.
+ANSWERED, FAILED, TO_ASK_AGAIN, NEVER_ASKED = 0, 1, 2, 3
 
 
 def key_of(request_id: str) -> bytes:
@@ -41,12 +44,27 @@ def key_of(request_id: str) -> bytes:
     return hashlib.blake2b(request_id.encode(), digest_size=16).digest()
 
 
+def keys_of(request_ids: Iterable[str]) -> Keys:
+    """`key_of` each id, sorted, each once: 16 bytes an id."""
+    joined = bytearray()
+    for request_id in request_ids:
+        joined += key_of(request_id)
+    return np.unique(np.frombuffer(joined, "S16"))
+
+
+def find(keys: Keys, key: bytes) -> int:
+    """Row of a key in sorted `keys`, or -1."""
+    wanted = np.frombuffer(key, "S16")
+    at = int(np.searchsorted(keys, wanted)[0])
+    return at if at < keys.size and keys[at] == wanted[0] else -1
+
+
 @dataclass(frozen=True, eq=False)
 class Index:
     """Which ids the journal holds and where, 25 bytes each: sorted arrays, so tens of millions fit."""
 
-    high: UInt64
-    low: UInt64
+    key: Keys
+    """[n] `key_of` each id, sorted."""
     place: Int64
     """[n] segment << 40 | offset of the id's best record; the first of equals."""
     rank: np.ndarray[Any, np.dtype[np.uint8]]
@@ -55,21 +73,20 @@ class Index:
     """Lines that failed their checksum."""
 
     def __len__(self) -> int:
-        return int(self.high.size)
+        return int(self.key.size)
 
     def row(self, request_id: str) -> int:
         """Row of an id, or -1."""
-        return self.row_of_key(key_of(request_id))
+        return find(self.key, key_of(request_id))
 
-    def row_of_key(self, key: bytes) -> int:
-        """Row of an id's `key_of`, or -1."""
-        high, low = int.from_bytes(key[:8]), int.from_bytes(key[8:])
-        at = int(np.searchsorted(self.high, np.uint64(high)))
-        while at < self.high.size and int(self.high[at]) == high:
-            if int(self.low[at]) == low:
-                return at
-            at += 1
-        return -1
+    def ranks_of(self, keys: Keys) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """[m] rank of each of `keys`, NEVER_ASKED where the journal has none."""
+        ranks = np.full(keys.size, NEVER_ASKED, np.uint8)
+        if len(self):
+            at = np.minimum(np.searchsorted(self.key, keys), len(self) - 1)
+            held = self.key[at] == keys
+            ranks[held] = self.rank[at[held]]
+        return ranks
 
     def __contains__(self, request_id: str) -> bool:
         return self.row(request_id) >= 0
@@ -77,7 +94,12 @@ class Index:
     def settled(self, request_id: str) -> bool:
         """The id has an answer or a failure that asking again would not mend."""
         at = self.row(request_id)
-        return at >= 0 and int(self.rank[at]) != TO_ASK_AGAIN
+        return at >= 0 and int(self.rank[at]) < TO_ASK_AGAIN
+
+    def answered(self, request_id: str) -> bool:
+        """The id has a completion."""
+        at = self.row(request_id)
+        return at >= 0 and int(self.rank[at]) == ANSWERED
 
 
 class Journal:
@@ -239,20 +261,15 @@ class Journal:
                 continue
             keys += key_of(record["id"])
             places.append(place)
-            ranks.append(_rank(record))
-        key = np.frombuffer(keys, ">u8").astype(np.uint64).reshape(-1, 2)
-        place_of, rank = np.array(places, np.int64), np.frombuffer(bytes(ranks), np.uint8)
-        order = np.lexsort((place_of, rank, key[:, 1], key[:, 0]))
-        key, place_of, rank = key[order], place_of[order], rank[order]
+            ranks.append(rank_of(record))
+        place_of, rank = np.frombuffer(places, np.int64), np.frombuffer(ranks, np.uint8)
+        key: Keys = np.frombuffer(keys, "S16")
+        order = np.lexsort((place_of, rank, key))
+        key = key[order]
         first = np.ones(order.size, bool)
-        first[1:] = (key[1:] != key[:-1]).any(axis=1)
-        return Index(key[first, 0], key[first, 1], place_of[first], rank[first], damaged)
-
-    def answered_ids(self) -> Iterator[str]:
-        """Ids that need not be asked again, each once, in the order of the journal."""
-        for record in self.read():
-            if _rank(record) != TO_ASK_AGAIN:
-                yield record["id"]
+        first[1:] = key[1:] != key[:-1]
+        order = order[first]
+        return Index(key[first], place_of[order], rank[order], damaged)
 
     def read(self, index: Index | None = None) -> Iterator[dict[str, Any]]:
         """Each id's record once, in the order of the journal: its first completion, else its first failure."""
@@ -307,7 +324,8 @@ def _read_line(line: bytes) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and isinstance(record.get("id"), str) else None
 
 
-def _rank(record: dict[str, Any]) -> int:
+def rank_of(record: dict[str, Any]) -> int:
+    """What a record says of its request: ANSWERED, FAILED or TO_ASK_AGAIN."""
     if record.get("kind") != "failure":
         return ANSWERED
     return TO_ASK_AGAIN if record.get("reason") in TRANSIENT else FAILED

@@ -44,7 +44,9 @@ class Completion:
     model: str
     attempts: int = 1
     seed: int | None = None
-    """Sampling seed of the attempt that gave this text."""
+    """Sampling seed of the attempt that gave this text; None: not told, as in a batch file."""
+    max_tokens: int | None = None
+    """Room that this attempt was given for its text; None: not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,9 @@ def split_thinking(text: str) -> tuple[str, str]:
     return "", text.strip()
 
 
-def read_body(request_id: str, body: Any, *, attempts: int = 1, seed: int | None = None) -> Outcome:
+def read_body(
+    request_id: str, body: Any, *, attempts: int = 1, seed: int | None = None, max_tokens: int | None = None
+) -> Outcome:
     """Read the body of a chat completion; anything else is a Failure 'bad_response'."""
     try:
         choice = body["choices"][0]
@@ -116,7 +120,9 @@ def read_body(request_id: str, body: Any, *, attempts: int = 1, seed: int | None
         )
     inner, answer = split_thinking(content)
     reasoning = "\n\n".join(part for part in (thinking.strip(), inner) if part)
-    return Completion(request_id, answer, reasoning, finish, prompt_tokens, completion_tokens, model, attempts, seed)
+    return Completion(
+        request_id, answer, reasoning, finish, prompt_tokens, completion_tokens, model, attempts, seed, max_tokens
+    )
 
 
 def unusable(completion: Completion) -> str | None:

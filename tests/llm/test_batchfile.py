@@ -57,7 +57,7 @@ def test_every_line_that_cannot_be_used_is_counted(tmp_path):
         "bad_request": 1,
         "bad_response": 1,
     }
-    assert result.missing == 2
+    assert result.missing == 4  # g and h have no line, c and f are to be asked again
     assert "expired" in records["c"]["detail"]
     assert records["a"]["text"] == GOOD
     assert result.examples[0].startswith(str(tmp_path / "answers.jsonl") + ":3")
@@ -68,6 +68,45 @@ def test_a_second_file_mends_what_failed_and_repeats_nothing(tmp_path):
     result, records = collect(tmp_path, [line("a", completion("other")), line("b", completion("B"))], "ab")
     assert (result.completions, result.duplicates) == (1, 1)
     assert [records[name]["text"] for name in "ab"] == ["A", "B"]
+
+
+def test_a_usable_answer_beats_an_earlier_failure_in_one_file_or_in_the_next(tmp_path):
+    cut, whole = line("a", completion("{", "length")), line("a", completion("A"))
+    for name, files in (("one", [[cut, whole]]), ("two", [[cut], [whole]])):
+        (tmp_path / name).mkdir()
+        for lines in files:
+            result, records = collect(tmp_path / name, lines, "a")
+        assert (result.completions, result.duplicates, result.missing) == (1, 0, 0)
+        assert records["a"]["text"] == "A"
+    result, _ = collect(tmp_path / "one", [cut, whole], "a")
+    assert (result.completions, result.duplicates) == (0, 2)
+
+
+def test_the_same_failure_again_is_counted_but_not_written_again(tmp_path):
+    lines = [line("a", completion("{", "length")), line("b", None, error={"message": "expired"})]
+    for _ in range(2):
+        result, _ = collect(tmp_path, lines * 2, "abc")
+        assert result.failed == {"cut_off": 2, "server_error": 2}
+        assert result.missing == 2
+    with Journal(tmp_path / "journal", writable=False) as journal:
+        assert len(list(journal._scan())) == 2
+
+
+def test_what_is_missing_is_what_is_written_out_to_be_asked_again(tmp_path):
+    lines = [line("a", completion("A")), line("b", completion("{", "length")), line("c", {"odd": 1})]
+    result, _ = collect(tmp_path, lines, "abcd")
+    with Journal(tmp_path / "journal", writable=False) as journal:
+        n = batchfile.write(map(request, "abcd"), tmp_path / "out.jsonl", settled=journal.index())
+    assert n == result.missing == 2
+
+
+def test_a_given_index_is_used_and_the_journal_not_read(tmp_path, monkeypatch):
+    collect(tmp_path, [line("a", completion("A"))], "ab")
+    with Journal(tmp_path / "journal") as journal:
+        index = journal.index()
+        monkeypatch.setattr(journal, "_scan", None)
+        result = batchfile.collect([tmp_path / "answers.jsonl"], journal, "ab", index=index)
+    assert (result.duplicates, result.missing) == (1, 1)
 
 
 def test_a_file_of_another_run_is_an_error(tmp_path):

@@ -8,10 +8,11 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 
 from linksyn_gpu.errors import EngineError
-from linksyn_gpu.llm.journal import Journal, key_of
+from linksyn_gpu.llm.journal import Journal, find, key_of, keys_of
 from linksyn_gpu.llm.protocol import Completion, Failure, from_record, to_record
 
 
@@ -21,6 +22,10 @@ def done(name, text="text"):
 
 def failed(name, reason):
     return to_record(Failure(name, reason, "why"))
+
+
+def ids(journal):
+    return [record["id"] for record in journal.read()]
 
 
 def segment(folder, number=0):
@@ -36,7 +41,7 @@ def test_records_come_back_as_they_were(tmp_path):
         for outcome in outcomes:
             journal.append(to_record(outcome))
         assert [from_record(record) for record in journal.read()] == outcomes
-        assert list(journal.answered_ids()) == ["a", "b"]
+        assert ids(journal) == ["a", "b"]
 
 
 def test_cut_at_any_byte_it_keeps_every_whole_record_and_goes_on(tmp_path):
@@ -53,9 +58,9 @@ def test_cut_at_any_byte_it_keeps_every_whole_record_and_goes_on(tmp_path):
         whole = sum(end <= cut for end in ends)
         with Journal(folder) as journal:
             assert journal.torn_bytes == cut - ([0, *ends][whole])
-            assert list(journal.answered_ids()) == names[:whole]
+            assert ids(journal) == names[:whole]
             journal.append(done("later"))
-            assert list(journal.answered_ids()) == [*names[:whole], "later"]
+            assert ids(journal) == [*names[:whole], "later"]
 
 
 def test_a_damaged_line_is_counted_and_passed_over(tmp_path):
@@ -67,7 +72,7 @@ def test_a_damaged_line_is_counted_and_passed_over(tmp_path):
     segment(tmp_path).write_bytes(content)
     with Journal(tmp_path) as journal:
         assert journal.index().damaged == 1
-        assert list(journal.answered_ids()) == ["a", "c"]
+        assert ids(journal) == ["a", "c"]
 
 
 def test_the_first_completion_wins_and_beats_any_failure(tmp_path):
@@ -91,6 +96,8 @@ def test_the_first_completion_wins_and_beats_any_failure(tmp_path):
         assert journal.get("e", index) is None
         assert "e" not in index
         assert [index.settled(name) for name in "abcde"] == [True, True, True, False, False]
+        assert [index.answered(name) for name in "abcde"] == [True, True, False, False, False]
+        assert index.ranks_of(np.array([key_of(name) for name in "edcba"], "S16")).tolist() == [3, 2, 1, 0, 0]
         assert [record["id"] for record in journal.read()] == ["b", "c", "a", "d"]
 
 
@@ -103,7 +110,7 @@ def test_segments_are_read_as_one(tmp_path):
         for name in names[25:]:
             journal.append(done(name))
         index = journal.index()
-        assert list(journal.answered_ids()) == names
+        assert ids(journal) == names
         assert [journal.get(name, index)["id"] for name in names] == names
     assert len(list(tmp_path.glob("answers-*"))) > 5
 
@@ -113,7 +120,7 @@ def test_two_processes_cannot_write_one_journal(tmp_path):
         with pytest.raises(EngineError, match="another process"):
             Journal(tmp_path)
         journal.append(done("a"))
-        assert list(Journal(tmp_path, writable=False).answered_ids()) == ["a"]
+        assert ids(Journal(tmp_path, writable=False)) == ["a"]
     Journal(tmp_path).close()
 
 
@@ -135,7 +142,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_no_part_of_a_record(tmp_path, m
                     journal.append({"id": "b", "text": text})
             assert segment(tmp_path).read_bytes() == before
         journal.append(done("c"))
-        assert list(journal.answered_ids()) == ["a", "c"]
+        assert ids(journal) == ["a", "c"]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")  # noqa: PTH110
@@ -145,9 +152,15 @@ def test_a_really_full_device_is_a_clear_error(tmp_path):
         journal.append(done("a"))
 
 
-def test_ids_are_kept_as_sixteen_bytes():
+def test_ids_are_kept_as_sixteen_bytes_and_found_again():
     assert len(key_of("x" * 1000)) == 16
-    assert key_of("a") != key_of("b")
+    names = [str(i) for i in range(3000)]  # among them digests that end in zero bytes
+    assert any(key_of(name)[-1] == 0 for name in names)
+    keys = keys_of(names * 2)
+    assert keys.nbytes == 16 * 3000
+    assert sorted(find(keys, key_of(name)) for name in names) == list(range(3000))
+    assert find(keys, key_of("stranger")) == -1
+    assert find(keys_of([]), key_of("a")) == -1
 
 
 WRITER = textwrap.dedent(
@@ -157,9 +170,9 @@ WRITER = textwrap.dedent(
     from linksyn_gpu.llm.protocol import Completion, to_record
 
     with Journal(sys.argv[1], segment_bytes=200_000) as journal:
-        held = set(journal.answered_ids())
+        held = journal.index()
         for i in range(int(sys.argv[2])):
-            if str(i) not in held:
+            if not held.settled(str(i)):
                 journal.append(to_record(Completion(str(i), "t" * (i % 3000), "", "stop", 1, 1, "m")))
                 print(i, flush=True)
     """
@@ -185,7 +198,7 @@ def test_kill_nine_at_random_moments_loses_nothing_and_repeats_nothing(tmp_path)
         if process.wait() == 0:
             break
     with Journal(tmp_path) as journal:
-        ids = [record["id"] for _, record in journal._scan()]
+        held = [record["id"] for _, record in journal._scan()]
     assert kills >= 3
-    assert len(ids) == len(set(ids)) == total  # nothing twice, nothing missing
-    assert set(acknowledged) <= set(ids)
+    assert len(held) == len(set(held)) == total  # nothing twice, nothing missing
+    assert set(acknowledged) <= set(held)
