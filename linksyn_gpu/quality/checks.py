@@ -67,6 +67,36 @@ def digest(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(fold(text).encode(errors="replace"), digest_size=8).digest())
 
 
+class DigestSet:
+    """Digests at 8 bytes each: a sorted array, and a small set of the newest until they are merged into it."""
+
+    MERGE_AT = 2**14
+    """Newest digests that are merged at the earliest; a sixteenth of the array when that is more."""
+
+    def __init__(self, digests: Iterable[int] = ()) -> None:
+        self._sorted = np.unique(np.fromiter(digests, np.uint64))
+        self._newest: set[int] = set()
+
+    def __len__(self) -> int:
+        return self._sorted.size + len(self._newest)
+
+    def __contains__(self, key: int) -> bool:
+        if key in self._newest:
+            return True
+        at = int(np.searchsorted(self._sorted, np.uint64(key)))
+        return at < self._sorted.size and int(self._sorted[at]) == key
+
+    def add(self, key: int) -> None:
+        if key in self:
+            return
+        self._newest.add(key)
+        if len(self._newest) >= max(self.MERGE_AT, self._sorted.size // 16):
+            merged = np.concatenate([self._sorted, np.fromiter(self._newest, np.uint64, len(self._newest))])
+            merged.sort()
+            self._sorted = merged
+            self._newest.clear()
+
+
 class Checker:
     """Checks items one after the other and remembers their questions.
 
@@ -79,8 +109,8 @@ class Checker:
     """
 
     def __init__(self, seed_questions: Iterable[str] = (), instructions: str = "") -> None:
-        self._seeds = np.unique(np.fromiter((digest(text) for text in seed_questions), np.uint64))
-        self._seen: set[int] = set()
+        self._seeds = DigestSet(digest(text) for text in seed_questions)
+        self._seen = DigestSet()
         self._instructions = _grams(instructions)
 
     def check(self, item: Item, asked: Asked) -> tuple[str, str] | None:
@@ -100,8 +130,7 @@ class Checker:
         if fold(item.answer) == fold(item.question):
             return "answer_is_question", item.answer[:80]
         key = digest(item.question)
-        at = int(np.searchsorted(self._seeds, np.uint64(key)))
-        if at < self._seeds.size and int(self._seeds[at]) == key:
+        if key in self._seeds:
             return "repeats_seed", item.question[:80]
         if key in self._seen:
             return "repeats_batch", item.question[:80]

@@ -1,10 +1,11 @@
 """Rule checks: a good item passes, each fault has its own reason."""
 
+import numpy as np
 import pytest
 
 from linksyn_gpu import prompts
 from linksyn_gpu.answers import Item
-from linksyn_gpu.quality.checks import REASONS, Asked, Checker, match_option, without_cut_explanation
+from linksyn_gpu.quality.checks import REASONS, Asked, Checker, DigestSet, match_option, without_cut_explanation
 
 OPEN = Asked("open", "en")
 ZH = Asked("open", "zh")
@@ -81,6 +82,20 @@ def test_the_second_of_equal_questions_is_a_repeat_and_a_dropped_one_does_not_co
     assert checker.check(Item(GOOD.question, ""), OPEN)[0] == "empty_answer"
     assert checker.check(GOOD, OPEN) is None
     assert checker.check(GOOD, OPEN)[0] == "repeats_batch"
+
+
+def test_a_digest_set_knows_what_was_added_at_eight_bytes_each():
+    rng = np.random.default_rng(1)
+    keys = [int(key) for key in rng.integers(0, 2**64, 40_000, np.uint64)]
+    seen = DigestSet(keys[:100])
+    for key in keys * 2:
+        seen.add(key)
+    assert len(seen) == len(set(keys))
+    assert seen._sorted.nbytes + 8 * len(seen._newest) == 8 * len(seen)
+    assert len(seen._newest) < DigestSet.MERGE_AT
+    assert all(key in seen for key in [*keys[::97], keys[-1]])
+    assert not any((key + 1) % 2**64 in seen for key in keys[::97])
+    assert 5 not in DigestSet()
 
 
 def test_the_prompts_own_words_are_an_echo_in_both_languages():
