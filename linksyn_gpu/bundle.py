@@ -15,6 +15,7 @@ import numpy as np
 from linksyn_gpu.backend import resolve
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.config import BundleConfig
+from linksyn_gpu.errors import DataError
 from linksyn_gpu.tables import PATH_STATUS, Bundles, Int64, KPGraph, Seeds, WalkBatch
 
 DISTANCES = 8  # room for the distance to a level below one use more
@@ -40,7 +41,7 @@ class SeedLinker:
     Raises
     ------
     DataError
-        The graph has no postings.
+        The graph has no postings, or was built from other seeds.
     """
 
     def __init__(
@@ -57,6 +58,8 @@ class SeedLinker:
         self.config = config if config is not None else BundleConfig()
         self._ops = resolve(backend).ops
         self._evidence = self._ops.load_evidence(graph)
+        if graph.n_seeds != len(seeds):
+            raise DataError(f"the graph was built from {graph.n_seeds} seeds, not from these {len(seeds)}")
         self._difficulty: Int64 = seeds.table.column("difficulty").fill_null(0).to_numpy().astype(np.int64)
         self._uses = self._ops.asarray(np.zeros(len(seeds), np.int64))
         self._key = derive_key(seed, Purpose.BUNDLE)
@@ -154,7 +157,7 @@ def link_seeds(
     linker = SeedLinker(graph, seeds, config, seed, backend)
     parts = []
     for part in _rounds(batch):
-        level = None if levels is None else levels[int(part.cell[0])]
+        level = None if levels is None or len(part) == 0 else levels[int(part.cell[0])]
         parts.append(linker.to_host(linker.link_round(part, level), part))
     return Bundles(
         np.concatenate([p.seeds for p in parts]),

@@ -1,22 +1,13 @@
-"""Settings: one frozen dataclass per stage, read from TOML, a mapping or command-line flags.
+"""Settings: one frozen dataclass per stage. `settings.py` reads them from TOML, mappings and flags.
 
-A config checks itself when it is made, so a wrong value fails before any work is done and says
-which values are allowed. `digest` names a config by its content: stages of a run folder
-compare digests to know whether what they find was made with the same settings.
+A config checks itself when it is made, so a wrong value fails before any work is done and says which values are
+allowed.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
-import tomllib
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 from linksyn_gpu.errors import ConfigError
 
@@ -43,13 +34,14 @@ SEED_FIELDS = (
 MAX_WALK_LENGTH = 255
 
 
-def _require(ok: bool, message: str) -> None:
+def require(ok: bool, message: str) -> None:
+    """Raise `ConfigError` with `message` unless `ok`."""
     if not ok:
         raise ConfigError(message)
 
 
 def _one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
-    _require(value in allowed, f"{name} = {value!r} is not one of {', '.join(map(str, allowed))}")
+    require(value in allowed, f"{name} = {value!r} is not one of {', '.join(map(str, allowed))}")
 
 
 @dataclass(frozen=True)
@@ -70,10 +62,10 @@ class SeedsConfig:
 
     def __post_init__(self) -> None:
         for name in self.columns:
-            _one_of("a column mapping's field", name, SEED_FIELDS)
+            _one_of("a field of columns", name, SEED_FIELDS)
         _one_of("difficulty_scale", self.difficulty_scale, DIFFICULTY_SCALES)
-        _require(self.route_separator != "", "route_separator must not be empty")
-        _require(self.max_chars > 0, f"max_chars = {self.max_chars} must be positive")
+        require(self.route_separator != "", "route_separator must not be empty")
+        require(self.max_chars > 0, f"max_chars = {self.max_chars} must be positive")
 
 
 @dataclass(frozen=True)
@@ -96,10 +88,10 @@ class GraphConfig:
     def __post_init__(self) -> None:
         _one_of("kp_form", self.kp_form, KP_FORMS)
         _one_of("weight", self.weight, EDGE_WEIGHTS)
-        _require(self.min_count >= 1, f"min_count = {self.min_count} must be at least 1")
+        require(self.min_count >= 1, f"min_count = {self.min_count} must be at least 1")
         for name in ("top_k", "max_kps_per_seed", "memory_limit"):
             value = getattr(self, name)
-            _require(value is None or value >= 1, f"{name} = {value} must be at least 1, or left out")
+            require(value is None or value >= 1, f"{name} = {value} must be at least 1, or left out")
 
 
 @dataclass(frozen=True)
@@ -135,26 +127,26 @@ class WalkConfig:
     same transition table, on a GPU, with other random numbers, without no_revisit, p and q."""
 
     def __post_init__(self) -> None:
-        _require(1 <= self.length <= MAX_WALK_LENGTH, f"length = {self.length} must lie in 1..{MAX_WALK_LENGTH}")
+        require(1 <= self.length <= MAX_WALK_LENGTH, f"length = {self.length} must lie in 1..{MAX_WALK_LENGTH}")
         _one_of("walker", self.walker, WALKERS)
-        _require(
+        require(
             self.walker == "exact" or (not self.no_revisit and self.p == self.q == 1.0),
             "walker 'cugraph' knows neither no_revisit nor p and q: pass --revisit, and leave p and q at 1",
         )
-        _require(0.0 <= self.tau <= 4.0, f"tau = {self.tau} must lie in 0..4")
+        require(0.0 <= self.tau <= 4.0, f"tau = {self.tau} must lie in 0..4")
         _one_of("beta", float(self.beta), (0.0, 0.5, 1.0, 2.0))
-        _require(self.rounds >= 1, f"rounds = {self.rounds} must be at least 1")
+        require(self.rounds >= 1, f"rounds = {self.rounds} must be at least 1")
         for name in ("calibration_rounds", "max_redraws"):
-            _require(getattr(self, name) >= 0, f"{name} = {getattr(self, name)} must not be negative")
+            require(getattr(self, name) >= 0, f"{name} = {getattr(self, name)} must not be negative")
         for name in ("p", "q"):
             # 2^-16 .. 2^16 keeps every acceptance weight at or above 2^-32, the sampler's resolution.
             value = getattr(self, name)
-            _require(2.0**-16 <= value <= 2.0**16, f"{name} = {value} must lie in 2^-16 .. 2^16")
-        _require(
+            require(2.0**-16 <= value <= 2.0**16, f"{name} = {value} must lie in 2^-16 .. 2^16")
+        require(
             self.calibration_paths is None or self.calibration_paths >= 1,
             f"calibration_paths = {self.calibration_paths} must be at least 1, or left out",
         )
-        _require(
+        require(
             2 <= self.min_length <= self.length + 1,
             f"min_length = {self.min_length} must lie in 2 .. length + 1 = {self.length + 1}",
         )
@@ -177,20 +169,20 @@ class QuotaConfig:
         for name in ("discipline", "difficulty"):
             shares = getattr(self, name)
             for key, share in shares.items():
-                _require(
+                require(
                     isinstance(share, (int, float)) and 0.0 <= share < float("inf"),
-                    f"quota.{name}.{key} = {share!r} must be a share >= 0",
+                    f"{name}.{key} = {share!r} must be a share >= 0",
                 )
-            _require(not shares or sum(shares.values()) > 0.0, f"quota.{name}: all shares are 0")
+            require(not shares or sum(shares.values()) > 0.0, f"{name}: all shares are 0")
         for level in self.difficulty:
-            _one_of("a level of quota.difficulty", level, ("1", "2", "3", "4", "5"))
-        _require(
+            _one_of("a level of difficulty", level, ("1", "2", "3", "4", "5"))
+        require(
             0.0 <= self.cross_discipline <= 1.0,
-            f"quota.cross_discipline = {self.cross_discipline} must lie in 0..1",
+            f"cross_discipline = {self.cross_discipline} must lie in 0..1",
         )
-        _require(
+        require(
             self.difficulty_width > 0.0,
-            f"quota.difficulty_width = {self.difficulty_width} must be positive",
+            f"difficulty_width = {self.difficulty_width} must be positive",
         )
 
 
@@ -202,7 +194,7 @@ class BundleConfig:
     """A path with fewer distinct seeds is dropped as 'few_seeds'."""
 
     def __post_init__(self) -> None:
-        _require(self.min_seeds >= 2, f"min_seeds = {self.min_seeds}: a link needs at least 2 seeds")
+        require(self.min_seeds >= 2, f"min_seeds = {self.min_seeds}: a link needs at least 2 seeds")
 
 
 @dataclass(frozen=True)
@@ -245,21 +237,21 @@ class SynthesisConfig:
     def __post_init__(self) -> None:
         _one_of("engine", self.engine, ENGINES)
         _one_of("language", self.language, LANGUAGES)
-        _require(bool(self.question_types), "question_types must name at least one type")
+        require(bool(self.question_types), "question_types must name at least one type")
         for kind in self.question_types:
             _one_of("a question type", kind, QUESTION_TYPES)
-        _require(
+        require(
             self.engine != "openai" or self.base_url is not None,
             "engine 'openai' needs base_url, e.g. --base-url http://127.0.0.1:8000/v1",
         )
         for name in ("per_path", "max_tokens", "max_prompt_chars", "max_attempts", "concurrency", "timeout"):
-            _require(getattr(self, name) > 0, f"{name} = {getattr(self, name)} must be positive")
-        _require(
+            require(getattr(self, name) > 0, f"{name} = {getattr(self, name)} must be positive")
+        require(
             self.max_field_chars is None or self.max_field_chars >= 80,
             f"max_field_chars = {self.max_field_chars} must be at least 80, or left out",
         )
-        _require(self.temperature >= 0.0, f"temperature = {self.temperature} must not be negative")
-        _require(0.0 < self.top_p <= 1.0, f"top_p = {self.top_p} must lie in (0, 1]")
+        require(self.temperature >= 0.0, f"temperature = {self.temperature} must not be negative")
+        require(0.0 < self.top_p <= 1.0, f"top_p = {self.top_p} must lie in (0, 1]")
 
     @property
     def field_limit(self) -> int | None:
@@ -289,96 +281,12 @@ class RunConfig:
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
 
     def __post_init__(self) -> None:
-        _require(self.paths >= 1, f"paths = {self.paths} must be at least 1")
-        _require(self.gpu_memory is None or self.gpu_memory > 0, f"gpu_memory = {self.gpu_memory} must be positive")
-        _require(0 <= self.seed < 2**64, f"seed = {self.seed} must lie in 0 .. 2^64 - 1")
-        _one_of("backend", self.backend, BACKENDS)
-
-
-def to_mapping(config: Any) -> dict[str, Any]:
-    """Give a config as plain nested dicts and lists, ready for JSON."""
-    return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(config))))
-
-
-def digest(config: Any) -> str:
-    """Name a config (or any JSON-like value) by its content: 16 hex digits of SHA-256."""
-    value = to_mapping(config) if dataclasses.is_dataclass(config) else config
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def from_mapping(cls: type[Any], values: Mapping[str, Any], *, where: str = "", base: Any = None) -> Any:
-    """Make a config of class `cls` from nested mappings; an unknown key or a wrong type is a `ConfigError`.
-
-    Parameters
-    ----------
-    values : mapping
-        Names and values; tables of a TOML file are nested mappings.
-    where : str
-        Prefix for error messages, such as the file's name.
-    base : instance of `cls`, optional
-        Values for what `values` leaves out; None: the defaults of `cls`.
-    """
-    base = cls() if base is None else base
-    hints = typing.get_type_hints(cls)
-    unknown = sorted(set(values) - set(hints))
-    if unknown:
-        raise ConfigError(f"{where}unknown setting {', '.join(unknown)}; allowed here: {', '.join(hints)}")
-    changed: dict[str, Any] = {}
-    for name, value in values.items():
-        hint = hints[name]
-        label = f"{where}{name}"
-        if dataclasses.is_dataclass(hint):
-            _require(isinstance(value, Mapping), f"{label} must be a table, not {value!r}")
-            changed[name] = from_mapping(
-                typing.cast(type[Any], hint), value, where=f"{label}.", base=getattr(base, name)
-            )
-        else:
-            changed[name] = _checked(label, value, hint)
-    try:
-        return dataclasses.replace(base, **changed)
-    except ConfigError as error:
-        raise ConfigError(f"{where}{error}") from None
-
-
-def load_toml(path: str | Path, base: RunConfig | None = None) -> RunConfig:
-    """Read a `RunConfig` from a TOML file.
-
-    Raises
-    ------
-    ConfigError
-        The file is missing, is not TOML, or holds an unknown key or a wrong value.
-    """
-    try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    return typing.cast(RunConfig, from_mapping(RunConfig, values, where=f"{path}: ", base=base))
-
-
-def _checked(label: str, value: Any, hint: Any) -> Any:
-    """Check a leaf value against its type hint; integers pass as floats, lists as tuples."""
-    origin = typing.get_origin(hint)
-    if origin in (types.UnionType, typing.Union):
-        options = typing.get_args(hint)
-        if value is None and type(None) in options:
-            return None
-        return _checked(label, value, next(o for o in options if o is not type(None)))
-    if origin is tuple:
-        _require(
-            isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value),
-            f"{label} must be a list of strings, not {value!r}",
+        require(self.paths >= 1, f"paths = {self.paths} must be at least 1")
+        require(self.gpu_memory is None or self.gpu_memory > 0, f"gpu_memory = {self.gpu_memory} must be positive")
+        require(
+            self.bundle.min_seeds <= self.walk.length,
+            f"bundle.min_seeds = {self.bundle.min_seeds}, but a path of walk.length = {self.walk.length} steps "
+            f"brings at most {self.walk.length} seeds",
         )
-        return tuple(value)
-    if origin is Mapping:
-        _require(isinstance(value, Mapping), f"{label} must be a table, not {value!r}")
-        return dict(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    _require(
-        isinstance(value, hint) and (hint is bool or not isinstance(value, bool)),
-        f"{label} = {value!r} must be of type {hint.__name__}",
-    )
-    return value
+        require(0 <= self.seed < 2**64, f"seed = {self.seed} must lie in 0 .. 2^64 - 1")
+        _one_of("backend", self.backend, BACKENDS)

@@ -126,6 +126,8 @@ def read_incidence(seeds: Seeds, config: GraphConfig) -> Incidence:
 
 def kp_statistics(seeds: Seeds, incidence: Incidence) -> KPStatistics:
     """Discipline counts and mean difficulty of each KP's seeds, over all mentions that the graph uses."""
+    import pyarrow as pa
+
     n_seeds, n_kps = len(seeds), len(incidence.names)
     ones = np.ones(incidence.kp_indices.size, np.int64)
     held = sparse.csr_array((ones, incidence.kp_indices, incidence.indptr), shape=(n_seeds, n_kps)).T.tocsr()
@@ -133,7 +135,7 @@ def kp_statistics(seeds: Seeds, incidence: Incidence) -> KPStatistics:
     rated = held @ (level > 0).astype(np.int64)
     mean = np.divide(held @ level, rated, out=np.full(n_kps, np.nan), where=rated > 0)
 
-    column = seeds.table.column("disciplines").combine_chunks()
+    column = seeds.table.column("disciplines").cast(pa.large_list(pa.large_string())).combine_chunks()
     offsets = column.offsets.to_numpy()
     encoded = column.values[offsets[0] : offsets[-1]].dictionary_encode()
     names: dict[str, str] = {}

@@ -37,12 +37,21 @@ def largest_remainder(shares: Sequence[float], total: int) -> list[int]:
 
 
 def plan_cells(quota: QuotaConfig, n_paths: int) -> list[Cell]:
-    """Cells of a quota: the product of its discipline and difficulty shares, whose counts sum to `n_paths`."""
+    """Cells of a quota: the product of its discipline and difficulty shares, whose counts sum to `n_paths`.
+
+    Raises
+    ------
+    ConfigError
+        Two names of the quota are one discipline.
+    """
+    keys = [name_key(name) for name in quota.discipline]
+    if len(set(keys)) < len(keys):
+        raise ConfigError(f"quota.discipline names one discipline twice: {', '.join(quota.discipline)}")
     disciplines: list[tuple[str | None, float]] = [*quota.discipline.items()] or [(None, 1.0)]
     levels: list[tuple[str | None, float]] = [*quota.difficulty.items()] or [(None, 1.0)]
     pairs = [(d, s, a * b) for d, a in disciplines for s, b in levels if a * b > 0.0]
     counts = largest_remainder([share for _, _, share in pairs], n_paths)
-    return [Cell(d, int(s) if s else None, n) for (d, s, _), n in zip(pairs, counts, strict=True) if n > 0]
+    return [Cell(d, int(s) if s else None, n) for (d, s, _), n in zip(pairs, counts, strict=True)]
 
 
 def plan_rounds(cells: Sequence[Cell], n_rounds: int) -> list[Round]:
@@ -55,7 +64,7 @@ def plan_rounds(cells: Sequence[Cell], n_rounds: int) -> list[Round]:
         for i, n in enumerate(largest_remainder([1.0] * pieces, cell.n_paths)):
             # The i-th of a cell's pieces belongs at the fraction (i + 1/2) / pieces of the campaign.
             parts.append(((i + 0.5) / pieces, number, n))
-    return [Round(cell, n) for _, cell, n in sorted(parts)]
+    return [Round(cell, n) for _, cell, n in sorted(parts) if n > 0]
 
 
 def cell_affinities(cells: Sequence[Cell], statistics: KPStatistics, quota: QuotaConfig) -> list[Float64 | None]:

@@ -18,8 +18,7 @@ What each field accepts (a list or object may also be written as JSON inside a s
 
 Two records are duplicates when they bear one id, or when question and options both compare equal: under NFKC, with
 white space collapsed and trimmed, *upper and lower case kept apart* (Co is not CO). The same stem with other options
-is another question; the same question with another answer is not. The first is kept; with `keep_duplicates` all are,
-and ids may repeat.
+is another question; with another answer it is not. The first is kept, or all with `keep_duplicates`: ids then repeat.
 """
 
 from __future__ import annotations
@@ -34,9 +33,10 @@ from pathlib import Path
 from typing import Any
 
 from linksyn_gpu import records
-from linksyn_gpu.config import SeedsConfig, from_mapping
+from linksyn_gpu.config import SeedsConfig
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.records import SourceFile, Unfit, listed, text_of, texts_of
+from linksyn_gpu.settings import from_mapping
 from linksyn_gpu.tables import Reject, Seeds, seed_schema
 
 USUAL_NAMES: Mapping[str, tuple[str, ...]] = {

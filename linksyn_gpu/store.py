@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from linksyn_gpu.tables import Bundles, Cell, KPGraph, KPStatistics, Reject, Seeds, WalkBatch
+from linksyn_gpu.errors import DataError
+from linksyn_gpu.tables import Bundles, Cell, KPGraph, KPStatistics, Seeds, WalkBatch
 from linksyn_gpu.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -31,18 +32,27 @@ def write_seeds(ws: Workspace, seeds: Seeds) -> None:
         pq.write_table(seeds.table, part, compression="zstd")
 
 
-def read_seed_table(ws: Workspace) -> Seeds:
-    """Read seeds.parquet; rejects stay in their file."""
+def read_seed_table(ws: Workspace, columns: Sequence[str] | None = None) -> Seeds:
+    """Read seeds.parquet, or some of its columns; rejects stay in their file."""
+    return Seeds(_read(ws, "seeds.parquet", columns))
+
+
+def _read(ws: Workspace, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a Parquet file of the run.
+
+    Raises
+    ------
+    DataError
+        It is damaged; the message says how to have it made again.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    return Seeds(pq.read_table(ws.path("seeds.parquet")))
-
-
-def read_rejects(ws: Workspace) -> Iterator[Reject]:
-    """Read rejects.jsonl, row by row."""
-    with ws.path("rejects.jsonl").open(encoding="utf-8") as lines:
-        for line in lines:
-            yield Reject(**json.loads(line))
+    path = ws.path(name)
+    try:
+        return pq.read_table(path, columns=None if columns is None else list(columns))
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} cannot be read ({error}); remove it and run the same command again") from error
 
 
 def write_graph(ws: Workspace, graph: KPGraph, statistics: KPStatistics) -> None:
@@ -74,12 +84,11 @@ def write_graph(ws: Workspace, graph: KPGraph, statistics: KPStatistics) -> None
 
 def read_graph(ws: Workspace) -> tuple[KPGraph, KPStatistics]:
     """Read the graph, its arrays memory-mapped, and what the seeds of each KP are like."""
-    import pyarrow.parquet as pq
     from scipy import sparse
 
     # Mode "c" (copy on write) gives plain writable arrays, which compiled kernels know; the files stay as they are.
     arrays = {name: np.asarray(np.load(ws.path(f"graph/{name}.npy"), mmap_mode="c")) for name in GRAPH_ARRAYS}
-    table = pq.read_table(ws.path("kps.parquet")).combine_chunks()
+    table = _read(ws, "kps.parquet").combine_chunks()
     counts = ws.counts("build")
     graph = KPGraph(
         **arrays,
@@ -110,9 +119,7 @@ def write_analytics(part: Path, graph: KPGraph, columns: dict[str, Any]) -> None
 
 def read_kp_names(ws: Workspace) -> list[str]:
     """Read the name of each KP."""
-    import pyarrow.parquet as pq
-
-    return list(pq.read_table(ws.path("kps.parquet"), columns=["name"]).column("name").to_pylist())
+    return list(_read(ws, "kps.parquet", ["name"]).column("name").to_pylist())
 
 
 def path_schema() -> pa.Schema:

@@ -150,6 +150,10 @@ class KPGraph:
         DataError
             The arrays break a promise of this class; the message names it.
         """
+        for name, array in (("indptr", indptr), ("indices", indices), ("count", count)):
+            values = np.asarray(array)
+            if values.size and not np.issubdtype(values.dtype, np.integer):
+                raise DataError(f"{name} must hold integers, not {values.dtype}")
         indptr = np.ascontiguousarray(indptr, np.int64)
         indices = np.ascontiguousarray(indices, np.int32)
         count = np.ascontiguousarray(count, np.int32)

@@ -61,6 +61,8 @@ class Walker:
     ) -> None:
         if not 0 <= seed < 2**64:
             raise ConfigError(f"seed = {seed} must lie in 0 .. 2^64 - 1")
+        if batch_size is not None and batch_size < 1:
+            raise ConfigError(f"batch_size = {batch_size} must be at least 1")
         self.config = config if config is not None else WalkConfig()
         self.seed = seed
         self.backend = resolve(backend)

@@ -21,8 +21,8 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from linksyn_gpu import __version__
-from linksyn_gpu.config import digest
 from linksyn_gpu.errors import ConfigError, DataError
+from linksyn_gpu.settings import digest, merged
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -43,6 +43,9 @@ OUTPUTS = {
         "dropped.parquet",
     ),
 }
+# Made from a stage's files by commands of their own; stale once the stage is done anew.
+DERIVED = {"build": ("analytics.parquet",), "ingest": (), "walk": (), "synthesize": ()}
+REPORT = "report.html"
 PACKAGES = ("numpy", "scipy", "numba", "pyarrow", "cupy-cuda13x", "cudf-cu13", "cugraph-cu13")
 
 
@@ -55,6 +58,8 @@ class Workspace:
         Made when missing.
     create : bool
         False: the folder must hold a run already.
+    lock : bool
+        False: only look, also while another process works in the folder.
 
     Raises
     ------
@@ -62,8 +67,11 @@ class Workspace:
         The folder holds something else, another version's run, or another process works in it.
     """
 
-    def __init__(self, folder: str | Path, *, create: bool = True) -> None:
+    def __init__(self, folder: str | Path, *, create: bool = True, lock: bool = True) -> None:
         self.folder = Path(folder)
+        self._wants_lock = lock
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ConfigError(f"{self.folder} is a file; a run needs a folder of its own")
         self._lock: IO[str] | None = None
         if not create and not (self.folder / MANIFEST).is_file():
             raise ConfigError(
@@ -76,9 +84,12 @@ class Workspace:
         manifest = self.folder / MANIFEST
         if not manifest.exists() and any(not p.name.startswith(".") for p in self.folder.iterdir()):
             raise ConfigError(f"{self.folder} is not empty and holds no run; choose another --out")
-        self._take_lock()
+        if self._wants_lock:
+            self._take_lock()
         try:
             self.manifest: dict[str, Any] = self._read_manifest() if manifest.exists() else _new_manifest()
+            if not self._wants_lock:
+                return self
             for left_over in (*self.folder.glob(f".*{PART}"), *self.folder.glob(f"*/.*{PART}")):
                 left_over.unlink()
         except BaseException:
@@ -108,15 +119,25 @@ class Workspace:
             with part.open("rb+") as written:
                 os.fsync(written.fileno())
             part.replace(target)
+            folder = os.open(target.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)  # the new name itself must outlive a power cut
+            finally:
+                os.close(folder)
         finally:
             part.unlink(missing_ok=True)
 
     # ------------------------------------------------------------------ stages
 
     def settings(self, stage: str) -> dict[str, Any] | None:
-        """What a stage was begun with in this folder; None when it never was."""
+        """What a stage was begun with in this folder, operational settings included; None when it never was."""
         entry = self.manifest["stages"].get(stage)
-        return None if entry is None else dict(entry["settings"])
+        return None if entry is None else merged(entry["settings"], entry.get("operational", {}))
+
+    def counts_so_far(self, stage: str) -> dict[str, Any] | None:
+        """What a stage has counted, finished or not; None when it has counted nothing."""
+        entry = self.manifest["stages"].get(stage, {})
+        return dict(entry["counts"]) if "counts" in entry else None
 
     def counts(self, stage: str) -> dict[str, Any]:
         """What a finished stage counted.
@@ -130,7 +151,14 @@ class Workspace:
             raise ConfigError(f"{self.folder}: stage '{stage}' is not finished; run 'linksyn-gpu {stage}' first")
         return dict(self.manifest["stages"][stage]["counts"])
 
-    def begin(self, stage: str, settings: Mapping[str, Any], *, force: bool = False) -> bool:
+    def begin(
+        self,
+        stage: str,
+        settings: Mapping[str, Any],
+        *,
+        operational: Mapping[str, Any] | None = None,
+        force: bool = False,
+    ) -> bool:
         """Say whether a stage has work to do, and note in the manifest that it began.
 
         Parameters
@@ -139,8 +167,10 @@ class Workspace:
             One of `STAGES`; the one before it must be finished.
         settings : mapping
             All that shapes the stage's output, ready for JSON.
+        operational : mapping, optional
+            Settings that do not; they are kept as defaults for the next call.
         force : bool
-            Throw away what the folder holds of this stage and the later ones.
+            Throw away what the folder holds of this stage and the later ones; answers are set aside.
 
         Returns
         -------
@@ -157,15 +187,24 @@ class Workspace:
             self.counts(STAGES[position - 1])
         entry = self.manifest["stages"].get(stage)
         named = self._digest(stage, settings)
-        if entry is not None and not force and entry["digest"] != named:
+        differs = entry is not None and entry["digest"] != named
+        if differs and not force and self._holds(stage):
             raise ConfigError(self._difference(stage, entry["settings"], settings))
-        if entry is not None and not force and self.finished(stage):
+        if entry is not None and not differs and not force and self.finished(stage):
             return False
-        if force or entry is None:
+        if force or entry is None or differs:
             self.discard(stage)
-            self.manifest["stages"][stage] = {"digest": named, "settings": dict(settings), "begun": _now()}
-            self._write_manifest()
+            entry = {"digest": named, "settings": dict(settings), "begun": _now()}
+        self.manifest["stages"][stage] = {**entry, "operational": dict(operational or {})}
+        self._write_manifest()
         return True
+
+    def note(self, stage: str, counts: Mapping[str, Any]) -> None:
+        """Record what a stage that is not finished has counted so far."""
+        entry = self.manifest["stages"][stage]
+        entry.pop("finished", None)
+        entry["counts"] = dict(counts)
+        self._write_manifest()
 
     def finish(self, stage: str, counts: Mapping[str, Any], **facts: Any) -> None:
         """Record that a stage is done: its counts, and the size of each of its files."""
@@ -185,12 +224,24 @@ class Workspace:
             known = self.manifest["stages"].pop(name, None)
             if known is not None:
                 self._write_manifest()  # first the promise, then the files
-            for output in OUTPUTS[name]:
-                path = self.path(output)
-                if path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
+            for output in (*OUTPUTS[name], *DERIVED[name]):
+                self._remove(output)
+        self._remove(REPORT)
+
+    def _remove(self, output: str) -> None:
+        path = self.path(output)
+        if output == "journal" and any(file.stat().st_size > 0 for file in _files(path)):
+            # Answers may have been paid for: they are set aside, never deleted.
+            number = 1 + sum(1 for _ in self.folder.glob("journal.*"))
+            path.rename(self.path(f"journal.{number}"))
+        elif path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+    def _holds(self, stage: str) -> bool:
+        """Whether there is anything of a stage that other settings would spoil; a mistake leaves nothing."""
+        return any(_files(self.path(output)) for output in OUTPUTS[stage])
 
     def finished(self, stage: str) -> bool:
         """Whether the manifest says that a stage is done and its files still have their sizes."""
@@ -209,7 +260,7 @@ class Workspace:
         changes = [f"{name} was {_short(before)}, is {_short(after)}" for name, before, after in _compare(old, new)]
         return (
             f"{self.folder}: stage '{stage}' was begun with other settings ({'; '.join(changes)}); "
-            f"use them again, choose another --out, or --force to start anew"
+            f"use them again, choose another --out, or --force to start anew (answers are then set aside in journal.N)"
         )
 
     # ------------------------------------------------------------------ manifest and lock

@@ -14,6 +14,7 @@ PACKAGE = ROOT / "linksyn_gpu"
 LAYERS = [
     ["errors"],
     ["config"],
+    ["settings"],
     ["tables"],
     ["backend"],
     ["value"],

@@ -133,9 +133,9 @@ def test_a_graph_without_postings_cannot_link():
 
 
 def test_an_empty_batch_gives_empty_bundles():
-    graph, seeds = random_graph(), make_seeds([{}] * 60)
+    graph, seeds = random_graph(n_seeds=60), make_seeds([{}] * 60)
     batch = Walker(graph, QUICK, backend="reference").sample(0)
-    assert len(link_seeds(batch, graph, seeds, backend="reference")) == 0
+    assert len(link_seeds(batch, graph, seeds, levels=[2], backend="reference")) == 0
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -152,3 +152,9 @@ def test_batches_never_change_a_bundle(backend):
         for a, b in zip(linked[0], other, strict=True):
             assert np.array_equal(a.seeds, b.seeds)
             assert a.drops == b.drops
+
+
+def test_seeds_that_the_graph_was_not_built_from_are_refused():
+    graph = build_graph(bank(), backend="reference")
+    with pytest.raises(DataError, match="built from 120 seeds, not from these 2"):
+        SeedLinker(graph, make_seeds([{}, {}]), backend="reference")

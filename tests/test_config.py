@@ -2,8 +2,9 @@
 
 import pytest
 
-from linksyn_gpu.config import RunConfig, SynthesisConfig, WalkConfig, digest, from_mapping, load_toml, to_mapping
+from linksyn_gpu.config import RunConfig, SynthesisConfig, WalkConfig
 from linksyn_gpu.errors import ConfigError
+from linksyn_gpu.settings import digest, from_mapping, load_toml, to_mapping
 
 
 def write(path, text):
@@ -26,7 +27,7 @@ def test_a_toml_file_sets_fields_of_every_stage(tmp_path):
 
 
 def test_an_unknown_key_is_refused_with_those_allowed(tmp_path):
-    with pytest.raises(ConfigError, match=r"walk\.unknown setting lenght; allowed here: length, tau"):
+    with pytest.raises(ConfigError, match=r"walk\.lenght: no such setting; allowed here: length, tau"):
         load_toml(write(tmp_path / "run.toml", "[walk]\nlenght = 6\n"))
 
 

@@ -169,6 +169,11 @@ def test_a_matrix_that_is_no_kp_graph_is_refused(indptr, indices, count, message
         KPGraph.from_csr(indptr, indices, count)
 
 
+def test_counts_that_are_no_integers_are_refused():
+    with pytest.raises(DataError, match="count must hold integers, not float64"):
+        KPGraph.from_csr([0, 1, 2], [1, 0], [2.7, 2.7])
+
+
 def test_a_bare_matrix_takes_weighted_degree_for_popularity():
     assert edge_graph(3, {(0, 1): 5, (1, 2): 2}).seed_count.tolist() == [5, 7, 2]
     with pytest.raises(DataError, match="2 names for 3 KPs"):

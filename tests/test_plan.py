@@ -65,6 +65,17 @@ def test_an_unknown_discipline_is_an_error_that_names_those_there_are():
         cell_affinities([Cell("botany", None, 1)], STATISTICS, QuotaConfig())
 
 
+def test_a_share_too_small_for_one_path_keeps_its_cell_in_the_plan():
+    cells = plan_cells(QuotaConfig(discipline={"law": 1, "physics": 1000}), 10)
+    assert cells == [Cell("law", None, 0), Cell("physics", None, 10)]
+    assert [part.cell for part in plan_rounds(cells, 2)] == [1, 1]
+
+
+def test_two_spellings_of_one_discipline_are_refused():
+    with pytest.raises(ConfigError, match="twice"):
+        plan_cells(QuotaConfig(discipline={"law": 1, "Law ": 1}), 10)
+
+
 @pytest.mark.parametrize(
     "quota",
     [{"difficulty": {"6": 1}}, {"discipline": {"law": -1}}, {"discipline": {"law": 0}}, {"cross_discipline": 2}],

@@ -26,9 +26,7 @@ def test_the_openstax_graph_has_the_measured_size(real_data, keep_duplicates, kp
 
 def test_competition_maths_walks_on_route_nodes_with_chinese_and_latex_intact(real_data):
     path = real_data("seed_tal_math_en_zh.jsonl")
-    seeds = read_seeds(
-        path, columns={"knowledge_points": "kp_routes"}, route_separator="->", difficulty_scale="0-4"
-    )
+    seeds = read_seeds(path, columns={"knowledge_points": "kp_routes"}, route_separator="->", difficulty_scale="0-4")
     raw = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         record = json.loads(line)

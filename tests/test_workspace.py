@@ -39,6 +39,52 @@ def test_other_settings_are_refused_with_what_differs(tmp_path):
             ws.begin("ingest", {"seeds": {"max_chars": 6}})
 
 
+def test_settings_of_a_stage_that_left_nothing_may_change(tmp_path):
+    """A mistake in the settings fails before anything is written; mending it must not need --force."""
+    with Workspace(tmp_path) as ws:
+        assert ws.begin("ingest", {"seeds": {"max_chars": 7}})
+    with Workspace(tmp_path) as ws:
+        assert ingest(ws, {"seeds": {"max_chars": 8}})
+        assert ws.settings("ingest") == {"seeds": {"max_chars": 8}}
+
+
+def test_operational_settings_are_kept_but_never_differ(tmp_path):
+    with Workspace(tmp_path) as ws:
+        ws.begin("ingest", SETTINGS, operational={"seeds": {"threads": 1}})
+        assert ws.settings("ingest") == {"seeds": {"max_chars": 5, "threads": 1}}
+        assert ws.begin("ingest", SETTINGS, operational={"seeds": {"threads": 2}})
+        assert ws.settings("ingest") == {"seeds": {"max_chars": 5, "threads": 2}}
+
+
+def test_counts_of_an_unfinished_stage_can_be_read(tmp_path):
+    with Workspace(tmp_path) as ws:
+        assert ws.counts_so_far("ingest") is None
+        ws.begin("ingest", SETTINGS)
+        ws.note("ingest", {"seeds": 1})
+    with Workspace(tmp_path, lock=False) as ws:
+        assert ws.counts_so_far("ingest") == {"seeds": 1}
+        assert not ws.finished("ingest")
+
+
+def test_answers_are_set_aside_never_deleted(tmp_path):
+    with Workspace(tmp_path) as ws:
+        for number in (1, 2):
+            (tmp_path / "journal").mkdir()
+            (tmp_path / "journal" / "answers-00000.jsonl").write_text(f"answer {number}")
+            ws.discard("synthesize")
+            assert not (tmp_path / "journal").exists()
+            assert (tmp_path / f"journal.{number}" / "answers-00000.jsonl").read_text() == f"answer {number}"
+
+
+def test_what_was_derived_from_a_graph_goes_with_it(tmp_path):
+    with Workspace(tmp_path) as ws:
+        for name in ("analytics.parquet", "report.html"):
+            ws.path(name).write_text("of the old graph")
+        ws.discard("build")
+        assert not ws.path("analytics.parquet").exists()
+        assert not ws.path("report.html").exists()
+
+
 def test_force_starts_anew_and_discards_later_stages(tmp_path):
     with Workspace(tmp_path) as ws:
         ingest(ws)
@@ -62,6 +108,7 @@ def test_a_new_input_changes_every_later_digest(tmp_path):
         ws.begin("build", {})
         ws.finish("build", {})
         ws.manifest["stages"]["ingest"]["digest"] = "of another input"
+        ws.path("kps.parquet").write_text("of the old input")
         with pytest.raises(ConfigError):
             ws.begin("build", {})
 
@@ -108,7 +155,7 @@ def test_a_process_killed_while_writing_leaves_nothing_that_is_trusted(tmp_path)
 def test_two_processes_do_not_share_a_folder(tmp_path):
     with Workspace(tmp_path), pytest.raises(ConfigError, match="another linksyn-gpu"):
         Workspace(tmp_path).__enter__()
-    with Workspace(tmp_path):
+    with Workspace(tmp_path), Workspace(tmp_path, lock=False):
         pass
 
 
@@ -118,6 +165,8 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path):
         Workspace(tmp_path).__enter__()
     with pytest.raises(ConfigError, match="holds no run"):
         Workspace(tmp_path, create=False)
+    with pytest.raises(ConfigError, match="is a file"):
+        Workspace(tmp_path / "thesis.txt")
 
 
 @pytest.mark.parametrize(("text", "error"), [("{", DataError), ("[]", DataError), ('{"format": 99}', ConfigError)])

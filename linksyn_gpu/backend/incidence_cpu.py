@@ -53,7 +53,10 @@ def incidence_from_lists(
     column: Any, *, kp_form: str = "folded", max_kps_per_seed: int | None = None
 ) -> tuple[Int64, Int32, list[str], Counter[str]]:
     """Do the same for an Arrow column of list<string> in memory."""
-    lists = column.combine_chunks()
+    import pyarrow as pa
+
+    # 64-bit offsets: the chunks of a large table hold more than 2 GiB of names together.
+    lists = column.cast(pa.large_list(pa.large_string())).combine_chunks()
     offsets = lists.offsets.to_numpy().astype(np.int64)
     if offsets[-1] == offsets[0]:
         raise DataError("no seed has a knowledge point; map their column with --map knowledge_points=COLUMN")

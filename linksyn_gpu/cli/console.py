@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import click
@@ -43,6 +43,14 @@ class _Exit(click.ClickException):
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.exit_code = code  # type: ignore[misc]  # click reads it from the instance
+
+
+def exit_if_stopped(counts: Mapping[str, Any], engine: str) -> None:
+    """End with its own exit code when requests wait for an answer that another call of the command would bring."""
+    if counts["pending"] and engine != "batch":
+        why = counts.get("stopped") or "the server failed on some requests"
+        status(f"Stopped early: {why}. What is done is kept; run the same command again to go on.")
+        sys.exit(STOPPED_EARLY)
 
 
 def status(text: str) -> None:

@@ -26,6 +26,7 @@ def command(seeds: tuple[str, ...], out: str, config_file: str | None, overrides
     from linksyn_gpu.workspace import Workspace
 
     with Workspace(out) as ws, progress_bars() as progress:
-        config = resolve_config(config_file, overrides)
+        recorded = None if force else ws.settings("ingest")
+        config = resolve_config(config_file, overrides, recorded and {"seeds": recorded["seeds"]})
         counts = pipeline.ingest(ws, seeds, config, force=force, progress=progress)
     click.echo(ingest_line(counts))

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from linksyn_gpu import config as settings
-from linksyn_gpu.config import RunConfig, from_mapping, load_toml
+from linksyn_gpu import config as allowed
+from linksyn_gpu.config import RunConfig
+from linksyn_gpu.settings import from_mapping, merged, read_toml
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -37,13 +38,13 @@ _SEEDS: list[tuple[str, str, Any, str]] = [
     (
         "--difficulty-scale",
         "seeds.difficulty_scale",
-        click.Choice(settings.DIFFICULTY_SCALES),
+        click.Choice(allowed.DIFFICULTY_SCALES),
         "Scale of the difficulty column.",
     ),
 ]
 _GRAPH: list[tuple[str, str, Any, str]] = [
-    ("--kp-form", "graph.kp_form", click.Choice(settings.KP_FORMS), "When two KP names are one KP."),
-    ("--weight", "graph.weight", click.Choice(settings.EDGE_WEIGHTS), "Edge weight."),
+    ("--kp-form", "graph.kp_form", click.Choice(allowed.KP_FORMS), "When two KP names are one KP."),
+    ("--weight", "graph.weight", click.Choice(allowed.EDGE_WEIGHTS), "Edge weight."),
     ("--min-count", "graph.min_count", int, "Drop edges held by fewer seeds."),
     ("--top-k", "graph.top_k", int, "Keep only edges among the K heaviest of one of their ends."),
     ("--max-kps-per-seed", "graph.max_kps_per_seed", int, "Use at most this many KPs of a seed."),
@@ -57,23 +58,23 @@ _WALK: list[tuple[str, str, Any, str]] = [
     ("--revisit/--no-revisit", "walk.revisit", bool, "Whether a walk may visit a KP twice; by default it may not."),
     ("--p", "walk.p", float, "node2vec return parameter."),
     ("--q", "walk.q", float, "node2vec in-out parameter."),
-    ("--walker", "walk.walker", click.Choice(settings.WALKERS), "Own exact walks, or cuGraph's on a GPU."),
+    ("--walker", "walk.walker", click.Choice(allowed.WALKERS), "Own exact walks, or cuGraph's on a GPU."),
     ("--rounds", "walk.rounds", int, "Rounds that the campaign is cut into."),
     ("--calibration-rounds", "walk.calibration_rounds", int, "Throw-away rounds before the campaign."),
 ]
 _SYNTHESIS: list[tuple[str, str, Any, str]] = [
-    ("--engine", "synthesis.engine", click.Choice(settings.ENGINES), "Who writes the new QA."),
+    ("--engine", "synthesis.engine", click.Choice(allowed.ENGINES), "Who writes the new QA."),
     ("--base-url", "synthesis.base_url", str, "Address of an OpenAI-protocol server, with /v1."),
     ("--model", "synthesis.model", str, "Model name; left out: the server's first."),
     ("--per-path", "synthesis.per_path", int, "New QA asked for from each path."),
-    ("--language", "synthesis.language", click.Choice(settings.LANGUAGES), "Language of the new QA."),
+    ("--language", "synthesis.language", click.Choice(allowed.LANGUAGES), "Language of the new QA."),
     ("--max-tokens", "synthesis.max_tokens", int, "Room for one answer."),
     ("--concurrency", "synthesis.concurrency", int, "Requests in flight."),
     ("--templates", "synthesis.templates", click.Path(), "Folder with your own prompt templates."),
     ("--model-file", "synthesis.model_file", click.Path(), "GGUF file for engine smol."),
 ]
 _BACKEND: list[tuple[str, str, Any, str]] = [
-    ("--backend", "backend", click.Choice(settings.BACKENDS), "Where graphs and walks are computed."),
+    ("--backend", "backend", click.Choice(allowed.BACKENDS), "Where graphs and walks are computed."),
     ("--gpu-memory", "gpu_memory", Bytes(), "Device memory that graph and walks may take, such as 40GiB."),
 ]
 
@@ -119,17 +120,20 @@ def config_flags(flags: Sequence[tuple[str, str, Any, str]]) -> Decorator:
 
 def force_flag(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--force`."""
-    return click.option("--force", is_flag=True, help="Throw away what the folder holds of this stage and later ones.")(
-        function
-    )
+    return click.option(
+        "--force",
+        is_flag=True,
+        help="Do this stage and the later ones anew; answers received are set aside in journal.N.",
+    )(function)
 
 
 def resolve_config(config_file: str | None, overrides: dict[str, Any], recorded: Any = None) -> RunConfig:
     """Settings of a command: defaults, then what the folder recorded, then the file, then the flags."""
-    base = RunConfig() if recorded is None else from_mapping(RunConfig, recorded)
+    values: dict[str, Any] = {} if recorded is None else recorded
+    where = ""
     if config_file is not None:
-        base = load_toml(config_file, base)
-    made: RunConfig = from_mapping(RunConfig, overrides, base=base)
+        values, where = merged(values, read_toml(config_file)), f"{config_file}, with the flags: "
+    made: RunConfig = from_mapping(RunConfig, merged(values, overrides), where=where)
     return made
 
 

@@ -16,7 +16,7 @@ def command(folder: str) -> None:
     from linksyn_gpu import pipeline
     from linksyn_gpu.workspace import Workspace
 
-    with Workspace(folder, create=False) as ws:
+    with Workspace(folder, create=False, lock=False) as ws:
         stats = pipeline.report(ws)
     click.echo(report_text(stats))
     click.echo(f"page       {folder}/report.html")

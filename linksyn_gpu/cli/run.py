@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
 
 from linksyn_gpu.cli import summary
-from linksyn_gpu.cli.console import STOPPED_EARLY, at_the_border, progress_bars, status
+from linksyn_gpu.cli.console import at_the_border, exit_if_stopped, progress_bars, status
 from linksyn_gpu.cli.options import EVERYTHING, config_flags, resolve_config
 
 
@@ -16,7 +15,7 @@ from linksyn_gpu.cli.options import EVERYTHING, config_flags, resolve_config
 @click.argument("seeds", nargs=-1, required=True)
 @click.option("--out", required=True, type=click.Path(), help="The run folder.")
 @config_flags(EVERYTHING)
-@click.option("--force", is_flag=True, help="Throw away what the folder holds and start anew.")
+@click.option("--force", is_flag=True, help="Start anew; answers received are set aside in journal.N.")
 @at_the_border
 def command(seeds: tuple[str, ...], out: str, config_file: str | None, overrides: dict[str, Any], force: bool) -> None:
     """Do the whole job: read SEEDS, build the KP graph, walk, link seeds, and ask for new QA.
@@ -39,5 +38,4 @@ def command(seeds: tuple[str, ...], out: str, config_file: str | None, overrides
         click.echo(summary.synthesis_line(counts))
         pipeline.report(ws)
     click.echo(summary.where_to_look(out, counts, config.synthesis.engine))
-    if counts["pending"] and config.synthesis.engine != "batch":
-        sys.exit(STOPPED_EARLY)
+    exit_if_stopped(counts, config.synthesis.engine)

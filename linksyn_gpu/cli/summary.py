@@ -67,9 +67,17 @@ def cell_table(cells: Sequence[Mapping[str, Any]]) -> str:
 def synthesis_line(counts: Mapping[str, Any]) -> str:
     """New QA: generated = kept + dropped, and what is still to come."""
     dropped = _with_reasons(counts["dropped"], _all_reasons(counts))
-    lines = [f"new QA     {counts['generated']:,} generated = {counts['kept']:,} kept + {dropped} dropped"]
+    lines = []
+    requests = counts["requests_answered"] + counts["pending"]
+    if unasked := _unasked(counts):
+        paths = requests + sum(unasked.values())
+        lines.append(
+            f"requests   {paths:,} paths = {requests:,} requests + {_with_reasons(paths - requests, unasked)} dropped"
+        )
+    lines += [f"new QA     {counts['generated']:,} generated = {counts['kept']:,} kept + {dropped} dropped"]
     if counts["pending"]:
-        lines.append(f"           {counts['pending']:,} requests have no answer yet")
+        why = reasons({k: n for k, n in counts.get("pending_reasons", {}).items() if k != "no_answer"})
+        lines.append(f"           {counts['pending']:,} requests have no answer yet" + (f" ({why})" if why else ""))
     if "collected" in counts:
         lines.append("           " + _collected(counts["collected"]))
     lines.append(
@@ -77,6 +85,14 @@ def synthesis_line(counts: Mapping[str, Any]) -> str:
         f"in {counts['requests_answered']:,} answers"
     )
     return "\n".join(lines)
+
+
+def _unasked(counts: Mapping[str, Any]) -> dict[str, int]:
+    """Kept paths that made no request, by reason; those that the walk dropped are counted with the paths."""
+    from linksyn_gpu.tables import PATH_STATUS
+
+    walked = {*PATH_STATUS, "few_seeds"}
+    return {name: n for name, n in counts["reasons"].get("path", {}).items() if name not in walked}
 
 
 def _all_reasons(counts: Mapping[str, Any]) -> dict[str, int]:
@@ -111,7 +127,7 @@ def analysis_text(figures: Mapping[str, Any]) -> str:
 def where_to_look(folder: str, counts: Mapping[str, Any], engine: str) -> str:
     """The files that a person opens next."""
     if engine == "batch" and counts["pending"]:
-        file = "requests-pending.jsonl" if "collected" in counts else "requests.jsonl"
+        file = "requests-pending.jsonl" if counts["requests_answered"] else "requests.jsonl"
         return (
             f"next       send {folder}/{file} to a batch API or 'vllm run-batch', then\n"
             f"           linksyn-gpu synthesize {folder} --collect ANSWERS.jsonl\n"
@@ -142,7 +158,7 @@ def report_text(stats: RunStats) -> str:
                 f"noise floor {coverage.noise_floor:.4f}"
             )
     counts = stats.stages["synthesize"]
-    lines.append(synthesis_line(counts) if counts is not None else "synthesize: not finished")
+    lines.append(synthesis_line(counts) if counts is not None else "synthesize: not begun")
     for name, found in stats.kept_by.items():
         lines.append(f"{name.replace('_', ' '):<14} {reasons(found)}")
     return "\n".join(lines)

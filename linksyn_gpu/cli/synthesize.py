@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
 
-from linksyn_gpu.cli.console import STOPPED_EARLY, at_the_border, progress_bars
+from linksyn_gpu.cli.console import at_the_border, exit_if_stopped, progress_bars
 from linksyn_gpu.cli.options import SYNTHESIS, config_flags, force_flag, resolve_config
 from linksyn_gpu.cli.summary import synthesis_line, where_to_look
 
@@ -35,5 +34,4 @@ def command(
         counts = pipeline.synthesize(ws, config, force=force, collect=collect, progress=progress)
     click.echo(synthesis_line(counts))
     click.echo(where_to_look(folder, counts, config.synthesis.engine))
-    if counts["pending"] and config.synthesis.engine != "batch":
-        sys.exit(STOPPED_EARLY)
+    exit_if_stopped(counts, config.synthesis.engine)

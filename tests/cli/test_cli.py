@@ -255,3 +255,73 @@ def test_analyze_writes_a_row_for_each_kp(tmp_path):
     table = pq.read_table(tmp_path / "out" / "analytics.parquet")
     assert table.num_rows == 240
     assert sum(table["pagerank"].to_pylist()) == pytest.approx(1.0)
+
+
+def test_a_mistake_can_be_mended_without_force(tmp_path):
+    seeds = tmp_path / "seeds.jsonl"
+    seeds.write_text(Path(SEEDS).read_text(encoding="utf-8").replace('"question"', '"stem"'), encoding="utf-8")
+    out = tmp_path / "out"
+    invoke("run", seeds, "--out", out, *QUICK, "--map", "question=stam", code=1)
+    config = tmp_path / "run.toml"
+    config.write_text("[quota.discipline]\nnosuch = 1\n")
+    mapped = ("run", seeds, "--out", out, *QUICK, "--map", "question=stem", "--config", config)
+    assert "which no seed has" in invoke(*mapped, code=2).stderr
+    config.write_text("[quota.discipline]\nphysics = 1\n")
+    invoke(*mapped)
+
+
+def test_force_sets_answers_aside(tmp_path):
+    out = tmp_path / "out"
+    run(out)
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text("".join(json.dumps(answer(request)) + "\n" for request in requests_of(out)))
+    invoke("synthesize", out, "--collect", answers)
+    run(out, "--length", 3, "--force")
+    assert (out / "journal.1").is_dir()
+    assert "0 generated" in invoke("report", out).stdout
+
+
+def test_answers_that_come_after_the_end_are_still_taken(tmp_path):
+    """All answers of the first file are unusable; the stage is done, and a better file mends it."""
+    out = tmp_path / "out"
+    run(out)
+    answers = tmp_path / "answers.jsonl"
+    lines = [answer(request) for request in requests_of(out)]
+    for line in lines:
+        line["response"]["body"]["choices"][0]["finish_reason"] = "length"
+    answers.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert f"cut_off {len(lines)}" in invoke("synthesize", out, "--collect", answers).stdout
+    answers.write_text("".join(json.dumps(answer(request)) + "\n" for request in requests_of(out)))
+    invoke("synthesize", out, "--collect", answers)
+    assert (out / "qa.jsonl").read_text(encoding="utf-8").count("\n") > 0
+
+
+def test_what_is_still_missing_is_written_out_to_be_sent_again(tmp_path):
+    out = tmp_path / "out"
+    run(out)
+    requests = requests_of(out)
+    answers = tmp_path / "answers.jsonl"
+    expired = {"custom_id": requests[1]["custom_id"], "response": None, "error": {"code": "batch_expired"}}
+    answers.write_text(json.dumps(answer(requests[0])) + "\n" + json.dumps(expired) + "\n")
+    result = invoke("synthesize", out, "--collect", answers)
+    assert f"{len(requests) - 1} requests have no answer yet" in result.stdout
+    assert "requests-pending.jsonl" in result.stdout
+    pending = [json.loads(line)["custom_id"] for line in (out / "requests-pending.jsonl").read_text().splitlines()]
+    assert pending == [request["custom_id"] for request in requests[1:]]
+    assert "no answer yet" in invoke("report", out).stdout
+
+
+def test_paths_too_long_for_a_prompt_are_counted(tmp_path):
+    config = tmp_path / "run.toml"
+    config.write_text("[synthesis]\nmax_prompt_chars = 2000\n")
+    result = run(tmp_path / "out", "--config", config)
+    kept = len(requests_of(tmp_path / "out"))
+    assert f"= {kept} requests + " in result.stdout
+    assert "prompt_too_long" in result.stdout
+
+
+def test_stages_out_of_order_say_which_comes_first(tmp_path):
+    invoke("ingest", SEEDS, "--out", tmp_path / "out")
+    for words in (["walk"], ["analyze"], ["synthesize", "--engine", "batch"]):
+        refused = invoke(words[0], tmp_path / "out", *words[1:], code=2)
+        assert "is not finished; run 'linksyn-gpu " in refused.stderr

@@ -1,14 +1,10 @@
-"""The stages of a run in their order, over a run folder: the one module that knows them all.
-
-Each function asks the workspace whether there is work, runs one stage from files to files, and records its counts.
-`cli/` and `cluster.py` call these and nothing below them.
-"""
+"""Stages ingest, build and walk over a run folder, and what can be said of their graph."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,25 +13,19 @@ import numpy as np
 
 from linksyn_gpu import store
 from linksyn_gpu.backend import Backend, resolve
-from linksyn_gpu.config import RunConfig, SynthesisConfig, to_mapping
-from linksyn_gpu.errors import DataError, EngineError
+from linksyn_gpu.config import RunConfig
+from linksyn_gpu.errors import DataError
+from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.plan import cell_affinities, plan_cells, plan_rounds
+from linksyn_gpu.settings import to_mapping
 from linksyn_gpu.tables import PATH_STATUS, Bundles, Cell, KPGraph, WalkBatch
 from linksyn_gpu.workspace import Workspace
 
 if TYPE_CHECKING:
     from linksyn_gpu.graph import Incidence
-    from linksyn_gpu.llm.journal import Journal
-    from linksyn_gpu.report.stats import RunStats
 
-# Called with (what is counted, done so far, total or None) as work goes on.
-Progress = Callable[[str, int, int | None], None]
 FEW_SEEDS = len(PATH_STATUS)
 REASONS = np.array([None, *PATH_STATUS[1:], "few_seeds"], dtype=object)
-
-
-def silent(what: str, done: int, total: int | None) -> None:
-    """A `Progress` that shows nothing."""
 
 
 def ingest(
@@ -47,7 +37,7 @@ def ingest(
 
     settings = {
         "seeds": to_mapping(config.seeds),
-        "input": [_fingerprint(file.path) for file in find_files(files)],
+        "input": _fingerprints([file.path for file in find_files(files)]),
     }
     if ws.begin("ingest", settings, force=force):
         progress("records read", 0, None)
@@ -74,7 +64,7 @@ def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Pr
     del settings["graph"]["memory_limit"]  # changes no bit of the graph
     if ws.begin("build", settings, force=force):
         backend = resolve(config.backend)
-        seeds = store.read_seed_table(ws)
+        seeds = store.read_seed_table(ws, ["difficulty", "disciplines"])
         progress("KP graph", 0, None)
         incidence = _incidence(ws, config, backend)
         graph = build_graph_from_incidence(
@@ -123,9 +113,15 @@ def walk(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Pro
         affinities = cell_affinities(cells, statistics, config.quota)
         with ws.replacing("paths.parquet") as part:
             store.write_paths(part, campaign.rounds(affinities))
+        counts = campaign.counts()
+        if counts["kept"] == 0:
+            raise DataError(
+                f"none of {config.paths:,} paths was kept ({counts['dropped_by_reason']}): the graph or the quota is "
+                f"too narrow for walk.length = {config.walk.length}; lower it, or widen the quota"
+            )
         with ws.replacing("plan.json") as part:
             store.write_plan(part, cells, campaign.delivered)
-        ws.finish("walk", campaign.counts(), backend=campaign.facts)
+        ws.finish("walk", counts, backend=campaign.facts)
     return ws.counts("walk")
 
 
@@ -151,7 +147,7 @@ class _Campaign:
         walker = Walker(
             self._graph, config.walk, config.seed, config.backend, affinities=affinities, memory=config.gpu_memory
         )
-        seeds = store.read_seed_table(self._ws)
+        seeds = store.read_seed_table(self._ws, ["difficulty"])
         linker = SeedLinker(
             self._graph, seeds, config.bundle, config.seed, config.backend, batch_size=walker.batch_size
         )
@@ -187,133 +183,6 @@ class _Campaign:
         }
 
 
-def synthesize(
-    ws: Workspace,
-    config: RunConfig,
-    *,
-    force: bool = False,
-    collect: Sequence[str] = (),
-    progress: Progress = silent,
-) -> dict[str, Any]:
-    """Paths -> requests -> answers -> qa.parquet, qa.jsonl and dropped.parquet. Returns the counts so far.
-
-    Parameters
-    ----------
-    collect : sequence of str
-        Files of answers to requests.jsonl, for engine 'batch'.
-
-    Returns
-    -------
-    dict
-        'pending' counts requests without an answer: the stage is finished when it is 0.
-
-    Raises
-    ------
-    EngineError
-        The engine failed; what came before is assembled and usable, and the next call goes on from there.
-    """
-    from linksyn_gpu.llm import batchfile, servers
-    from linksyn_gpu.llm.journal import Journal
-    from linksyn_gpu.synthesize import generate, read_requests, validator
-
-    work = _Synthesis(ws, config.synthesis, progress)
-    if not ws.begin("synthesize", {"synthesis": work.settings()}, force=force):
-        return ws.counts("synthesize")
-    work.write_requests()
-    requests = ws.path("requests.jsonl")
-    with Journal(ws.path("journal")) as journal:
-        if collect:
-            ids = (request["custom_id"] for request in read_requests(requests))
-            validate = validator(config.synthesis.field_limit)
-            work.collected = vars(batchfile.collect(collect, journal, ids, validate=validate))
-            with ws.replacing("requests-pending.jsonl") as part:
-                batchfile.write(read_requests(requests), part, settled=journal.index())
-        elif config.synthesis.engine != "batch":
-            try:
-                with servers.running(config.synthesis) as engine:
-                    work.stats = generate(requests, engine, journal, config.synthesis, on_progress=work.show)
-            except EngineError:
-                work.assemble(journal)  # a partial data set is usable
-                raise
-        counts = work.assemble(journal)
-    if counts["pending"] == 0:
-        ws.finish("synthesize", counts)
-    return counts
-
-
-class _Synthesis:
-    """The steps of stage synthesize over a run folder."""
-
-    # Who is asked, how fast and how patiently: none of it makes the requests other requests.
-    OPERATIONAL = ("base_url", "concurrency", "timeout", "max_attempts", "max_tokens_retry", "model_file", "templates")
-
-    def __init__(self, ws: Workspace, config: SynthesisConfig, progress: Progress) -> None:
-        self._ws, self._config, self._progress = ws, config, progress
-        self._names = store.read_kp_names(ws)
-        self._seeds = store.read_seed_table(ws).table
-        self.collected: dict[str, Any] | None = None
-        self.stats: Any = None
-        self._requests = 0
-
-    def settings(self) -> dict[str, Any]:
-        from linksyn_gpu.prompts import prompt_digest
-
-        settings = {k: v for k, v in to_mapping(self._config).items() if k not in self.OPERATIONAL}
-        return {**settings, "prompts": prompt_digest(self._config.templates)}
-
-    def write_requests(self) -> None:
-        """Write requests.jsonl, and tasks.parquet before it; both stay when they are there."""
-        from linksyn_gpu.synthesize import write_requests
-
-        ws = self._ws
-        if ws.path("requests.jsonl").is_file():
-            return
-        total = ws.counts("walk")["paths"]
-        cells = [(cell["discipline"], cell["difficulty"]) for cell in store.read_plan(ws)]
-        with ws.replacing("requests.jsonl") as requests, ws.replacing("tasks.parquet") as tasks:
-            write_requests(
-                store.read_paths(ws),
-                kp_names=self._names,
-                seeds=self._seeds,
-                cells=cells,
-                config=self._config,
-                requests_file=requests,
-                tasks_file=tasks,
-                on_progress=lambda done: self._progress("requests written", done, total),
-            )
-
-    def show(self, stats: Any) -> None:
-        """Tell of answers as they come; those of an earlier call count as done."""
-        if self._requests == 0:
-            with self._ws.path("requests.jsonl").open("rb") as lines:
-                self._requests = sum(1 for _ in lines)
-        self._progress("answers", stats.done + stats.skipped, self._requests)
-
-    def assemble(self, journal: Journal) -> dict[str, Any]:
-        """Write the data set that the journal gives now."""
-        from linksyn_gpu.synthesize import assemble
-
-        ws = self._ws
-        with (
-            ws.replacing("qa.parquet") as qa_parquet,
-            ws.replacing("qa.jsonl") as qa_jsonl,
-            ws.replacing("dropped.parquet") as dropped,
-        ):
-            counts = assemble(
-                journal,
-                tasks_file=ws.path("tasks.parquet"),
-                kp_names=self._names,
-                seeds=self._seeds,
-                config=self._config,
-                qa_parquet=qa_parquet,
-                qa_jsonl=qa_jsonl,
-                dropped_parquet=dropped,
-            )
-        if self.collected is not None:
-            counts["collected"] = {k: dict(v) if isinstance(v, Counter) else v for k, v in self.collected.items()}
-        return counts
-
-
 def analyze(ws: Workspace, config: RunConfig) -> dict[str, Any]:
     """Graph -> analytics.parquet. Returns its figures.
 
@@ -322,6 +191,7 @@ def analyze(ws: Workspace, config: RunConfig) -> dict[str, Any]:
     BackendUnavailable
         The packages that compute them are not installed.
     """
+    ws.counts("build")
     backend = resolve(config.backend)
     graph, _ = store.read_graph(ws)
     columns = backend.ops.analytics(graph)
@@ -348,30 +218,12 @@ def memory_plan(ws: Workspace, length: int, round_paths: int, memory: int | None
     """
     from linksyn_gpu.backend.gpu_memory import plan_memory
 
+    ws.counts("build")
     graph, _ = store.read_graph(ws)
     if memory is None:
         memory = resolve("gpu").ops.free_memory()
     postings = 0 if graph.evidence is None else graph.evidence.size
     return plan_memory(graph.n_kps, graph.indices.size, postings, round_paths, length, False, memory).table()
-
-
-def recorded_synthesis(ws: Workspace) -> dict[str, Any] | None:
-    """Settings that stage synthesize was begun with here, as `RunConfig` knows them; None: it never was."""
-    recorded = ws.settings("synthesize")
-    if recorded is None:
-        return None
-    return {"synthesis": {name: value for name, value in recorded["synthesis"].items() if name != "prompts"}}
-
-
-def report(ws: Workspace) -> RunStats:
-    """Files of a run -> its figures, and report.html."""
-    from linksyn_gpu.report.page import render
-    from linksyn_gpu.report.stats import gather
-
-    stats = gather(ws)
-    with ws.replacing("report.html") as part:
-        part.write_text(render(stats, ws.folder.resolve().name), encoding="utf-8")
-    return stats
 
 
 def _graph_counts(graph: KPGraph, ops: Any) -> dict[str, Any]:
@@ -391,7 +243,12 @@ def _graph_counts(graph: KPGraph, ops: Any) -> dict[str, Any]:
     }
 
 
-def _fingerprint(path: Path) -> dict[str, Any]:
-    """Name an input file by its content, so that a changed file is not taken for the old one."""
-    with path.open("rb") as file:
-        return {"file": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+def _fingerprints(paths: Sequence[Path]) -> dict[str, str]:
+    """Name input files by their content, so that a changed file is not taken for the old one."""
+    found: dict[str, str] = {}
+    for path in paths:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        name = path.name if path.name not in found else f"{path.name} (file {len(found) + 1})"
+        found[name] = f"sha256 {digest}"
+    return found

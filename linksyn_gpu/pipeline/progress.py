@@ -1,0 +1,12 @@
+"""How stages tell of their progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with (what is counted, done so far, total or None) as work goes on."""
+
+
+def silent(what: str, done: int, total: int | None) -> None:
+    """A `Progress` that shows nothing."""

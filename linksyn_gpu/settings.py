@@ -1,0 +1,129 @@
+"""Settings from TOML files, mappings and flags; and their names by content.
+
+`digest` names a config by its content: stages of a run folder compare digests to know whether what they find was made
+with the same settings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from linksyn_gpu.config import RunConfig, require
+from linksyn_gpu.errors import ConfigError
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """Give a config as plain nested dicts and lists, ready for JSON."""
+    return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(config))))
+
+
+def digest(config: Any) -> str:
+    """Name a config (or any JSON-like value) by its content: 16 hex digits of SHA-256."""
+    value = to_mapping(config) if dataclasses.is_dataclass(config) else config
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def from_mapping(cls: type[Any], values: Mapping[str, Any], *, where: str = "", base: Any = None) -> Any:
+    """Make a config of class `cls` from nested mappings; an unknown key or a wrong type is a `ConfigError`.
+
+    Parameters
+    ----------
+    values : mapping
+        Names and values; tables of a TOML file are nested mappings.
+    where : str
+        Prefix for error messages, such as the file's name.
+    base : instance of `cls`, optional
+        Values for what `values` leaves out; None: the defaults of `cls`.
+    """
+    base = cls() if base is None else base
+    hints = typing.get_type_hints(cls)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        names = ", ".join(f"{where}{name}" for name in unknown)
+        raise ConfigError(f"{names}: no such setting; allowed here: {', '.join(hints)}")
+    changed: dict[str, Any] = {}
+    for name, value in values.items():
+        hint = hints[name]
+        label = f"{where}{name}"
+        if dataclasses.is_dataclass(hint):
+            require(isinstance(value, Mapping), f"{label} must be a table, not {value!r}")
+            changed[name] = from_mapping(
+                typing.cast(type[Any], hint), value, where=f"{label}.", base=getattr(base, name)
+            )
+        else:
+            changed[name] = _checked(label, value, hint)
+    try:
+        return dataclasses.replace(base, **changed)
+    except ConfigError as error:
+        raise ConfigError(f"{where}{error}") from None
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Read a TOML file of settings, unchecked.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing or is not TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+
+
+def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Two nested mappings of settings in one; the second wins."""
+    both = dict(first)
+    for name, value in second.items():
+        inner = both.get(name)
+        both[name] = merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return both
+
+
+def load_toml(path: str | Path) -> RunConfig:
+    """Read a `RunConfig` from a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, is not TOML, or holds an unknown key or a wrong value.
+    """
+    return typing.cast(RunConfig, from_mapping(RunConfig, read_toml(path), where=f"{path}: "))
+
+
+def _checked(label: str, value: Any, hint: Any) -> Any:
+    """Check a leaf value against its type hint; integers pass as floats, lists as tuples."""
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        options = typing.get_args(hint)
+        if value is None and type(None) in options:
+            return None
+        return _checked(label, value, next(o for o in options if o is not type(None)))
+    if origin is tuple:
+        require(
+            isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value),
+            f"{label} must be a list of strings, not {value!r}",
+        )
+        return tuple(value)
+    if origin is Mapping:
+        require(isinstance(value, Mapping), f"{label} must be a table, not {value!r}")
+        return dict(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    require(
+        isinstance(value, hint) and (hint is bool or not isinstance(value, bool)),
+        f"{label} = {value!r} must be of type {hint.__name__}",
+    )
+    return value
