@@ -22,6 +22,7 @@ REASONS = {
     "degenerate": "a text repeats itself",
     "wrong_language": "the question is not in the language asked for",
     "missing_options": "a multiple choice question with fewer than two options",
+    "empty_option": "an option has no text",
     "duplicate_options": "two options are the same",
     "answer_not_in_options": "the answer names none of the options, or several",
     "answer_is_question": "the answer only repeats the question",
@@ -231,6 +232,8 @@ def _check_options(item: Item, asked: Asked) -> tuple[str, str] | None:
     if len(item.options) < 2:
         return "missing_options", f"{len(item.options)} options"
     folded = [_plain(split_label(option)[1]) for option in item.options]
+    if not all(folded):
+        return "empty_option", f"option {folded.index('') + 1}"
     if len(set(folded)) < len(folded):
         return "duplicate_options", next(text for text in folded if folded.count(text) > 1)[:80]
     if match_option(item.answer, item.options) is None:

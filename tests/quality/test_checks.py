@@ -62,6 +62,7 @@ def test_a_good_item_is_kept(item, asked):
         (GOOD, ZH, "wrong_language"),
         (choice("oxygen"), CHOICE, "missing_options"),
         (choice("oxygen", "oxygen", "B. Oxygen."), CHOICE, "duplicate_options"),
+        (choice("oxygen", "oxygen", "carbon", "B. "), CHOICE, "empty_option"),
         (choice("helium", "oxygen", "carbon dioxide"), CHOICE, "answer_not_in_options"),
         (choice("D", "oxygen", "carbon dioxide"), CHOICE, "answer_not_in_options"),
         (Item("What gas do plants absorb?", "what gas do  plants absorb?"), OPEN, "answer_is_question"),
