@@ -84,18 +84,20 @@ class DigestSet:
     def __contains__(self, key: int) -> bool:
         if key in self._newest:
             return True
-        at = int(np.searchsorted(self._sorted, np.uint64(key)))
-        return at < self._sorted.size and int(self._sorted[at]) == key
+        at = self._sorted.searchsorted(np.uint64(key))
+        return bool(at < self._sorted.size and self._sorted[at] == key)
 
-    def add(self, key: int) -> None:
+    def add(self, key: int) -> bool:
+        """Put a digest in; False where it is there already."""
         if key in self:
-            return
+            return False
         self._newest.add(key)
         if len(self._newest) >= max(self.MERGE_AT, self._sorted.size // 16):
             merged = np.concatenate([self._sorted, np.fromiter(self._newest, np.uint64, len(self._newest))])
             merged.sort()
             self._sorted = merged
             self._newest.clear()
+        return True
 
 
 class Checker:
@@ -133,9 +135,8 @@ class Checker:
         key = digest(item.question)
         if key in self._seeds:
             return "repeats_seed", item.question[:80]
-        if key in self._seen:
+        if not self._seen.add(key):
             return "repeats_batch", item.question[:80]
-        self._seen.add(key)
         return None
 
     def _check_echo(self, item: Item) -> tuple[str, str] | None:

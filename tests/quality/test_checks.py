@@ -89,8 +89,8 @@ def test_a_digest_set_knows_what_was_added_at_eight_bytes_each():
     rng = np.random.default_rng(1)
     keys = [int(key) for key in rng.integers(0, 2**64, 40_000, np.uint64)]
     seen = DigestSet(keys[:100])
-    for key in keys * 2:
-        seen.add(key)
+    assert [seen.add(key) for key in keys] == [False] * 100 + [True] * 39_900
+    assert not any(seen.add(key) for key in keys)
     assert len(seen) == len(set(keys))
     assert seen._sorted.nbytes + 8 * len(seen._newest) == 8 * len(seen)
     assert len(seen._newest) < DigestSet.MERGE_AT
