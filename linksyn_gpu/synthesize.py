@@ -6,7 +6,8 @@ Three steps over files, so that each can be done again, or elsewhere, without th
     generate         requests.jsonl -> journal, through a running engine
     assemble         tasks.parquet + journal -> qa.parquet, qa.jsonl, dropped.parquet
 
-Nothing is held whole in memory but the seed table and 25 bytes a request.
+Nothing is held whole in memory but the seed table, 25 bytes a request (three times that while the journal is read),
+8 bytes a seed and about 9 a kept QA.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ def qa_schema() -> pa.Schema:
             ("temperature", pa.float64()),
             ("top_p", pa.float64()),
             ("seed", pa.int64()),
+            ("max_tokens", pa.int32()),
             ("prompt_tokens", pa.int32()),
             ("completion_tokens", pa.int32()),
         ]
@@ -115,15 +117,16 @@ def write_requests(
 
     counts = {"paths": 0, "requests": 0}
     dropped: Counter[str] = Counter()
+    seed_rows = SeedRows(seeds)
     with (
         Path(requests_file).open("w", encoding="utf-8", errors="replace", newline="\n") as lines,
         pq.ParquetWriter(tasks_file, tasks_schema(), compression="zstd") as tasks,
     ):
         for batch in _batches(paths):
             rows = []
-            seed_rows = SeedRows(seeds, batch)
+            taken = seed_rows.take(i for path in batch if path["drop_reason"] is None for i in path["seeds"])
             for path in batch:
-                row, request = task_row(path, counts["requests"], kp_names, seed_rows, cells, config)
+                row, request = task_row(path, counts["requests"], kp_names, taken, cells, config)
                 rows.append(row)
                 counts["paths"] += 1
                 if request is None:
@@ -220,22 +223,29 @@ def assemble(
     qa_parquet: str | Path,
     qa_jsonl: str | Path,
     dropped_parquet: str | Path,
+    index: Index | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Turn answers into kept QA and drops, in the order of the requests.
+
+    Parameters
+    ----------
+    index : Index, optional
+        What the journal holds; read from it when left out.
 
     Returns
     -------
     dict
         `generated` = `kept` + `dropped`, where `generated` counts items, and one for each request or answer that
-        gave none; `pending` requests have no answer yet; `paths_dropped` made no request. `reasons` is
-        {stage: {reason: n}}, `kept_by_cell` {cell: n}; `explanations_left_out` were cut off by the schema's bound.
+        gave none; `paths_dropped` made no request. `pending` requests are still to be asked: `pending_reasons` is
+        {reason: n} of them, 'no_answer' or the passing failure that they met (`llm.protocol.TRANSIENT`). `reasons`
+        is {stage: {reason: n}}, `kept_by_cell` {cell: n}; `explanations_left_out` were cut off by the schema's bound.
     """
     import pyarrow.parquet as pq
 
     from linksyn_gpu.llm.protocol import from_record
 
-    index = journal.index()
+    index = journal.index() if index is None else index
     out = _Assembly(seeds, kp_names, config)
     done = 0
     with (
@@ -251,7 +261,7 @@ def assemble(
                 if task["request_id"] is None:
                     out.drop("path", task["drop_reason"], task["detail"], task)
                 elif (record := journal.get(task["request_id"], index)) is None:
-                    out.counts["pending"] += 1
+                    out.pending["no_answer"] += 1
                 else:
                     out.take(task, from_record(record))
             for row in out.kept:
@@ -268,31 +278,33 @@ class _Assembly:
     """Decides on answers and keeps the books; rows of the batch at hand are in `kept` and `dropped`."""
 
     def __init__(self, seeds: pa.Table, kp_names: Sequence[str], config: SynthesisConfig) -> None:
-        self._seeds = seeds
+        self._ids = SeedRows(seeds.select(["id"]))
         self._kp_names = kp_names
         self._config = config
         self._limits = prompts.text_limits(config.field_limit)
         self._digest = prompts.prompt_digest(config.templates)
         questions = (q.as_py() or "" for chunk in seeds.column("question").chunks for q in chunk)
         self._checker = checks.Checker(questions, prompts.instruction_text(config.templates))
-        self._seed_ids: dict[int, str] = {}
+        self._seeds: dict[int, dict[str, Any]] = {}
         self.kept: list[dict[str, Any]] = []
         self.dropped: list[dict[str, Any]] = []
         self.counts: Counter[str] = Counter()
+        self.pending: Counter[str] = Counter()
         self._reasons: dict[str, Counter[str]] = {stage: Counter() for stage in STAGES}
         self._by_cell: Counter[int] = Counter()
 
     def begin(self, rows: Sequence[dict[str, Any]]) -> None:
         """Take up the next batch of tasks."""
         self.kept, self.dropped = [], []
-        wanted = sorted({i for row in rows if row["request_id"] is not None for i in row["seeds"]})
-        ids = self._seeds.column("id").take(wanted).to_pylist() if wanted else []
-        self._seed_ids = dict(zip(wanted, ids, strict=True))
+        self._seeds = self._ids.take(i for row in rows if row["request_id"] is not None for i in row["seeds"])
 
     def take(self, task: dict[str, Any], outcome: Outcome) -> None:
         """Decide on one request's outcome."""
         from linksyn_gpu.llm.protocol import REQUEST_REASONS, Failure, unusable
 
+        if isinstance(outcome, Failure) and outcome.transient:  # as `Index.settled` has it
+            self.pending[outcome.reason] += 1
+            return
         self.counts["requests_answered"] += 1
         self.counts["prompt_tokens"] += outcome.prompt_tokens
         self.counts["completion_tokens"] += outcome.completion_tokens
@@ -317,11 +329,8 @@ class _Assembly:
                 self.counts["kept"] += 1
                 self._by_cell[task["cell"]] += 1
             else:
-                text = json.dumps(
-                    {"question": item.question, "options": item.options, "answer": item.answer},
-                    ensure_ascii=False,
-                )
-                self.drop("qa", *found, task, text)
+                text = {"question": item.question, "options": item.options, "answer": item.answer}
+                self.drop("qa", *found, task, json.dumps(text, ensure_ascii=False))
 
     def drop(self, stage: str, reason: str, detail: str | None, task: dict[str, Any], text: str | None = None) -> None:
         self._reasons[stage][reason] += 1
@@ -331,8 +340,7 @@ class _Assembly:
                 "stage": stage,
                 "reason": reason,
                 "detail": detail,
-                "request_id": task["request_id"],
-                "walk_id": task["walk_id"],
+                **{name: task[name] for name in ("request_id", "walk_id")},
                 "text": text,
             }
         )
@@ -348,18 +356,17 @@ class _Assembly:
             "knowledge_points": list(item.knowledge_points),
             "discipline": task["discipline"] or item.discipline,
             "difficulty": item.difficulty if item.difficulty is not None else task["difficulty"],
-            "language": task["language"],
-            "question_type": task["question_type"],
-            "walk_id": task["walk_id"],
+            **{name: task[name] for name in ("language", "question_type", "walk_id")},
             "path": [self._kp_names[v] for v in task["nodes"]],
-            "seed_ids": [self._seed_ids[i] for i in task["seeds"]],
+            "seed_ids": [self._seeds[i]["id"] for i in task["seeds"]],
             "cell": task["cell"],
             "request_id": task["request_id"],
             "prompt_digest": self._digest,
             "model": answer.model,
             "temperature": self._config.temperature,
             "top_p": self._config.top_p,
-            "seed": answer.seed,
+            "seed": task["seed"] if answer.seed is None else answer.seed,
+            "max_tokens": task["max_tokens"] if answer.max_tokens is None else answer.max_tokens,
             "prompt_tokens": answer.prompt_tokens,
             "completion_tokens": answer.completion_tokens,
         }
@@ -368,7 +375,9 @@ class _Assembly:
         counts = self.counts
         return {
             "generated": counts["kept"] + counts["dropped"],
-            **{name: counts[name] for name in ("kept", "dropped", "pending", "paths_dropped")},
+            **{name: counts[name] for name in ("kept", "dropped", "paths_dropped")},
+            "pending": self.pending.total(),
+            "pending_reasons": dict(self.pending),
             **{name: counts[name] for name in TALLIES},
             "reasons": {stage: dict(found) for stage, found in self._reasons.items() if found},
             "kept_by_cell": dict(sorted(self._by_cell.items())),

@@ -3,12 +3,14 @@
 import json
 import re
 
+import pyarrow as pa
 import pytest
 
 from linksyn_gpu import prompts
 from linksyn_gpu.config import QUESTION_TYPES, SynthesisConfig
-from linksyn_gpu.errors import ConfigError
+from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.prompts import requests
+from linksyn_gpu.seeds import guess_language
 
 SEED = {
     "id": "s1",
@@ -183,3 +185,81 @@ def test_a_task_takes_what_the_cell_leaves_open_from_its_seeds():
         [{**SEED, "difficulty": None, "disciplines": None}], ["a"], (None, None), "open", "auto", 1
     )
     assert (made.discipline, made.difficulty) == (None, None)
+
+
+@pytest.mark.parametrize("label", ["zh", "ZH-Hans", "zh_CN", "cmn", "cmn-Hant", "Chinese", "中文", " 汉语 "])
+def test_labels_of_chinese_are_known(label):
+    assert language_of({**SEED, "language": label}) == "zh"
+
+
+@pytest.mark.parametrize("label", ["en", "en-GB", "EN_us", "English"])
+def test_labels_of_english_are_known(label):
+    assert language_of({**SEED, "language": label, "question": "什么是光？"}) == "en"
+
+
+@pytest.mark.parametrize("label", ["fr", "zhang", "english?", "chi", "普通话", "", None])
+def test_any_other_label_leaves_it_to_the_text(label):
+    assert language_of({**SEED, "language": label}) == "en"
+    assert language_of({**SEED, "language": label, "question": "什么是光？"}) == "zh"
+    assert language_of({**SEED, "language": label, "question": "求 $\\frac{a}{b}$"}) == "zh"
+    assert language_of({**SEED, "language": label, "question": "Where does the word 茶 for tea come from?"}) == "en"
+
+
+def test_a_language_without_prompts_is_told_once(caplog):
+    for _ in range(3):
+        language_of({**SEED, "language": "tlh"})
+    assert [record.message for record in caplog.records if "tlh" in record.message] == [
+        "prompts are en or zh, not 'tlh': the text of each seed so labelled decides"
+    ]
+
+
+def language_of(seed):
+    return requests.make_task([seed], ["a"], (None, None), "open", "auto", 1).language
+
+
+def test_a_guess_agrees_with_that_of_the_seeds():
+    for text in ("1 + 1 = ?", "什么是渗透？", "$\\alpha$ 角", "Où est l'été ?", "The sign 茶 is tea."):
+        assert requests.guess_language(text) == guess_language(text)
+
+
+def seed_table(n, rows_per_chunk):
+    rows = [{**SEED, "id": f"s{i}", "question": f"What is {i}?", "options": [str(i)] * (i % 3)} for i in range(n)]
+    whole = pa.Table.from_pylist(rows)
+    return rows, pa.concat_tables([whole.slice(i, rows_per_chunk) for i in range(0, n, rows_per_chunk)])
+
+
+@pytest.mark.parametrize("text", [pa.string(), pa.large_string()])
+def test_seed_rows_come_from_any_chunk(text):
+    rows, table = seed_table(100, 7)
+    at = table.schema.get_field_index("question")
+    table = table.set_column(at, "question", table.column("question").cast(text))
+    wanted = [99, 0, 6, 7, 55, 7]
+    assert requests.SeedRows(table).take(wanted) == {i: rows[i] for i in wanted}
+    assert requests.SeedRows(table).take([]) == {}
+    assert requests.SeedRows(table.slice(0, 0)).take([]) == {}
+    for wrong in (100, -1):
+        with pytest.raises(DataError, match=f"seed row {wrong}, the seed table has 100"):
+            requests.SeedRows(table).take([3, wrong])
+
+
+def test_seed_rows_of_columns_chunked_apart_belong_together():
+    rows, table = seed_table(20, 6)
+    table = table.set_column(0, "id", pa.chunked_array([[f"s{i}" for i in range(20)]]))
+    assert requests.SeedRows(table).take(range(20)) == dict(enumerate(rows))
+
+
+def test_seed_rows_take_no_memory_of_the_rows_that_are_not_asked_for():
+    text = "x" * 1000
+    chunk = pa.table({"question": [text] * 5000})
+    rows = requests.SeedRows(pa.concat_tables([chunk] * 20))
+    before = pa.total_allocated_bytes()
+    peak = pa.default_memory_pool().max_memory()
+    assert rows.take(range(0, 100_000, 997))[997] == {"question": text}
+    assert pa.total_allocated_bytes() <= before + 2**20
+    assert (pa.default_memory_pool().max_memory() or 0) <= max(peak or 0, before + 10 * 2**20)
+
+
+def test_more_text_than_one_arrow_array_can_hold_is_no_hindrance():
+    chunk = pa.table({"question": ["x" * 2**20] * 64})
+    table = pa.concat_tables([chunk] * 40)  # 2.5 GiB by its offsets, 64 MiB in memory
+    assert len(requests.SeedRows(table).take([0, 2559])[2559]["question"]) == 2**20

@@ -151,6 +151,7 @@ def test_a_kept_qa_names_everything_that_it_was_made_from(tmp_path, seeds):
             "temperature": 0.7,
             "top_p": 0.95,
             "seed": request["body"]["seed"],
+            "max_tokens": request["body"]["max_tokens"],
             "prompt_tokens": 10,
             "completion_tokens": 5,
         }
@@ -173,17 +174,18 @@ def test_generated_is_kept_and_dropped_with_every_reason(tmp_path, seeds):
     stats = run.ask(lambda body, n: replies[number(body)])
     assert (stats.completed, stats.failed) == (2, 5)
     counts, rows, dropped = run.assemble()
-    assert (counts["generated"], counts["kept"], counts["dropped"]) == (9, 1, 8)
-    assert (counts["pending"], counts["paths_dropped"]) == (0, 1)
+    assert (counts["generated"], counts["kept"], counts["dropped"]) == (8, 1, 7)
+    assert (counts["pending"], counts["paths_dropped"]) == (1, 1)
+    assert counts["pending_reasons"] == {"server_error": 1}
     assert counts["reasons"] == {
         "path": {"few_seeds": 1},
-        "request": {"bad_request": 1, "server_error": 1},
+        "request": {"bad_request": 1},
         "answer": {"invalid_json": 1, "cut_off": 1, "no_items": 1},
         "qa": {"repeats_seed": 1, "empty_question": 1, "repeats_batch": 1},
     }
     assert counts["kept_by_cell"] == {1: 1}
     by_reason = {row["reason"]: row for row in dropped}
-    assert len(dropped) == 9
+    assert len(dropped) == 8
     assert by_reason["invalid_json"]["text"] == "no JSON at all"
     assert by_reason["bad_request"]["detail"] == "HTTP 400: refused"
     assert by_reason["few_seeds"]["request_id"] is None
@@ -212,9 +214,23 @@ def test_a_stopped_run_shows_what_is_pending_and_then_goes_on(tmp_path, seeds):
         generate(run.requests()[:3], Engine(server.url, "fake"), journal, limits=Limits(concurrency=2))
     counts, rows, dropped = run.assemble()
     assert (counts["generated"], counts["pending"], len(rows), dropped) == (3, 5, 3, [])
+    assert counts["pending_reasons"] == {"no_answer": 5}
     stats = run.ask(script)
     assert (stats.completed, stats.skipped) == (5, 3)
     assert run.assemble()[0]["pending"] == 0
+
+
+def test_a_passing_failure_is_pending_until_it_is_mended_and_never_dropped(tmp_path, seeds):
+    run = Run(tmp_path, seeds, max_attempts=1)
+    run.write([path(i) for i in range(4)])
+    good = lambda body, n: answer(qa(f"What is new question {number(body)}?"))  # noqa: E731
+    run.ask(lambda body, n: {"status": 500, "json": {"error": "boom"}} if number(body) % 2 else good(body, n))
+    counts, rows, dropped = run.assemble()
+    assert (counts["generated"], counts["pending"], counts["requests_answered"]) == (2, 2, 2)
+    assert (counts["pending_reasons"], len(rows), dropped) == ({"server_error": 2}, 2, [])
+    assert run.ask(good).completed == counts["pending"]
+    counts, rows, _ = run.assemble()
+    assert (counts["pending"], counts["pending_reasons"], len(rows)) == (0, {}, 4)
 
 
 def test_batch_answers_give_the_same_rows_as_a_server(tmp_path, seeds):
@@ -238,8 +254,10 @@ def test_batch_answers_give_the_same_rows_as_a_server(tmp_path, seeds):
     with Journal(two.folder / "journal") as journal:
         ids = (r["custom_id"] for r in two.requests())
         batchfile.collect([two.folder / "answers.jsonl"], journal, ids, validate=synthesize.validator(None))
-    strip = [{**row, "seed": None} for row in one.assemble()[1]]  # a batch's answer does not tell its seed
-    assert [{**row, "seed": None} for row in two.assemble()[1]] == strip
+    rows = two.assemble()[1]
+    assert rows == one.assemble()[1]
+    # A batch's answer does not tell how it was sampled; its request does.
+    assert [row["seed"] for row in rows] == [r["body"]["seed"] for r in two.requests()]
 
 
 def test_the_same_inputs_give_the_same_files(tmp_path, seeds):
@@ -330,3 +348,18 @@ def test_an_answer_that_cannot_be_used_is_to_be_asked_again():
     assert synthesize.validator(None)(long) is None
     assert synthesize.validator(100)(long) == "cut_text"
     assert synthesize.validator(None)("nothing") == "invalid_json"
+
+
+@pytest.mark.parametrize("rows_per_chunk", [1, 3, 7])
+def test_seeds_in_several_chunks_give_the_same_files(tmp_path, seeds, rows_per_chunk):
+    contents = []
+    apart = pa.concat_tables([seeds.slice(i, rows_per_chunk) for i in range(0, 10, rows_per_chunk)])
+    assert apart.column("id").num_chunks > 1
+    for name, table in (("whole", seeds), ("apart", apart)):
+        (tmp_path / name).mkdir()
+        run = Run(tmp_path / name, table)
+        run.write([path(i) for i in range(8)])
+        run.ask(lambda body, n: answer(qa(f"What is new question {number(body)}?")))
+        contents.append(((run.folder / "requests.jsonl").read_bytes(), run.assemble()[1]))
+    assert contents[0] == contents[1]
+    assert len(contents[0][1]) == 8

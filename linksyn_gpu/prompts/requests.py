@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import logging
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from linksyn_gpu import prompts
 from linksyn_gpu.config import SynthesisConfig
@@ -22,9 +26,11 @@ UNNAMED_MODEL = "auto"
 SMOL_MODEL = "SmolLM2-135M-Instruct"
 SMOL_PROMPT_CHARS = 18_000
 """Longest prompt that leaves room for an answer in the embedded model's context of 8,192 tokens."""
-PATH_REASONS = {"prompt_too_long": "the prompt is longer than max_prompt_chars, or than the model can take"}
-"""Why a path gets no request here; it may also come with a reason of its own."""
 CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
+TEX_COMMAND = re.compile(r"\\[A-Za-z]+")
+LABELS = {"zh": "zh", "cmn": "zh", "chinese": "zh", "中文": "zh", "汉语": "zh", "en": "en", "english": "en"}
+"""Language of a seed's label, or of what stands before a '-' or '_' in it."""
+logger = logging.getLogger(__name__)
 
 Cell = tuple[str | None, int | None]
 
@@ -45,6 +51,8 @@ def tasks_schema() -> pa.Schema:
             ("discipline", pa.string()),
             ("difficulty", pa.int8()),
             ("prompt_chars", pa.int32()),
+            ("seed", pa.int64()),
+            ("max_tokens", pa.int32()),
             ("drop_reason", pa.string()),
             ("detail", pa.string()),
         ]
@@ -55,11 +63,11 @@ def task_row(
     path: dict[str, Any],
     number: int,
     kp_names: Sequence[str],
-    seeds: SeedRows,
+    seeds: Mapping[int, dict[str, Any]],
     cells: Sequence[Cell],
     config: SynthesisConfig,
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """One row of tasks.parquet, and the request where the path gives one."""
+    """One row of tasks.parquet, and the request where the path gives one; `seeds` are those that it names."""
     row = {name: path[name] for name in ("walk_id", "cell", "nodes", "seeds")}
     if path["drop_reason"] is not None:
         return {**row, "drop_reason": path["drop_reason"]}, None
@@ -81,7 +89,8 @@ def task_row(
     if prompt_chars > limit:
         detail = f"{prompt_chars} characters, at most {limit}"
         return {**row, "drop_reason": "prompt_too_long", "detail": detail}, None
-    return {**row, "request_id": request["custom_id"]}, request
+    sampling = {name: request["body"][name] for name in ("seed", "max_tokens")}
+    return {**row, "request_id": request["custom_id"], **sampling}, request
 
 
 def make_task(
@@ -100,7 +109,7 @@ def make_task(
         known = [seed["difficulty"] for seed in bundle if seed.get("difficulty") is not None]
         difficulty = int(sum(known) / len(known) + 0.5) if known else None
     if language == "auto":
-        language = _most_common([_language(seed) for seed in bundle]) or "en"
+        language = _most_common([_language(seed) for seed in bundle]) or guess_language(" ".join(kp_path))
     return prompts.Task(bundle, kp_path, discipline, difficulty, question_type, language, n)
 
 
@@ -146,22 +155,66 @@ def _most_common(values: Sequence[str]) -> str | None:
 
 
 def _language(seed: dict[str, Any]) -> str:
-    stated = seed.get("language")
-    if stated:
-        return "zh" if stated.casefold().startswith(("zh", "chi", "cn")) else "en"
-    return "zh" if CJK.search(seed["question"]) else "en"
+    return _named_language(seed.get("language") or "") or guess_language(seed["question"])
+
+
+@functools.lru_cache(maxsize=256)
+def _named_language(label: str) -> str | None:
+    """The prompts' language that a seed's label names; None for any other label, which is logged once."""
+    label = label.strip().casefold()
+    found = LABELS.get(label) or LABELS.get(re.split("[-_]", label)[0])
+    if label and found is None:
+        known = " or ".join(prompts.LANGUAGES)
+        logger.warning("prompts are %s, not %r: the text of each seed so labelled decides", known, label)
+    return found
+
+
+def guess_language(text: str) -> str:
+    r"""Tell Chinese from the rest: 'zh' when CJK ideographs are at least a tenth of the letters, else 'en'.
+
+    The letters of TeX commands (\frac) do not count: a formula has no language.
+    """
+    letters = sum(map(str.isalpha, TEX_COMMAND.sub("", text)))
+    ideographs = len(CJK.findall(text))
+    return "zh" if ideographs and ideographs * 10 >= letters else "en"
 
 
 class SeedRows:
-    """Those seeds of a table that a batch of paths names, as dicts."""
+    """Rows of the seed table by their numbers, in time and memory of the rows alone.
 
-    def __init__(self, seeds: pa.Table, paths: Sequence[dict[str, Any]]) -> None:
-        wanted = sorted({i for path in paths if path["drop_reason"] is None for i in path["seeds"]})
-        if wanted and wanted[-1] >= seeds.num_rows:
-            raise DataError(f"a path names seed row {wanted[-1]}, the seed table has {seeds.num_rows}")
-        self._rows: dict[int, dict[str, Any]] = dict(
-            zip(wanted, seeds.take(wanted).to_pylist() if wanted else [], strict=True)
-        )
+    `Table.take` joins the chunks of every column first: the whole table copied for a few rows, and an error once a
+    text column passes 2 GiB.
 
-    def __getitem__(self, row: int) -> dict[str, Any]:
-        return self._rows[row]
+    Parameters
+    ----------
+    seeds : pyarrow.Table
+        In any number of chunks, which are not copied.
+    """
+
+    def __init__(self, seeds: pa.Table) -> None:
+        self._chunks = [chunk for chunk in seeds.to_batches() if chunk.num_rows]
+        self._ends = np.cumsum([chunk.num_rows for chunk in self._chunks], dtype=np.int64)
+        self._n = seeds.num_rows
+        self._schema = seeds.schema
+
+    def take(self, rows: Iterable[int]) -> dict[int, dict[str, Any]]:
+        """The named rows as dicts, by their numbers.
+
+        Raises
+        ------
+        DataError
+            There is no such row.
+        """
+        import pyarrow as pa
+
+        wanted = np.unique(np.fromiter(rows, np.int64))
+        if wanted.size and not 0 <= wanted[0] <= wanted[-1] < self._n:
+            wrong = wanted[0] if wanted[0] < 0 else wanted[-1]
+            raise DataError(f"a path names seed row {wrong}, the seed table has {self._n}")
+        numbers, first = np.unique(np.searchsorted(self._ends, wanted, side="right"), return_index=True)
+        taken = []
+        for number, inside in zip(numbers.tolist(), np.split(wanted, first[1:]), strict=False):
+            chunk = self._chunks[number]
+            taken.append(chunk.take(pa.array(inside - (self._ends[number] - chunk.num_rows))))
+        rows_taken = pa.Table.from_batches(taken, self._schema).combine_chunks().to_pylist()
+        return dict(zip(wanted.tolist(), rows_taken, strict=True))
