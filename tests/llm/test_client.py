@@ -41,10 +41,10 @@ def first_then(first, *, times=1):
     return lambda body, n: first if n <= times else ok()
 
 
-def test_an_answer_keeps_its_text_tokens_model_and_seed():
+def test_an_answer_keeps_its_text_tokens_model_seed_and_room():
     with FakeServer() as server:
         outcome, _ = ask(server)
-    assert outcome == Completion("a", GOOD, "", "stop", 10, 5, "fake", 1, 7)
+    assert outcome == Completion("a", GOOD, "", "stop", 10, 5, "fake", 1, 7, 64)
 
 
 def test_thinking_is_kept_apart_from_the_answer():
