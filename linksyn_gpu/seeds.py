@@ -35,6 +35,7 @@ from typing import Any
 from linksyn_gpu import records
 from linksyn_gpu.config import SeedsConfig
 from linksyn_gpu.errors import ConfigError, DataError
+from linksyn_gpu.language import guess_language
 from linksyn_gpu.records import SourceFile, Unfit, listed, text_of, texts_of
 from linksyn_gpu.settings import from_mapping
 from linksyn_gpu.tables import Reject, Seeds, seed_schema
@@ -86,8 +87,6 @@ _BATCH_ROWS = 16_384
 _BATCH_CHARS = 2**27
 _MAX_LAYOUTS = 1024
 _SCALES = {"1-5": (1, 5, 0), "0-4": (0, 4, 1)}  # lowest, highest, what is added
-_CJK = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
-_TEX_COMMAND = re.compile(r"\\[A-Za-z]+")
 _KP_SEPARATORS = re.compile("[;|\uff1b]")
 _NAME_NOISE = re.compile(r"[_\-\s]")
 
@@ -322,18 +321,6 @@ def made_id(question: str, options: Sequence[str], answer: str) -> str:
     """Name a seed by its content: 'seed-' and 16 hex digits of BLAKE2b over the JSON of the three texts."""
     text = json.dumps([question, list(options), answer], ensure_ascii=False)
     return f"seed-{hashlib.blake2b(text.encode()).hexdigest()[:16]}"
-
-
-def guess_language(text: str) -> str:
-    r"""Tell Chinese from the rest: 'zh' when CJK ideographs are at least a tenth of the letters, else 'en'.
-
-    The letters of TeX commands (\frac) do not count: a formula has no language.
-    """
-    if text.isascii():
-        return "en"
-    letters = sum(map(str.isalpha, _TEX_COMMAND.sub("", text)))
-    ideographs = len(_CJK.findall(text))
-    return "zh" if ideographs and ideographs * 10 >= letters else "en"
 
 
 def _compared(text: str) -> str:

@@ -18,7 +18,7 @@ LAYERS = [
     ["tables"],
     ["backend"],
     ["value"],
-    ["records", "answers"],
+    ["records", "answers", "language"],
     ["prompts", "llm", "quality", "knowledge"],
     ["seeds", "graph", "plan", "walk", "bundle", "synthesize", "enhance"],
     ["workspace"],

@@ -18,7 +18,8 @@ from linksyn_gpu import records
 from linksyn_gpu import seeds as seeds_module
 from linksyn_gpu.config import SeedsConfig
 from linksyn_gpu.errors import ConfigError, DataError
-from linksyn_gpu.seeds import NOTES, REASONS, guess_language, read_seeds
+from linksyn_gpu.language import guess_language
+from linksyn_gpu.seeds import NOTES, REASONS, read_seeds
 from linksyn_gpu.tables import seed_schema
 
 RECORDS = [

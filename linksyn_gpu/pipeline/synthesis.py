@@ -14,7 +14,7 @@ from linksyn_gpu.settings import to_mapping
 from linksyn_gpu.workspace import Workspace
 
 if TYPE_CHECKING:
-    from linksyn_gpu.llm.journal import Journal
+    from linksyn_gpu.llm.journal import Index, Journal
 
 
 def synthesize(
@@ -35,7 +35,8 @@ def synthesize(
     Returns
     -------
     dict
-        'pending' counts requests without an answer: the stage is finished when it is 0.
+        'pending' counts requests that are still to be asked (no answer, or a failure that passes), and
+        'pending_reasons' says why: the stage is finished when it is 0.
 
         'stopped' says why, when the engine failed on the way: what came before is assembled and usable.
 
@@ -59,11 +60,12 @@ def synthesize(
             work.collect(journal, collect)
         elif config.synthesis.engine != "batch":
             stopped = work.generate(journal)
-        counts = work.assemble(journal)
+        index = journal.index()
+        counts = work.assemble(journal, index)
         if stopped is not None:
             counts["stopped"] = stopped
         if config.synthesis.engine == "batch" and counts["requests_answered"]:
-            work.write_pending(journal)
+            work.write_pending(index)
     if counts["pending"] == 0:
         ws.finish("synthesize", counts)
     else:
@@ -134,13 +136,13 @@ class _Synthesis:
         found = batchfile.collect(files, journal, ids, validate=validator(self._config.field_limit))
         self.collected = {k: dict(v) if isinstance(v, Counter) else v for k, v in vars(found).items()}
 
-    def write_pending(self, journal: Journal) -> None:
+    def write_pending(self, index: Index) -> None:
         """Write the requests that still have no answer to requests-pending.jsonl."""
         from linksyn_gpu.llm import batchfile
         from linksyn_gpu.synthesize import read_requests
 
         with self._ws.replacing("requests-pending.jsonl") as part:
-            batchfile.write(read_requests(self._ws.path("requests.jsonl")), part, settled=journal.index())
+            batchfile.write(read_requests(self._ws.path("requests.jsonl")), part, settled=index)
 
     def show(self, stats: Any) -> None:
         """Tell of answers as they come; those of an earlier call count as done."""
@@ -149,7 +151,7 @@ class _Synthesis:
                 self._requests = sum(1 for _ in lines)
         self._progress("answers", stats.done + stats.skipped, self._requests)
 
-    def assemble(self, journal: Journal) -> dict[str, Any]:
+    def assemble(self, journal: Journal, index: Index) -> dict[str, Any]:
         """Write the data set that the journal gives now."""
         from linksyn_gpu.synthesize import assemble
 
@@ -161,6 +163,7 @@ class _Synthesis:
         ):
             counts = assemble(
                 journal,
+                index=index,
                 tasks_file=ws.path("tasks.parquet"),
                 kp_names=self._names,
                 seeds=self._seeds,

@@ -16,6 +16,7 @@ import numpy as np
 from linksyn_gpu import prompts
 from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import DataError
+from linksyn_gpu.language import guess_language
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,8 +27,6 @@ UNNAMED_MODEL = "auto"
 SMOL_MODEL = "SmolLM2-135M-Instruct"
 SMOL_PROMPT_CHARS = 18_000
 """Longest prompt that leaves room for an answer in the embedded model's context of 8,192 tokens."""
-CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
-TEX_COMMAND = re.compile(r"\\[A-Za-z]+")
 LABELS = {"zh": "zh", "cmn": "zh", "chinese": "zh", "中文": "zh", "汉语": "zh", "en": "en", "english": "en"}
 """Language of a seed's label, or of what stands before a '-' or '_' in it."""
 logger = logging.getLogger(__name__)
@@ -167,16 +166,6 @@ def _named_language(label: str) -> str | None:
         known = " or ".join(prompts.LANGUAGES)
         logger.warning("prompts are %s, not %r: the text of each seed so labelled decides", known, label)
     return found
-
-
-def guess_language(text: str) -> str:
-    r"""Tell Chinese from the rest: 'zh' when CJK ideographs are at least a tenth of the letters, else 'en'.
-
-    The letters of TeX commands (\frac) do not count: a formula has no language.
-    """
-    letters = sum(map(str.isalpha, TEX_COMMAND.sub("", text)))
-    ideographs = len(CJK.findall(text))
-    return "zh" if ideographs and ideographs * 10 >= letters else "en"
 
 
 class SeedRows:
