@@ -88,7 +88,7 @@ _CJK_ANTONYMS = (
     "正负 正反 正余 正逆 上下 大小 内外 左右 加减 乘除 增减 奇偶 质合 主被 显隐 阴阳 酸碱 吸放 吸呼 升降 冷热 高低 长短 快慢 "
     "强弱 前后 横纵 男女 父母 南北 东西 真假 有无 有不 开闭 开关 动静 动植 雌雄 公私 公母 进出 入出 买卖 借贷 收支 盈亏 供求 供需 "
     "宏微 直曲 锐钝 凸凹 同异 异等 单双 单多 单复 生死 先后 早晚 新旧 古今 轻重 浓稀 粗细 深浅 软硬 软件硬件 胜负 攻防 攻守 "
-    "积商 和差 和积 差积 和商 交并 偶奇 圆椭 弦切 弧弦 点线 线面 点面 行列 分子分母 分母分子 被除数除数 氧化还原 合成分解 分解化合 "
+    "整分 整小 分小 加乘 加除 减乘 减除 指对 差比 横竖 积商 和差 和积 差积 和商 交并 偶奇 圆椭 弦切 弧弦 点线 线面 点面 行列 分子分母 分母分子 被除数除数 氧化还原 合成分解 分解化合 "
     "有丝减数 有性无性 原核真核 显性隐性 阳极阴极 阳离子阴离子 正极负极 吸热放热 需求供给 通胀通缩 膨胀紧缩 扩张紧缩 输入输出 "
     "进口出口 客观主观 唯物唯心 定性定量 归纳演绎 必要充分 充分必要 连续离散 面积周长 面积体积 周长体积 半径直径 速度速率 质量重量 "
     "位移路程 串联并联 反射折射 折射衍射 传导对流 蒸发凝结 熔化凝固 升华凝华 动脉静脉 转录翻译 排列组合 方程不等式 定理定律 "
@@ -122,6 +122,11 @@ def veto(form: str, other: str) -> str | None:
     if any(_opposed(a, b) for a in left for b in right):
         return "affix"
     return None
+
+
+def share_words(form: str, other: str) -> bool:
+    """Whether two normal forms have a word (or Chinese character) in common."""
+    return not set(_TOKEN.findall(form)).isdisjoint(_TOKEN.findall(other))
 
 
 @functools.lru_cache(maxsize=2**16)

@@ -37,6 +37,7 @@ _ELEMENTS = frozenset(
     "Sn Sb Te Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac "
     "Th Pa Np Pu Am Cm Bk Cf Es Fm Md No Lr".split()
 )
+_COUNTED = frozenset("type phase stage class grade level part war group photosystem period factor act volume".split())
 _OTHER_PREPOSITIONS = frozenset("of in for to on by with from and or at as into between under over per vs versus".split())
 
 
@@ -53,7 +54,10 @@ def normal_form(name: str) -> str:
     if len(words) > 1 and words[0] in ("The", "the", "THE"):
         del words[0]
     last = len(words) - 1
-    forms = [_word(word, place, place == last) for place, word in enumerate(words)]
+    forms = [
+        "1" if word == "I" and place > 0 and (place == last or words[place - 1].casefold() in _COUNTED) else _word(word, place)
+        for place, word in enumerate(words)
+    ]
     joined = " ".join(forms).replace(_NEGATIVE, "-")
     return joined if joined.isascii() else _CJK_GAP.sub("", joined)
 
@@ -77,12 +81,10 @@ def _stays(character: str) -> bool:
     return unicodedata.category(character)[0] in "MSC" and not character.isspace() and character not in "\u200b\ufeff\u00ad"
 
 
-def _word(word: str, place: int, is_last: bool) -> str:
+def _word(word: str, place: int) -> str:
     if place > 0:
         if word in ROMAN or (word.upper() in ROMAN and word in ("ii", "iii", "vii", "viii")):
             return ROMAN[word.upper()]
-        if word == "I" and is_last:
-            return "1"
     if _ACRONYMS.fullmatch(word):
         return word[:-1].casefold()
     if word.isupper() and 2 <= len(word) <= 6 and word.isascii():

@@ -155,7 +155,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"^aeroplane"), "airplane"),
     (re.compile(r"^programme"), "program"),
     (re.compile(r"^(?:alumini)um"), "aluminum"),
-    (re.compile(r"(?<=.{2})(?:ae|oe)"), "e"),
+    (re.compile(r"(?<=.)(?:ae|oe)"), "e"),
     (re.compile(r"^(?:ae|oe)"), "e"),
     (re.compile(r"(?<=\w{3})is(?=e$|ed$|er$|ing$|ation|able$)"), "iz"),
     (re.compile(r"(?<=\w)ys(?=e$|ed$|er$|ing$)"), "yz"),
@@ -230,5 +230,5 @@ _SIMPLIFIED = str.maketrans(_TRADITIONAL[0::2], _TRADITIONAL[1::2])
 
 
 def simplified(text: str) -> str:
-    """Write the commonest traditional characters in their simplified form; others stay."""
-    return text.translate(_SIMPLIFIED)
+    """Write the commonest traditional characters in their simplified form, and 图象 as 图像; others stay."""
+    return text.translate(_SIMPLIFIED).replace("图象", "图像").replace("想象", "想像")
