@@ -78,7 +78,7 @@ static __device__ __forceinline__ uint64_t scan_mass(const Graph& graph, const R
 
 // Draws exactly from what proposals may reach, at trial TRIALS; -1 when nothing can be reached. Seldom called: a
 // step comes here when 32 proposals in a row failed.
-static __device__ __noinline__ int32_t scan_row(const Graph& graph, const Rule& rule, const Path& path,
+static __device__ __forceinline__ int32_t scan_row(const Graph& graph, const Rule& rule, const Path& path,
                                                 const Row& row, uint64_t bits) {
   uint64_t sum = 0;
   for (int64_t entry = row.begin; entry < row.end; ++entry) {
@@ -128,7 +128,8 @@ static __device__ __forceinline__ int32_t next_node(const Graph& graph, const Ru
   return scan_row(graph, rule, path, row, draw(key, id, step, TRIALS).row);
 }
 
-extern "C" __global__ void __launch_bounds__(128)
+// At least 8 blocks of 128 a multiprocessor: room for 64 registers a thread, so that none is spilled.
+extern "C" __global__ void __launch_bounds__(128, 8)
     sample_walks(const int64_t* __restrict__ indptr, const int32_t* __restrict__ indices,
                  const uint32_t* __restrict__ prefix, const uint32_t* __restrict__ total,
                  const uint32_t* __restrict__ guide, int32_t guided, const uint32_t* __restrict__ start_prefix,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -35,6 +34,8 @@ class SeedLinker:
     seed : int
         Campaign seed.
     backend : {'auto', 'cpu', 'gpu', 'reference'}
+    batch_size : int, optional
+        Paths that are in the backend's memory at once; None: those of a round. Never changes a bundle.
 
     Raises
     ------
@@ -49,7 +50,10 @@ class SeedLinker:
         config: BundleConfig | None = None,
         seed: int = 0,
         backend: str = "auto",
+        *,
+        batch_size: int | None = None,
     ) -> None:
+        self._batch_size = batch_size
         self.config = config if config is not None else BundleConfig()
         self._ops = resolve(backend).ops
         self._evidence = self._ops.load_evidence(graph)
@@ -68,24 +72,38 @@ class SeedLinker:
         Parameters
         ----------
         batch : WalkBatch
-            In the backend's memory, as `Walker.sample_round` gives it.
+            As `Walker.sample_round` gives it.
         level : int, optional
             Difficulty of the round's cell.
 
         Returns
         -------
         Bundles
-            Its arrays are in the backend's memory.
+            Its arrays are in the backend's memory, or on the host when the round does not fit there at once.
         """
         ops = self._ops
         rank = self._uses * DISTANCES + ops.asarray(self._distance(level))
         ordered = ops.order_evidence(self._evidence, rank)
-        walked = batch.status == 0
-        seeds = ops.link_paths(self._evidence, ordered, batch.nodes, batch.ids, walked, self._key)
-        sizes = ops.path_lengths(seeds)
-        kept = walked & (sizes >= self.config.min_seeds)
-        self._uses = self._uses + ops.count_occurrences(seeds, kept, self._uses.size)
-        return Bundles(seeds, sizes, kept)
+        size = self._batch_size or max(1, len(batch))
+        pieces = []
+        for begin in range(0, max(1, len(batch)), size):
+            part = batch[begin : begin + size]
+            nodes, ids, status = map(ops.asarray, (part.nodes, part.ids, part.status))
+            seeds = ops.link_paths(self._evidence, ordered, nodes, ids, status == 0, self._key)
+            sizes = ops.path_lengths(seeds)
+            kept = (status == 0) & (sizes >= self.config.min_seeds)
+            self._uses = self._uses + ops.count_occurrences(seeds, kept, self._uses.size)
+            pieces.append(Bundles(seeds, sizes, kept))
+        return pieces[0] if len(pieces) == 1 else self._joined(pieces)
+
+    def _joined(self, pieces: Sequence[Bundles]) -> Bundles:
+        """Bundles of several batches, on the host."""
+        host = self._ops.to_host
+        return Bundles(
+            np.concatenate([host(p.seeds) for p in pieces]),
+            np.concatenate([host(p.sizes) for p in pieces]),
+            np.concatenate([host(p.kept) for p in pieces]),
+        )
 
     def to_host(self, bundles: Bundles, batch: WalkBatch) -> Bundles:
         """Bring a round's bundles to the host, with their drops counted; `batch` is on the host already."""
@@ -137,7 +155,7 @@ def link_seeds(
     parts = []
     for part in _rounds(batch):
         level = None if levels is None else levels[int(part.cell[0])]
-        parts.append(linker.to_host(linker.link_round(_to_device(part, linker._ops), level), part))
+        parts.append(linker.to_host(linker.link_round(part, level), part))
     return Bundles(
         np.concatenate([p.seeds for p in parts]),
         np.concatenate([p.sizes for p in parts]),
@@ -150,8 +168,3 @@ def _rounds(batch: WalkBatch) -> list[WalkBatch]:
     """Cut a batch where its round changes."""
     borders = [0, *(np.flatnonzero(np.diff(batch.round)) + 1).tolist(), len(batch)]
     return [batch[a:b] for a, b in itertools.pairwise(borders)]
-
-
-def _to_device(batch: WalkBatch, ops: Any) -> WalkBatch:
-    nodes, lengths, ids, status = map(ops.asarray, (batch.nodes, batch.lengths, batch.ids, batch.status))
-    return WalkBatch(nodes, lengths, ids, status, batch.cell, batch.round)

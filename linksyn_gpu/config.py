@@ -24,6 +24,7 @@ KP_FORMS = ("folded", "exact")
 EDGE_WEIGHTS = ("count", "npmi", "cosine", "jaccard")
 BACKENDS = ("auto", "cpu", "gpu")
 ENGINES = ("smol", "openai", "batch")
+WALKERS = ("exact", "cugraph")
 DIFFICULTY_SCALES = ("1-5", "0-4")
 QUESTION_TYPES = ("open", "multiple_choice", "calculation", "proof", "case")
 LANGUAGES = ("auto", "en", "zh")
@@ -129,10 +130,16 @@ class WalkConfig:
     """Redraw a path whose set of KPs was sampled before in the campaign."""
     max_redraws: int = 8
     """Bound on redraws of one path; then the path is dropped with its reason."""
+    walker: str = "exact"
+    """'exact': this project's walks, the same bits on every backend; 'cugraph': cuGraph's biased_random_walks over the
+    same transition table, on a GPU, with other random numbers, without no_revisit, p and q."""
 
     def __post_init__(self) -> None:
+        _require(1 <= self.length <= MAX_WALK_LENGTH, f"length = {self.length} must lie in 1..{MAX_WALK_LENGTH}")
+        _one_of("walker", self.walker, WALKERS)
         _require(
-            1 <= self.length <= MAX_WALK_LENGTH, f"length = {self.length} must lie in 1..{MAX_WALK_LENGTH}"
+            self.walker == "exact" or (not self.no_revisit and self.p == self.q == 1.0),
+            "walker 'cugraph' knows neither no_revisit nor p and q: pass --revisit, and leave p and q at 1",
         )
         _require(0.0 <= self.tau <= 4.0, f"tau = {self.tau} must lie in 0..4")
         _one_of("beta", float(self.beta), (0.0, 0.5, 1.0, 2.0))
@@ -221,6 +228,9 @@ class SynthesisConfig:
     max_tokens_retry: int = 4096
     max_prompt_chars: int = 48_000
     """A longer prompt is dropped as 'prompt_too_long', never cut."""
+    max_field_chars: int | None = None
+    """Longest question that the answer's JSON schema allows, in characters, with other texts in proportion; None:
+    no bound, but 240 for engine 'smol', which ends a text only where it must."""
     max_attempts: int = 3
     """Tries for one request, first included, when an answer is cut off, invalid or the server fails."""
     concurrency: int = 64
@@ -244,8 +254,19 @@ class SynthesisConfig:
         )
         for name in ("per_path", "max_tokens", "max_prompt_chars", "max_attempts", "concurrency", "timeout"):
             _require(getattr(self, name) > 0, f"{name} = {getattr(self, name)} must be positive")
+        _require(
+            self.max_field_chars is None or self.max_field_chars >= 80,
+            f"max_field_chars = {self.max_field_chars} must be at least 80, or left out",
+        )
         _require(self.temperature >= 0.0, f"temperature = {self.temperature} must not be negative")
         _require(0.0 < self.top_p <= 1.0, f"top_p = {self.top_p} must lie in (0, 1]")
+
+    @property
+    def field_limit(self) -> int | None:
+        """`max_field_chars` as it holds for the engine."""
+        if self.max_field_chars is None and self.engine == "smol":
+            return 240
+        return self.max_field_chars
 
 
 @dataclass(frozen=True)
@@ -257,6 +278,8 @@ class RunConfig:
     seed: int = 0
     """Campaign seed, 0 .. 2^64 - 1: the only source of randomness."""
     backend: str = "auto"
+    gpu_memory: int | None = None
+    """Bytes of device memory that graph and walks may take; None: what is free."""
     seeds: SeedsConfig = field(default_factory=SeedsConfig)
     graph: GraphConfig = field(default_factory=GraphConfig)
     # A campaign wants paths that differ; a bare Walker samples whatever comes.
@@ -267,6 +290,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _require(self.paths >= 1, f"paths = {self.paths} must be at least 1")
+        _require(self.gpu_memory is None or self.gpu_memory > 0, f"gpu_memory = {self.gpu_memory} must be positive")
         _require(0 <= self.seed < 2**64, f"seed = {self.seed} must lie in 0 .. 2^64 - 1")
         _one_of("backend", self.backend, BACKENDS)
 

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from linksyn_gpu.backend import resolve
+from linksyn_gpu.backend.incidence_cpu import incidence_from_lists
 from linksyn_gpu.config import GraphConfig
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.tables import MAX_KPS, Float64, Int32, Int64, KPGraph, KPStatistics, Seeds, name_key
@@ -100,56 +101,27 @@ def build_graph_from_incidence(
     ops = resolve(backend).ops
     seed_count = np.bincount(kp_indices, minlength=n_kps).astype(np.int64)
     device_indptr, device_kps = ops.asarray(indptr), ops.asarray(kp_indices)
-    rows, columns, count = (
-        ops.to_host(part)
-        for part in ops.cooccurrence(device_indptr, device_kps, n_kps, memory_limit=config.memory_limit)
-    )
+    product = ops.cooccurrence(device_indptr, device_kps, n_kps, memory_limit=config.memory_limit)
+    rows, columns, count = map(ops.to_host, product)
+    n_found = columns.size
     n_seeds = indptr.size - 1
     rows, columns, count, weight, drops = _weigh_and_prune(rows, columns, count, seed_count, n_seeds, config)
-    postings = ops.evidence(device_indptr, device_kps, ops.asarray(rows), ops.asarray(columns))
+    kept = product[:2] if columns.size == n_found else (ops.asarray(rows), ops.asarray(columns))
+    postings = ops.evidence(device_indptr, device_kps, *kept)
     evidence_indptr, evidence = (ops.to_host(part) for part in postings)
     return KPGraph(rows, columns, count, weight, seed_count, names, n_seeds, evidence_indptr, evidence, drops)
 
 
 def read_incidence(seeds: Seeds, config: GraphConfig) -> Incidence:
-    """Number the KPs of seeds in order of first appearance, and list each seed's KPs."""
-    column = seeds.table.column("knowledge_points").combine_chunks()
-    offsets = column.offsets.to_numpy()
-    # Distinct spellings first: each is normalised once, however many seeds hold it.
-    encoded = column.values[offsets[0] : offsets[-1]].dictionary_encode()
-    numbers: dict[str, int] = {}
-    names: list[str] = []
-    kp_of_spelling = np.empty(len(encoded.dictionary), np.int32)
-    for i, spelling in enumerate(encoded.dictionary.to_pylist()):
-        key = name_key(spelling) if config.kp_form == "folded" else spelling
-        if key not in numbers:
-            numbers[key] = len(names)
-            names.append(spelling.strip() if config.kp_form == "folded" else spelling)
-        kp_of_spelling[i] = numbers[key]
-    if not names:
-        raise DataError("no seed has a knowledge point; map their column with --map knowledge_points=COLUMN")
-    kps = kp_of_spelling[encoded.indices.to_numpy()]
-    return _incidence(kps, np.diff(offsets), names, config.max_kps_per_seed)
+    """Number the KPs of seeds in order of first appearance, and list each seed's KPs.
 
-
-def _incidence(kps: Int32, lengths: Any, names: list[str], limit: int | None) -> Incidence:
-    """Drop repeats of a KP in a seed, and KPs past `limit` in the seed's own order; sort each seed's KPs."""
-    seed = np.repeat(np.arange(lengths.size, dtype=np.int64), lengths)
-    key = seed * len(names) + kps
-    _, first = np.unique(key, return_index=True)
-    drops = Counter[str]()
-    if first.size < key.size:
-        drops["repeated_in_seed"] = int(key.size - first.size)
-    if limit is not None:
-        first = np.sort(first)
-        held = np.bincount(seed[first], minlength=lengths.size)
-        place = np.arange(first.size) - np.repeat(np.cumsum(held) - held, held)
-        if (place >= limit).any():
-            drops["max_kps_per_seed"] = int((place >= limit).sum())
-        first = first[place < limit]
-        first = first[np.argsort(key[first], kind="stable")]
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(seed[first], minlength=lengths.size))])
-    return Incidence(indptr.astype(np.int64), kps[first], names, drops)
+    Raises
+    ------
+    DataError
+        No seed has a KP.
+    """
+    column = seeds.table.column("knowledge_points")
+    return Incidence(*incidence_from_lists(column, kp_form=config.kp_form, max_kps_per_seed=config.max_kps_per_seed))
 
 
 def kp_statistics(seeds: Seeds, incidence: Incidence) -> KPStatistics:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from linksyn_gpu import store
-from linksyn_gpu.backend import resolve
+from linksyn_gpu.backend import Backend, resolve
 from linksyn_gpu.config import RunConfig, SynthesisConfig, to_mapping
 from linksyn_gpu.errors import DataError, EngineError
 from linksyn_gpu.plan import cell_affinities, plan_cells, plan_rounds
@@ -24,6 +24,7 @@ from linksyn_gpu.tables import PATH_STATUS, Bundles, Cell, KPGraph, WalkBatch
 from linksyn_gpu.workspace import Workspace
 
 if TYPE_CHECKING:
+    from linksyn_gpu.graph import Incidence
     from linksyn_gpu.llm.journal import Journal
     from linksyn_gpu.report.stats import RunStats
 
@@ -67,7 +68,7 @@ def ingest(
 
 def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> dict[str, Any]:
     """Seeds -> graph/*.npy and kps.parquet. Returns the stage's counts."""
-    from linksyn_gpu.graph import build_graph_from_incidence, kp_statistics, read_incidence
+    from linksyn_gpu.graph import build_graph_from_incidence, kp_statistics
 
     settings = {"graph": to_mapping(config.graph)}
     del settings["graph"]["memory_limit"]  # changes no bit of the graph
@@ -75,7 +76,7 @@ def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Pr
         backend = resolve(config.backend)
         seeds = store.read_seed_table(ws)
         progress("KP graph", 0, None)
-        incidence = read_incidence(seeds, config.graph)
+        incidence = _incidence(ws, config, backend)
         graph = build_graph_from_incidence(
             incidence.indptr,
             incidence.kp_indices,
@@ -88,8 +89,22 @@ def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Pr
         store.write_graph(ws, graph, kp_statistics(seeds, incidence))
         counts = _graph_counts(graph, backend.ops)
         progress("KP graph", counts["edges"], counts["edges"])
-        ws.finish("build", counts, backend={"name": backend.name, "reason": backend.reason})
+        ws.finish("build", counts, backend=backend.facts())
+        backend.release()
     return ws.counts("build")
+
+
+def _incidence(ws: Workspace, config: RunConfig, backend: Backend) -> Incidence:
+    """Which seed holds which KP, read by the backend from seeds.parquet: on a GPU, cuDF does it."""
+    from linksyn_gpu.graph import Incidence
+
+    indptr, kp_indices, names, drops = backend.ops.incidence_from_table(
+        ws.path("seeds.parquet"),
+        "knowledge_points",
+        kp_form=config.graph.kp_form,
+        max_kps_per_seed=config.graph.max_kps_per_seed,
+    )
+    return Incidence(backend.ops.to_host(indptr), backend.ops.to_host(kp_indices), names, drops)
 
 
 def walk(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> dict[str, Any]:
@@ -110,7 +125,7 @@ def walk(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Pro
             store.write_paths(part, campaign.rounds(affinities))
         with ws.replacing("plan.json") as part:
             store.write_plan(part, cells, campaign.delivered)
-        ws.finish("walk", campaign.counts(), backend=campaign.backend)
+        ws.finish("walk", campaign.counts(), backend=campaign.facts)
     return ws.counts("walk")
 
 
@@ -126,17 +141,20 @@ class _Campaign:
         self._drops = Counter[str]()
         self._redraws = 0
         self._visited = 0
-        self.backend: dict[str, str] = {}
+        self.facts: dict[str, Any] = {}
 
     def rounds(self, affinities: Sequence[Any]) -> Iterator[tuple[WalkBatch, Bundles, Any]]:
         from linksyn_gpu.bundle import SeedLinker
         from linksyn_gpu.walk import Walker
 
         config = self._config
-        walker = Walker(self._graph, config.walk, config.seed, config.backend, affinities=affinities)
+        walker = Walker(
+            self._graph, config.walk, config.seed, config.backend, affinities=affinities, memory=config.gpu_memory
+        )
         seeds = store.read_seed_table(self._ws)
-        linker = SeedLinker(self._graph, seeds, config.bundle, config.seed, config.backend)
-        self.backend = {"name": walker.backend.name, "reason": walker.backend.reason}
+        linker = SeedLinker(
+            self._graph, seeds, config.bundle, config.seed, config.backend, batch_size=walker.batch_size
+        )
         done = 0
         for part in plan_rounds(self._cells, config.walk.rounds):
             self._progress("paths walked", done, config.paths)
@@ -152,6 +170,11 @@ class _Campaign:
             done += part.n_paths
             self._progress("paths walked", done, config.paths)
         self._visited = int((walker.visits > 0).sum())
+        self.facts = {**walker.backend.facts(), "walks_in_memory": min(walker.batch_size, config.paths)}
+        del linker
+        backend = walker.backend
+        del walker
+        backend.release()  # before synthesis starts: a server may want the device
 
     def counts(self) -> dict[str, Any]:
         return {
@@ -203,6 +226,8 @@ def synthesize(
             ids = (request["custom_id"] for request in read_requests(requests))
             validate = validator(config.synthesis.field_limit)
             work.collected = vars(batchfile.collect(collect, journal, ids, validate=validate))
+            with ws.replacing("requests-pending.jsonl") as part:
+                batchfile.write(read_requests(requests), part, settled=journal.index())
         elif config.synthesis.engine != "batch":
             try:
                 with servers.running(config.synthesis) as engine:
@@ -287,6 +312,47 @@ class _Synthesis:
         if self.collected is not None:
             counts["collected"] = {k: dict(v) if isinstance(v, Counter) else v for k, v in self.collected.items()}
         return counts
+
+
+def analyze(ws: Workspace, config: RunConfig) -> dict[str, Any]:
+    """Graph -> analytics.parquet. Returns its figures.
+
+    Raises
+    ------
+    BackendUnavailable
+        The packages that compute them are not installed.
+    """
+    backend = resolve(config.backend)
+    graph, _ = store.read_graph(ws)
+    columns = backend.ops.analytics(graph)
+    with ws.replacing("analytics.parquet") as part:
+        store.write_analytics(part, graph, columns)
+    first = np.argsort(-columns["pagerank"], kind="stable")[:10]
+    return {
+        "backend": backend.facts(),
+        "kps": graph.n_kps,
+        "components": int(np.unique(columns["component"]).size),
+        "communities": int(np.unique(columns["community"]).size),
+        "largest_core": int(columns["core"].max(initial=0)),
+        "top": [(graph.names[i] if graph.names else str(i), float(columns["pagerank"][i])) for i in first],
+    }
+
+
+def memory_plan(ws: Workspace, length: int, round_paths: int, memory: int | None) -> str:
+    """What the graph of a run would take on a device, as a table.
+
+    Raises
+    ------
+    BackendUnavailable
+        It does not fit; or no device is usable and `memory` is not given.
+    """
+    from linksyn_gpu.backend.gpu_memory import plan_memory
+
+    graph, _ = store.read_graph(ws)
+    if memory is None:
+        memory = resolve("gpu").ops.free_memory()
+    postings = 0 if graph.evidence is None else graph.evidence.size
+    return plan_memory(graph.n_kps, graph.indices.size, postings, round_paths, length, False, memory).table()
 
 
 def recorded_synthesis(ws: Workspace) -> dict[str, Any] | None:

@@ -97,6 +97,17 @@ def read_graph(ws: Workspace) -> tuple[KPGraph, KPStatistics]:
     return graph, KPStatistics(graph.seed_count, mean, labels.dictionary.to_pylist(), held)
 
 
+def write_analytics(part: Path, graph: KPGraph, columns: dict[str, Any]) -> None:
+    """Write analytics.parquet: a row for each KP."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table(
+        {"kp": np.arange(graph.n_kps, dtype=np.int32), "name": pa.array(graph.names, pa.string()), **columns}
+    )
+    pq.write_table(table, part, compression="zstd")
+
+
 def read_kp_names(ws: Workspace) -> list[str]:
     """Read the name of each KP."""
     import pyarrow.parquet as pq

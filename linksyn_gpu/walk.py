@@ -14,7 +14,7 @@ import numpy as np
 from linksyn_gpu.backend import resolve
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.config import WalkConfig
-from linksyn_gpu.errors import ConfigError
+from linksyn_gpu.errors import BackendUnavailable, ConfigError
 from linksyn_gpu.tables import Float64, Int64, KPGraph, WalkBatch
 from linksyn_gpu.value import target_shares
 
@@ -35,11 +35,17 @@ class Walker:
     backend : {'auto', 'cpu', 'gpu', 'reference'}
     affinities : sequence of (float64 [n_kps] or None), optional
         One per cell of a plan (`plan.cell_affinities`); None: a single cell over everything.
+    batch_size : int, optional
+        Walks that are in the backend's memory at once; None: as many as fit. Never changes a path.
+    memory : int, optional
+        Bytes of the backend's memory that may be taken; None: all that is free.
 
     Attributes
     ----------
     backend : Backend
         What was chosen, and why.
+    batch_size : int
+        Walks that are in the backend's memory at once.
     """
 
     def __init__(
@@ -50,14 +56,20 @@ class Walker:
         backend: str = "auto",
         *,
         affinities: Sequence[Float64 | None] | None = None,
+        batch_size: int | None = None,
+        memory: int | None = None,
     ) -> None:
         if not 0 <= seed < 2**64:
             raise ConfigError(f"seed = {seed} must lie in 0 .. 2^64 - 1")
         self.config = config if config is not None else WalkConfig()
         self.seed = seed
         self.backend = resolve(backend)
+        if self.config.walker == "cugraph" and self.backend.name != "gpu":
+            raise BackendUnavailable(f"walker 'cugraph' needs the GPU backend, not {self.backend.name}")
         self._ops = ops = self.backend.ops
         self._n_kps = graph.n_kps
+        fitting = ops.walks_that_fit(graph, self.config.length, memory=memory)
+        self.batch_size = fitting if batch_size is None else min(batch_size, fitting)
         self._rule = ops.StepRule(self.config.no_revisit, self.config.p, self.config.q)
         self._graph = ops.load_graph(graph, second_order=self._rule.second_order)
         self._targets = [
@@ -104,32 +116,35 @@ class Walker:
         return WalkBatch.concatenate(batches)
 
     def sample_round(self, n: int, cell: int = 0) -> WalkBatch:
-        """Sample one round of `n` walks for a cell; the batch's arrays stay in the backend's memory."""
+        """Sample one round of `n` walks for a cell.
+
+        The batch's arrays stay in the backend's memory, or go to the host when they do not fit there at once.
+        """
         ops, config = self._ops, self.config
         target = self._targets[cell]
         value = ops.node_value(target, self._potential(cell), self._visits, float(config.beta))
         table = ops.transition_table(self._graph, value)
         start = ops.start_table(table, target, value)
-        ids = ops.walk_ids(self._n_walks, self._n_walks + n)
+        parked = n > self.batch_size
+        ids: Any = (
+            np.arange(self._n_walks, self._n_walks + n) if parked else ops.walk_ids(self._n_walks, self._n_walks + n)
+        )
 
-        nodes = self._draw(table, start, ids, derive_key(self.seed, Purpose.WALK))
-        visits = self._visits + self._visits_of(nodes)
-        status = ops.screen_paths(nodes, config.min_length, self._seen)
+        # Attempt by attempt over the whole round, so that batches cannot change which of two equal paths is kept.
+        nodes, status, visits = self._attempt(table, start, ids, 0, parked)
         redraws = 0
-        for attempt in range(1, config.max_redraws + 1):
-            failed = ops.flatnonzero(status)
+        for number in range(1, config.max_redraws + 1):
+            failed = np.flatnonzero(status) if parked else ops.flatnonzero(status)
             if failed.size == 0:
                 break
             redraws += int(failed.size)
-            again = self._draw(table, start, ids[failed], derive_key(self.seed, Purpose.WALK, attempt))
-            visits = visits + self._visits_of(again)
-            nodes[failed] = again
-            status[failed] = ops.screen_paths(again, config.min_length, self._seen)
+            nodes[failed], status[failed], more = self._attempt(table, start, ids[failed], number, parked)
+            visits = visits + more
 
-        self._visits = visits
+        self._visits = self._visits + visits
         batch = WalkBatch(
             nodes,
-            ops.path_lengths(nodes),
+            (nodes >= 0).sum(axis=1, dtype=np.int32) if parked else ops.path_lengths(nodes),
             ids,
             status,
             np.full(n, cell, np.int32),
@@ -139,6 +154,21 @@ class Walker:
         self._n_walks += n
         self._n_rounds += 1
         return batch
+
+    def _attempt(self, table: Any, start: Any, ids: Any, number: int, parked: bool) -> tuple[Any, Any, Any]:
+        """Draw and screen a walk for each id, in batches: nodes and status (on the host if `parked`), and visits."""
+        ops = self._ops
+        key = derive_key(self.seed, Purpose.WALK, number)
+        visits: Any = 0
+        pieces = []
+        for begin in range(0, max(1, ids.size), self.batch_size):
+            nodes = self._draw(table, start, ops.asarray(ids[begin : begin + self.batch_size]), key)
+            visits = visits + self._visits_of(nodes)
+            status = ops.screen_paths(nodes, self.config.min_length, self._seen)
+            pieces.append((ops.to_host(nodes), ops.to_host(status)) if parked else (nodes, status))
+        if len(pieces) == 1:
+            return (*pieces[0], visits)
+        return np.concatenate([p[0] for p in pieces]), np.concatenate([p[1] for p in pieces]), visits
 
     def to_host(self, batch: WalkBatch) -> WalkBatch:
         """Bring a round's batch to the host."""
@@ -170,14 +200,17 @@ class Walker:
             value = ops.node_value(target, potential, nothing, 0.0)
             table = ops.transition_table(self._graph, value)
             start = ops.start_table(table, target, value)
-            nodes = self._draw(table, start, ops.walk_ids(i * size, (i + 1) * size), key)
-            potential = ops.calibrated_potential(potential, target, self._visits_of(nodes))
+            visits = nothing
+            for begin in range(i * size, (i + 1) * size, self.batch_size):
+                ids = ops.walk_ids(begin, min(begin + self.batch_size, (i + 1) * size))
+                visits = visits + self._visits_of(self._draw(table, start, ids, key))
+            potential = ops.calibrated_potential(potential, target, visits)
         return potential
 
     def _visits_of(self, nodes: Any) -> Any:
         return self._ops.count_occurrences(nodes, self._ops.path_lengths(nodes) > 0, self._n_kps)
 
     def _draw(self, table: Any, start: Any, ids: Any, key: int) -> Any:
-        return self._ops.sample_walks(
-            self._graph, table, start, ids, length=self.config.length, rule=self._rule, key=key
-        )
+        own = self.config.walker == "exact"
+        sample = self._ops.sample_walks if own else self._ops.sample_walks_cugraph
+        return sample(self._graph, table, start, ids, length=self.config.length, rule=self._rule, key=key)

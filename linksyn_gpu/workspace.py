@@ -33,7 +33,15 @@ OUTPUTS = {
     "ingest": ("seeds.parquet", "rejects.jsonl"),
     "build": ("kps.parquet", "graph"),
     "walk": ("plan.json", "paths.parquet"),
-    "synthesize": ("requests.jsonl", "tasks.parquet", "journal", "qa.parquet", "qa.jsonl", "dropped.parquet"),
+    "synthesize": (
+        "requests.jsonl",
+        "requests-pending.jsonl",
+        "tasks.parquet",
+        "journal",
+        "qa.parquet",
+        "qa.jsonl",
+        "dropped.parquet",
+    ),
 }
 PACKAGES = ("numpy", "scipy", "numba", "pyarrow", "cupy-cuda13x", "cudf-cu13", "cugraph-cu13")
 

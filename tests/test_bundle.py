@@ -136,3 +136,19 @@ def test_an_empty_batch_gives_empty_bundles():
     graph, seeds = random_graph(), make_seeds([{}] * 60)
     batch = Walker(graph, QUICK, backend="reference").sample(0)
     assert len(link_seeds(batch, graph, seeds, backend="reference")) == 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_batches_never_change_a_bundle(backend):
+    seeds = bank()
+    graph = build_graph(seeds, backend=backend)
+    linked = []
+    for batch_size in (None, 1, 9):
+        walker = Walker(graph, QUICK, seed=4, backend=backend, batch_size=batch_size or 1000)
+        linker = SeedLinker(graph, seeds, seed=4, backend=backend, batch_size=batch_size)
+        rounds = [walker.sample_round(40) for _ in range(3)]
+        linked.append([linker.to_host(linker.link_round(r), walker.to_host(r)) for r in rounds])
+    for other in linked[1:]:
+        for a, b in zip(linked[0], other, strict=True):
+            assert np.array_equal(a.seeds, b.seeds)
+            assert a.drops == b.drops

@@ -130,3 +130,20 @@ def test_kps_that_can_give_nothing_new_do_not_starve_the_others():
     graph = edge_graph(40, {(0, 1): 1, **edges})
     batch = Walker(graph, WalkConfig(length=3, tau=0.0, distinct=True, calibration_rounds=5), seed=1).sample(2000)
     assert (batch.status == 0).mean() > 0.97
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("settings", [{}, {"distinct": True, "length": 2}, {"min_length": 4, "length": 4}])
+def test_batches_never_change_a_path(backend, settings):
+    graph = random_graph(n_seeds=40, n_kps=12, seed=3)
+    config = WalkConfig(**QUICK, **settings)
+    whole = Walker(graph, config, seed=1, backend=backend)
+    expected = whole.sample(150)
+    for batch_size in (1, 7, 64):
+        walker = Walker(graph, config, seed=1, backend=backend, batch_size=batch_size)
+        batch = walker.sample(150)
+        assert np.array_equal(batch.nodes, expected.nodes)
+        assert np.array_equal(batch.status, expected.status)
+        assert np.array_equal(batch.lengths, expected.lengths)
+        assert np.array_equal(walker.visits, whole.visits)
+        assert batch.redraws == expected.redraws

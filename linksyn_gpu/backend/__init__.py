@@ -25,6 +25,16 @@ class Backend:
     ops: Any
     """The module with its primitives."""
 
+    def facts(self) -> dict[str, Any]:
+        """For the manifest: the choice, its reason and, on a device, each place where data crossed, with its bytes."""
+        crossed = {"crossings": self.ops.crossings.summary()} if self.name == "gpu" else {}
+        return {"name": self.name, "reason": self.reason, **crossed}
+
+    def release(self) -> None:
+        """Give device memory back, so that a language-model server on the same device can have it."""
+        if self.name == "gpu":
+            self.ops.release()
+
 
 def resolve(choice: str = "auto") -> Backend:
     """Choose the backend.

@@ -36,7 +36,7 @@ from linksyn_gpu.backend.gpu_graph import (
 from linksyn_gpu.backend.gpu_memory import Crossings, MemoryPlan, crossings, plan_memory
 from linksyn_gpu.backend.gpu_rapids import analytics, incidence_from_table, sample_walks_cugraph
 from linksyn_gpu.backend.kernels import BLOCK_SIZES, WARP, launch
-from linksyn_gpu.backend.reference import StepRule
+from linksyn_gpu.backend.reference import MAX_BATCH, StepRule
 from linksyn_gpu.tables import KPGraph
 
 GPU_ONLY = (
@@ -88,6 +88,7 @@ __all__ = [
     "to_host",
     "transition_table",
     "walk_ids",
+    "walks_that_fit",
 ]
 
 LONG_ROW = 2048  # a row from this length on is summed by a whole block
@@ -132,6 +133,23 @@ class KeySet:
 
     keys: Any
     """uint64, ascending"""
+
+
+def walks_that_fit(graph: KPGraph, length: int, *, memory: int | None = None) -> int:
+    """Walks that the backend's memory holds at once beside the graph, its tables and postings.
+
+    Parameters
+    ----------
+    length : int
+        Steps of a walk.
+    memory : int, optional
+        Bytes that may be taken; None: all that is free.
+    """
+    if memory is not None:
+        limit_memory(memory)
+    postings = 0 if graph.evidence is None else graph.evidence.size
+    plan = plan_memory(graph.n_kps, graph.indices.size, postings, MAX_BATCH, length, False, free_memory())
+    return plan.walks_per_batch
 
 
 def load_graph(graph: KPGraph, *, second_order: bool) -> WalkGraph:

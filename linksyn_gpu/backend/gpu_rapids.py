@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,12 @@ import cupy as cp
 import numpy as np
 from numpy.typing import NDArray
 
-from linksyn_gpu.backend.analytics_cpu import DAMPING, LEIDEN_ITERATIONS, LEIDEN_SEED, number_by_first
+from linksyn_gpu.backend.analytics_cpu import DAMPING, LEIDEN_ITERATIONS, LEIDEN_SEED, number_by_first, without_edges
 from linksyn_gpu.backend.gpu_device import Array, flatnonzero, from_device, to_device
 from linksyn_gpu.backend.gpu_memory import crossings
 from linksyn_gpu.backend.kernels import launch
 from linksyn_gpu.errors import BackendUnavailable, DataError
-from linksyn_gpu.tables import KPGraph
+from linksyn_gpu.tables import KPGraph, name_key
 
 # What Python's str.strip() takes off an ASCII string; cuDF's own default takes every control character.
 ASCII_SPACE = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f"
@@ -26,7 +25,7 @@ ASCII_SPACE = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f"
 
 
 def incidence_from_table(
-    path: str | Path, column: str, *, kp_key: Callable[[str], str] | None, max_kps_per_seed: int | None = None
+    path: str | Path, column: str, *, kp_form: str = "folded", max_kps_per_seed: int | None = None
 ) -> tuple[Array, Array, list[str], Counter[str]]:
     """Read KP names of seeds, number them, and list each seed's KPs.
 
@@ -39,9 +38,8 @@ def incidence_from_table(
         A Parquet file with one row a seed.
     column : str
         Its list<string> column of KP names; neither lists nor names are null.
-    kp_key : callable, optional
-        What two names must share to be one KP: for ASCII names the name in lower case without white space at its
-        ends, for others anything. None: names are compared byte for byte.
+    kp_form : {'folded', 'exact'}
+        'folded': names are one KP when `tables.name_key` is the same; 'exact': byte for byte.
     max_kps_per_seed : int, optional
         Use at most this many KPs of a seed, the first in the seed's own order.
 
@@ -68,18 +66,18 @@ def incidence_from_table(
         raise DataError(f"no seed of {path} has a knowledge point")
     spelling, spellings = mentions.factorize()
     spellings = cudf.Series(spellings)
-    group = _groups(spellings, kp_key) if kp_key is not None else cp.arange(len(spellings), dtype=np.int64)
+    group = _groups(spellings) if kp_form == "folded" else cp.arange(len(spellings), dtype=np.int64)
     kp_of_spelling, first_mention = _in_order_of_appearance(cp.asarray(spelling).astype(np.int64), group)
     kps = kp_of_spelling[spelling]
     first_spellings = spellings.take(spelling[first_mention]).to_arrow()
     crossings.count("KP names, to host", first_spellings.nbytes)
-    names = [name.strip() if kp_key is not None else name for name in first_spellings.to_pylist()]
-    ends = cp.cumsum(lists.list.len().to_cupy().astype(np.int64))
+    names = [name.strip() if kp_form == "folded" else name for name in first_spellings.to_pylist()]
+    ends = cp.cumsum(lists.list.len().to_cupy(), dtype=np.int64)
     indptr, kp_indices, drops = _rows(kps, ends, len(names), max_kps_per_seed)
     return indptr, kp_indices, names, drops
 
 
-def _groups(spellings: Any, kp_key: Callable[[str], str]) -> Any:
+def _groups(spellings: Any) -> Any:
     """Number of each spelling's key: int64 [n_spellings], in no particular order."""
     import cudf
 
@@ -88,7 +86,7 @@ def _groups(spellings: Any, kp_key: Callable[[str], str]) -> Any:
     folded = spellings.take(plain).str.lower().str.strip(ASCII_SPACE)
     if other.size:
         on_host = spellings.take(other).to_arrow()
-        keys = [kp_key(name) for name in on_host.to_pylist()]
+        keys = [name_key(name) for name in on_host.to_pylist()]
         crossings.count("non-ASCII KP spellings, to host", on_host.nbytes)
         crossings.count("non-ASCII KP keys, to device", sum(len(key.encode()) for key in keys))
         folded = cudf.concat([folded, cudf.Series(keys)], ignore_index=True)
@@ -158,11 +156,8 @@ def analytics(graph: KPGraph) -> dict[str, NDArray[Any]]:
     """
     plc = _cugraph()
     n_kps = graph.n_kps
-    if graph.indices.size == 0:
-        alone = np.arange(n_kps, dtype=np.int32)
-        share = np.full(n_kps, 1.0 / max(n_kps, 1))
-        return {"degree": graph.degree, "component": alone, "pagerank": share,
-                "core": np.zeros(n_kps, np.int32), "community": alone.copy()}  # fmt: skip
+    if graph.n_edges == 0:
+        return without_edges(graph)
     indptr, indices, weight = (to_device(array, "analytics") for array in (graph.indptr, graph.indices, graph.weight))
     handle = plc.ResourceHandle()
     network = _network(plc, handle, indptr, indices, weight.astype(np.float64), symmetric=True)
@@ -211,7 +206,7 @@ def sample_walks_cugraph(graph: Any, table: Any, start: Any, ids: Array, *, leng
     nodes = cp.full((n_walks, length + 1), -1, np.int32)
     if n_walks == 0 or start.total == 0:
         return nodes
-    starts = cp.empty(n_walks, np.int32)
+    starts = cp.empty(n_walks, np.int32)  # one thread a walker, walks of 0 steps
     launch(
         "sample_walks", n_walks,
         graph.indptr, graph.indices, table.prefix, table.total, table.total, False, start.prefix,
@@ -220,6 +215,7 @@ def sample_walks_cugraph(graph: Any, table: Any, start: Any, ids: Array, *, leng
     handle = plc.ResourceHandle()
     indptr, indices, mass = _live_entries(graph, table)
     network = _network(plc, handle, indptr, indices, mass.astype(np.float32), symmetric=False)
+    starts = starts.astype(_index_type(indices.size))
     paths, _, _ = plc.biased_random_walks(handle, network, starts, length, random_state=key % 2**31)
     nodes[...] = paths.reshape((n_walks, length + 1))
     return nodes
@@ -241,8 +237,7 @@ def _live_entries(graph: Any, table: Any) -> tuple[Any, Any, Any]:
 
 def _network(plc: Any, handle: Any, indptr: Any, indices: Any, weight: Any, *, symmetric: bool) -> Any:
     """A cuGraph graph over CSR arrays; every row is a vertex, isolated ones too."""
-    # Offsets and indices must be of one type; int32 until an offset no longer fits.
-    index_type = np.int32 if indices.size < 2**31 else np.int64
+    index_type = _index_type(indices.size)
     return plc.SGGraph(
         handle,
         plc.GraphProperties(is_symmetric=symmetric, is_multigraph=False),
@@ -254,6 +249,11 @@ def _network(plc: Any, handle: Any, indptr: Any, indices: Any, weight: Any, *, s
         do_expensive_check=False,
         input_array_format="CSR",
     )
+
+
+def _index_type(n_entries: int) -> Any:
+    """Type of offsets, indices and vertices, which must be one: int32 until an offset no longer fits."""
+    return np.int32 if n_entries < 2**31 else np.int64
 
 
 def _cugraph() -> Any:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from linksyn_gpu.errors import DataError
-from linksyn_gpu.tables import Int32, Int64
+from linksyn_gpu.tables import Int32, Int64, name_key
 
 
 def incidence_from_table(
-    path: str | Path, column: str, *, kp_key: Callable[[str], str] | None, max_kps_per_seed: int | None = None
+    path: str | Path, column: str, *, kp_form: str = "folded", max_kps_per_seed: int | None = None
 ) -> tuple[Int64, Int32, list[str], Counter[str]]:
     """Read KP names of seeds, number them, and list each seed's KPs.
 
@@ -24,9 +23,8 @@ def incidence_from_table(
         A Parquet file with one row a seed.
     column : str
         Its list<string> column of KP names; neither lists nor names are null.
-    kp_key : callable, optional
-        What two names must share to be one KP: for ASCII names the name in lower case without white space at its
-        ends, for others anything. None: names are compared byte for byte.
+    kp_form : {'folded', 'exact'}
+        'folded': names are one KP when `tables.name_key` is the same; 'exact': byte for byte.
     max_kps_per_seed : int, optional
         Use at most this many KPs of a seed, the first in the seed's own order.
 
@@ -47,19 +45,28 @@ def incidence_from_table(
     """
     import pyarrow.parquet as pq
 
-    lists = pq.read_table(path, columns=[column]).column(column).combine_chunks()
+    lists = pq.read_table(path, columns=[column]).column(column)
+    return incidence_from_lists(lists, kp_form=kp_form, max_kps_per_seed=max_kps_per_seed)
+
+
+def incidence_from_lists(
+    column: Any, *, kp_form: str = "folded", max_kps_per_seed: int | None = None
+) -> tuple[Int64, Int32, list[str], Counter[str]]:
+    """Do the same for an Arrow column of list<string> in memory."""
+    lists = column.combine_chunks()
     offsets = lists.offsets.to_numpy().astype(np.int64)
     if offsets[-1] == offsets[0]:
-        raise DataError(f"no seed of {path} has a knowledge point")
+        raise DataError("no seed has a knowledge point; map their column with --map knowledge_points=COLUMN")
+    # Distinct spellings first: each is normalised once, however many seeds hold it.
     encoded = lists.values[offsets[0] : offsets[-1]].dictionary_encode()
     numbers: dict[str, int] = {}
     names: list[str] = []
     kp_of_spelling = np.empty(len(encoded.dictionary), np.int64)
     for i, spelling in enumerate(encoded.dictionary.to_pylist()):
-        key = kp_key(spelling) if kp_key is not None else spelling
+        key = name_key(spelling) if kp_form == "folded" else spelling
         if key not in numbers:
             numbers[key] = len(names)
-            names.append(spelling.strip() if kp_key is not None else spelling)
+            names.append(spelling.strip() if kp_form == "folded" else spelling)
         kp_of_spelling[i] = numbers[key]
     indptr, kps, drops = _rows(
         kp_of_spelling[encoded.indices.to_numpy()], np.diff(offsets), len(names), max_kps_per_seed

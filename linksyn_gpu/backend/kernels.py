@@ -35,7 +35,7 @@ WARP = 32
 # CuPy adds -ftz=true, which touches single precision alone: no kernel here uses any.
 COMPILE_OPTIONS = ("--std=c++17", "--fmad=false")
 
-MIN_COMPUTE_CAPABILITY = 70  # Volta: the oldest that CUDA 12 and 13 both know how to serve in some release
+MIN_COMPUTE_CAPABILITY = 75  # Turing: the oldest that CUDA 13 compiles for
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "int32_t": np.dtype(np.int32),
@@ -65,6 +65,11 @@ class Kernel:
     parameters: tuple[Parameter, ...]
 
 
+def bench_folder() -> Path:
+    """Folder of the benchmarks: inside the installed package, or beside it in a repository."""
+    return _shipped("bench", "gpu.py")
+
+
 def kernel_folder() -> Path:
     """Folder of the CUDA sources: inside the installed package, or beside it in a repository.
 
@@ -73,11 +78,16 @@ def kernel_folder() -> Path:
     KernelError
         Neither holds them: the installation is broken.
     """
+    return _shipped("kernels", "philox.cuh")
+
+
+def _shipped(name: str, member: str) -> Path:
+    """A folder that a wheel carries inside the package and a repository beside it, known by a file in it."""
     package = Path(__file__).resolve().parents[1]
-    for folder in (package / "kernels", package.parent / "kernels"):
-        if (folder / "philox.cuh").is_file():
+    for folder in (package / name, package.parent / name):
+        if (folder / member).is_file():
             return folder
-    raise KernelError(f"no CUDA sources in {package / 'kernels'}; install linksyn-gpu again")
+    raise KernelError(f"{package / name} holds no {member}; install linksyn-gpu again")
 
 
 def source_files() -> list[str]:
@@ -116,7 +126,7 @@ def declared_kernels() -> dict[str, Kernel]:
     found: dict[str, Kernel] = {}
     for file in source_files():
         text = (kernel_folder() / file).read_text(encoding="utf-8")
-        for match in re.finditer(r'extern "C" __global__ void[^(]*?(?:__launch_bounds__\(\d+\)\s*)?(\w+)\(', text):
+        for match in re.finditer(r'extern "C" __global__ void[^(]*?(?:__launch_bounds__\([\d, ]+\)\s*)?(\w+)\(', text):
             declared = text[match.end() : text.index(")", match.end())]
             name = match[1]
             found[name] = Kernel(name, file, tuple(_parameter(item) for item in declared.split(",")))

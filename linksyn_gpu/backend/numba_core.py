@@ -40,6 +40,11 @@ def jit(function: F) -> F:
     return cast(F, njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
+def jit_inline(function: F) -> F:
+    """Compile a function into its callers: left to itself the compiler calls even Philox."""
+    return cast(F, njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(function))
+
+
 # ---------------------------------------------------------------------- instructions Numba has no name for
 
 
@@ -159,15 +164,17 @@ def allocate(shape: int | tuple[int, ...], dtype: Any) -> Any:
     shape = (shape,) if isinstance(shape, int) else shape
     size = int(np.prod(shape, dtype=np.int64))
     n_bytes = size * np.dtype(dtype).itemsize
-    if n_bytes < 2 * HUGE_PAGE or not hasattr(mmap, "MADV_HUGEPAGE"):
+    if n_bytes < HUGE_PAGE // 2 or not hasattr(mmap, "MADV_HUGEPAGE"):
         return np.empty(shape, dtype)
     try:
-        memory = mmap.mmap(-1, -(-n_bytes // HUGE_PAGE) * HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        # One page more than needed, so that the array can begin where a huge page does.
+        memory = mmap.mmap(-1, (-(-n_bytes // HUGE_PAGE) + 1) * HUGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except OSError as error:
         raise MemoryError(f"no memory for an array of {n_bytes:,} bytes") from error
     with contextlib.suppress(OSError):
         memory.madvise(mmap.MADV_HUGEPAGE)
-    return np.frombuffer(memory, dtype, count=size).reshape(shape)
+    address = np.frombuffer(memory, np.uint8, count=1).ctypes.data
+    return np.frombuffer(memory, dtype, count=size, offset=-address % HUGE_PAGE).reshape(shape)
 
 
 class _Alias:

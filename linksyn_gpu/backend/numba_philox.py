@@ -6,34 +6,50 @@ from typing import Any
 
 from numba import uint64
 
-from linksyn_gpu.backend.numba_core import jit, mulhi
+from linksyn_gpu.backend.numba_core import jit, jit_inline
 from linksyn_gpu.backend.rng import LOW, M0, M1, W0, W1
 
-_ROUND_KEYS = 10  # rounds; written out as a loop of fixed length, which the compiler unrolls
+
+@jit_inline
+def _round(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
+    half, low = uint64(32), uint64(LOW)
+    p0 = uint64(M0) * c0
+    p1 = uint64(M1) * c2
+    return (p1 >> half) ^ c1 ^ (k0 & low), p1 & low, (p0 >> half) ^ c3 ^ (k1 & low), p0 & low
 
 
-@jit
+@jit_inline
 def philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
     """One block: counter words, key words and results are uint64 that hold 32 bits each.
 
-    Kept in 64-bit words on purpose: the compiler sees that the upper halves are zero and multiplies four
-    counters at a time.
+    Kept in 64-bit words, and the rounds written out, on purpose: so the compiler sees that upper halves are zero,
+    and multiplies four counters at a time (`philox_lanes`).
     """
-    half, low = uint64(32), uint64(LOW)
-    m0, m1 = uint64(M0), uint64(M1)
-    for _ in range(_ROUND_KEYS):
-        p0 = m0 * c0
-        p1 = m1 * c2
-        c0 = (p1 >> half) ^ c1 ^ k0
-        c2 = (p0 >> half) ^ c3 ^ k1
-        c1 = p1 & low
-        c3 = p0 & low
-        k0 = (k0 + uint64(W0)) & low
-        k1 = (k1 + uint64(W1)) & low
-    return c0, c1, c2, c3
+    w0, w1 = uint64(W0), uint64(W1)
+    c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0, k1)
+    c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0 + w0, k1 + w1)
+    c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0 + uint64(2) * w0, k1 + uint64(2) * w1)
+    c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0 + uint64(3) * w0, k1 + uint64(3) * w1)
+    c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0 + uint64(4) * w0, k1 + uint64(4) * w1)
+    c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0 + uint64(5) * w0, k1 + uint64(5) * w1)
+    c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0 + uint64(6) * w0, k1 + uint64(6) * w1)
+    c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0 + uint64(7) * w0, k1 + uint64(7) * w1)
+    c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0 + uint64(8) * w0, k1 + uint64(8) * w1)
+    return _round(c0, c1, c2, c3, k0 + uint64(9) * w0, k1 + uint64(9) * w1)
 
 
 @jit
+def philox_lanes(n: Any, ids: Any, turns: Any, k0: Any, k1: Any, bits: Any, accept_bits: Any) -> None:
+    """Blocks of n lanes: walk id and turn (step | trial << 32) to the row's bits and the upper 53 acceptance bits."""
+    half, low = uint64(32), uint64(LOW)
+    for j in range(n):
+        name, turn = ids[j], turns[j]
+        c0, c1, c2, c3 = philox(name & low, name >> half, turn & low, turn >> half, k0, k1)
+        bits[j] = (c0 << half) | c1
+        accept_bits[j] = ((c2 << half) | c3) >> uint64(11)
+
+
+@jit_inline
 def draw(k0: Any, k1: Any, walk_id: Any, step: Any, trial: Any) -> Any:
     """128 random bits of (walk id, step, trial): 64 that draw from a row, 64 that decide acceptance."""
     low, half = uint64(LOW), uint64(32)
@@ -42,14 +58,7 @@ def draw(k0: Any, k1: Any, walk_id: Any, step: Any, trial: Any) -> Any:
     return (w0 << half) | w1, (w2 << half) | w3
 
 
-@jit
-def draw_below(k0: Any, k1: Any, walk_id: Any, step: Any, trial: Any, total: Any) -> Any:
-    """floor(bits * total / 2^64) for the row's bits of (walk id, step, trial)."""
-    bits, _ = draw(k0, k1, walk_id, step, trial)
-    return mulhi(bits, uint64(total))
-
-
-@jit
+@jit_inline
 def splitmix(x: Any) -> Any:
     """splitmix64's finaliser (Steele, Lea and Flood, OOPSLA 2014) of x * the golden ratio."""
     z = uint64(x) * uint64(0x9E3779B97F4A7C15)

@@ -21,9 +21,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import float64, int32, int64, uint32, uint64
+from numba import float64, int64, uint64
 
-from linksyn_gpu.backend.numba_core import fetch_add, jit
+from linksyn_gpu.backend.numba_core import fetch_add, jit, jit_inline
 from linksyn_gpu.backend.reference import POTENTIAL_CAP, ROW_BITS, SMOOTHING, VALUE_CAP
 
 ID_MASK = (1 << 24) - 1  # node ids and entry numbers within a row stay below 2^24 (tables.MAX_KPS)
@@ -85,63 +85,74 @@ def column_max(indices: Any, weight: Any, out: Any) -> None:
             out[v] = weight[e]
 
 
-@jit
+@jit_inline
 def bit_length(x: Any) -> Any:
-    """Bits of a non-negative number."""
-    bits = 0
-    rest = uint64(x)
-    while rest > uint64(0):
-        rest >>= uint64(1)
-        bits += 1
+    """Bits of a uint64, as one."""
+    bits = uint64(0)
+    while x > uint64(0):
+        x >>= uint64(1)
+        bits += uint64(1)
     return bits
 
 
 @jit
-def finish_row(sums: Any, guess: Any, neighbours: Any, begin: Any, degree: Any, prefix: Any, cells: Any) -> Any:
-    """Shift a row's sums into `prefix` and make its cells; give (total after the shift, coarse).
+def finish_row(sums: Any, scratch: Any, neighbours: Any, begin: Any, degree: Any, pairs: Any, cells: Any) -> Any:
+    """Shift a row's sums into `pairs` and make its cells; give (total after the shift, coarse).
+
+    Selections are written as masks: a branch would be guessed wrong for every other cell.
 
     Parameters
     ----------
-    sums : uint64 [>= degree]
-        Inclusive sums of the row's masses.
-    guess : int32 [>= degree + 2]
-        Scratch.
+    sums : uint64 [> degree]
+        Inclusive sums of the row's masses; overwritten with (prefix sum << 32 | neighbour).
+    scratch : int32 [>= degree + 2]
     neighbours : int32
-        Neighbour of each entry; the row's begin at `begin`, as they do in `prefix` and `cells`.
+        Neighbour of each entry; the row begins at `begin`, as it does in `pairs` and `cells`.
     """
-    shift = uint64(bit_length(sums[degree - 1] >> uint64(ROW_BITS)))
-    total = sums[degree - 1] >> shift
+    one, half = uint64(1), uint64(32)
+    last = degree - one
+    shift = bit_length(sums[last] >> uint64(ROW_BITS))
+    total = sums[last] >> shift
     for k in range(degree):
-        prefix[begin + k] = uint32(sums[k] >> shift)
+        pair = ((sums[k] >> shift) << half) | uint64(neighbours[begin + k])
+        sums[k] = pair
+        pairs[begin + k] = pair
     if total == uint64(0):
-        return total, 0
-    # guess[q]: entries that bucket q cannot draw, because they end at or before its first t. Entry k is out of
+        return total, uint64(0)
+    sums[degree] = uint64(MANY)  # an entry after the last, above every draw: read, never answered
+    # skip[q]: entries that bucket q cannot draw, because they end at or before its first t. Entry k is out of
     # every bucket q with q * T / d >= S[k]; the quotient is bounded from above, so no entry is left out wrongly.
-    for q in range(degree + 2):
-        guess[q] = 0
-    buckets_per_mass = float64(degree) / float64(total) * ROUND_UP
+    skip = scratch
+    for q in range(degree + uint64(2)):
+        skip[q] = 0
+    buckets_per_mass = float64(int64(degree)) / float64(int64(total)) * ROUND_UP
     for k in range(degree):
-        guess[int32(float64(prefix[begin + k]) * buckets_per_mass) + 1] = k + 1
-    step = (total << uint64(32)) // uint64(degree)  # T / d in 32.32 fixed point, rounded down
-    coarse = max(0, bit_length(total // uint64(degree) + uint64(4)) - MARK_REACH)
-    coarse_shift = uint64(coarse)
-    last = degree - 1
-    e = 0
-    low_sum, high_sum = uint64(0), step + uint64(1)
+        skip[int64(float64(int64(sums[k] >> half)) * buckets_per_mass) + 1] = k + one
+    step = (total << half) // degree  # T / d in 32.32 fixed point, rounded down
+    span = bit_length(total // degree + uint64(4))
+    coarse = span - uint64(MARK_REACH) if span > uint64(MARK_REACH) else uint64(0)
+    top = int64(total) - 1
+    e = int64(0)
+    low_sum, high_sum = uint64(0), step + one
     for q in range(degree):
-        e = max(e, guess[q])
-        after = min(e + 1, last)
-        here, then = uint64(prefix[begin + e]), uint64(prefix[begin + after])
-        left, right = uint64(neighbours[begin + e]), uint64(neighbours[begin + after])
-        low = low_sum >> uint64(32)  # no draw of the bucket lies below
-        high = min((high_sum >> uint64(32)) + uint64(1), total - uint64(1))  # nor above
-        first = right if here <= low else left
-        second = left if here > high else right
-        mark = (here >> coarse_shift) & uint64(MARK_MASK)
+        e = max(e, int64(skip[q]))
+        entry = uint64(e)
+        pair, next_pair = sums[entry], sums[entry + one]
+        here, then = int64(pair >> half), int64(next_pair >> half)
+        left, right = pair & uint64(ID_MASK), next_pair & uint64(ID_MASK)
+        low = int64(low_sum >> half)  # no draw of the bucket lies below
+        high = min(int64(high_sum >> half) + 1, top)  # nor above
+        # All ones where ...
+        some_left = uint64((low - here) >> 63)  # ... low < here: entry e can be drawn
+        only_left = uint64((high - here) >> 63)  # ... high < here: no other can
+        many = uint64((then - high - 1) >> 63) & ~only_left  # ... and more than e and e + 1 can
+        first = right ^ ((left ^ right) & some_left)
+        second = right ^ ((left ^ right) & only_left)
+        mark = (uint64(here) >> coarse) & uint64(MARK_MASK)
         answer = (mark << uint64(MARK_SHIFT)) | (second << uint64(RIGHT_SHIFT)) | first
-        cells[begin + q] = answer if then > high else uint64(MANY) | uint64(e)
+        cells[begin + q] = (answer & ~many) | ((uint64(MANY) | entry) & many)
         low_sum += step
-        high_sum += step + uint64(1)
+        high_sum += step + one
     return total, coarse
 
 
@@ -154,7 +165,7 @@ def transition_tasks(
     indices: Any,
     weight: Any,
     scaled_value: Any,
-    prefix: Any,
+    pairs: Any,
     cells: Any,
     node: Any,
     max_degree: Any,
@@ -164,51 +175,59 @@ def transition_tasks(
     `scaled_value` is V * 2^(40 - E): scaling by a power of two commutes with the rounding of w * V.
     """
     sums = np.empty(max_degree + 1, np.uint64)
-    guess = np.empty(max_degree + 2, np.int32)
+    scratch = np.empty(max_degree + 2, np.int32)
     while True:
         task = fetch_add(counter, 0, 1)
         if task >= n_tasks:
             break
         for row in range(task_rows[task], task_rows[task + 1]):
-            begin = indptr[row]
-            degree = indptr[row + 1] - begin
-            total, coarse = uint64(0), 0
-            if degree > 0:
+            begin = uint64(indptr[row])
+            degree = uint64(indptr[row + 1]) - begin
+            total, coarse = uint64(0), uint64(0)
+            if degree > uint64(0):
                 running = int64(0)
                 for k in range(degree):
-                    value = scaled_value[indices[begin + k]]
+                    value = scaled_value[uint64(indices[begin + k])]
                     mass = int64(float64(weight[begin + k]) * value)
                     running += max(mass, int64(value > 0.0))
                     sums[k] = uint64(running)
-                total, coarse = finish_row(sums, guess, indices, begin, degree, prefix, cells)
-            node[row, 0] = uint64(begin) | (uint64(coarse) << uint64(COARSE_SHIFT))
-            node[row, 1] = (total << uint64(32)) | uint64(degree)
+                total, coarse = finish_row(sums, scratch, indices, begin, degree, pairs, cells)
+            node[row, 0] = begin | (coarse << uint64(COARSE_SHIFT))
+            node[row, 1] = (total << uint64(32)) | degree
 
 
 @jit
-def start_row(x: Any, scale: Any, second_scale: Any, names: Any, sums: Any, guess: Any, prefix: Any, cells: Any) -> Any:
+def start_row(
+    x: Any, scale: Any, second_scale: Any, names: Any, sums: Any, scratch: Any, pairs: Any, cells: Any
+) -> Any:
     """Start draws as one row over all nodes: masses max(1, floor(x * scale * second_scale)), 0 where x is 0."""
-    running = uint64(0)
+    running = int64(0)
     for v in range(x.size):
         mass = int64(x[v] * scale * second_scale)
-        running += uint64(max(mass, int64(x[v] > 0.0)))
-        sums[v] = running
-    return finish_row(sums, guess, names, 0, x.size, prefix, cells)
+        running += max(mass, int64(x[v] > 0.0))
+        sums[v] = uint64(running)
+    return finish_row(sums, scratch, names, uint64(0), uint64(x.size), pairs, cells)
 
 
 @jit
-def first_above(prefix: Any, begin: Any, end: Any, t: Any) -> Any:
-    """First entry e in begin .. end - 1 with prefix[e] > t (there must be one): near `begin` first, then by halving."""
-    e = begin
-    near = min(end, begin + 8)
-    while e < near:
-        if uint64(prefix[e]) > t:
-            return e
-        e += 1
-    length = end - e
-    while length > 1:
-        half = length >> 1
-        if uint64(prefix[e + half - 1]) <= t:
+def search_row(pairs: Any, begin: Any, end: Any, t: Any) -> Any:
+    """First entry e in begin .. end - 1 whose prefix sum is above t (there must be one), by halving."""
+    e, length = begin, end - begin
+    while length > uint64(1):
+        half = length >> uint64(1)
+        if (pairs[e + half - uint64(1)] >> uint64(32)) <= t:
             e += half
         length -= half
     return e
+
+
+@jit_inline
+def first_above(pairs: Any, begin: Any, end: Any, t: Any) -> Any:
+    """The same, where the entry is likely near `begin`."""
+    e = begin
+    near = min(end, begin + uint64(8))
+    while e < near:
+        if (pairs[e] >> uint64(32)) > t:
+            return e
+        e += uint64(1)
+    return search_row(pairs, e, end, t)

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numba import int64, uint64
 
-from linksyn_gpu.backend.numba_core import fetch_add, jit, mulhi, prefetch
-from linksyn_gpu.backend.numba_philox import draw, philox
+from linksyn_gpu.backend.numba_core import fetch_add, jit, jit_inline, mulhi, prefetch
+from linksyn_gpu.backend.numba_philox import draw, philox_lanes
 from linksyn_gpu.backend.numba_tables import (
     COARSE_SHIFT,
     ID_MASK,
@@ -71,19 +71,19 @@ def upper_degree_tasks(counter: Any, n_tasks: Any, task_rows: Any, indptr: Any, 
             out[u] = above
 
 
-@jit
+@jit_inline
 def _home(v: Any, size: Any) -> Any:
     return int64((((uint64(v) * uint64(SPREAD)) & uint64(LOW)) * uint64(size)) >> uint64(32))
 
 
-@jit
+@jit_inline
 def _edge_slot(slot_start: Any, u: Any, v: Any) -> Any:
     """Where the search for edge (u, v) begins."""
     low, high = min(u, v), max(u, v)
     return slot_start[low] + _home(high, slot_start[low + 1] - slot_start[low])
 
 
-@jit
+@jit_inline
 def _has_edge(slot_start: Any, slots: Any, u: Any, v: Any) -> Any:
     low, high = min(u, v), max(u, v)
     begin, end = slot_start[low], slot_start[low + 1]
@@ -97,7 +97,7 @@ def _has_edge(slot_start: Any, slots: Any, u: Any, v: Any) -> Any:
     return False
 
 
-@jit
+@jit_inline
 def _acceptance(edges: Any, bounds: Any, previous: Any, proposal: Any) -> Any:
     """floor(a * 2^53) of a step to `proposal`, by its place relative to the previous node."""
     back, near, far = bounds
@@ -116,38 +116,32 @@ def _scan_row(
     bounds: Any,
     no_revisit: Any,
     second_order: Any,
-    path: Any,
+    nodes: Any,
+    walk: Any,
     step: Any,
     key: Any,
     walk_id: Any,
 ) -> Any:
     """Draw from what the proposals may reach, as `reference._scan_row`; -1 when that is nothing."""
-    node, _, prefix, indices = table
-    here = path[step - 1]
-    begin = int64(node[here, 0] & uint64(ROW_START))
-    end = begin + int64(node[here, 1] & uint64(LOW))
+    node, _, pairs = table
+    here = uint64(nodes[walk, step - 1])
+    begin = node[here, 0] & uint64(ROW_START)
     target = uint64(0)
-    running = uint64(0)
     for turn in range(2):  # first the sum, then the entry where the draw falls
         running = uint64(0)
         before = uint64(0)
-        for e in range(begin, end):
-            mass = uint64(prefix[e]) - before
-            before = uint64(prefix[e])
-            if mass == uint64(0):
+        for e in range(begin, begin + (node[here, 1] & uint64(LOW))):
+            prefix, to = pairs[e] >> uint64(32), int64(pairs[e] & uint64(LOW))
+            mass = prefix - before
+            before = prefix
+            if mass == uint64(0) or (no_revisit and _on_path(nodes, walk, step, to)):
                 continue
             scale = uint64(1) << uint64(32)
-            if no_revisit:
-                seen = False
-                for k in range(step):
-                    seen |= path[k] == indices[e]
-                if seen:
-                    continue
             if second_order and step > 1:
-                scale = _acceptance(edges, bounds, path[step - 2], indices[e]) >> uint64(21)
+                scale = _acceptance(edges, bounds, int64(nodes[walk, step - 2]), to) >> uint64(21)
             running += mass * scale
             if turn == 1 and running > target:
-                return int64(indices[e])
+                return to
         if running == uint64(0):
             break
         bits, _ = draw(key[0], key[1], walk_id, step, TRIALS)
@@ -155,32 +149,71 @@ def _scan_row(
     return int64(-1)
 
 
+@jit_inline
+def _on_path(nodes: Any, walk: Any, step: Any, to: Any) -> Any:
+    """Whether a walk has been at `to` before `step`."""
+    seen = False
+    for k in range(step):
+        seen |= nodes[walk, k] == to
+    return seen
+
+
 # ---------------------------------------------------------------------- walks
 
 
-@jit
-def _starts(start: Any, ids: Any, key: Any, begin: Any, end: Any, out: Any, cell_at: Any, drawn: Any) -> None:
-    """Draw the first node of walks begin .. end - 1 (fewer than the scratch arrays hold)."""
-    prefix, cells, total, coarse = start
-    n = uint64(prefix.size)
-    for i in range(begin, end):
-        bits, _ = draw(key[0], key[1], ids[i], 0, 0)
-        cell_at[i - begin] = int64(((bits >> uint64(32)) * n) >> uint64(32))
-        drawn[i - begin] = mulhi(bits, total)
-        prefetch(cells, cell_at[i - begin])
-    for i in range(begin, end):
-        out[i, 0] = _answer(cells[cell_at[i - begin]], drawn[i - begin], coarse, prefix, 0, prefix.size)
+@jit_inline
+def _decided(cell: Any, t: Any, coarse: Any) -> Any:
+    """What a cell says to draw t: (node, whether the prefix sums must be asked instead)."""
+    difference = int64(((t >> coarse) - (cell >> uint64(MARK_SHIFT))) << uint64(49))  # 15 bits with their sign
+    right = uint64(RIGHT_SHIFT) & uint64(~(difference >> 63))
+    unsure = (cell >> uint64(63)) | (uint64(difference == 0) & uint64(coarse > uint64(0)))
+    return (cell >> right) & uint64(ID_MASK), unsure
+
+
+@jit_inline
+def _lower_bound(cell: Any) -> Any:
+    """Entry of the row where the search of an undecided draw begins: the cell's own, or the first."""
+    return (cell & uint64(ID_MASK)) & (uint64(0) - (cell >> uint64(63)))
 
 
 @jit
-def _answer(cell: Any, t: Any, coarse: Any, prefix: Any, begin: Any, end: Any) -> Any:
-    """What a cell of the start row says to draw t (entries of that row are nodes)."""
-    if int64(cell) < 0:
-        return first_above(prefix, begin + int64(cell & uint64(ID_MASK)), end, t) - begin
-    difference = int64(((t >> coarse) - (cell >> uint64(MARK_SHIFT))) << uint64(49))
-    if difference == 0 and coarse > uint64(0):
-        return first_above(prefix, begin, end, t) - begin
-    return int64(cell & uint64(ID_MASK)) if difference < 0 else int64((cell >> uint64(RIGHT_SHIFT)) & uint64(ID_MASK))
+def _starts(
+    start: Any,
+    ids: Any,
+    key: Any,
+    begin: Any,
+    end: Any,
+    names: Any,
+    turns: Any,
+    cell_at: Any,
+    drawn: Any,
+    accept_bits: Any,
+    unsure_walks: Any,
+    out: Any,
+) -> None:
+    """Draw the first node of walks begin .. end - 1 (no more than the scratch arrays hold)."""
+    pairs, cells, total, coarse = start
+    n = uint64(pairs.size)
+    for k in range(end - begin):
+        names[k], turns[k] = uint64(ids[begin + k]), uint64(0)
+    philox_lanes(end - begin, names, turns, key[0], key[1], drawn, accept_bits)
+    for k in range(end - begin):
+        cell_at[k] = ((drawn[k] >> uint64(32)) * n) >> uint64(32)
+        drawn[k] = mulhi(drawn[k], total)
+        prefetch(cells, int64(cell_at[k]))
+    n_unsure = uint64(0)
+    for k in range(end - begin):
+        name, unsure = _decided(cells[cell_at[k]], drawn[k], coarse)
+        out[begin + k, 0] = name
+        unsure_walks[n_unsure] = k
+        n_unsure += unsure
+    for u in range(n_unsure):
+        k = unsure_walks[u]
+        cell_at[k] = _lower_bound(cells[cell_at[k]])
+        prefetch(pairs, int64(cell_at[k]))
+    for u in range(n_unsure):
+        k = unsure_walks[u]
+        out[begin + int64(k), 0] = first_above(pairs, cell_at[k], n, drawn[k])
 
 
 @jit
@@ -201,109 +234,98 @@ def walk_tasks(
 ) -> None:
     """Walks of the ids, cut into n_tasks runs of consecutive ids; `out` is int32 [n, length + 1].
 
-    table = (node, cells, prefix, indices), edges = (slot_start, slots), start = (prefix, cells, total, coarse),
+    table = (node, cells, pairs), edges = (slot_start, slots), start = (pairs, cells, total, coarse),
     bounds = acceptance of a step (back, to a neighbour of the previous node, elsewhere), key = two key words.
     """
-    node, cells, prefix, indices = table
+    node, cells, pairs = table
     n = ids.size
-    longest = n // n_tasks + 1
-    cell_at = np.empty(max(longest, n_lanes), np.int64)
-    drawn = np.empty(max(longest, n_lanes), np.uint64)
-    id_low, id_high = np.empty(n_lanes, np.uint64), np.empty(n_lanes, np.uint64)
-    step_of, trial_of = np.empty(n_lanes, np.uint64), np.empty(n_lanes, np.uint64)
-    bits, accept_bits = np.empty(n_lanes, np.uint64), np.empty(n_lanes, np.uint64)
-    walk, at, proposal = np.empty(n_lanes, np.int64), np.empty(n_lanes, np.int64), np.empty(n_lanes, np.int64)
-    searching = np.empty(n_lanes, np.int64)
-    least = min(bounds[0], min(bounds[1], bounds[2]))
+    size = max(n // n_tasks + 1, n_lanes)
+    cell_at, drawn = np.empty(size, np.uint64), np.empty(size, np.uint64)
+    names, turns = np.empty(size, np.uint64), np.empty(size, np.uint64)
+    bits, accept_bits = np.empty(n_lanes, np.uint64), np.empty(size, np.uint64)
+    walk, at = np.empty(n_lanes, np.int64), np.empty(n_lanes, np.uint64)
+    proposal, unsure_lanes = np.empty(n_lanes, np.int64), np.empty(size + 1, np.uint64)
+    least, most = min(bounds[0], min(bounds[1], bounds[2])), max(bounds[1], bounds[2])
     half, low = uint64(32), uint64(LOW)
     while True:
         task = fetch_add(counter, 0, 1)
         if task >= n_tasks:
             break
         begin, end = n * task // n_tasks, n * (task + 1) // n_tasks
-        _starts(start, ids, key, begin, end, out, cell_at, drawn)
+        _starts(start, ids, key, begin, end, names, turns, cell_at, drawn, accept_bits, unsure_lanes, out)
         active = min(n_lanes, end - begin)
         next_walk = begin + active
         for j in range(active):
-            i = begin + j
-            walk[j], at[j] = i, out[i, 0]
-            name = uint64(ids[i])
-            id_low[j], id_high[j], step_of[j], trial_of[j] = name & low, name >> half, uint64(1), uint64(0)
-            prefetch(node, at[j])
+            walk[j], at[j] = begin + j, uint64(out[begin + j, 0])
+            names[j], turns[j] = uint64(ids[begin + j]), uint64(1)
+            prefetch(node, int64(at[j]))
         while active > 0:
-            for j in range(active):
-                w0, w1, w2, w3 = philox(id_low[j], id_high[j], step_of[j], trial_of[j], key[0], key[1])
-                bits[j] = (w0 << half) | w1
-                accept_bits[j] = ((w2 << half) | w3) >> uint64(11)
+            philox_lanes(active, names, turns, key[0], key[1], bits, accept_bits)
+            if second_order and no_revisit:
+                # Nothing is accepted with these bits (going back is a revisit): on to the trial that may be.
+                for j in range(active):
+                    while accept_bits[j] >= most and turns[j] & low > uint64(1) and turns[j] >> half < uint64(TRIALS):
+                        turns[j] += uint64(1) << half
+                        bits[j], accept_bits[j] = draw(key[0], key[1], names[j], turns[j] & low, turns[j] >> half)
+                        accept_bits[j] >>= uint64(11)
             for j in range(active):
                 row, extent = node[at[j], 0], node[at[j], 1]
-                k = int64(row & uint64(ROW_START)) + int64(((bits[j] >> half) * (extent & low)) >> half)
-                cell_at[j] = k
+                cell_at[j] = (row & uint64(ROW_START)) + (((bits[j] >> half) * (extent & low)) >> half)
                 drawn[j] = mulhi(bits[j], extent >> half)
-                prefetch(cells, k)
-            n_searching = 0
+                prefetch(cells, int64(cell_at[j]))
+            # Written without branches: whether a cell decides its draw is not to be foreseen.
+            n_unsure = uint64(0)
             for j in range(active):
-                row = node[at[j], 0]
-                cell = cells[cell_at[j]]
-                coarse = row >> uint64(COARSE_SHIFT)
-                difference = int64(((drawn[j] >> coarse) - (cell >> uint64(MARK_SHIFT))) << uint64(49))
-                right = int64((cell >> uint64(RIGHT_SHIFT)) & uint64(ID_MASK))
-                left = int64(cell & uint64(ID_MASK))
-                proposal[j] = left if difference < 0 else right
-                if int64(cell) < 0 or (difference == 0 and coarse > uint64(0)):
-                    if node[at[j], 1] >> half == uint64(0):
-                        proposal[j] = -1
-                        continue
-                    e = int64(row & uint64(ROW_START)) + (left if int64(cell) < 0 else 0)
-                    searching[n_searching], cell_at[j] = j, e
-                    n_searching += 1
-                    prefetch(prefix, e)
-                    prefetch(indices, e)
-                elif node[at[j], 1] >> half == uint64(0):
-                    proposal[j] = -1
-            for s in range(n_searching):
-                j = searching[s]
-                row_end = int64(node[at[j], 0] & uint64(ROW_START)) + int64(node[at[j], 1] & low)
-                proposal[j] = indices[first_above(prefix, cell_at[j], row_end, drawn[j])]
+                coarse = node[at[j], 0] >> uint64(COARSE_SHIFT)
+                to, unsure = _decided(cells[cell_at[j]], drawn[j], coarse)
+                proposal[j] = int64(to)
+                unsure_lanes[n_unsure] = j
+                n_unsure += unsure
+                prefetch(node, int64(to))
+            for u in range(n_unsure):
+                j = unsure_lanes[u]
+                cell_at[j] = (node[at[j], 0] & uint64(ROW_START)) + _lower_bound(cells[cell_at[j]])
+                prefetch(pairs, int64(cell_at[j]))
+            for u in range(n_unsure):
+                j = unsure_lanes[u]
+                row, extent = node[at[j], 0], node[at[j], 1]
+                if extent >> half > uint64(0):
+                    row_end = (row & uint64(ROW_START)) + (extent & low)
+                    proposal[j] = int64(pairs[first_above(pairs, cell_at[j], row_end, drawn[j])] & low)
+                    prefetch(node, proposal[j])
             if second_order:
                 for j in range(active):
-                    if proposal[j] >= 0 and step_of[j] > uint64(1) and accept_bits[j] >= least:
-                        prefetch(edges[1], _edge_slot(edges[0], out[walk[j], int64(step_of[j]) - 2], proposal[j]))
+                    step = int64(turns[j] & low)
+                    if step > 1 and accept_bits[j] >= least:
+                        prefetch(edges[1], _edge_slot(edges[0], int64(out[walk[j], step - 2]), proposal[j]))
             for j in range(active - 1, -1, -1):
-                i, step, to = walk[j], int64(step_of[j]), proposal[j]
-                accepted = True
-                if no_revisit:
-                    seen = False
-                    for k in range(step):
-                        seen |= out[i, k] == to
-                    accepted = not seen
+                i, step, to = walk[j], int64(turns[j] & low), proposal[j]
+                if node[at[j], 1] >> half == uint64(0):  # nothing to draw from: the cell was another row's
+                    to = -1
+                accepted = turns[j] >> half < uint64(TRIALS) or to < 0
+                if no_revisit and accepted:
+                    accepted = not _on_path(out, i, step, to)
                 if second_order and accepted and to >= 0 and step > 1 and accept_bits[j] >= least:
-                    accepted = accept_bits[j] < _acceptance(edges, bounds, out[i, step - 2], to)
+                    accepted = accept_bits[j] < _acceptance(edges, bounds, int64(out[i, step - 2]), to)
                 if not accepted:
-                    trial_of[j] += uint64(1)
-                    if trial_of[j] < uint64(TRIALS):
+                    turns[j] += uint64(1) << half
+                    if turns[j] >> half < uint64(TRIALS):
                         continue
-                    to = _scan_row(table, edges, bounds, no_revisit, second_order, out[i], step, key, ids[i])
+                    to = _scan_row(table, edges, bounds, no_revisit, second_order, out, i, step, key, ids[i])
                 out[i, step] = to
                 if to >= 0 and step < length:
-                    at[j] = to
-                    step_of[j], trial_of[j] = uint64(step + 1), uint64(0)
-                    prefetch(node, to)
+                    at[j], turns[j] = uint64(to), uint64(step + 1)
                     continue
                 for k in range(step + 1, length + 1):
                     out[i, k] = -1
                 if next_walk < end:
-                    i = next_walk
+                    walk[j], at[j] = next_walk, uint64(out[next_walk, 0])
+                    names[j], turns[j] = uint64(ids[next_walk]), uint64(1)
+                    prefetch(node, int64(at[j]))
                     next_walk += 1
-                    walk[j], at[j] = i, out[i, 0]
-                    name = uint64(ids[i])
-                    id_low[j], id_high[j], step_of[j], trial_of[j] = name & low, name >> half, uint64(1), uint64(0)
-                    prefetch(node, at[j])
                 else:  # this lane takes over the last one, which has been served already
                     active -= 1
-                    walk[j], at[j] = walk[active], at[active]
-                    id_low[j], id_high[j] = id_low[active], id_high[active]
-                    step_of[j], trial_of[j] = step_of[active], trial_of[active]
+                    walk[j], at[j], names[j], turns[j] = walk[active], at[active], names[active], turns[active]
 
 
 # ---------------------------------------------------------------------- what walks leave behind

@@ -11,11 +11,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 from linksyn_gpu.backend import rng
-from linksyn_gpu.errors import DataError
+from linksyn_gpu.backend.analytics_cpu import analytics as analytics
+from linksyn_gpu.backend.incidence_cpu import incidence_from_table as incidence_from_table
+from linksyn_gpu.backend.reference_bundle import EvidenceGraph as EvidenceGraph
+from linksyn_gpu.backend.reference_bundle import OrderedEvidence as OrderedEvidence
+from linksyn_gpu.backend.reference_bundle import link_paths as link_paths
+from linksyn_gpu.backend.reference_bundle import load_evidence as load_evidence
+from linksyn_gpu.backend.reference_bundle import order_evidence as order_evidence
+from linksyn_gpu.backend.reference_paths import KeySet as KeySet
+from linksyn_gpu.backend.reference_paths import count_occurrences as count_occurrences
+from linksyn_gpu.backend.reference_paths import key_set as key_set
+from linksyn_gpu.backend.reference_paths import path_keys as path_keys
+from linksyn_gpu.backend.reference_paths import path_lengths as path_lengths
+from linksyn_gpu.backend.reference_paths import screen_paths as screen_paths
 from linksyn_gpu.tables import Bool, Float64, Int32, Int64, KPGraph, UInt32, UInt64
 
 MASS_BITS = 40  # masses of edges lie in 1 .. 2^40
@@ -24,6 +35,7 @@ TRIALS = 32  # proposals of a step before the exact scan of the row
 SMOOTHING = 1.0  # s of the value function
 VALUE_CAP = 2.0**20
 POTENTIAL_CAP = 2.0**10
+MAX_BATCH = 2**31
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,39 +67,6 @@ class StartTable:
     @property
     def total(self) -> int:
         return int(self.prefix[-1]) if self.prefix.size else 0
-
-
-@dataclass(frozen=True, eq=False)
-class EvidenceGraph:
-    """Postings of a graph, in the backend's memory."""
-
-    graph_indptr: Int64
-    graph_indices: Int32
-    upper_first: Int64
-    """[n_kps] first entry of a row whose column is above the row's KP."""
-    upper_running: Int64
-    """[n_kps + 1] undirected edges before a row."""
-    indptr: Int64
-    """[n_edges + 1]"""
-    seeds: Int32
-    """[n_postings] seeds of each edge, ascending."""
-
-
-@dataclass(frozen=True, eq=False)
-class OrderedEvidence:
-    """Postings in the order of a round's preference."""
-
-    seeds: Int32
-    """[n_postings] seeds of each edge, best first."""
-    ties: Int32
-    """[n_edges] seeds of the best rank."""
-
-
-@dataclass(frozen=True, eq=False)
-class KeySet:
-    """Names of the KP sets sampled so far in a campaign."""
-
-    keys: set[int]
 
 
 @dataclass(frozen=True)
@@ -130,6 +109,20 @@ def walk_ids(begin: int, end: int) -> Int64:
 def flatnonzero(array: Any) -> Any:
     """Rows where `array` is not 0, ascending."""
     return np.flatnonzero(array)
+
+
+def walks_that_fit(graph: KPGraph, length: int, *, memory: int | None = None) -> int:
+    """Walks that the backend's memory holds at once beside the graph, its tables and postings.
+
+    Parameters
+    ----------
+    length : int
+        Steps of a walk.
+    memory : int, optional
+        Bytes that may be taken; a host pages, so it is not looked at here.
+    """
+    del graph, length, memory
+    return MAX_BATCH
 
 
 def load_graph(graph: KPGraph, *, second_order: bool) -> WalkGraph:
@@ -369,129 +362,3 @@ def _scan_row(
     bits, _ = rng.draw(key, np.array([walk_id]), step, TRIALS)
     target = np.uint64((int(bits[0]) * int(running[-1])) >> 64)
     return int(row[np.searchsorted(running, target, side="right")])
-
-
-# ---------------------------------------------------------------------- what walks leave behind
-
-
-def path_lengths(nodes: Int32) -> Int32:
-    """KPs on each path: int32 [n]."""
-    return np.asarray((nodes >= 0).sum(axis=1), np.int32)
-
-
-def count_occurrences(table: Int32, keep: Bool, size: int) -> Int64:
-    """How often each number 0 .. size - 1 stands in the kept rows of a -1 padded table: int64 [size].
-
-    Visits of KPs over paths, and uses of seeds over bundles.
-    """
-    kept = table[keep]
-    return np.bincount(kept[kept >= 0], minlength=size).astype(np.int64)
-
-
-def key_set() -> KeySet:
-    """Make an empty set of KP sets already sampled."""
-    return KeySet(set())
-
-
-def screen_paths(nodes: Int32, min_length: int, seen: KeySet | None) -> NDArray[np.uint8]:
-    """Judge each path, in row order: index into `tables.PATH_STATUS`.
-
-    Too short: fewer than `min_length` KPs. Repeated: its set of KPs is in `seen` or was kept in an earlier row
-    (not asked when `seen` is None). The sets of kept paths are added to `seen`.
-    """
-    status = np.where(path_lengths(nodes) < min_length, 1, 0).astype(np.uint8)
-    if seen is not None:
-        for row, key in enumerate(path_keys(nodes).tolist()):
-            if status[row] == 0:
-                if key in seen.keys:
-                    status[row] = 2
-                seen.keys.add(key)
-    return status
-
-
-def path_keys(nodes: Int32) -> UInt64:
-    """64-bit name of each path's set of KPs: the sum, over its distinct KPs, of splitmix64's finaliser.
-
-    Two sets share a name with probability 2^-64; then the later path is taken for a repeat and drawn again.
-    """
-    x = (nodes.astype(np.int64) + 1).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    x ^= x >> np.uint64(31)
-    counted = nodes >= 0
-    for column in range(1, nodes.shape[1]):
-        counted[:, column] &= (nodes[:, :column] != nodes[:, column, None]).all(axis=1)
-    keys: UInt64 = np.where(counted, x, np.uint64(0)).sum(axis=1, dtype=np.uint64)
-    return keys
-
-
-# ---------------------------------------------------------------------- bundles of seeds
-
-
-def load_evidence(graph: KPGraph) -> EvidenceGraph:
-    """Bring the postings, and what finds an edge in them, into the backend's memory."""
-    if graph.evidence is None or graph.evidence_indptr is None:
-        raise DataError("the graph has no postings: build it from seeds, not from a bare matrix")
-    first, running = graph.upper
-    return EvidenceGraph(graph.indptr, graph.indices, first, running, graph.evidence_indptr, graph.evidence)
-
-
-def order_evidence(evidence: EvidenceGraph, rank: Int64) -> OrderedEvidence:
-    """Sort each edge's seeds by (rank, seed), for one round.
-
-    Parameters
-    ----------
-    rank : int64 [n_seeds]
-        Lower is better: uses so far, then distance to the cell's difficulty.
-    """
-    n_edges = evidence.indptr.size - 1
-    edge = np.repeat(np.arange(n_edges), np.diff(evidence.indptr))
-    order = np.lexsort((evidence.seeds, rank[evidence.seeds], edge))
-    seeds = evidence.seeds[order]
-    best = np.repeat(rank[seeds[evidence.indptr[:-1]]], np.diff(evidence.indptr))
-    ties = np.bincount(edge[rank[seeds] == best], minlength=n_edges).astype(np.int32)
-    return OrderedEvidence(seeds, ties)
-
-
-def link_paths(
-    evidence: EvidenceGraph, ordered: OrderedEvidence, nodes: Int32, ids: Int64, keep: Bool, key: int
-) -> Int32:
-    """One seed for each edge of each kept path, no seed twice in a bundle.
-
-    Among the seeds of the best rank the search begins at a Philox draw and goes round; then come the others in
-    their order. An edge all of whose seeds are in the bundle already adds none.
-
-    Returns
-    -------
-    seeds : int32 [n, length], -1 padded
-    """
-    length = nodes.shape[1] - 1
-    bundles = np.full((nodes.shape[0], length), -1, np.int32)
-    offsets = [rng.draw(key, ids.astype(np.uint64), step, 0)[0] for step in range(1, length + 1)]
-    for row in np.flatnonzero(keep):
-        size = 0
-        for step in range(1, length + 1):
-            if nodes[row, step] < 0:
-                break
-            begin, end = _edge_evidence(evidence, int(nodes[row, step - 1]), int(nodes[row, step]))
-            ties = int(ordered.ties[_edge_rank(evidence, int(nodes[row, step - 1]), int(nodes[row, step]))])
-            offset = (int(offsets[step - 1][row]) * ties) >> 64
-            best = ordered.seeds[begin : begin + ties]
-            for seed in np.concatenate([best[offset:], best[:offset], ordered.seeds[begin + ties : end]]):
-                if seed not in bundles[row, :size]:
-                    bundles[row, size] = seed
-                    size += 1
-                    break
-    return bundles
-
-
-def _edge_rank(evidence: EvidenceGraph, u: int, v: int) -> int:
-    """Number of the undirected edge (u, v) in the order of (smaller end, larger end)."""
-    low, high = min(u, v), max(u, v)
-    row = evidence.graph_indices[evidence.upper_first[low] : evidence.graph_indptr[low + 1]]
-    return int(evidence.upper_running[low] + np.searchsorted(row, high))
-
-
-def _edge_evidence(evidence: EvidenceGraph, u: int, v: int) -> tuple[int, int]:
-    edge = _edge_rank(evidence, u, v)
-    return int(evidence.indptr[edge]), int(evidence.indptr[edge + 1])

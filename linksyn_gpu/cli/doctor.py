@@ -9,18 +9,24 @@ import platform
 import click
 
 from linksyn_gpu.cli.console import at_the_border
+from linksyn_gpu.cli.options import Bytes
 
 PACKAGES = {
     "core": ("numpy", "scipy", "numba", "pyarrow", "click", "rich", "jinja2", "aiohttp"),
     "embedded engine": ("xllamacpp",),
+    "analytics": ("igraph",),
     "GPU": ("cupy-cuda13x", "cupy-cuda12x", "cupy", "cudf-cu13", "cugraph-cu13", "cudf", "cugraph"),
     "cluster": ("ray",),
 }
 
 
 @click.command()
+@click.option("--run", "folder", type=click.Path(), help="Also plan the device memory of this run folder's graph.")
+@click.option("--length", default=4, show_default=True, help="Steps of a walk, for the memory plan.")
+@click.option("--round-paths", default=1_000_000, show_default=True, help="Walks of a round, for the memory plan.")
+@click.option("--gpu-memory", type=Bytes(), help="Plan for this much device memory; left out: what is free here.")
 @at_the_border
-def command() -> None:
+def command(folder: str | None, length: int, round_paths: int, gpu_memory: int | None) -> None:
     """Show what was found: processor, memory, GPU, packages, and the backend that would be used."""
     from linksyn_gpu import __version__
     from linksyn_gpu.backend import resolve
@@ -36,10 +42,16 @@ def command() -> None:
         click.echo(f"backend: {backend.name} ({backend.reason})")
     except BackendUnavailable as error:
         click.echo(f"backend: none, {error}")
-    click.echo(f"kernels: {len(list(kernel_folder().glob('*.cu*')))} CUDA sources found")
+    click.echo(f"kernels: {len(list(kernel_folder().glob('*.cu')))} CUDA sources found")
     click.echo(f"embedded model: {model_status()}")
     for group, names in PACKAGES.items():
         click.echo(f"{group}: " + (", ".join(filter(None, map(_version, names))) or "not installed"))
+    if folder is not None:
+        from linksyn_gpu import pipeline
+        from linksyn_gpu.workspace import Workspace
+
+        with Workspace(folder, create=False) as ws:
+            click.echo(f"\ndevice memory for {folder}:\n{pipeline.memory_plan(ws, length, round_paths, gpu_memory)}")
 
 
 def _version(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,9 +11,24 @@ import click
 
 from linksyn_gpu import config as settings
 from linksyn_gpu.config import RunConfig, from_mapping, load_toml
-from linksyn_gpu.errors import ConfigError
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+class Bytes(click.ParamType[int]):
+    """A number of bytes, with or without a unit."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read '40GiB' as 42949672960."""
+        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)", str(value).strip())
+        if found is None or found[2].upper() not in UNITS:
+            self.fail(f"{value!r} is no size; write bytes, or a number with KB, MB, GB, KiB, MiB or GiB", param, ctx)
+        return int(float(found[1]) * UNITS[found[2].upper()])
+
 
 # flag, the field it sets, click's type, help
 _SEEDS: list[tuple[str, str, Any, str]] = [
@@ -38,6 +54,10 @@ _WALK: list[tuple[str, str, Any, str]] = [
     ("--length", "walk.length", int, "Steps of a path."),
     ("--tau", "walk.tau", float, "Target visits go as seeds-of-KP ** tau: 1 popularity, 0 uniform coverage."),
     ("--beta", "walk.beta", float, "Strength of live feedback: 0, 0.5, 1 or 2."),
+    ("--revisit/--no-revisit", "walk.revisit", bool, "Whether a walk may visit a KP twice; by default it may not."),
+    ("--p", "walk.p", float, "node2vec return parameter."),
+    ("--q", "walk.q", float, "node2vec in-out parameter."),
+    ("--walker", "walk.walker", click.Choice(settings.WALKERS), "Own exact walks, or cuGraph's on a GPU."),
     ("--rounds", "walk.rounds", int, "Rounds that the campaign is cut into."),
     ("--calibration-rounds", "walk.calibration_rounds", int, "Throw-away rounds before the campaign."),
 ]
@@ -54,9 +74,10 @@ _SYNTHESIS: list[tuple[str, str, Any, str]] = [
 ]
 _BACKEND: list[tuple[str, str, Any, str]] = [
     ("--backend", "backend", click.Choice(settings.BACKENDS), "Where graphs and walks are computed."),
+    ("--gpu-memory", "gpu_memory", Bytes(), "Device memory that graph and walks may take, such as 40GiB."),
 ]
 
-SEEDS, GRAPH, WALK, SYNTHESIS = _SEEDS, [*_GRAPH, *_BACKEND], [*_WALK, *_BACKEND], _SYNTHESIS
+SEEDS, GRAPH, WALK, SYNTHESIS, BACKEND = _SEEDS, [*_GRAPH, *_BACKEND], [*_WALK, *_BACKEND], _SYNTHESIS, _BACKEND
 EVERYTHING = [*_SEEDS, *_GRAPH, *_WALK, *_SYNTHESIS, *_BACKEND]
 
 
@@ -64,13 +85,15 @@ def config_flags(flags: Sequence[tuple[str, str, Any, str]]) -> Decorator:
     """Add `--config` and these flags; the command receives `overrides`, a nested mapping of what was given."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        fields = {flag.strip("-").replace("-", "_"): field for flag, field, _, _ in flags}
+        fields = {_parameter(flag): field for flag, field, _, _ in flags}
         maps = any(field.startswith("seeds.") for field in fields.values())
 
         @functools.wraps(function)
         def wrapped(**params: Any) -> Any:
             given = {name: params.pop(name) for name in fields}
             overrides = _nest({fields[name]: value for name, value in given.items() if value is not None})
+            if "revisit" in overrides.get("walk", {}):
+                overrides["walk"]["no_revisit"] = not overrides["walk"].pop("revisit")
             if maps and (columns := params.pop("map_columns")):
                 overrides.setdefault("seeds", {})["columns"] = dict(_pair(text) for text in columns)
             return function(overrides=overrides, **params)
@@ -110,6 +133,11 @@ def resolve_config(config_file: str | None, overrides: dict[str, Any], recorded:
     return made
 
 
+def _parameter(flag: str) -> str:
+    """Name under which click passes a flag on."""
+    return flag.split("/")[0].strip("-").replace("-", "_")
+
+
 def _nest(flat: dict[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for name, value in flat.items():
@@ -124,5 +152,5 @@ def _nest(flat: dict[str, Any]) -> dict[str, Any]:
 def _pair(text: str) -> tuple[str, str]:
     name, separator, column = text.partition("=")
     if not (name and separator and column):
-        raise ConfigError(f"--map {text!r} must read FIELD=COLUMN, such as question=stem")
+        raise click.UsageError(f"--map {text!r} must read FIELD=COLUMN, such as question=stem")
     return name, column

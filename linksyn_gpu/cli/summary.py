@@ -97,12 +97,25 @@ def _collected(found: Mapping[str, Any]) -> str:
     return "\n           ".join([*lines, *found["examples"]])
 
 
+def analysis_text(figures: Mapping[str, Any]) -> str:
+    """Figures of the graph analytics."""
+    top = "\n".join(f"           {share:.5f}  {name}" for name, share in figures["top"])
+    return (
+        f"analytics  {figures['kps']:,} KPs, {figures['components']:,} components, "
+        f"{figures['communities']:,} communities, largest core {figures['largest_core']}\n"
+        f"           by {figures['backend']['name']} ({figures['backend']['reason']})\n"
+        f"PageRank\n{top}"
+    )
+
+
 def where_to_look(folder: str, counts: Mapping[str, Any], engine: str) -> str:
     """The files that a person opens next."""
     if engine == "batch" and counts["pending"]:
+        file = "requests-pending.jsonl" if "collected" in counts else "requests.jsonl"
         return (
-            f"next       send {folder}/requests.jsonl to a batch API or 'vllm run-batch', then\n"
-            f"           linksyn-gpu synthesize {folder} --collect ANSWERS.jsonl"
+            f"next       send {folder}/{file} to a batch API or 'vllm run-batch', then\n"
+            f"           linksyn-gpu synthesize {folder} --collect ANSWERS.jsonl\n"
+            f"           (its requests name the model of --model, or 'auto' where none was given)"
         )
     return (
         f"look at    {folder}/qa.jsonl (new QA), {folder}/report.html (report),\n"

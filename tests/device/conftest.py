@@ -11,9 +11,16 @@ from typing import Any
 import pytest
 
 from linksyn_gpu.backend import kernels
-from tests.device import standin_cupy, standin_rapids
+from tests.device import report, standin_cupy, standin_rapids
 
 STANDINS = ("cupy", "cudf", "pylibcugraph")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if report.shown:
+        terminalreporter.section("CUDA kernels, on a machine without a GPU")
+        for line in report.table():
+            terminalreporter.write_line(line)
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+# Threads of a parallel launch sleep rather than spin while they wait: other tests share the cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 HEADER = Path(__file__).with_name("host_cuda.h")
 # Contraction is off as on the device (-fmad=false), or the bits of doubles would differ.
 FLAGS = ("-std=c++17", "-O1", "-fPIC", "-shared", "-fopenmp", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror",
@@ -34,7 +36,7 @@ def needs_fibers(source: str) -> bool:
 def declared(source: str) -> list[tuple[str, str]]:
     """Name and parameter list of each kernel in the source."""
     found = []
-    for match in re.finditer(r'extern "C" __global__ void[^(]*?(?:__launch_bounds__\(\d+\)\s*)?(\w+)\(', source):
+    for match in re.finditer(r'extern "C" __global__ void[^(]*?(?:__launch_bounds__\([\d, ]+\)\s*)?(\w+)\(', source):
         found.append((match[1], source[match.end() : source.index(")", match.end())]))
     return found
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 import types
+import weakref
 from collections import Counter
 from importlib.machinery import ModuleSpec
 from typing import Any
@@ -62,6 +63,9 @@ class ndarray:  # noqa: N801 - the name that CuPy gives it
 
     def __init__(self, host: Any) -> None:
         self._host = np.asarray(host)
+        if self._host.base is None:
+            _POOL.take(self._host.nbytes)
+            weakref.finalize(self, _POOL.give_back, self._host.nbytes)
 
     dtype, shape, size, ndim, itemsize, nbytes, strides, flags = (
         attribute(name) for name in ("dtype", "shape", "size", "ndim", "itemsize", "nbytes", "strides", "flags")
@@ -254,17 +258,28 @@ class RawModule:
 
 
 class _Pool:
-    """A memory pool that counts nothing."""
+    """A memory pool that counts the bytes of live arrays; like the real one it keeps what it once took."""
 
-    limit = 0
+    limit = live = held = 0
+
+    def take(self, n_bytes: int) -> None:
+        self.live += n_bytes
+        self.held = max(self.held, self.live)
+
+    def give_back(self, n_bytes: int) -> None:
+        self.live -= n_bytes
+
+    @used
+    def total_bytes(self) -> int:
+        return self.held
 
     @used
     def free_bytes(self) -> int:
-        return 0
+        return self.held - self.live
 
     @used
     def used_bytes(self) -> int:
-        return 0
+        return self.live
 
     @used
     def get_limit(self) -> int:
@@ -276,7 +291,7 @@ class _Pool:
 
     @used
     def free_all_blocks(self) -> None:
-        return None
+        self.held = self.live
 
 
 class MemoryPool(_Pool):

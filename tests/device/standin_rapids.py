@@ -123,7 +123,7 @@ class SGGraph:
         assert input_array_format == "CSR"
         assert src_or_offset_array.dtype == dst_or_index_array.dtype, "the real one would widen, with a warning"
         assert weight_array.dtype in (np.float32, np.float64)
-        self.symmetric = graph_properties
+        self.symmetric, self.vertex_type = graph_properties, dst_or_index_array.dtype
         n = src_or_offset_array.size - 1
         self.matrix = sparse.csr_array(
             (unwrap(weight_array).astype(np.float64), unwrap(dst_or_index_array), unwrap(src_or_offset_array)),
@@ -204,6 +204,7 @@ def _biased_random_walks(
 ) -> tuple[ndarray, ndarray, int]:
     rng = np.random.default_rng(random_state)
     starts = unwrap(start_vertices)
+    assert starts.dtype == input_graph.vertex_type, "start vertices are read as the graph's own type"
     nodes = np.full((starts.size, max_length + 1), -1, np.int32)
     nodes[:, 0] = starts
     matrix = input_graph.matrix

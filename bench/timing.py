@@ -1,0 +1,80 @@
+"""Honest timing: warm-up, interleaved repeats, median and spread, versions and machine in the record.
+
+The cases of one comparison run in turn, A B C A B C ..., so that a busy neighbour or a hot processor hits
+all of them; a ratio is the median over turns of the ratio within a turn.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of each turn of one case."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    @property
+    def spread(self) -> float:
+        """(third quartile - first quartile) / median."""
+        first, _, third = statistics.quantiles(self.seconds, n=4)
+        return (third - first) / self.median
+
+    def ratio_to(self, other: Times) -> float:
+        """How many times longer `other` takes: median over turns of the ratio within a turn."""
+        return statistics.median(b / a for a, b in zip(self.seconds, other.seconds, strict=True))
+
+
+def interleave(cases: Mapping[str, Callable[[], Any]], turns: int = 7, warm_up: int = 1) -> dict[str, Times]:
+    """Run every case `warm_up` times untimed, then all of them in turn, `turns` times."""
+    for _ in range(warm_up):
+        for case in cases.values():
+            case()
+    seconds: dict[str, list[float]] = {name: [] for name in cases}
+    for _ in range(turns):
+        for name, case in cases.items():
+            begin = time.perf_counter()
+            case()
+            seconds[name].append(time.perf_counter() - begin)
+    return {name: Times(tuple(values)) for name, values in seconds.items()}
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were taken on."""
+    import numba
+    import numpy
+    import scipy
+
+    import linksyn_gpu
+
+    return {
+        "linksyn_gpu": linksyn_gpu.__version__,
+        "python": platform.python_version(),
+        "numpy": numpy.__version__,
+        "scipy": scipy.__version__,
+        "numba": numba.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": numba.get_num_threads(),
+        "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+    }
+
+
+def report(record: dict[str, Any], as_json: bool, lines: list[str]) -> None:
+    """Print a record as JSON, or its lines for people."""
+    if as_json:
+        print(json.dumps({**record, "machine": machine()}, indent=2))
+    else:
+        print("\n".join(lines))

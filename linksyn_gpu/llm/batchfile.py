@@ -1,0 +1,171 @@
+"""Batch files: the same requests written out for another machine, and its answers taken back into the journal.
+
+`requests.jsonl` is in the OpenAI batch format already, which `vllm run-batch` reads too. Answers come back as
+`{"custom_id": ..., "response": {"status_code": ..., "body": {...}}, "error": ...}`, in any order, in one file or
+several (OpenAI puts failed lines into a second one).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from linksyn_gpu.errors import DataError
+from linksyn_gpu.llm.journal import Index, Journal, key_of
+from linksyn_gpu.llm.protocol import Failure, Outcome, clip, error_message, fail, read_body, to_record, unusable
+
+
+@dataclass
+class Collected:
+    """What a file of answers held; `lines` is the sum of the counts below it but `missing`."""
+
+    lines: int = 0
+    completions: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    """Lines whose request failed or whose answer cannot be used, by reason."""
+    duplicates: int = 0
+    """Lines whose request has an answer already, in the journal or on an earlier line."""
+    unknown: int = 0
+    """Lines whose custom_id belongs to no request of this run."""
+    unreadable: int = 0
+    """Lines that are not JSON objects with a custom_id."""
+    missing: int = 0
+    """Requests that have no answer after this."""
+    examples: list[str] = field(default_factory=list)
+    """`file:line: what is wrong`, for the first few of those not taken."""
+
+
+def write(
+    requests: Iterable[dict[str, Any]], target: str | Path, *, model: str | None = None, settled: Index | None = None
+) -> int:
+    """Write requests for another machine: all, or those that have no answer yet.
+
+    Parameters
+    ----------
+    model : str, optional
+        Name to put into each request; a batch needs the name that the other machine serves.
+    settled : Index, optional
+        Leave out what the journal has an answer for.
+
+    Returns
+    -------
+    int
+        Lines written.
+    """
+    n = 0
+    with Path(target).open("w", encoding="utf-8", errors="replace", newline="\n") as lines:
+        for request in requests:
+            if settled is not None and settled.settled(request["custom_id"]):
+                continue
+            if model is not None:
+                request = {**request, "body": {**request["body"], "model": model}}
+            lines.write(json.dumps(request, ensure_ascii=False, separators=(",", ":")) + "\n")
+            n += 1
+    return n
+
+
+def collect(
+    answers: Iterable[str | Path],
+    journal: Journal,
+    known_ids: Iterable[str],
+    *,
+    validate: Callable[[str], str | None] | None = None,
+) -> Collected:
+    """Take files of answers into the journal, in whatever order they are.
+
+    Parameters
+    ----------
+    known_ids : iterable of str
+        Ids of all requests of the run.
+    validate : callable, optional
+        As in `loop.generate`; an answer that it refuses is a failed line.
+
+    Raises
+    ------
+    DataError
+        A file cannot be read, or holds not one line that belongs to this run.
+    """
+    known = {key_of(request_id) for request_id in known_ids}
+    index = journal.index()
+    done: set[bytes] = set()
+    result = Collected()
+    for where, line in _lines(answers):
+        result.lines += 1
+        value = _object(line)
+        request_id = value.get("custom_id") if value else None
+        if value is None or not isinstance(request_id, str):
+            result.unreadable += 1
+            _note(result, f"{where}: not a JSON object with a custom_id")
+            continue
+        key = key_of(request_id)
+        if key not in known:
+            result.unknown += 1
+            _note(result, f"{where}: custom_id {request_id!r} is no request of this run")
+            continue
+        if key in done or index.settled(request_id):
+            result.duplicates += 1
+            continue
+        outcome = read_line(value, validate)
+        if isinstance(outcome, Failure):
+            result.failed[outcome.reason] += 1
+            _note(result, f"{where}: {outcome.reason}: {outcome.detail}")
+        else:
+            result.completions += 1
+        if not (isinstance(outcome, Failure) and outcome.transient):
+            done.add(key)
+        journal.append(to_record(outcome))
+    journal.sync()
+    if result.lines and not result.completions and not result.failed and not result.duplicates:
+        raise DataError(f"no line belongs to this run; the first: {result.examples[0]}")
+    after = journal.index()
+    result.missing = sum(after.row_of_key(key) < 0 for key in known)
+    return result
+
+
+def read_line(value: dict[str, Any], validate: Callable[[str], str | None] | None = None) -> Outcome:
+    """The outcome that one line of an answers file tells of."""
+    request_id = value["custom_id"]
+    response = value.get("response")
+    response = response if isinstance(response, dict) else {}
+    body = response.get("body")
+    status = response.get("status_code", 200 if body else None)
+    error = value.get("error") or (body if status != 200 else None)
+    if error or status != 200:
+        refused = isinstance(status, int) and 400 <= status < 500 and status not in (408, 409, 425, 429)
+        message = error_message(error) if error else "no answer"
+        return Failure(request_id, "bad_request" if refused else "server_error", clip(f"HTTP {status}: {message}"))
+    outcome = read_body(request_id, body)
+    if isinstance(outcome, Failure):
+        return outcome
+    reason = unusable(outcome) or (validate(outcome.text) if validate else None)
+    if reason is None:
+        return outcome
+    return fail(outcome, reason, f"finish_reason {outcome.finish_reason or 'unknown'}")
+
+
+def _lines(files: Iterable[str | Path]) -> Iterator[tuple[str, bytes]]:
+    for file in files:
+        try:
+            with Path(file).open("rb") as lines:
+                for number, line in enumerate(lines, 1):
+                    if line.strip():
+                        yield f"{file}:{number}", line
+        except OSError as error:
+            raise DataError(f"{file}: cannot be read: {error.strerror}") from error
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _note(result: Collected, text: str, most: int = 5) -> None:
+    if len(result.examples) < most:
+        result.examples.append(text)

@@ -1,0 +1,1 @@
+"""Whether a new QA is good enough to keep."""

@@ -1,0 +1,257 @@
+"""The command line over a run folder, with engine 'batch': no language model is needed to test all but its words."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from linksyn_gpu.cli import COMMANDS, main
+
+SEEDS = str(Path(__file__).parents[2] / "examples" / "seeds.jsonl")
+QUICK = ("--engine", "batch", "--paths", "12", "--calibration-rounds", "2")
+
+
+def invoke(*words, code=0):
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exit_code == code, result.output
+    assert code == 0 or isinstance(result.exception, SystemExit), "a user's mistake must not show a traceback"
+    return result
+
+
+def run(out, *flags, code=0):
+    return invoke("run", SEEDS, "--out", out, *QUICK, *flags, code=code)
+
+
+def answer(request, **fields):
+    """A batch API's line for a request, with one plain new question."""
+    item = {
+        "question": f"Why does case {request['custom_id']} differ from the one before it?",
+        "options": [],
+        "answer": "Because its premises are different.",
+        "explanation": "",
+        "knowledge_points": [],
+        "discipline": "law",
+        "difficulty": 3,
+        **fields,
+    }
+    message = {"role": "assistant", "content": json.dumps({"qa": [item]})}
+    body = {
+        "model": "writer",
+        "choices": [{"message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 5},
+    }
+    return {"custom_id": request["custom_id"], "response": {"status_code": 200, "body": body}, "error": None}
+
+
+def requests_of(out):
+    return [json.loads(line) for line in (out / "requests.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_every_command_has_help():
+    for name in COMMANDS:
+        assert "usage:" in invoke(name, "--help").stdout.lower()
+
+
+def test_run_writes_requests_in_the_openai_batch_format_and_says_what_comes_next(tmp_path):
+    result = run(tmp_path / "out")
+    assert "180 records = 180 seeds + 0 rejected" in result.stdout
+    assert "--collect ANSWERS.jsonl" in result.stdout
+    requests = requests_of(tmp_path / "out")
+    assert len({request["custom_id"] for request in requests}) == 12
+    for request in requests:
+        assert (request["method"], request["url"]) == ("POST", "/v1/chat/completions")
+        assert request["body"]["messages"][-1]["role"] == "user"
+
+
+def test_collected_answers_become_qa_with_path_kps_and_seeds(tmp_path):
+    out = tmp_path / "out"
+    run(out)
+    requests = requests_of(out)
+    half = len(requests) // 2
+    answers = tmp_path / "answers.jsonl"
+    lines = [answer(request) for request in reversed(requests[:half])]  # any order
+    answers.write_text("".join(json.dumps(line) + "\n" for line in [*lines, lines[0]]) + "not json\n")
+    result = invoke("synthesize", out, "--collect", answers)
+    assert f"{len(requests) - half} requests have no answer yet" in result.stdout
+    assert "duplicates 1" in result.stdout
+    assert "unreadable 1" in result.stdout
+
+    answers.write_text("".join(json.dumps(answer(request)) + "\n" for request in requests[half:]))
+    result = invoke("synthesize", out, "--collect", answers)
+    assert "no answer yet" not in result.stdout
+    kept = [json.loads(line) for line in (out / "qa.jsonl").read_text(encoding="utf-8").splitlines()]
+    dropped = pq.read_table(out / "dropped.parquet").to_pylist()
+    assert f"{len(requests)} generated = {len(kept)} kept + {len(dropped)}" in result.stdout
+    assert kept
+    seeds = {json.loads(line)["id"]: json.loads(line) for line in Path(SEEDS).read_text(encoding="utf-8").splitlines()}
+    for qa in kept:
+        assert len(qa["path"]) >= 2
+        assert len(qa["seed_ids"]) >= 2
+        held = {kp for seed in qa["seed_ids"] for kp in seeds[seed]["knowledge_points"]}
+        assert len(held & set(qa["path"])) >= 2
+    report = invoke("report", out).stdout
+    assert f"= {len(kept)} kept" in report
+    assert "<svg" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_stages_one_by_one_give_the_same_paths_as_run(tmp_path):
+    run(tmp_path / "whole")
+    parts = tmp_path / "parts"
+    invoke("ingest", SEEDS, "--out", parts)
+    invoke("build", parts)
+    invoke("walk", parts, "--paths", 12, "--calibration-rounds", 2)
+    invoke("synthesize", parts, "--engine", "batch")
+    for name in ("paths.parquet", "requests.jsonl", "kps.parquet"):
+        assert (parts / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_the_same_seed_gives_the_same_files_and_another_does_not(tmp_path):
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        run(tmp_path / name, "--seed", seed)
+    a, b, c = ((tmp_path / name / "paths.parquet").read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_running_again_does_nothing_twice(tmp_path):
+    run(tmp_path)
+    made = [tmp_path / name for name in ("seeds.parquet", "kps.parquet", "paths.parquet", "requests.jsonl")]
+    before = [path.stat().st_mtime_ns for path in made]
+    run(tmp_path)
+    assert [path.stat().st_mtime_ns for path in made] == before
+
+
+def test_other_settings_are_refused_by_name_and_force_starts_anew(tmp_path):
+    run(tmp_path)
+    refused = run(tmp_path, "--length", 3, code=2)
+    assert "walk.length was 4, is 3" in refused.stderr
+    assert "--force" in refused.stderr
+    run(tmp_path, "--length", 3, "--force")
+    assert max(len(nodes) for nodes in pq.read_table(tmp_path / "paths.parquet")["nodes"].to_pylist()) == 4
+
+
+def test_a_changed_input_file_is_noticed(tmp_path):
+    seeds = tmp_path / "seeds.jsonl"
+    lines = Path(SEEDS).read_text(encoding="utf-8").splitlines(keepends=True)
+    seeds.write_text("".join(lines), encoding="utf-8")
+    invoke("run", seeds, "--out", tmp_path / "out", *QUICK)
+    seeds.write_text("".join(lines[:-1]), encoding="utf-8")
+    assert "sha256" in invoke("run", seeds, "--out", tmp_path / "out", *QUICK, code=2).stderr
+
+
+def test_quotas_print_asked_and_delivered_for_each_cell(tmp_path):
+    config = tmp_path / "run.toml"
+    config.write_text('[quota.discipline]\nlaw = 1\nphysics = 2\n[quota.difficulty]\n"2" = 1\n"4" = 1\n')
+    result = run(tmp_path / "out", "--config", config, "--paths", 60)
+    assert "law, level 2" in result.stdout
+    plan = json.loads((tmp_path / "out" / "plan.json").read_text())["cells"]
+    assert [cell["asked"] for cell in plan] == [10, 10, 20, 20]
+    kept = pq.read_table(tmp_path / "out" / "paths.parquet").to_pylist()
+    for number, cell in enumerate(plan):
+        assert cell["delivered"] == sum(row["cell"] == number and row["drop_reason"] is None for row in kept)
+
+
+def test_dropped_paths_are_counted_with_their_reasons(tmp_path):
+    seeds = tmp_path / "seeds.jsonl"
+    rows = [{"question": f"q{i}", "answer": "a", "knowledge_points": kps} for i, kps in enumerate(["ab", "bc", "cd"])]
+    seeds.write_text("".join(json.dumps({**r, "knowledge_points": list(r["knowledge_points"])}) + "\n" for r in rows))
+    result = invoke("run", seeds, "--out", tmp_path / "out", *QUICK)
+    table = pq.read_table(tmp_path / "out" / "paths.parquet").to_pylist()
+    kept = [row for row in table if row["drop_reason"] is None]
+    assert len(table) == 12
+    assert {row["drop_reason"] for row in table} <= {None, "repeated", "few_seeds"}
+    assert f"12 asked = {len(kept)} kept + {12 - len(kept)} (" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["run", "nowhere.jsonl", "--out", "o"], 1, "nowhere.jsonl"),
+        (["build", "nowhere"], 2, "holds no run"),
+        (["run", SEEDS, "--out", "o", "--config", "none.toml"], 2, "none.toml"),
+        (["run", SEEDS, "--out", "o", "--engine", "openai"], 2, "needs base_url"),
+        (["run", SEEDS, "--out", "o", "--map", "question"], 2, "FIELD=COLUMN"),
+        (["run", SEEDS, "--out", "o", "--map", "kps=concepts"], 2, "is not one of id, question"),
+        (["run", SEEDS, "--out", "o", "--beta", "3"], 2, "beta = 3.0 is not one of"),
+        (["run", SEEDS, "--out", "o", "--backend", "gpu"], 1, "--backend cpu"),
+        (["frobnicate"], 2, "No such command"),
+    ],
+)
+def test_a_users_mistake_is_one_line_with_an_exit_code(tmp_path, monkeypatch, words, code, message):
+    monkeypatch.chdir(tmp_path)
+    assert message in invoke(*words, code=code).stderr
+
+
+def test_rejected_records_are_listed_and_all_rejected_is_an_error(tmp_path):
+    seeds = tmp_path / "seeds.jsonl"
+    good = Path(SEEDS).read_text(encoding="utf-8")
+    seeds.write_text(good + "{broken\n" + '{"answer": "no question"}\n', encoding="utf-8")
+    result = invoke("ingest", seeds, "--out", tmp_path / "out")
+    assert "182 records = 180 seeds + 2 (" in result.stdout
+    rejects = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").read_text().splitlines()]
+    assert [(r["line"], r["reason"]) for r in rejects] == [(181, "invalid_json"), (182, "no_question")]
+    seeds.write_text("{broken\n")
+    invoke("ingest", seeds, "--out", tmp_path / "other", code=1)
+
+
+def test_a_graph_without_edges_is_an_error_that_says_why(tmp_path):
+    seeds = tmp_path / "seeds.jsonl"
+    seeds.write_text('{"question": "q", "answer": "a", "knowledge_points": ["alone"]}\n')
+    assert "no edge" in invoke("run", seeds, "--out", tmp_path / "out", *QUICK, code=1).stderr
+
+
+def test_doctor_says_which_backend_and_why():
+    result = invoke("doctor")
+    assert "backend: " in result.stdout
+    assert "numba " in result.stdout
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_goes_on_to_the_same_end(tmp_path):
+    """SIGKILL at random moments, many times; the files at the end are those of a run left in peace."""
+    flags = ["--engine", "batch", "--paths", "4000", "--calibration-rounds", "20"]
+    command = [sys.executable, "-m", "linksyn_gpu", "run", SEEDS, "--out"]
+    began = time.monotonic()
+    subprocess.run([*command, tmp_path / "peace", *flags], check=True, capture_output=True)
+    whole = time.monotonic() - began
+    chance = random.Random(4)
+    for _ in range(6):
+        process = subprocess.Popen(
+            [*command, tmp_path / "war", *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(chance.uniform(0.3, 0.9) * whole)
+        process.kill()
+        process.wait()
+    subprocess.run([*command, tmp_path / "war", *flags], check=True, capture_output=True)
+    for name in ("seeds.parquet", "kps.parquet", "paths.parquet", "requests.jsonl", "graph/evidence.npy"):
+        assert (tmp_path / "war" / name).read_bytes() == (tmp_path / "peace" / name).read_bytes()
+    assert not list((tmp_path / "war").rglob(".*.part"))
+
+
+def test_sizes_are_read_with_their_units(tmp_path):
+    run(tmp_path / "out", "--gpu-memory", "1.5GiB")
+    plan = invoke("doctor", "--run", tmp_path / "out", "--gpu-memory", "2GiB").stdout
+    assert "free on the device" in plan
+    assert "2.0 GiB" in plan
+    assert "write bytes" in run(tmp_path / "other", "--gpu-memory", "many", code=2).stderr
+
+
+def test_a_walker_that_cannot_serve_is_refused_with_the_reason(tmp_path):
+    assert "pass --revisit" in run(tmp_path / "a", "--walker", "cugraph", code=2).stderr
+    refused = run(tmp_path / "b", "--walker", "cugraph", "--revisit", "--backend", "cpu", code=1)
+    assert "needs the GPU backend" in refused.stderr
+
+
+def test_analyze_writes_a_row_for_each_kp(tmp_path):
+    pytest.importorskip("igraph", reason="extra 'analytics' is not installed")
+    run(tmp_path / "out")
+    assert "1 components" in invoke("analyze", tmp_path / "out").stdout
+    table = pq.read_table(tmp_path / "out" / "analytics.parquet")
+    assert table.num_rows == 240
+    assert sum(table["pagerank"].to_pylist()) == pytest.approx(1.0)

@@ -1,0 +1,103 @@
+"""What a machine with a device will run is tried out over the stand-ins; and what one without it says."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from linksyn_gpu.backend import kernels, resolve
+from linksyn_gpu.errors import BackendUnavailable
+from tests.device import standin_cupy
+from tests.device.conftest import gpu_over_standins
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_tests_for_a_device_pass_over_the_standins():
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.device.standin_plugin", "-p", "no:cacheprovider",
+               "tests/gpu"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert "passed" in done.stdout
+
+
+BENCH = """
+import runpy, sys
+from pathlib import Path
+{prepare}
+sys.path.insert(0, "bench")
+import graphs
+graphs.SIZES["tiny"] = (400, 150)
+sys.argv = ["gpu.py", "--size", "tiny", "--walks", "300", "--length", "3", "--turns", "2"]
+runpy.run_path("bench/gpu.py", run_name="__main__")
+"""
+
+
+def bench(prepare, cache):
+    environment = {**os.environ, "LINKSYN_BENCH_CACHE": str(cache)}
+    command = [sys.executable, "-c", BENCH.format(prepare=prepare)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs_over_the_standins_and_stops_where_parity_fails(tmp_path):
+    done = bench("import tests.device.standin_plugin", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "parity: same bits" in done.stdout
+    assert done.stdout.count("gpu: ") == 5
+    broken = (
+        "import tests.device.standin_plugin\n"
+        "from linksyn_gpu.backend import gpu\n"
+        "draw = gpu.sample_walks\n"
+        "gpu.sample_walks = lambda *a, key, **k: draw(*a, key=key + 1, **k)"
+    )
+    done = bench(broken, tmp_path)
+    assert done.returncode != 0
+    assert "walks differ; nothing was timed" in done.stderr
+    assert done.stdout == ""
+
+
+def test_without_a_device_the_tests_for_one_are_skipped_with_the_reason():
+    if importlib.util.find_spec("cupy") is not None and kernels.probe_device()[0]:
+        pytest.skip("there is a device here")
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "tests/gpu/test_memory.py"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "NOT RUN ON A DEVICE: CuPy" in done.stdout
+    assert "passed" not in done.stdout
+
+
+def test_without_cupy_the_finding_says_so(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert kernels.probe_device() == (False, "CuPy is not installed, so the GPU cannot be used")
+    with pytest.raises(BackendUnavailable, match="CuPy is not installed"):
+        resolve("gpu")
+
+
+def test_with_the_real_cupy_and_no_device_the_finding_is_another():
+    if importlib.util.find_spec("cupy") is None:
+        pytest.skip("NOT ASKED: cupy is not installed; pip install -e '.[device-tests]'")
+    usable, finding = kernels.probe_device()
+    if usable:
+        pytest.skip("there is a device here")
+    assert "is installed but finds no usable CUDA device" in finding
+    backend = resolve("auto")
+    assert (backend.name, backend.reason) == ("cpu", finding)
+
+
+def test_a_device_that_is_too_old_falls_back_with_its_reason(monkeypatch):
+    monkeypatch.setattr(standin_cupy.Device, "compute_capability", "61")
+    with gpu_over_standins():
+        usable, finding = kernels.probe_device()
+    assert not usable
+    assert "compute capability 61 is too old" in finding
+
+
+def test_a_broken_cupy_does_not_look_like_a_missing_gpu(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)  # makes `import cupy` fail
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    with pytest.raises(BackendUnavailable, match="does not import"):
+        resolve("auto")

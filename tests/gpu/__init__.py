@@ -1,0 +1,1 @@
+"""Tests that need a CUDA device; elsewhere they are skipped, with the reason."""

@@ -1,0 +1,84 @@
+"""Batch files go out and come back in any order, with every line that cannot be used counted."""
+
+import json
+import random
+
+import pytest
+
+from linksyn_gpu.errors import DataError
+from linksyn_gpu.llm import batchfile
+from linksyn_gpu.llm.journal import Journal
+from tests.llm.fake_server import GOOD, completion, request
+
+
+def line(name, body=None, status=200, error=None):
+    response = None if body is None else {"status_code": status, "request_id": "r", "body": body}
+    return json.dumps({"id": "batch-1", "custom_id": name, "response": response, "error": error})
+
+
+def collect(folder, lines, known, validate=None):
+    file = folder / "answers.jsonl"
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with Journal(folder / "journal") as journal:
+        result = batchfile.collect([file], journal, known, validate=validate)
+        return result, {record["id"]: record for record in journal.read()}
+
+
+def test_answers_are_taken_in_any_order(tmp_path):
+    names = [str(i) for i in range(30)]
+    lines = [line(name, completion(name)) for name in names]
+    random.Random(0).shuffle(lines)
+    result, records = collect(tmp_path, lines, names)
+    assert (result.lines, result.completions, result.missing) == (30, 30, 0)
+    assert all(records[name]["text"] == name for name in names)
+
+
+def test_every_line_that_cannot_be_used_is_counted(tmp_path):
+    vllm_error = line("e", {"error": {"message": "bad"}, "object": "error"}, 400)
+    lines = [
+        line("a", completion(GOOD)),
+        line("a", completion("again")),
+        line("b", completion("{", "length")),
+        line("c", None, error={"code": "batch_expired", "message": "This request expired"}),
+        line("d", completion("no JSON")),
+        vllm_error,
+        line("stranger", completion(GOOD)),
+        "not json",
+        '["no object"]',
+        line("f", {"odd": 1}),
+    ]
+    result, records = collect(tmp_path, lines, [*"abcdefgh"], lambda text: None if text == GOOD else "invalid_json")
+    assert result.lines == 10
+    assert (result.completions, result.duplicates, result.unknown, result.unreadable) == (1, 1, 1, 2)
+    assert result.failed == {
+        "cut_off": 1,
+        "server_error": 1,
+        "invalid_json": 1,
+        "bad_request": 1,
+        "bad_response": 1,
+    }
+    assert result.missing == 2
+    assert "expired" in records["c"]["detail"]
+    assert records["a"]["text"] == GOOD
+    assert result.examples[0].startswith(str(tmp_path / "answers.jsonl") + ":3")
+
+
+def test_a_second_file_mends_what_failed_and_repeats_nothing(tmp_path):
+    collect(tmp_path, [line("a", completion("A")), line("b", None, error={"message": "expired"})], "ab")
+    result, records = collect(tmp_path, [line("a", completion("other")), line("b", completion("B"))], "ab")
+    assert (result.completions, result.duplicates) == (1, 1)
+    assert [records[name]["text"] for name in "ab"] == ["A", "B"]
+
+
+def test_a_file_of_another_run_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="no line belongs"):
+        collect(tmp_path, [line("x", completion(GOOD))], ["a"])
+
+
+def test_requests_are_written_with_the_model_and_without_what_is_answered(tmp_path):
+    collect(tmp_path, [line("a", completion("A"))], "ab")
+    with Journal(tmp_path / "journal") as journal:
+        n = batchfile.write(map(request, "ab"), tmp_path / "out.jsonl", model="big", settled=journal.index())
+    rows = [json.loads(row) for row in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert n == 1
+    assert [(row["custom_id"], row["body"]["model"]) for row in rows] == [("b", "big")]

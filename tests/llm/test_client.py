@@ -1,0 +1,310 @@
+"""The client against a server with every fault: each request comes to exactly one typed outcome."""
+
+import asyncio
+import json
+import logging
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from linksyn_gpu.errors import ConfigError, EngineError
+from linksyn_gpu.llm import Engine, api_key, protocol
+from linksyn_gpu.llm.client import Client, Limits
+from linksyn_gpu.llm.journal import Journal
+from linksyn_gpu.llm.loop import generate
+from linksyn_gpu.llm.protocol import Completion, Failure
+from tests.llm.fake_server import GOOD, FakeServer, completion, ok, request
+
+FAST = Limits(concurrency=8, timeout=5.0, backoff=0.01, backoff_cap=0.02, unreachable_after=0.5)
+
+
+def valid(text):
+    try:
+        json.loads(text)
+    except ValueError:
+        return "invalid_json"
+    return None
+
+
+def ask(server, name="a", limits=FAST, validate=None, key=None, **body):
+    async def run():
+        async with Client(Engine(server.url, "fake", key), limits, validate) as client:
+            return await client.complete(request(name, **body)), client
+
+    return asyncio.run(run())
+
+
+def first_then(first, *, times=1):
+    return lambda body, n: first if n <= times else ok()
+
+
+def test_an_answer_keeps_its_text_tokens_model_and_seed():
+    with FakeServer() as server:
+        outcome, _ = ask(server)
+    assert outcome == Completion("a", GOOD, "", "stop", 10, 5, "fake", 1, 7)
+
+
+def test_thinking_is_kept_apart_from_the_answer():
+    with FakeServer(lambda body, n: ok("<think>so {x}</think>\n" + GOOD)) as server:
+        outcome, _ = ask(server)
+    assert (outcome.text, outcome.reasoning) == (GOOD, "so {x}")
+    with FakeServer(lambda body, n: ok(GOOD, reasoning_content="hm")) as server:
+        outcome, _ = ask(server)
+    assert (outcome.text, outcome.reasoning) == (GOOD, "hm")
+    assert protocol.split_thinking("opened in the prompt</think>answer") == ("opened in the prompt", "answer")
+    assert protocol.split_thinking("<think>never ends") == ("never ends", "")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 500, "json": {"error": "boom"}},
+        {"status": 502, "raw": b"<html>bad gateway</html>"},
+        {"drop": True},
+        {"raw": json.dumps(completion(GOOD)).encode(), "half": True},
+        {"raw": b"<html>hello</html>"},
+        {"json": {"wrong": "body"}},
+        {"json": ["list"]},
+        {"json": completion(GOOD) | {"choices": []}},
+    ],
+    ids=["500", "502", "dropped", "half-sent", "not-json", "wrong-body", "list", "no-choices"],
+)
+def test_a_passing_fault_is_retried_and_answered(fault):
+    with FakeServer(first_then(fault)) as server:
+        outcome, client = ask(server)
+    assert isinstance(outcome, Completion)
+    assert outcome.attempts == 2
+    assert client.stats.retries.total() == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ({"status": 500, "json": {"error": {"message": "boom"}}}, "server_error"),
+        ({"drop": True}, "connection"),
+        ({"raw": b"nonsense"}, "bad_response"),
+        (ok("{", finish="content_filter"), "filtered"),
+        ({"status": 400, "json": {"error": {"message": "too many tokens"}}}, "bad_request"),
+        ({"status": 422, "json": {"detail": [{"msg": "no"}]}}, "bad_request"),
+        (ok("  "), "no_text"),
+    ],
+)
+def test_a_lasting_fault_ends_as_a_failure_with_its_reason(fault, reason):
+    with FakeServer(lambda body, n: fault) as server:
+        outcome, _ = ask(server)
+    assert isinstance(outcome, Failure)
+    assert outcome.reason == reason
+    assert reason in protocol.REQUEST_REASONS | protocol.ANSWER_REASONS
+    assert outcome.attempts == (1 if reason in ("bad_request", "filtered") else 3)
+
+
+def test_a_slow_drip_ends_in_a_timeout():
+    with FakeServer(lambda body, n: {**ok(), "drip": 0.05}) as server:
+        outcome, _ = ask(server, limits=Limits(timeout=0.3, max_attempts=1))
+    assert outcome.reason == "timeout"
+
+
+def test_the_servers_message_is_kept_for_a_bad_request():
+    with FakeServer(
+        lambda body, n: {"status": 400, "json": {"error": {"message": "prompt too long: 9 > 8"}}}
+    ) as server:
+        outcome, _ = ask(server)
+    assert "prompt too long: 9 > 8" in outcome.detail
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_is_obeyed_and_spends_no_attempt(status):
+    script = first_then({"status": status, "headers": {"Retry-After": "0.3"}}, times=2)
+    with FakeServer(script) as server:
+        began = time.monotonic()
+        outcome, client = ask(server)
+    assert isinstance(outcome, Completion)
+    assert outcome.attempts == 1
+    assert client.stats.throttled == 2
+    assert time.monotonic() - began >= 0.6
+
+
+def test_endless_throttling_ends_as_rate_limited():
+    with FakeServer(lambda body, n: {"status": 429}) as server:
+        outcome, _ = ask(server, limits=Limits(backoff=0.001, max_throttled=3))
+    assert outcome.reason == "rate_limited"
+
+
+def test_a_cut_off_answer_is_asked_again_with_twice_the_room_and_then_fails():
+    limits = Limits(max_attempts=9, max_tokens_retry=200)
+    with FakeServer(lambda body, n: ok('{"qa": [', finish="length")) as server:
+        outcome, _ = ask(server, limits=limits)
+    assert [body["max_tokens"] for body in server.bodies] == [64, 128, 200]
+    assert {body["seed"] for body in server.bodies} == {7}
+    assert (outcome.reason, outcome.text) == ("cut_off", '{"qa": [')
+
+
+def test_an_invalid_answer_is_asked_again_with_another_seed():
+    with FakeServer(lambda body, n: ok("no JSON" if n < 3 else GOOD)) as server:
+        outcome, client = ask(server, validate=valid)
+    seeds = [body["seed"] for body in server.bodies]
+    assert len(set(seeds)) == 3
+    assert outcome.seed == seeds[-1]
+    assert client.stats.retries == {"invalid_json": 2}
+    assert client.stats.completion_tokens == 15  # what was thrown away was paid too
+    with FakeServer(lambda body, n: ok("no JSON")) as server:
+        outcome, _ = ask(server, validate=valid)
+    assert (outcome.reason, outcome.text, outcome.attempts) == ("invalid_json", "no JSON", 3)
+
+
+def test_a_refused_schema_is_left_out_once_for_the_whole_run(caplog):
+    def script(body, n):
+        if "response_format" in body:
+            return {"status": 400, "json": {"error": {"message": "unknown field response_format"}}}
+        return ok()
+
+    async def run(server):
+        async with Client(Engine(server.url, "fake"), FAST) as client:
+            for name in "abc":
+                outcome = await client.complete(request(name, response_format={"type": "json_schema"}))
+                assert isinstance(outcome, Completion)
+            return client
+
+    with FakeServer(script) as server, caplog.at_level(logging.WARNING):
+        client = asyncio.run(run(server))
+    assert client.stats.without_schema == 3
+    assert len(server.bodies) == 4
+    assert len([r for r in caplog.records if "refuses a JSON schema" in r.getMessage()]) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 307])
+def test_what_no_request_can_survive_stops_the_run(status):
+    with (
+        FakeServer(lambda body, n: {"status": status, "json": {"error": "no"}}) as server,
+        pytest.raises(EngineError, match=str(status)),
+    ):
+        ask(server)
+
+
+def test_an_absent_server_stops_the_run_without_burning_requests(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+    with Journal(tmp_path) as journal, pytest.raises(EngineError, match="could not be reached"):
+        generate([request(str(i)) for i in range(100)], Engine(url, "m"), journal, limits=FAST)
+    with Journal(tmp_path) as journal:
+        assert len(journal.index()) == 0
+
+
+def test_a_server_that_fails_everything_stops_the_run(tmp_path):
+    with (
+        FakeServer(lambda body, n: {"status": 500}) as server,
+        Journal(tmp_path) as journal,
+        pytest.raises(EngineError, match="all failed"),
+    ):
+        generate((request(str(i)) for i in range(10_000)), Engine(server.url, "m"), journal, limits=FAST)
+    assert sum(server.asked.values()) < 1000
+
+
+def test_the_key_is_sent_and_shown_nowhere(tmp_path, monkeypatch):
+    secret = "sk-very-secret"
+    monkeypatch.setenv("LINKSYN_API_KEY", secret)
+    assert api_key() == secret
+    with FakeServer(key=secret) as server:
+        engine = Engine(server.url, "fake", api_key())
+        with Journal(tmp_path) as journal:
+            stats = generate([request("a")], engine, journal, limits=FAST)
+    assert stats.completed == 1
+    assert secret not in repr(engine)
+    assert all(secret.encode() not in path.read_bytes() for path in Path(tmp_path).iterdir())
+    with FakeServer(key="other") as server, pytest.raises(EngineError) as error:
+        ask(server, key=secret)  # this server echoes the key that it was sent
+    assert "wrong key" in str(error.value)
+    assert secret not in str(error.value)
+
+
+def test_a_key_in_the_address_is_refused_without_showing_it():
+    for url in ("http://user:hunter2@host/v1", "http://host/v1?key=hunter2", "ftp://hunter2@host"):
+        with pytest.raises(ConfigError) as error:
+            Engine(url, "m")
+        assert "hunter2" not in str(error.value)
+
+
+def test_a_key_no_header_can_carry_is_refused_without_showing_it():
+    with pytest.raises(EngineError, match="LINKSYN_API_KEY") as error:
+        api_key({"LINKSYN_API_KEY": "sk\nbad"})
+    assert "sk" not in str(error.value).replace("LINKSYN", "")
+
+
+def test_concurrency_is_bounded_and_reading_ahead_is_too(tmp_path):
+    read = 0
+
+    def requests():
+        nonlocal read
+        for i in range(2000):
+            read += 1
+            yield request(str(i))
+
+    ahead = []
+    with FakeServer(lambda body, n: {**ok(), "latency": 0.002}) as server, Journal(tmp_path) as journal:
+        stats = generate(
+            requests(),
+            Engine(server.url, "m"),
+            journal,
+            limits=FAST,
+            on_progress=lambda stats: ahead.append(read - stats.done),
+        )
+    assert stats.completed == 2000
+    assert server.most_in_flight <= 8
+    assert max(ahead) < 400
+
+
+def test_a_resumed_run_asks_only_what_has_no_answer(tmp_path):
+    failing = {"3": {"status": 400, "json": {"error": "no"}}, "4": {"status": 500}}
+    names = [str(i) for i in range(20)]
+    with FakeServer(lambda body, n: failing.get(body["messages"][0]["content"], ok())) as server:
+        for _ in range(2):
+            with Journal(tmp_path) as journal:
+                generate(map(request, names), Engine(server.url, "m"), journal, limits=FAST)
+    # What the server refused stays refused; what failed in passing is asked again.
+    assert server.asked == {**dict.fromkeys(names, 1), "4": 6}
+
+
+def test_an_interrupted_run_keeps_every_answer_that_came(tmp_path):
+    def stop(stats):
+        if stats.done == 50:
+            raise KeyboardInterrupt
+
+    names = [str(i) for i in range(200)]
+    with FakeServer() as server:
+        with Journal(tmp_path) as journal, pytest.raises(KeyboardInterrupt):
+            generate(map(request, names), Engine(server.url, "m"), journal, limits=FAST, on_progress=stop)
+        with Journal(tmp_path) as journal:
+            before = len(journal.index())
+            assert before >= 50
+            stats = generate(map(request, names), Engine(server.url, "m"), journal, limits=FAST)
+            assert stats.skipped == before
+            assert sorted(r["id"] for r in journal.read()) == sorted(names)
+
+
+def test_generate_runs_inside_a_running_loop_as_in_a_notebook(tmp_path):
+    async def cell(server):
+        with Journal(tmp_path) as journal:
+            return generate([request("a")], Engine(server.url, "m"), journal, limits=FAST)
+
+    with FakeServer() as server:
+        assert asyncio.run(cell(server)).completed == 1
+    assert not [t for t in threading.enumerate() if t.name == "linksyn-generate"]
+
+
+def test_throttling_lets_fewer_in_and_recovery_lets_all_back(tmp_path):
+    calls = 0
+
+    def script(body, n):
+        nonlocal calls
+        calls += 1
+        return {"status": 429, "headers": {"Retry-After": "0.05"}} if calls <= 8 else {**ok(), "latency": 0.005}
+
+    with FakeServer(script) as server, Journal(tmp_path) as journal:
+        stats = generate((request(str(i)) for i in range(200)), Engine(server.url, "m"), journal, limits=FAST)
+    assert stats.completed == 200
+    assert stats.throttled == 8
+    assert server.most_in_flight == 8

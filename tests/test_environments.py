@@ -1,0 +1,82 @@
+"""The conda environments parse as conda parses them, and do not drift from pyproject.toml."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# Where conda's name of a package is not PyPI's.
+CONDA_NAMES = {"cupy-cuda13x": "cupy", "igraph": "python-igraph", "ray": "ray-default"}
+EXTRAS = ("gpu", "analytics", "ray")
+
+
+def load(name):
+    yaml = pytest.importorskip("yaml", reason="NOT CHECKED: pyyaml is not installed; pip install -e '.[device-tests]'")
+    return yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+
+
+def specs(name):
+    """Name -> version part of each conda dependency of an environment file."""
+    found = {}
+    for entry in load(name)["dependencies"]:
+        if isinstance(entry, str):
+            package, version = re.fullmatch(r"([\w.-]+?)\s*([=<>!~].*)?", entry).groups()
+            found[package] = version or ""
+    return found
+
+
+def required():
+    """Conda name -> lower bound, of pyproject's dependencies and the extras that a GPU node has."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [*project["dependencies"], *(line for extra in EXTRAS for line in project["optional-dependencies"][extra])]
+    found = {}
+    for line in lines:
+        name, bound = re.fullmatch(r"([\w-]+)>=([\d.]+)", line).groups()
+        found[CONDA_NAMES.get(name, name)] = bound
+    return found
+
+
+@pytest.mark.parametrize("name", ["environment.yml", "envs/vllm.yml"])
+def test_every_line_is_a_match_spec_in_strict_mode(name):
+    rattler = pytest.importorskip(
+        "rattler", reason="NOT PARSED AS CONDA DOES: py-rattler is not installed; pip install -e '.[device-tests]'"
+    )
+    for entry in load(name)["dependencies"]:
+        if isinstance(entry, str):
+            rattler.MatchSpec(entry, strict=True)
+    for wrong in ("cudf==>26", "numpy >=1.26,,", "numpy ! 3"):
+        with pytest.raises(Exception, match=r".+"):
+            rattler.MatchSpec(wrong, strict=True)
+
+
+def test_the_gpu_environment_has_what_pyproject_requires_with_the_same_lower_bounds():
+    environment = specs("environment.yml")
+    for name, bound in required().items():
+        assert name in environment, f"environment.yml lacks {name}"
+        assert f">={bound}" in environment[name].split(","), f"{name}: {environment[name]}, pyproject says >={bound}"
+
+
+def test_python_is_the_one_that_pyproject_requires():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["requires-python"] in specs("environment.yml")["python"]
+
+
+def test_channels_and_gpu_packages():
+    environment = load("environment.yml")
+    assert environment["channels"] == ["rapidsai", "conda-forge"]
+    versions = specs("environment.yml")
+    assert versions["cuda-version"] == "=13", "pyproject's CuPy wheel is for CUDA 13"
+    pinned = (ROOT / "tests" / "device" / "rapids-wheels.txt").read_text()
+    for package, wheel in (("cudf", "cudf-cu13"), ("cugraph", "pylibcugraph-cu13")):
+        release = re.search(rf"^{wheel}==(\d+\.\d+)\.", pinned, re.M)[1]
+        assert versions[package] == f"={release}", f"{package}: signatures are checked against {release}"
+
+
+def test_the_reason_for_two_environments_still_stands():
+    """cuDF's bound on numba, and vLLM's pin of it, exclude each other."""
+    (pip,) = (entry["pip"] for entry in load("envs/vllm.yml")["dependencies"] if isinstance(entry, dict))
+    assert pip == ["vllm==0.33.0"]
+    assert "<0.65" in specs("environment.yml")["numba"].split(",")
+    assert "numba == 0.65.0" in (ROOT / "envs" / "vllm.yml").read_text()
