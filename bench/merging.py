@@ -1,8 +1,8 @@
 """How good is the merging of names, and what does it cost? `python bench/merging.py [--sizes 10000,100000,1000000]`
 
-Quality: tests/data/kp_pairs.tsv, pairs labelled by the authors of the rules. Each pair is judged twice: in a bank of its
-own two names, and in one bank of all pairs together, where merges could chain. Precision is the share of merged pairs
-that are labelled the same, recall the share of pairs labelled the same that were merged.
+Quality: tests/data/kp_pairs.tsv, pairs labelled by the authors of the rules. Each pair is judged twice: in a bank of
+its own two names, and in one bank of all pairs together, where merges could chain. Precision is the share of merged
+pairs that are labelled the same, recall the share of pairs labelled the same that were merged.
 
 Cost: made names over a Zipf vocabulary, a twentieth of them slips of others; seconds of each step, and peak memory.
 """
@@ -76,8 +76,12 @@ def quality(pairs: list[dict[str, str]]) -> dict[str, object]:
     return report
 
 
-PREFIXES = "electro thermo hydro photo bio geo neuro cardio psycho socio macro chrono astro aero auto cyto gastro immuno"
-ROOTS = "graph metr log dynam phil tact static synth therm lys genes plasm scop stat phor form tens duct ject port scrib"
+PREFIXES = (
+    "electro thermo hydro photo bio geo neuro cardio psycho socio macro chrono astro aero auto cyto gastro immuno"
+)
+ROOTS = (
+    "graph metr log dynam phil tact static synth therm lys genes plasm scop stat phor form tens duct ject port scrib"
+)
 ENDINGS = "ic ical ation ity ism ist ive or er ment ance ence al ous ary ory ide ine ase ose ane"
 
 

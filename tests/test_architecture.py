@@ -13,6 +13,7 @@ PACKAGE = ROOT / "linksyn_gpu"
 # Data flows down this list; a module imports from rows above its own, never from its own row or below.
 LAYERS = [
     ["errors"],
+    ["config_extract"],
     ["config"],
     ["tables"],
     ["backend"],
@@ -23,6 +24,7 @@ LAYERS = [
     ["workspace"],
     ["store"],
     ["report"],
+    ["extraction"],
     ["pipeline"],
     ["cluster"],
     ["cli"],

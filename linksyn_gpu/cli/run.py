@@ -23,7 +23,7 @@ def command(seeds: tuple[str, ...], out: str, config_file: str | None, overrides
 
     Run it again on the same folder to go on where it stopped.
     """
-    from linksyn_gpu import pipeline, store
+    from linksyn_gpu import extraction, pipeline, store
     from linksyn_gpu.backend import resolve
     from linksyn_gpu.workspace import Workspace
 
@@ -32,6 +32,8 @@ def command(seeds: tuple[str, ...], out: str, config_file: str | None, overrides
     with Workspace(out) as ws, progress_bars() as progress:
         status(f"backend: {backend.name} ({backend.reason})")
         click.echo(summary.ingest_line(pipeline.ingest(ws, seeds, config, force=force, progress=progress)))
+        if config.extract.asked_for:
+            click.echo(summary.extract_line(extraction.extract(ws, config, progress=progress)))
         click.echo(summary.build_line(pipeline.build(ws, config, progress=progress)))
         click.echo(summary.walk_line(pipeline.walk(ws, config, progress=progress)))
         click.echo(summary.cell_table(store.read_plan(ws)))

@@ -1,17 +1,18 @@
 """Pairs of names that look alike: nearest neighbours under character n-gram TF-IDF, in bounded memory.
 
-Names are bags of character n-grams, hashed, weighted by (1 + log tf) * sqrt(log(1 + n / df)) (the root, or the rare n-grams that a slip of the pen makes would drown what two
-names share), and of unit length; n is 3, 4
-among 20,000 names and 5 among 200,000 (short n-grams then tell nothing apart), and 2 in names with CJK characters. Wanted are pairs with cosine >= `threshold`. A pair can only reach it
-when both share an n-gram of their *prefixes*: the rarest n-grams of a name, up to where those left out are together
-shorter than the threshold (prefix filtering, Bayardo et al. 2007). So only prefixes are indexed, and each name is
-compared with the few that share a prefix n-gram. What makes the search approximate, and bounds it: of the names that
-hold an n-gram in their prefix only the `max_list` that stand before a name in alphabetic order are looked at, a name
-is compared in full with at most `max_compared` of them (those with the largest share in the prefix), and of its
-neighbours the nearest `top_k` are kept.
+Names are bags of character n-grams, hashed, weighted by (1 + log tf) * sqrt(log(1 + N / df)) and of unit length: the
+root, or the rare n-grams that a slip of the pen makes would drown what two names share. n is 3, 4 from 20,000 names on
+and 5 from 200,000, where short n-grams tell nothing apart, and 2 in names with CJK characters.
+
+Wanted are pairs with cosine >= `threshold`. A pair can only reach it when both share an n-gram of their *prefixes*: the
+rarest n-grams of a name, up to where those left out are together shorter than the threshold (prefix filtering, Bayardo
+et al. 2007). So only prefixes are indexed, and each name is compared with the few that share a prefix n-gram. What
+makes the search approximate, and bounds it: of the names that hold an n-gram in their prefix only the `max_list` that
+stand before a name in alphabetic order are looked at, a name is compared in full with at most `max_compared` of them
+(those with the largest share in the prefix), and of its neighbours the nearest `top_k` are kept.
 
 Cost: O(n * prefix * list) time, about 250 bytes a name. GPU seam: a vector index (cuVS for instance) would take the
-place of `nearest` with the same inputs and outputs; none is written.
+place of `similar_pairs` with the same inputs and outputs; none is written.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import get_num_threads, get_thread_id, njit, prange
+from numba import get_num_threads, get_thread_id, njit, prange  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
 from linksyn_gpu.tables import Int32, Int64
@@ -109,7 +110,7 @@ def _vectors(forms: Sequence[str]) -> tuple[Int64, Int32, Float32]:
     return indptr, features, weights
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _count(codes, offsets, gram, raw, tf, lengths, df):  # type: ignore[no-untyped-def]
     """Hashed n-grams of each string, distinct and ascending, with their term frequencies; document frequencies."""
     mask = np.uint64((1 << FEATURE_BITS) - 1)
@@ -140,7 +141,7 @@ def _count(codes, offsets, gram, raw, tf, lengths, df):  # type: ignore[no-untyp
         lengths[i] = distinct
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _weigh(offsets, raw, tf, indptr, idf, features, weights):  # type: ignore[no-untyped-def]
     for i in range(indptr.size - 1):
         norm = 0.0
@@ -155,7 +156,7 @@ def _weigh(offsets, raw, tf, indptr, idf, features, weights):  # type: ignore[no
             weights[p] /= norm
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _prefixes(indptr, weights, threshold):  # type: ignore[no-untyped-def]
     """Places of each row's heaviest entries, until the rest is shorter than the threshold.
 
@@ -189,7 +190,7 @@ def _postings(prefix_indptr: Int64, prefix_at: Int64, features: Int32) -> tuple[
     return list_indptr.astype(np.int64), rows[order]
 
 
-@njit(cache=True, nogil=True, parallel=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True, parallel=True)
 def _search(  # type: ignore[no-untyped-def]
     start, stop, indptr, features, weights, prefix_indptr, prefix_at, list_indptr, lists,
     threshold, max_list, max_compared, stamps, mets, shares, neighbours, scores,
@@ -226,7 +227,7 @@ def _search(  # type: ignore[no-untyped-def]
                     _insert(neighbours[i - start], scores[i - start], j, score)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _dot(a, a_end, b, b_end, features, weights):  # type: ignore[no-untyped-def]
     total = np.float32(0.0)
     while a < a_end and b < b_end:
@@ -241,7 +242,7 @@ def _dot(a, a_end, b, b_end, features, weights):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _insert(neighbours, scores, j, score):  # type: ignore[no-untyped-def]
     """Keep the best of a short list, best first; of equals the smaller row stays."""
     place = neighbours.size

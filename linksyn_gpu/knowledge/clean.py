@@ -9,10 +9,14 @@ from __future__ import annotations
 import html
 import re
 
+from linksyn_gpu.knowledge.words import word_list
+
 GAP = " \x1f "
 """Stands where something was cut out; no letter, so every tokenizer ends a phrase there."""
 
-_CODE = re.compile(r"```.*?(?:```|\Z)|<(code|pre|script|style)\b[^>]*>.*?</\1>|`[^`\n]{1,500}`", re.DOTALL | re.IGNORECASE)
+_CODE = re.compile(
+    r"```.*?(?:```|\Z)|<(code|pre|script|style)\b[^>]*>.*?</\1>|`[^`\n]{1,500}`", re.DOTALL | re.IGNORECASE
+)
 _BLOCK = re.compile(
     r"\$\$.*?\$\$|\\\[.*?\\\]|\\\(.*?\\\)|\\begin\{(\w+\*?)\}.*?\\end\{\1\}|"
     r"(?<![\\$\w])\$(?=[^\s$\d])[^$\n]{0,300}?[^\s$\\]\$(?!\d)|(?<![\\$\w])\$\d[^$\n]{0,300}?[=+\\^_<>*/][^$\n]{0,300}?\$(?!\d)"
@@ -22,11 +26,11 @@ _BLOCK = re.compile(
 _WRAPPED = re.compile(r"\\(?:text|textbf|textit|emph|textrm)\{([^{}]*)\}")
 _COMMAND = re.compile(r"\\[A-Za-z]+\*?(?:\s*[_^]?\{[^{}]*\})*|[A-Za-z0-9)]+(?:\s*[_^]\s*(?:\{[^{}]*\}|\w))+|\{[_^]\S*")
 _TAG = re.compile(r"</?([A-Za-z][A-Za-z0-9]*)\b[^<>]{0,500}>|<!--.*?-->", re.DOTALL)
-_INLINE = frozenset("b i em strong span sub sup u a font small mark".split())
+_INLINE = frozenset(word_list("b i em strong span sub sup u a font small mark"))
 _LINK = re.compile(r"https?://\S+|www\.\S+|\S+@\S+\.\w+")
 _CODE_LINE = re.compile(
-    r"^[ \t]*(?:def |class |import |from \w+ import|#include|public |private |static |return\b.*;|for ?\(|while ?\(|if ?\("
-    r"|print\(|SELECT .* FROM |(?:var|let|const|int|float|double|char|void) \w+.*[;={(]).*$",
+    r"^[ \t]*(?:def |class |import |from \w+ import|#include|public |private |static |return\b.*;|for ?\(|while ?\("
+    r"|if ?\(|print\(|SELECT .* FROM |(?:var|let|const|int|float|double|char|void) \w+.*[;={(]).*$",
     re.MULTILINE,
 )
 _OPERATION = re.compile(r"(?<!\w)[-+]?[\w.]*\d[\w.]*(?:\s*[=+×÷*/^<>≤≥≈-]\s*[\w.()]*\d?[\w.()]*)+")
@@ -55,8 +59,12 @@ def plain_text(text: str) -> str:
 
 
 def is_name(text: str) -> bool:
-    """Whether a string can be a knowledge point's name: it has two letters or a CJK character, and no markup is left."""
+    """Whether a string can be a knowledge point's name: two letters or a CJK character, and no markup left."""
     letters = sum(map(str.isalpha, text))
     if "\x1f" in text or "\\" in text or "$" in text or "<" in text or "://" in text:
         return False
-    return letters >= 2 and 2 * letters >= len(text.replace(" ", "")) and len(text) <= 120
+    return (
+        (letters >= 2 or (letters == 1 and text > "\u2e80"))
+        and 2 * letters >= len(text.replace(" ", ""))
+        and len(text) <= 120
+    )

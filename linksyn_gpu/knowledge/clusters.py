@@ -25,7 +25,9 @@ class Link:
     evidence: str = ""
 
 
-def complete_linkage(links: Iterable[Link], apart: Iterable[tuple[int, int]] = ()) -> tuple[list[list[int]], list[Link]]:
+def complete_linkage(
+    links: Iterable[Link], apart: Iterable[tuple[int, int]] = ()
+) -> tuple[list[list[int]], list[Link]]:
     """Cluster units.
 
     Parameters

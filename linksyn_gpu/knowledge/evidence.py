@@ -11,15 +11,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from linksyn_gpu.knowledge.normal_form import CJK, HAS_CJK, normal_form
+from linksyn_gpu.knowledge.words import word_list
 
 _TRAILING = re.compile(r"^(?P<head>.+?)\s*[(（](?P<gloss>[^()（）]{1,60})[)）]\s*$")
 _SYMBOL = re.compile(r"[A-Za-zα-ωΑ-Ω](?:[_^]?\{?[\w/+°]{1,4}\}?)?°?")
 _NUMBERED = frozenset(
-    "vitamin hepatitis group type class grade factor plan part phase section form set point level act theory title "
-    "schedule version influenza complex axis area case bus".split()
+    word_list(
+        "vitamin hepatitis group type class grade factor plan part phase section form set point level act theory "
+        "title schedule version influenza complex axis area case bus"
+    )
 )
 _SHORT = re.compile(r"[A-Z0-9][A-Za-z0-9]*(?:[-/&][A-Za-z0-9]+)*s?")
-_SMALL = frozenset("of the and for in on to a an with by from".split())
+_SMALL = frozenset(word_list("of the and for in on to a an with by from"))
 _WINDOW = 120
 _IN_TEXT = re.compile(r"[(（]([A-Z][A-Za-z0-9-]{1,9})[)）]")
 _ALSO = re.compile(
@@ -167,7 +170,9 @@ def _ending(text: str, known: Callable[[str], bool]) -> str | None:
 
 
 def _beginning(text: str, known: Callable[[str], bool]) -> str | None:
-    piece = re.split(r",\s*|\s+(?:is|are|was|were|and|or|that|which|in|because|can|will|has|have)\b", text)[0].strip(" \"'")
+    piece = re.split(r",\s*|\s+(?:is|are|was|were|and|or|that|which|in|because|can|will|has|have)\b", text)[0].strip(
+        " \"'"
+    )
     form = normal_form(piece)
     return form if known(form) else None
 
@@ -177,8 +182,10 @@ def _clip(text: str, most: int = 160) -> str:
     return text if len(text) <= most else "…" + text[-most + 1 :]
 
 
-def unambiguous(evidence: Iterable[Evidence], key_of: Callable[[str], str]) -> tuple[list[Evidence], dict[str, set[str]]]:
-    """Evidence whose short form stands for one long form in each script; and the ambiguous ones with their long forms."""
+def unambiguous(
+    evidence: Iterable[Evidence], key_of: Callable[[str], str]
+) -> tuple[list[Evidence], dict[str, set[str]]]:
+    """Evidence whose short form stands for one long form in each script; the ambiguous ones with their long forms."""
     kept: dict[tuple[str, str], Evidence] = {}
     by_script: dict[str, dict[bool, dict[str, Evidence]]] = defaultdict(lambda: {False: {}, True: {}})
     for item in evidence:
@@ -190,7 +197,9 @@ def unambiguous(evidence: Iterable[Evidence], key_of: Callable[[str], str]) -> t
     }
     usable = [e for e in kept.values() if e.kind != "abbreviation" or e.short not in ambiguous]
     for short, found in by_script.items():
-        if short not in ambiguous and found[False] and found[True]:  # DNA: its English and its Chinese long form are one
+        if (
+            short not in ambiguous and found[False] and found[True]
+        ):  # DNA: its English and its Chinese long form are one
             one, two = (next(iter(found[script].values())) for script in (False, True))
             usable.append(Evidence(one.long, two.long, "gloss", f"{one.quote} | {two.quote}"))
     return usable, ambiguous

@@ -1,4 +1,4 @@
-r"""LaTeX and HTML inside a *name* to plain text: "$\alpha$ decay", "H$_2$O" and "H<sub>2</sub>O" name what α decay and H2O do.
+r"""LaTeX and HTML inside a *name* to plain text: "$\alpha$ decay" names what "α decay" does, "H<sub>2</sub>O" H2O.
 
 For running text, where formulas are left out whole, see `clean`.
 """
@@ -8,11 +8,14 @@ from __future__ import annotations
 import html
 import re
 
-_GREEK = (
-    "alpha α beta β gamma γ delta δ epsilon ε varepsilon ε zeta ζ eta η theta θ vartheta θ iota ι kappa κ lambda λ mu μ "
+from linksyn_gpu.knowledge.words import word_list
+
+_GREEK = word_list(
+    "alpha α beta β gamma γ delta δ epsilon ε varepsilon ε zeta ζ eta η theta θ vartheta θ iota ι kappa κ lambda λ "
+    "mu μ "
     "nu ν xi ξ pi π rho ρ sigma σ tau τ upsilon υ phi φ varphi φ chi χ psi ψ omega ω Gamma Γ Delta Δ Theta Θ Lambda Λ "
     "Xi Ξ Pi Π Sigma Σ Phi Φ Psi Ψ Omega Ω"
-).split()
+)
 _SYMBOLS = {
     **dict(zip(_GREEK[0::2], _GREEK[1::2], strict=True)),
     "times": "×",
@@ -39,7 +42,9 @@ GREEK_NAMES = {
     for name, character in zip(_GREEK[0::2], _GREEK[1::2], strict=True)
     if not name.startswith("var")
 }
-_WRAPPER = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathbb|mathit|mathcal|operatorname|emph|bm)\*?\s*\{([^{}]*)\}")
+_WRAPPER = re.compile(
+    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathbb|mathit|mathcal|operatorname|emph|bm)\*?\s*\{([^{}]*)\}"
+)
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _COMMAND = re.compile(r"\\([A-Za-z]+)\s?")
 _SUBSCRIPT = re.compile(r"_\{?(\w+)\}?")

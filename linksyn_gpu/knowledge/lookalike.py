@@ -63,7 +63,9 @@ def slip(a: str, b: str) -> bool:
         a, b = b, a
     if len(a) == len(b):
         apart = [i for i in range(len(a)) if a[i] != b[i]]
-        swapped = len(apart) == 2 and apart[1] == apart[0] + 1 and a[apart[0]] == b[apart[1]] and a[apart[1]] == b[apart[0]]
+        swapped = (
+            len(apart) == 2 and apart[1] == apart[0] + 1 and a[apart[0]] == b[apart[1]] and a[apart[1]] == b[apart[0]]
+        )
         return swapped and len(a) >= SWAPPED_FROM and apart[0] > 0
     if len(b) != len(a) + 1 or len(a) < DOUBLED_FROM:
         return False

@@ -113,7 +113,9 @@ def merge_names(mentions: Sequence[Mention], options: Options, evidence: Iterabl
         "ambiguous_abbreviations": len(links.ambiguous),
     }
     doubtful = [_doubt_row(found.units, doubt) for doubt in links.doubtful.values()]
-    doubtful += [_doubt_row(found.units, Doubt(r.left, r.right, f"linkage ({r.rule})", r.score, r.evidence)) for r in refused]
+    doubtful += [
+        _doubt_row(found.units, Doubt(r.left, r.right, f"linkage ({r.rule})", r.score, r.evidence)) for r in refused
+    ]
     doubtful.sort(key=lambda row: (-row["score"], row["left"], row["right"]))
     return Merging([titles[unit] for unit in found.of_mention], merges, doubtful, counts)
 
@@ -257,7 +259,7 @@ def _pair(x: int, y: int) -> tuple[int, int]:
 
 
 def _titles(found: Units, clusters: Sequence[Sequence[int]], rules: Rules) -> list[str]:
-    """[n_units] what each unit's knowledge point is called: its cluster's most frequent spelling, or the user's title."""
+    """[n_units] name of each unit's knowledge point: its cluster's most frequent spelling, or the user's title."""
     units = found.units
     cluster_of = {member: cluster for cluster in clusters for member in cluster}
     given: dict[int, str] = {}
@@ -265,7 +267,9 @@ def _titles(found: Units, clusters: Sequence[Sequence[int]], rules: Rules) -> li
         for place in found.of_name.get(name, ()):
             for member in cluster_of.get(place, [place]):
                 if given.setdefault(member, title) != title:
-                    raise DataError(f"the merge rules give one knowledge point two titles: {given[member]!r}, {title!r}")
+                    raise DataError(
+                        f"the merge rules give one knowledge point two titles: {given[member]!r}, {title!r}"
+                    )
     titles = []
     for place, unit in enumerate(units):
         members = [units[member] for member in cluster_of[place]] if place in cluster_of else [unit]
@@ -298,7 +302,9 @@ def _merge_rows(
             for spelling, count in unit.spellings.items():
                 if place == main and spelling == base.spelling:
                     continue
-                rule, evidence, score = _within(base, spelling) if link is None else (link.rule, link.evidence, link.score)
+                rule, evidence, score = (
+                    _within(base, spelling) if link is None else (link.rule, link.evidence, link.score)
+                )
                 rows.append(
                     {
                         "canonical": titles[main],

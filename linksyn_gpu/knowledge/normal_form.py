@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 
 from linksyn_gpu.knowledge.latex import GREEK_NAMES, plain_name
-from linksyn_gpu.knowledge.words import NUMBER_WORDS, ROMAN, american, chinese_ordinals, simplified, singular
+from linksyn_gpu.knowledge.words import NUMBER_WORDS, ROMAN, american, chinese_ordinals, simplified, singular, word_list
 
 CJK = "\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 HAS_CJK = re.compile(f"[{CJK}]")
@@ -33,12 +33,18 @@ _NEGATIVE = "\ue000"  # holds the place of a minus sign while other dashes becom
 _KEPT = frozenset("#%*/" + _NEGATIVE)  # punctuation that tells names apart: C#, 5%, A*, km/h, -1
 _ACRONYMS = re.compile(r"[A-Z0-9]{2,}s")
 _ELEMENTS = frozenset(
-    "He Li Be Ne Na Mg Al Si Cl Ar Ca Sc Ti Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Zr Nb Mo Tc Ru Rh Pd Ag Cd In "
-    "Sn Sb Te Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac "
-    "Th Pa Np Pu Am Cm Bk Cf Es Fm Md No Lr".split()
+    word_list(
+        "He Li Be Ne Na Mg Al Si Cl Ar Ca Sc Ti Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Zr Nb Mo Tc Ru Rh Pd "
+        "Ag Cd In Sn Sb Te Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta Re Os Ir Pt Au Hg Tl Pb Bi "
+        "Po At Rn Fr Ra Ac Th Pa Np Pu Am Cm Bk Cf Es Fm Md No Lr"
+    )
 )
-_COUNTED = frozenset("type phase stage class grade level part war group photosystem period factor act volume".split())
-_OTHER_PREPOSITIONS = frozenset("of in for to on by with from and or at as into between under over per vs versus".split())
+_COUNTED = frozenset(
+    word_list("type phase stage class grade level part war group photosystem period factor act volume")
+)
+_OTHER_PREPOSITIONS = frozenset(
+    word_list("of in for to on by with from and or at as into between under over per vs versus")
+)
 
 
 def normal_form(name: str) -> str:
@@ -55,7 +61,9 @@ def normal_form(name: str) -> str:
         del words[0]
     last = len(words) - 1
     forms = [
-        "1" if word == "I" and place > 0 and (place == last or words[place - 1].casefold() in _COUNTED) else _word(word, place)
+        "1"
+        if word == "I" and place > 0 and (place == last or words[place - 1].casefold() in _COUNTED)
+        else _word(word, place)
         for place, word in enumerate(words)
     ]
     joined = " ".join(forms).replace(_NEGATIVE, "-")
@@ -78,13 +86,16 @@ def _stays(character: str) -> bool:
     if character.isalnum() or character in _KEPT or character == ".":
         return True
     # Marks belong to the letter before them: without its vowel signs a Hindi word is another word.
-    return unicodedata.category(character)[0] in "MSC" and not character.isspace() and character not in "\u200b\ufeff\u00ad"
+    return (
+        unicodedata.category(character)[0] in "MSC"
+        and not character.isspace()
+        and character not in "\u200b\ufeff\u00ad"
+    )
 
 
 def _word(word: str, place: int) -> str:
-    if place > 0:
-        if word in ROMAN or (word.upper() in ROMAN and word in ("ii", "iii", "vii", "viii")):
-            return ROMAN[word.upper()]
+    if place > 0 and (word in ROMAN or word in ("ii", "iii", "vii", "viii")):
+        return ROMAN[word.upper()]
     if _ACRONYMS.fullmatch(word):
         return word[:-1].casefold()
     if word.isupper() and 2 <= len(word) <= 6 and word.isascii():

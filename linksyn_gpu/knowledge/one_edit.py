@@ -37,7 +37,7 @@ def one_edit_pairs(forms: Sequence[str]) -> tuple[Int32, Int32]:
     return left.astype(np.int32), right.astype(np.int32)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _deletions(codes, offsets, partitions, partition):  # type: ignore[no-untyped-def]
     """Hashes of every string and its deletions that fall into a partition; polynomial, so each costs O(1)."""
     base, modulus = np.uint64(0x9E3779B97F4A7C15), np.uint64(partitions)
@@ -79,7 +79,7 @@ def _deletions(codes, offsets, partitions, partition):  # type: ignore[no-untype
 _INVERSE = np.uint64(pow(0x9E3779B97F4A7C15, -1, 2**64))
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _pairs(hashes, rows, codes, offsets):  # type: ignore[no-untyped-def]
     room, count = 1024, 0
     pairs = np.empty((room, 2), np.int32)
@@ -103,7 +103,7 @@ def _pairs(hashes, rows, codes, offsets):  # type: ignore[no-untyped-def]
     return pairs[:count].copy()
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _one_edit(a, b):  # type: ignore[no-untyped-def]
     if a.size > b.size:
         a, b = b, a

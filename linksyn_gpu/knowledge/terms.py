@@ -21,12 +21,12 @@ from linksyn_gpu.knowledge.clean import plain_text
 from linksyn_gpu.knowledge.evidence import split_gloss
 from linksyn_gpu.knowledge.latex import plain_name
 from linksyn_gpu.knowledge.normal_form import CJK
-from linksyn_gpu.knowledge.words import american, simplified, singular
+from linksyn_gpu.knowledge.words import american, simplified, singular, word_list
 
 # A word (with its inner apostrophes), a CJK character, or one sign that ends every phrase; hyphens and spaces do not.
 _WORD = re.compile(rf"[{CJK}]|(?:(?![{CJK}])[^\W_])+|[^\s\w'’‘\"“”()\[\]\-‐‑–/]")
 _POSSESSIVE = re.compile(r"['’]s\b|['’]")
-_SKIPPED = frozenset("the a an".split())
+_SKIPPED = frozenset(word_list("the a an"))
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,8 @@ class Glossary:
     def _form(self, word: str) -> str:
         form = self._forms.get(word)
         if form is None:
-            if word.isascii():
-                form = american(singular(word.casefold()))
-            else:
-                form = american(simplified(word.casefold()))
+            folded = word.casefold()
+            form = american(singular(folded) if folded.isascii() else simplified(folded))
             self._forms[word] = form
         return form
 
