@@ -11,8 +11,9 @@ import re
 
 from linksyn_gpu.knowledge.words import word_list
 
-GAP = " \x1f "
-"""Stands where something was cut out; no letter, so every tokenizer ends a phrase there."""
+MARK = "\u241f"
+GAP = f" {MARK} "
+"""Stands where something was cut out: a sign that is neither letter nor space, so that phrases end there."""
 
 _CODE = re.compile(
     r"```.*?(?:```|\Z)|<(code|pre|script|style)\b[^>]*>.*?</\1>|`[^`\n]{1,500}`", re.DOTALL | re.IGNORECASE
@@ -61,7 +62,7 @@ def plain_text(text: str) -> str:
 def is_name(text: str) -> bool:
     """Whether a string can be a knowledge point's name: two letters or a CJK character, and no markup left."""
     letters = sum(map(str.isalpha, text))
-    if "\x1f" in text or "\\" in text or "$" in text or "<" in text or "://" in text:
+    if MARK in text or "\\" in text or "$" in text or "<" in text or "://" in text:
         return False
     return (
         (letters >= 2 or (letters == 1 and text > "\u2e80"))

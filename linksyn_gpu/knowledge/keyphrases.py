@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from linksyn_gpu.errors import ConfigError
-from linksyn_gpu.knowledge.clean import GAP, is_name, plain_text
+from linksyn_gpu.knowledge.clean import MARK, is_name, plain_text
 from linksyn_gpu.knowledge.normal_form import key_of, normal_form
 
 MAX_WORDS = 3
@@ -42,7 +42,7 @@ def find_keyphrases(texts: Iterable[tuple[str, str]], most: int) -> Iterator[lis
 
 def _english(text: str, most: int) -> list[str]:
     extractor = _yake(2 * most)
-    pieces = " . ".join(part.strip() for part in text.split(GAP.strip()) if part.strip())
+    pieces = " . ".join(part.strip() for part in text.split(MARK) if part.strip())
     if not any(map(str.isalpha, pieces)):
         return []
     found = extractor.extract_keywords(pieces)

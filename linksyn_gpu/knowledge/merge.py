@@ -15,7 +15,7 @@ from typing import Any
 
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.knowledge.clusters import Link, complete_linkage
-from linksyn_gpu.knowledge.evidence import Evidence, from_names, unambiguous
+from linksyn_gpu.knowledge.evidence import Evidence, from_names, split_gloss, unambiguous
 from linksyn_gpu.knowledge.guards import share_words, veto
 from linksyn_gpu.knowledge.lookalike import DOUBTFUL, SAME, judge
 from linksyn_gpu.knowledge.normal_form import HAS_CJK, key_of, normal_form, steps_between
@@ -276,8 +276,9 @@ def _titles(found: Units, clusters: Sequence[Sequence[int]], rules: Rules) -> li
         best = max(members, key=lambda u: u.spellings[u.spelling])
         senses = {u.sense for u in members if u.sense is not None}
         head = best.spelling.strip()
-        note = f" ({senses.pop()})" if len(senses) == 1 and not head.endswith(")") else ""
-        titles.append(given.get(place, head + note))
+        if len(senses) == 1 and not head.endswith(note := f" ({senses.pop()})"):
+            head = split_gloss(head)[0] + note
+        titles.append(given.get(place, head))
     first: dict[str, object] = {}
     for place, title in enumerate(titles):
         owner = cluster_of[place][0] if place in cluster_of else place
@@ -325,8 +326,6 @@ def _any_link(place: int, cluster: Sequence[int], links: dict[tuple[int, int], L
 
 def _within(base: Unit, spelling: str) -> tuple[str, str, float]:
     """Rule, evidence and score of a spelling that has the unit's key."""
-    from linksyn_gpu.knowledge.evidence import split_gloss
-
     one, two = (normal_form(split_gloss(name)[0]) for name in (base.spelling, spelling))
     steps = list(steps_between(one, two))
     return ("+".join(steps), f"{one} | {two}", 1.0) if steps else ("normal_form", one, 1.0)

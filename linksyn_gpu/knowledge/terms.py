@@ -20,11 +20,12 @@ from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.knowledge.clean import plain_text
 from linksyn_gpu.knowledge.evidence import split_gloss
 from linksyn_gpu.knowledge.latex import plain_name
-from linksyn_gpu.knowledge.normal_form import CJK
+from linksyn_gpu.knowledge.normal_form import CJK, HAS_CJK
 from linksyn_gpu.knowledge.words import american, simplified, singular, word_list
 
 # A word (with its inner apostrophes), a CJK character, or one sign that ends every phrase; hyphens and spaces do not.
 _WORD = re.compile(rf"[{CJK}]|(?:(?![{CJK}])[^\W_])+|[^\s\w'’‘\"“”()\[\]\-‐‑–/]")
+_PLAIN_WORD = re.compile(r"[^\W_]+|[^\s\w'’‘\"“”()\[\]\-‐‑–/]")  # the same for a text without CJK characters
 _POSSESSIVE = re.compile(r"['’]s\b|['’]")
 _SKIPPED = frozenset(word_list("the a an"))
 
@@ -60,6 +61,7 @@ class Glossary:
             words = _words(plain_name(spelling or ""))
             if len(words) == 1 and words[0].isupper() and words[0].isascii():
                 self._capitals.setdefault(words[0], place)
+                self._root.setdefault(self._form(words[0]), {})
                 continue
             forms = [self._form(word) for word in words]
             forms = forms[1:] if len(forms) > 1 and forms[0] in _SKIPPED else forms
@@ -80,36 +82,35 @@ class Glossary:
     def find(self, text: str) -> list[int]:
         """Terms in a text, each once, in the order of their first place; `names` has their names."""
         words = _words(text)
-        known, capitals, root = self._forms, self._capitals, self._root
+        known, root = self._forms, self._root
         if len(known) > 2**21:
             known.clear()
         forms = [known.get(word) or self._form(word) for word in words]
         found: dict[int, None] = {}
-        at, end = 0, len(forms)
-        while at < end:
-            node = root.get(forms[at])
-            best, behind = -1, at + 1
-            if node is not None:
-                here = at + 1
-                while True:
-                    if "" in node:
-                        best, behind = node[""], here
-                    node = node.get(forms[here]) if here < end else None
-                    if node is None:
-                        break
-                    here += 1
-            if behind == at + 1 and words[at] in capitals:
-                best = capitals[words[at]]
-            if best >= 0:
-                found[best] = None
-            at = behind
+        behind = 0
+        for at in [place for place, form in enumerate(forms) if form in root]:
+            if at >= behind:  # else inside a term that was found
+                term, behind = self._longest(words, forms, at)
+                if term >= 0:
+                    found[term] = None
         return list(found)
+
+    def _longest(self, words: list[str], forms: list[str], at: int) -> tuple[int, int]:
+        """The longest term that begins at a word, or -1, and the place behind it."""
+        node, here = self._root[forms[at]], at + 1
+        best, behind = self._capitals.get(words[at], -1), at + 1
+        while node is not None:
+            if "" in node:
+                best, behind = node[""], here
+            node = node.get(forms[here]) if here < len(forms) else None
+            here += 1
+        return best, behind
 
 
 def _words(text: str) -> list[str]:
     if "'" in text or "’" in text:
         text = _POSSESSIVE.sub("", text)
-    return _WORD.findall(text)
+    return (_PLAIN_WORD if text.isascii() or not HAS_CJK.search(text) else _WORD).findall(text)
 
 
 def find_terms(texts: Iterable[str], glossary: Glossary, most: int) -> Iterator[list[str]]:
