@@ -11,6 +11,8 @@ import re
 
 from linksyn_gpu.knowledge.words import word_list
 
+MAX_WORDS = 12
+_SENTENCE = re.compile(r"[a-z]{4,}\.(?:\s|$)|[!?。！？；;]|[.。]\s.*[.。]$|[\n\r]")
 MARK = "\u241f"
 GAP = f" {MARK} "
 """Stands where something was cut out: a sign that is neither letter nor space, so that phrases end there."""
@@ -60,8 +62,11 @@ def plain_text(text: str) -> str:
 
 
 def is_name(text: str) -> bool:
-    """Whether a string can be a knowledge point's name: two letters or a CJK character, and no markup left."""
+    """Whether a string can be a knowledge point's name: two letters or a CJK character, no markup, no sentence."""
     letters = sum(map(str.isalpha, text))
+    words = text.casefold().split()
+    if len(words) > MAX_WORDS or _SENTENCE.search(text) or len(set(words)) < (len(words) + 1) // 2:
+        return False  # a sentence, or a model that repeats itself
     if MARK in text or "\\" in text or "$" in text or "<" in text or "://" in text:
         return False
     return (

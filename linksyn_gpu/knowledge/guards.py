@@ -57,10 +57,10 @@ def veto(form: str, other: str) -> str | None:
     left, right = list((mine - theirs).elements()), list((theirs - mine).elements())
     if not left and not right:
         return None
-    if sorted(filter(None, map(_number, left))) != sorted(filter(None, map(_number, right))):
-        return "number"
     if any(_one_negates(a, b) for a in left for b in right) or _negating(left) != _negating(right):
         return "negation"
+    if sorted(filter(None, map(_number, left))) != sorted(filter(None, map(_number, right))):
+        return "number"
     if any(frozenset((a, b)) in _PAIRS for a in left for b in right):
         return "antonym"
     if HAS_CJK.search(form) and (found := _cjk_veto(form, other, left, right)):

@@ -57,7 +57,7 @@ def plain_name(name: str) -> str:
     """Write a name without LaTeX and HTML."""
     if "<" in name or "&" in name:
         name = html.unescape(_TAG.sub("", _SUP.sub(r"^\1", name)))
-    if "\\" not in name and "$" not in name:
+    if "\\" not in name and "$" not in name and "_{" not in name and "^{" not in name:
         return name
     if name.count("$") >= 2 or "\\" in name:
         name = name.replace("$", "{}")  # an end of a formula ends a command's name, and is no space

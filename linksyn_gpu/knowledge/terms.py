@@ -159,7 +159,7 @@ def _terms(path: Path, number: int, line: str) -> Sequence[Term]:
             return [_term(entry)]
         inline = [Term(_text(name)) for name in entry.get("inline_terms", [])]
         return [_term(inner) for inner in entry["key_terms"]] + inline
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}:{number}: not a glossary entry ({type(error).__name__}: {error})") from None
 
 
