@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from linksyn_gpu.config_extract import ExtractConfig
 from linksyn_gpu.errors import ConfigError
 
 KP_FORMS = ("folded", "exact")
@@ -16,7 +17,7 @@ EDGE_WEIGHTS = ("count", "npmi", "cosine", "jaccard")
 BACKENDS = ("auto", "cpu", "gpu")
 ENGINES = ("smol", "openai", "batch")
 WALKERS = ("exact", "cugraph")
-DIFFICULTY_SCALES = ("1-5", "0-4")
+DIFFICULTY_SCALES = ("1-5", "0-4", "1-10", "1-3", "grade", "words")
 QUESTION_TYPES = ("open", "multiple_choice", "calculation", "proof", "case")
 LANGUAGES = ("auto", "en", "zh")
 SEED_FIELDS = (
@@ -53,8 +54,8 @@ class SeedsConfig:
     route_separator: str | None = None
     """Splits each knowledge point into several, e.g. '->' for taxonomy routes 'Algebra->Roots'."""
     difficulty_scale: str = "1-5"
-    """Scale of the difficulty column. '0-4' is moved to 1-5; a value outside the scale becomes null
-    and is counted."""
+    """Scale of the difficulty column: one of knowledge/difficulty.toml, or a .toml file with one of your own; a value
+    that the scale does not name becomes null and is counted."""
     keep_duplicates: bool = False
     """Keep records whose id or question was seen before (else the first is kept)."""
     max_chars: int = 32_000
@@ -63,7 +64,8 @@ class SeedsConfig:
     def __post_init__(self) -> None:
         for name in self.columns:
             _one_of("a field of columns", name, SEED_FIELDS)
-        _one_of("difficulty_scale", self.difficulty_scale, DIFFICULTY_SCALES)
+        if not self.difficulty_scale.endswith(".toml"):
+            _one_of("difficulty_scale", self.difficulty_scale, DIFFICULTY_SCALES)
         require(self.route_separator != "", "route_separator must not be empty")
         require(self.max_chars > 0, f"max_chars = {self.max_chars} must be positive")
 
@@ -273,6 +275,7 @@ class RunConfig:
     gpu_memory: int | None = None
     """Bytes of device memory that graph and walks may take; None: what is free."""
     seeds: SeedsConfig = field(default_factory=SeedsConfig)
+    extract: ExtractConfig = field(default_factory=ExtractConfig)
     graph: GraphConfig = field(default_factory=GraphConfig)
     # A campaign wants paths that differ; a bare Walker samples whatever comes.
     walk: WalkConfig = field(default_factory=lambda: WalkConfig(distinct=True))

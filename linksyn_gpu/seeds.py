@@ -12,7 +12,7 @@ What each field accepts (a list or object may also be written as JSON inside a s
 - knowledge_points: a list, kept as it stands but for blank entries; any other string is split on ; | and U+FF1B.
   `route_separator` then splits each entry into its nodes.
 - disciplines: a list, trimmed, blank ones left out; any other string is one discipline.
-- difficulty: a whole number, or text that is one, on `difficulty_scale`; else null, marked 'difficulty_off_scale'.
+- difficulty: a number or text that `difficulty_scale` names; else null, marked 'difficulty_off_scale'.
 - id, language, source, license: text or a number. A missing id is made from the content, a missing language guessed
   from the question.
 
@@ -35,6 +35,7 @@ from typing import Any
 from linksyn_gpu import records
 from linksyn_gpu.config import SeedsConfig
 from linksyn_gpu.errors import ConfigError, DataError
+from linksyn_gpu.knowledge.taxonomy import difficulty_scale
 from linksyn_gpu.language import guess_language
 from linksyn_gpu.records import SourceFile, Unfit, listed, text_of, texts_of
 from linksyn_gpu.settings import from_mapping
@@ -86,7 +87,6 @@ _BATCH_ROWS = 16_384
 # An Arrow text column addresses 2^31 bytes, and a character takes at most 4.
 _BATCH_CHARS = 2**27
 _MAX_LAYOUTS = 1024
-_SCALES = {"1-5": (1, 5, 0), "0-4": (0, 4, 1)}  # lowest, highest, what is added
 _KP_SEPARATORS = re.compile("[;|\uff1b]")
 _NAME_NOISE = re.compile(r"[_\-\s]")
 
@@ -377,11 +377,5 @@ def _difficulty(value: Any, scale: str) -> tuple[int | None, bool]:
     """Give (level 1..5 or None, whether the value is missing or on the scale)."""
     if value is None or value != value or (isinstance(value, str) and not value.strip()):
         return None, True
-    lowest, highest, shift = _SCALES[scale]
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None, False
-    if isinstance(value, bool) or not number.is_integer() or not lowest <= number <= highest:
-        return None, False
-    return int(number) + shift, True
+    level = difficulty_scale(scale).level(value)
+    return level, level is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +33,8 @@ def write_seeds(ws: Workspace, seeds: Seeds) -> None:
 
 
 def read_seed_table(ws: Workspace, columns: Sequence[str] | None = None) -> Seeds:
-    """Read seeds.parquet, or some of its columns; rejects stay in their file."""
-    return Seeds(_read(ws, "seeds.parquet", columns))
+    """Read the seeds of a run as its later stages see them (`seed_file`), or some columns of them."""
+    return Seeds(_read(ws, seed_file(ws).name, columns))
 
 
 def _read(ws: Workspace, name: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -55,8 +55,46 @@ def _read(ws: Workspace, name: str, columns: Sequence[str] | None = None) -> pa.
         raise DataError(f"{path} cannot be read ({error}); remove it and run the same command again") from error
 
 
-def write_graph(ws: Workspace, graph: KPGraph, statistics: KPStatistics) -> None:
-    """Write graph/*.npy and kps.parquet."""
+def seed_file(ws: Workspace) -> Path:
+    """The seeds that stages after `extract` see: annotated.parquet where that stage was done, else seeds.parquet."""
+    return ws.path("annotated.parquet" if ws.finished("extract") else "seeds.parquet")
+
+
+def read_raw_seeds(ws: Workspace) -> pa.Table:
+    """Read seeds.parquet, whatever was annotated since."""
+    return _read(ws, "seeds.parquet")
+
+
+def write_table(ws: Workspace, name: str, table: pa.Table) -> None:
+    """Write a table as a Parquet file."""
+    import pyarrow.parquet as pq
+
+    with ws.replacing(name) as part:
+        pq.write_table(table, part, compression="zstd")
+
+
+def write_lines(ws: Workspace, name: str, rows: Iterable[Any]) -> None:
+    """Write rows as JSON Lines."""
+    with ws.replacing(name) as part, part.open("w", encoding="utf-8") as out:
+        for row in rows:
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def read_aliases(ws: Workspace) -> dict[str, list[str]]:
+    """Further names of each KP, by its name, as stage `extract` merged them; empty where it did not."""
+    aliases: dict[str, list[str]] = {}
+    if ws.finished("extract"):
+        with ws.path("merges.jsonl").open(encoding="utf-8") as lines:
+            for line in lines:
+                row = json.loads(line)
+                aliases.setdefault(row["canonical"], []).append(row["alias"])
+    return aliases
+
+
+def write_graph(
+    ws: Workspace, graph: KPGraph, statistics: KPStatistics, aliases: Mapping[str, Sequence[str]] | None = None
+) -> None:
+    """Write graph/*.npy and kps.parquet; `aliases` are further names of a KP, by its name."""
     for name in GRAPH_ARRAYS:
         with ws.replacing(f"graph/{name}.npy") as part, part.open("wb") as out:
             np.save(out, getattr(graph, name))
@@ -72,6 +110,7 @@ def write_graph(ws: Workspace, graph: KPGraph, statistics: KPStatistics) -> None
         {
             "kp": pa.array(np.arange(graph.n_kps, dtype=np.int32)),
             "name": pa.array(graph.names, pa.string()),
+            "aliases": pa.array([(aliases or {}).get(name, ()) for name in graph.names or ()], pa.list_(pa.string())),
             "seed_count": pa.array(statistics.seed_count),
             "degree": pa.array(graph.degree),
             "mean_difficulty": pa.array(statistics.mean_difficulty, from_pandas=True),

@@ -28,9 +28,19 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 LOCK = ".lock"
 PART = ".part"
-STAGES = ("ingest", "build", "walk", "synthesize")
+STAGES = ("ingest", "extract", "build", "walk", "synthesize")
+OPTIONAL = ("extract",)
+"""Stages that a run may do without; the next stage takes up what the one before left."""
 OUTPUTS = {
     "ingest": ("seeds.parquet", "rejects.jsonl"),
+    "extract": (
+        "annotated.parquet",
+        "extracted.parquet",
+        "merges.jsonl",
+        "doubtful.jsonl",
+        "merges.md",
+        "extract-journal",
+    ),
     "build": ("kps.parquet", "graph"),
     "walk": ("plan.json", "paths.parquet"),
     "synthesize": (
@@ -44,7 +54,7 @@ OUTPUTS = {
     ),
 }
 # Made from a stage's files by commands of their own; stale once the stage is done anew.
-DERIVED = {"build": ("analytics.parquet",), "ingest": (), "walk": (), "synthesize": ()}
+DERIVED = {"build": ("analytics.parquet",)}
 REPORT = "report.html"
 PACKAGES = ("numpy", "scipy", "numba", "pyarrow", "cupy-cuda13x", "cudf-cu13", "cugraph-cu13")
 
@@ -182,9 +192,8 @@ class Workspace:
         ConfigError
             Begun before with other settings, and not `force`; the message names each difference.
         """
-        position = STAGES.index(stage)
-        if position > 0:
-            self.counts(STAGES[position - 1])
+        if (before := self._before(stage)) is not None:
+            self.counts(before)
         entry = self.manifest["stages"].get(stage)
         named = self._digest(stage, settings)
         differs = entry is not None and entry["digest"] != named
@@ -192,6 +201,8 @@ class Workspace:
             raise ConfigError(self._difference(stage, entry["settings"], settings))
         if entry is not None and not differs and not force and self.finished(stage):
             return False
+        if entry is None and not force and stage in OPTIONAL:
+            self._check_nothing_after(stage)
         if force or entry is None or differs:
             self.discard(stage)
             entry = {"digest": named, "settings": dict(settings), "begun": _now()}
@@ -224,16 +235,16 @@ class Workspace:
             known = self.manifest["stages"].pop(name, None)
             if known is not None:
                 self._write_manifest()  # first the promise, then the files
-            for output in (*OUTPUTS[name], *DERIVED[name]):
+            for output in (*OUTPUTS[name], *DERIVED.get(name, ())):
                 self._remove(output)
         self._remove(REPORT)
 
     def _remove(self, output: str) -> None:
         path = self.path(output)
-        if output == "journal" and any(file.stat().st_size > 0 for file in _files(path)):
+        if output.endswith("journal") and any(file.stat().st_size > 0 for file in _files(path)):
             # Answers may have been paid for: they are set aside, never deleted.
-            number = 1 + sum(1 for _ in self.folder.glob("journal.*"))
-            path.rename(self.path(f"journal.{number}"))
+            number = 1 + sum(1 for _ in self.folder.glob(f"{output}.*"))
+            path.rename(self.path(f"{output}.{number}"))
         elif path.is_dir():
             shutil.rmtree(path)
         else:
@@ -251,9 +262,22 @@ class Workspace:
         sizes = {name: self.path(name) for name in entry["files"]}
         return all(p.is_file() and p.stat().st_size == entry["files"][n] for n, p in sizes.items())
 
+    def _before(self, stage: str) -> str | None:
+        """The stage whose output a stage takes up: the last one before it that is not optional, or was begun here."""
+        earlier = [s for s in STAGES[: STAGES.index(stage)] if s not in OPTIONAL or s in self.manifest["stages"]]
+        return earlier[-1] if earlier else None
+
+    def _check_nothing_after(self, stage: str) -> None:
+        later = [name for name in STAGES[STAGES.index(stage) + 1 :] if name in self.manifest["stages"]]
+        if later:
+            raise ConfigError(
+                f"{self.folder}: stage '{later[0]}' was made without '{stage}'; --force throws it away, "
+                f"or choose another --out"
+            )
+
     def _digest(self, stage: str, settings: Mapping[str, Any]) -> str:
-        before = STAGES[: STAGES.index(stage)][-1:]
-        chain = [self.manifest["stages"][name]["digest"] for name in before]
+        before = self._before(stage)
+        chain = [] if before is None else [self.manifest["stages"][before]["digest"]]
         return digest({"stage": stage, "settings": settings, "before": chain})
 
     def _difference(self, stage: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

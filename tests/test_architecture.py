@@ -13,13 +13,15 @@ PACKAGE = ROOT / "linksyn_gpu"
 # Data flows down this list; a module imports from rows above its own, never from its own row or below.
 LAYERS = [
     ["errors"],
+    ["config_extract"],
     ["config"],
     ["settings"],
     ["tables"],
     ["backend"],
     ["value"],
     ["records", "answers", "language"],
-    ["prompts", "llm", "quality", "knowledge"],
+    ["prompts", "llm", "quality"],
+    ["knowledge"],
     ["seeds", "graph", "plan", "walk", "bundle", "synthesize", "enhance"],
     ["workspace"],
     ["store"],

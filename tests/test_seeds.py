@@ -676,7 +676,7 @@ def test_settings_are_fields_of_the_config(jsonl):
         ({"colums": {}}, "unknown setting colums; allowed here: columns"),
         ({"columns": {"stem": "question"}}, "a column mapping's field = 'stem'"),
         ({"columns": {"question": 3}}, "must be the name of a column"),
-        ({"difficulty_scale": "1-10"}, "difficulty_scale"),
+        ({"difficulty_scale": "1-7"}, "difficulty_scale"),
         ({"max_chars": 0}, "max_chars"),
         ({"config": SeedsConfig(), "max_chars": 5}, "not both"),
     ],

@@ -11,6 +11,7 @@ from linksyn_gpu import __version__
 COMMANDS = {
     "run": "Do the whole job: seeds in, new QA out.",
     "ingest": "Read seed files into a run folder.",
+    "extract": "Find, label and merge knowledge points (optional).",
     "build": "Build the KP graph.",
     "walk": "Sample paths and link seeds along them.",
     "synthesize": "Ask the language model for new QA.",

@@ -11,6 +11,7 @@ import click
 
 from linksyn_gpu import config as allowed
 from linksyn_gpu.config import RunConfig
+from linksyn_gpu.config_extract import EXTRACTORS, MERGES
 from linksyn_gpu.settings import from_mapping, merged, read_toml
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -38,9 +39,23 @@ _SEEDS: list[tuple[str, str, Any, str]] = [
     (
         "--difficulty-scale",
         "seeds.difficulty_scale",
-        click.Choice(allowed.DIFFICULTY_SCALES),
-        "Scale of the difficulty column.",
+        str,
+        f"Scale of the difficulty column: {', '.join(allowed.DIFFICULTY_SCALES)}, or a .toml file.",
     ),
+]
+_EXTRACT: list[tuple[str, str, Any, str]] = [
+    ("--extractor", "extract.extractor", click.Choice(EXTRACTORS), "Where knowledge points come from."),
+    ("--merge", "extract.merge", click.Choice(MERGES), "Which names become one knowledge point."),
+    ("--only-missing", "extract.only_missing", bool, "Extract for seeds without knowledge points alone."),
+    ("--max-kps", "extract.max_kps", int, "Most knowledge points that are extracted for a seed."),
+    ("--glossary", "extract.glossary", click.Path(), "Terms, .jsonl or .txt, for extractor terms."),
+    ("--merge-rules", "extract.merge_rules", click.Path(), "Your own rules on names; they win."),
+    ("--homographs", "extract.homographs", click.Path(), "TOML file with further homographs."),
+    ("--taxonomy", "extract.taxonomy", click.Path(), "TOML file with your own disciplines."),
+    ("--decide-doubtful", "extract.decide_doubtful", bool, "Let the model decide doubtful pairs of names."),
+    ("--map-labels", "extract.map_labels", bool, "Let the model map unknown discipline labels."),
+    ("--embed-url", "extract.embed_url", str, "Server of OpenAI embeddings, for pairs by meaning."),
+    ("--embed-model", "extract.embed_model", str, "Its embedding model."),
 ]
 _GRAPH: list[tuple[str, str, Any, str]] = [
     ("--kp-form", "graph.kp_form", click.Choice(allowed.KP_FORMS), "When two KP names are one KP."),
@@ -79,7 +94,9 @@ _BACKEND: list[tuple[str, str, Any, str]] = [
 ]
 
 SEEDS, GRAPH, WALK, SYNTHESIS, BACKEND = _SEEDS, [*_GRAPH, *_BACKEND], [*_WALK, *_BACKEND], _SYNTHESIS, _BACKEND
-EVERYTHING = [*_SEEDS, *_GRAPH, *_WALK, *_SYNTHESIS, *_BACKEND]
+_MODEL = ("--engine", "--base-url", "--model", "--concurrency", "--templates", "--model-file")
+EXTRACT = [*_EXTRACT, *(flag for flag in _SYNTHESIS if flag[0] in _MODEL)]
+EVERYTHING = [*_SEEDS, *_EXTRACT, *_GRAPH, *_WALK, *_SYNTHESIS, *_BACKEND]
 
 
 def config_flags(flags: Sequence[tuple[str, str, Any, str]]) -> Decorator:

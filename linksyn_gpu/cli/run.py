@@ -31,6 +31,8 @@ def command(seeds: tuple[str, ...], out: str, config_file: str | None, overrides
     with Workspace(out) as ws, progress_bars() as progress:
         status(f"backend: {backend.name} ({backend.reason})")
         click.echo(summary.ingest_line(pipeline.ingest(ws, seeds, config, force=force, progress=progress)))
+        if config.extract.asked_for:
+            click.echo(summary.extract_line(pipeline.extract(ws, config, progress=progress)))
         click.echo(summary.build_line(pipeline.build(ws, config, progress=progress)))
         click.echo(summary.walk_line(pipeline.walk(ws, config, progress=progress)))
         click.echo(summary.cell_table(store.read_plan(ws)))

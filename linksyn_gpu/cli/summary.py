@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from linksyn_gpu.workspace import OPTIONAL
+
 if TYPE_CHECKING:
     from linksyn_gpu.report.stats import RunStats
 
@@ -24,6 +26,29 @@ def ingest_line(counts: Mapping[str, Any]) -> str:
     rejected = _with_reasons(counts["rejected"], counts["rejected_by_reason"])
     line = f"seeds      {counts['records']:,} records = {counts['seeds']:,} seeds + {rejected} rejected"
     return line + (f"\n           marked: {reasons(counts['notes'])}" if counts["notes"] else "")
+
+
+def extract_line(counts: Mapping[str, Any]) -> str:
+    """What the extractor labelled, and what merging made of the names."""
+    failed = _with_reasons(counts["failed"], counts["failed_by_reason"])
+    lines = [
+        f"extracted  {counts['asked_about']:,} seeds asked about = {counts['labelled']:,} labelled + {failed} failed"
+    ]
+    if counts["without_knowledge_points"]:
+        lines.append(f"           {counts['without_knowledge_points']:,} seeds have no knowledge point")
+    if (merging := counts["merging"]) is not None:
+        lines.append(
+            f"merged     {merging['names']:,} names = {merging['kps']:,} knowledge points; "
+            f"by rule: {reasons(merging['merged_by_rule']) or 'none'}"
+        )
+        lines.append(
+            f"           {merging['doubtful']:,} pairs doubtful, {merging['homographs_split']:,} senses parted"
+        )
+    if unknown := counts["unknown_disciplines"]:
+        lines.append(
+            f"           {len(unknown):,} discipline labels unknown: {reasons(dict(list(unknown.items())[:8]))}"
+        )
+    return "\n".join(lines)
 
 
 def build_line(counts: Mapping[str, Any]) -> str:
@@ -142,8 +167,10 @@ def where_to_look(folder: str, counts: Mapping[str, Any], engine: str) -> str:
 def report_text(stats: RunStats) -> str:
     """All figures of a run."""
     lines = []
-    for name, line in (("ingest", ingest_line), ("build", build_line), ("walk", walk_line)):
+    for name, line in (("ingest", ingest_line), ("extract", extract_line), ("build", build_line), ("walk", walk_line)):
         counts = stats.stages[name]
+        if counts is None and name in OPTIONAL:
+            continue
         lines.append(line(counts) if counts is not None else f"{name}: not finished")
     if stats.cells:
         lines.append(cell_table(stats.cells))

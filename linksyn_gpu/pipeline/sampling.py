@@ -60,6 +60,8 @@ def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Pr
     """Seeds -> graph/*.npy and kps.parquet. Returns the stage's counts."""
     from linksyn_gpu.graph import build_graph_from_incidence, kp_statistics
 
+    if (ws.settings("extract") or {"extract": {"merge": "none"}})["extract"]["merge"] != "none":
+        config = replace(config, graph=replace(config.graph, kp_form="exact"))  # names are one already where they are
     settings = {"graph": to_mapping(config.graph)}
     del settings["graph"]["memory_limit"]  # changes no bit of the graph
     if ws.begin("build", settings, force=force):
@@ -76,7 +78,7 @@ def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Pr
             backend=backend.name,
         )
         graph = replace(graph, drops=graph.drops + incidence.drops)
-        store.write_graph(ws, graph, kp_statistics(seeds, incidence))
+        store.write_graph(ws, graph, kp_statistics(seeds, incidence), store.read_aliases(ws))
         counts = _graph_counts(graph, backend.ops)
         progress("KP graph", counts["edges"], counts["edges"])
         ws.finish("build", counts, backend=backend.facts())
@@ -85,11 +87,11 @@ def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Pr
 
 
 def _incidence(ws: Workspace, config: RunConfig, backend: Backend) -> Incidence:
-    """Which seed holds which KP, read by the backend from seeds.parquet: on a GPU, cuDF does it."""
+    """Which seed holds which KP, read by the backend: on a GPU, cuDF does it."""
     from linksyn_gpu.graph import Incidence
 
     indptr, kp_indices, names, drops = backend.ops.incidence_from_table(
-        ws.path("seeds.parquet"),
+        store.seed_file(ws),
         "knowledge_points",
         kp_form=config.graph.kp_form,
         max_kps_per_seed=config.graph.max_kps_per_seed,

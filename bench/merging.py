@@ -1,0 +1,145 @@
+"""How good is the merging of names, and what does it cost? `python bench/merging.py [--sizes 10000,100000,1000000]`
+
+Quality: tests/data/kp_pairs.tsv, pairs labelled by the authors of the rules. Each pair is judged twice: in a bank of
+its own two names, and in one bank of all pairs together, where merges could chain. Precision is the share of merged
+pairs that are labelled the same, recall the share of pairs labelled the same that were merged.
+
+Cost: made names over a Zipf vocabulary, a twentieth of them slips of others; seconds of each step, and peak memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import random
+import resource
+import sys
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from linksyn_gpu.knowledge.evidence import from_text
+from linksyn_gpu.knowledge.merge import Mention, Options, merge_names
+from linksyn_gpu.knowledge.normal_form import key_of, normal_form
+from linksyn_gpu.knowledge.taxonomy import load_taxonomy
+from linksyn_gpu.knowledge.units import load_homographs
+
+PAIRS = Path(__file__).parents[1] / "tests" / "data" / "kp_pairs.tsv"
+
+
+def read_pairs(path: Path = PAIRS) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = [line for line in file if not line.startswith("#")]
+    return list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def sides(pair: dict[str, str]) -> list[tuple[str, str | None]]:
+    return [(pair[side], pair[f"{side}_discipline"] or None) for side in ("left", "right")]
+
+
+def canonical(pairs: list[dict[str, str]]) -> dict[tuple[str, str | None], str]:
+    """The name of each (name, discipline) when these pairs are one bank."""
+    names = list(dict.fromkeys(side for pair in pairs for side in sides(pair)))
+    forms = {normal_form(name) for name, _ in names}
+    evidence = [found for pair in pairs for found in from_text(pair["context"], forms.__contains__)]
+    options = Options(homographs=load_homographs(), taxonomy=load_taxonomy())
+    merged = merge_names([Mention(*name) for name in names], options, evidence)
+    return dict(zip(names, merged.canonical, strict=True))
+
+
+def quality(pairs: list[dict[str, str]]) -> dict[str, object]:
+    together = canonical(pairs)
+    report: dict[str, object] = {"pairs": len(pairs)}
+    for way in ("alone", "together"):
+        tally: Counter[tuple[bool, bool]] = Counter()
+        by_kind: dict[str, Counter[str]] = defaultdict(Counter)
+        wrong = []
+        for pair in pairs:
+            names = canonical([pair]) if way == "alone" else together
+            left, right = sides(pair)
+            merged, same = names[left] == names[right], pair["same"] == "1"
+            tally[merged, same] += 1
+            kind = f"{pair['language']} {pair['kind']}"
+            by_kind[kind]["right" if merged == same else "wrong"] += 1
+            if merged and not same:
+                wrong.append(f"{pair['left']} | {pair['right']} ({pair['kind']})")
+        good, false, missed = tally[True, True], tally[True, False], tally[False, True]
+        report[way] = {
+            "precision": round(good / (good + false), 4),
+            "recall": round(good / (good + missed), 4),
+            "merged": good + false,
+            "same": good + missed,
+            "wrongly merged": wrong,
+            "right by kind": {kind: f"{n['right']}/{n.total()}" for kind, n in sorted(by_kind.items())},
+        }
+    return report
+
+
+PREFIXES = (
+    "electro thermo hydro photo bio geo neuro cardio psycho socio macro chrono astro aero auto cyto gastro immuno"
+)
+ROOTS = (
+    "graph metr log dynam phil tact static synth therm lys genes plasm scop stat phor form tens duct ject port scrib"
+)
+ENDINGS = "ic ical ation ity ism ist ive or er ment ance ence al ous ary ory ide ine ase ose ane"
+
+
+def made_names(n: int, seed: int = 1) -> list[str]:
+    """`n` distinct names of 1 to 4 made words, a twentieth of them with one letter changed or left out."""
+    draw = random.Random(seed)
+    letters = "abcdefghiklmnoprstuv"
+    stems = ["".join(draw.choices(letters, k=2)) for _ in range(40)]
+    words = [p + r + e for p in (*PREFIXES.split(), *stems) for r in ROOTS.split() for e in ENDINGS.split()]
+    draw.shuffle(words)
+    shares = [1 / (rank + 10) ** 0.9 for rank in range(len(words))]
+    names: dict[str, None] = {}
+    while len(names) < n - n // 20:
+        drawn = draw.choices(words, shares, k=4000)
+        for start in range(0, 4000, 4):
+            names[" ".join(drawn[start : start + draw.choice((1, 2, 2, 3, 3, 4))])] = None
+    kept = list(names)[: n - n // 20]
+    known = set(kept)
+    while len(kept) < n:
+        name = draw.choice(kept)
+        at = draw.randrange(1, len(name))
+        slip = name[:at] + draw.choice(("", "q", "x")) + name[at + 1 :]
+        if slip not in known:
+            known.add(slip)
+            kept.append(slip)
+    draw.shuffle(kept)
+    return kept
+
+
+def cost(n: int) -> dict[str, object]:
+    names = made_names(n)
+    begin = time.perf_counter()
+    for name in names:
+        key_of(normal_form(name))
+    forms = time.perf_counter() - begin
+    begin = time.perf_counter()
+    merged = merge_names([Mention(name) for name in names], Options())
+    whole = time.perf_counter() - begin
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {
+        "names": n,
+        "seconds, normal forms": round(forms, 1),
+        "seconds, whole merge": round(whole, 1),
+        "peak GiB": round(peak, 2),
+        "kps": merged.counts["kps"],
+        "doubtful": merged.counts["doubtful"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default="1000,10000,100000", help="numbers of made names, separated by commas")
+    options = parser.parse_args()
+    merge_names([Mention("warm up"), Mention("warming up")], Options())
+    print(json.dumps(quality(read_pairs()), indent=1, ensure_ascii=False))
+    for size in filter(None, options.sizes.split(",")):
+        print(json.dumps(cost(int(size))), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""One discipline, one name: labels of any bank mapped to a taxonomy of two levels, and difficulties to levels 1-5.
+
+Both are tables in files (`disciplines.toml`, `difficulty.toml`), which a user's own files can replace. What a table
+does not name is never guessed here: a label becomes `UNKNOWN` and is counted, a difficulty becomes None.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import tomllib
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from linksyn_gpu.errors import ConfigError
+
+FOLDER = Path(__file__).parent
+UNKNOWN = "unknown"
+BENCHMARKS = ("mmlu", "cmmlu")
+_LISTS = ("aliases", *BENCHMARKS)
+_JOINTS = re.compile(r"[\s_]+|(?<=[^\W\d])-(?=[^\W\d])")
+
+
+@dataclass(frozen=True)
+class Discipline:
+    """A node of the taxonomy: a discipline, or (where `group` is its own name) a whole group."""
+
+    name: str
+    """English name in lower case: what seeds, cells and quotas call it."""
+    zh: str
+    group: str
+    aliases: tuple[str, ...] = ()
+    mmlu: tuple[str, ...] = ()
+    cmmlu: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> Iterator[str]:
+        """Every label that maps here."""
+        yield from (self.name, self.zh, *self.aliases, *self.mmlu, *self.cmmlu)
+
+
+class Taxonomy:
+    """Disciplines by their labels."""
+
+    def __init__(self, disciplines: Iterable[Discipline]) -> None:
+        self.disciplines = {d.name: d for d in disciplines}
+        self._by_label: dict[str, str] = {}
+        for way in (lambda d: (d.name, d.zh), lambda d: d.aliases, lambda d: (*d.mmlu, *d.cmmlu)):
+            found: dict[str, str] = {}
+            for discipline in self.disciplines.values():
+                for label in way(discipline):
+                    key = label_key(label)
+                    if found.setdefault(key, discipline.name) != discipline.name:
+                        raise ConfigError(
+                            f"taxonomy: the label {label!r} belongs to both {found[key]!r} and {discipline.name!r}"
+                        )
+            # A name beats an alias, and an alias a benchmark's subject.
+            self._by_label = found | self._by_label
+
+    def map_label(self, label: str) -> str:
+        """Name of a label's discipline, or `UNKNOWN`."""
+        return self._by_label.get(label_key(label), UNKNOWN)
+
+    def group(self, discipline: str) -> str | None:
+        """The group of a discipline, by its name; None for what is not in the taxonomy."""
+        known = self.disciplines.get(discipline)
+        return None if known is None else known.group
+
+    @property
+    def leaves(self) -> list[str]:
+        """Names of the disciplines proper, in the file's order."""
+        return [d.name for d in self.disciplines.values() if d.name != d.group]
+
+
+def label_key(label: str) -> str:
+    """What two labels must share to be one: their letters and digits under NFKC, without case."""
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", label).casefold()))
+
+
+def load_taxonomy(path: str | Path | None = None) -> Taxonomy:
+    """Read a taxonomy.
+
+    Parameters
+    ----------
+    path : path, optional
+        A TOML file in the form of `disciplines.toml`; None: that one.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, is not of that form, or gives one label to two disciplines.
+    """
+    if path is None:
+        return _default_taxonomy()
+    return _taxonomy(path)
+
+
+@functools.cache
+def _default_taxonomy() -> Taxonomy:
+    return _taxonomy(FOLDER / "disciplines.toml")
+
+
+def _taxonomy(path: str | Path) -> Taxonomy:
+    nodes: list[Discipline] = []
+    for group, entry in read_toml(path).items():
+        if not isinstance(entry, Mapping):
+            raise ConfigError(f"{path}: {group} must be a table of disciplines")
+        inner = {name: value for name, value in entry.items() if isinstance(value, Mapping)}
+        nodes.append(_discipline(path, group, group, {k: v for k, v in entry.items() if k not in inner}))
+        nodes += [_discipline(path, name, group, value) for name, value in inner.items()]
+    names = [node.name for node in nodes]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"{path}: {', '.join(twice)} stands there twice")
+    if UNKNOWN in names or not names:
+        raise ConfigError(f"{path}: {'the name ' + repr(UNKNOWN) + ' is taken' if names else 'holds no discipline'}")
+    return Taxonomy(nodes)
+
+
+def _discipline(path: str | Path, name: str, group: str, entry: Mapping[str, Any]) -> Discipline:
+    if unknown := sorted(set(entry) - {"zh", *_LISTS}):
+        raise ConfigError(f"{path}: {name}: unknown key {', '.join(unknown)}; allowed: zh, {', '.join(_LISTS)}")
+    lists = {key: entry.get(key, []) for key in _LISTS}
+    for key, value in (*lists.items(), ("zh", [entry.get("zh", "")])):
+        if not isinstance(value, list) or not all(isinstance(label, str) for label in value):
+            raise ConfigError(f"{path}: {name}.{key} must be text" + ("" if key == "zh" else ", in a list"))
+    return Discipline(name, entry.get("zh", name), group, **{key: tuple(value) for key, value in lists.items()})
+
+
+class DifficultyScale:
+    """Values of one scale, as text or numbers, to levels 1..5."""
+
+    def __init__(self, name: str, levels: Mapping[str, Any]) -> None:
+        self.name = name
+        for value, level in levels.items():
+            if isinstance(level, bool) or not isinstance(level, int) or not 1 <= level <= 5:
+                raise ConfigError(f"difficulty scale {name}: {value} = {level!r} must be a level 1..5")
+        self._levels = {_value_key(value): level for value, level in levels.items()}
+
+    def level(self, value: Any) -> int | None:
+        """Level of a value; None where the scale does not name it."""
+        if isinstance(value, bool):
+            return None
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        return self._levels.get(_value_key(str(value)))
+
+
+def _value_key(text: str) -> str:
+    key = _JOINTS.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
+    whole, point, rest = key.partition(".")
+    return whole if point and rest.strip("0") == "" and whole.isdigit() else key
+
+
+@functools.lru_cache(maxsize=16)
+def difficulty_scale(name: str) -> DifficultyScale:
+    """A scale of the shipped table by its name, or the one that a TOML file holds.
+
+    Raises
+    ------
+    ConfigError
+        There is no such scale, or the file is not one.
+    """
+    if name.endswith(".toml"):
+        return DifficultyScale(name, read_toml(name))
+    scales = read_toml(FOLDER / "difficulty.toml")
+    if name not in scales:
+        raise ConfigError(f"difficulty scale {name!r} is not one of {', '.join(scales)}, nor a .toml file")
+    return DifficultyScale(name, scales[name])
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Read a TOML file; what is wrong with it is a `ConfigError`."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error

@@ -1,0 +1,234 @@
+"""One knowledge point, one name: what merges, what must not, and that a user's word wins."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linksyn_gpu.errors import ConfigError, DataError
+from linksyn_gpu.knowledge.clusters import Link, complete_linkage
+from linksyn_gpu.knowledge.evidence import from_text, is_abbreviation, split_gloss
+from linksyn_gpu.knowledge.guards import veto
+from linksyn_gpu.knowledge.merge import Mention, Options, merge_names
+from linksyn_gpu.knowledge.normal_form import key_of, normal_form
+from linksyn_gpu.knowledge.rules import Rules, read_rules
+from linksyn_gpu.knowledge.taxonomy import load_taxonomy
+from linksyn_gpu.knowledge.units import load_homographs
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from bench.merging import canonical, quality, read_pairs
+
+
+def merged(*names, evidence=(), **options):
+    """Canonical name of each (name or (name, discipline))."""
+    mentions = [Mention(*name) if isinstance(name, tuple) else Mention(name) for name in names]
+    full = Options(homographs=load_homographs(), taxonomy=load_taxonomy(), **options)
+    return merge_names(mentions, full, evidence)
+
+
+@given(st.text(max_size=40))
+def test_a_normal_form_is_its_own_normal_form_up_to_numbers(name):
+    form = normal_form(name)
+    assert form == form.strip()
+    assert "  " not in form
+    assert isinstance(key_of(form), str)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Ｎewton's 2nd Laws", "newton second law"),
+        ("$\\alpha$ decay", "α decay"),
+        ("H$_2$O", "H<sub>2</sub>O"),
+        ("2H_{2}O", "2H₂O"),
+        ("光合 作用", "光合作用"),
+        ("第十二章", "第12章"),
+        ("U.S. Constitution", "US constitution"),
+    ],
+)
+def test_what_only_spacing_case_width_plural_or_latex_tells_apart_is_one(one, other):
+    assert normal_form(one) == normal_form(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Co", "CO"),
+        ("C", "C++"),
+        ("x^2", "x^3"),
+        ("AIDS", "aid"),
+        ("-1", "1"),
+        ("हिन्दी", "हिन्द"),
+        ("type 1 1", "type 11"),
+        ("5%", "5"),
+    ],
+)
+def test_what_looks_alike_to_a_careless_normal_form_stays_two(one, other):
+    assert key_of(normal_form(one)) != key_of(normal_form(other))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "guard"),
+    [
+        ("first law of motion", "second law of motion", "number"),
+        ("vitamin c", "vitamin d", "number"),
+        ("monosaccharide", "disaccharide", "number"),
+        ("equilibrium", "disequilibrium", "negation"),
+        ("metal", "nonmetal", "negation"),
+        ("hypertension", "hypotension", "affix"),
+        ("sulfate", "sulfite", "affix"),
+        ("supply curve", "demand curve", "antonym"),
+        ("正弦定理", "余弦定理", "antonym"),
+        ("金属", "非金属", "negation"),
+        ("一元一次方程", "一元二次方程", "number"),
+        ("law of cosines", "law of cosines", None),
+    ],
+)
+def test_guards_name_why_two_names_are_two(one, other, guard):
+    assert veto(normal_form(one), normal_form(other)) == guard
+    assert veto(normal_form(other), normal_form(one)) == guard
+
+
+def test_the_labelled_set_is_large_and_merging_is_precise_on_it():
+    pairs = read_pairs()
+    assert len(pairs) >= 400
+    report = quality(pairs)
+    for way in ("alone", "together"):
+        assert report[way]["precision"] >= 0.97
+        assert report[way]["recall"] >= 0.85
+
+
+def test_numbers_negation_and_antonyms_of_the_labelled_set_never_merge():
+    pairs = [p for p in read_pairs() if p["same"] == "0" and p["kind"] in ("numbers", "negation", "antonym")]
+    names = canonical(pairs)
+    assert [p for p in pairs if names[p["left"], None] == names[p["right"], None]] == []
+
+
+def test_a_homograph_is_parted_by_discipline_and_a_common_word_is_not():
+    found = merged(("mercury", "chemistry"), ("Mercury", "astronomy"), ("energy", "physics"), ("energy", "biology"))
+    assert found.canonical[:2] == ["mercury (element)", "Mercury (planet)"]
+    assert found.canonical[2] == found.canonical[3] == "energy"
+    assert merged(("mercury", "chemistry"), ("mercury", "medicine")).canonical == ["mercury", "mercury"]
+    assert len(set(merged(("mercury", "chemistry"), "mercury (planet)").canonical)) == 2
+
+
+def test_names_carry_and_texts_give_evidence_for_abbreviations():
+    forms = {"dna", "deoxyribonucleic acid", "normal distribution", "gaussian distribution"}
+    said = from_text("Deoxyribonucleic acid (DNA) is a molecule.", forms.__contains__)
+    assert [(e.short, e.long, e.kind) for e in said] == [("dna", "deoxyribonucleic acid", "abbreviation")]
+    found = merged("DNA", "deoxyribonucleic acid", evidence=said)
+    assert len(set(found.canonical)) == 1
+    assert found.merges[0]["rule"] == "abbreviation"
+    assert "Deoxyribonucleic acid (DNA" in found.merges[0]["evidence"]
+    assert len(set(merged("DNA", "deoxyribonucleic acid").canonical)) == 2  # without evidence nothing is guessed
+    also = from_text("The normal distribution, also known as the Gaussian distribution, is.", forms.__contains__)
+    assert [e.kind for e in also] == ["alias"]
+    cut = from_text("The bivariate normal distribution, also known as the Gaussian distribution.", forms.__contains__)
+    assert cut == []  # "normal distribution" is but the end of the name that stands there
+
+
+def test_an_abbreviation_of_two_things_merges_with_neither():
+    names = ("CPA", "certified public accountant (CPA)", "critical path analysis (CPA)")
+    found = merged(*names)
+    assert len(set(found.canonical)) == 3
+    assert found.counts["ambiguous_abbreviations"] == 1
+
+
+@pytest.mark.parametrize(
+    ("short", "long", "fits"),
+    [
+        ("DNA", "deoxyribonucleic acid", True),
+        ("GDP", "gross domestic product", True),
+        ("kg", "kilogram", True),
+        ("NATO", "North Atlantic Treaty Organization", True),
+        ("中共", "中国共产党", True),
+        ("GDP", "gross national product", False),
+        ("planet", "mercury", False),
+        ("DNA", "ribonucleic acid", False),
+    ],
+)
+def test_abbreviations_are_told_from_other_notes(short, long, fits):
+    assert is_abbreviation(short, long) is fits
+
+
+def test_notes_in_brackets_are_read_for_what_they_are():
+    assert split_gloss("enthalpy (H)")[2] == "symbol"
+    assert split_gloss("光合作用（photosynthesis）") == ("光合作用", "photosynthesis", "gloss")
+    for name in ("mercury (planet)", "vitamin (C)", "hepatitis (B)", "f(x)", "()"):
+        assert split_gloss(name) == (name, None, None)
+
+
+def test_complete_linkage_does_not_chain():
+    links = [Link(0, 1, "typo", 0.9), Link(1, 2, "typo", 0.8), Link(3, 4, "typo", 0.7)]
+    clusters, refused = complete_linkage(links)
+    assert clusters == [[0, 1], [3, 4]]
+    assert refused == [links[1]]
+    closed, _ = complete_linkage([*links, Link(0, 2, "typo", 0.6)])
+    assert closed == [[0, 1, 2], [3, 4]]
+    kept, _ = complete_linkage([Link(0, 1, "user", 2.0), Link(1, 2, "user", 2.0)], apart=[(0, 2)])
+    assert kept == [[0, 1]]
+
+
+def test_a_users_rules_win_over_guards_forms_and_titles():
+    rules = Rules(
+        same=[("first law", "second law")], apart=[("Cell", "cells")], titles={"first law": "The Laws"}, split={"set"}
+    )
+    found = merged("first law", "second law", "Cell", "cells", ("set", "mathematics"), ("set", "arts"), rules=rules)
+    assert found.canonical[:2] == ["The Laws", "The Laws"]
+    assert found.canonical[2] != found.canonical[3]
+    assert found.canonical[4:] == ["set (mathematics)", "set (arts)"]
+
+
+def test_every_merge_can_be_undone_by_the_line_that_it_gives(tmp_path):
+    names = ("isotope", "Isotopes", "colour theory", "color theory", "parallelogram law", "paralellogram law")
+    first = merged(*names)
+    assert {row["rule"] for row in first.merges} >= {"normal_form", "spelling"}
+    file = tmp_path / "rules.tsv"
+    file.write_text("# mine\n\n" + "\n".join(row["undo"] for row in first.merges) + "\n", encoding="utf-8")
+    again = merged(*names, rules=read_rules(file))
+    assert again.merges == []
+    assert len(set(again.canonical)) == len(names)
+
+
+@pytest.mark.parametrize("line", ["same\tone", "apart\ta\tb\tc", "merge\ta\tb", "same a b", "split\t"])
+def test_a_line_that_is_no_rule_is_named(tmp_path, line):
+    file = tmp_path / "rules.tsv"
+    file.write_text(f"split\tok\n{line}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"rules\.tsv:2"):
+        read_rules(file)
+
+
+def test_rules_that_contradict_each_other_are_refused():
+    with pytest.raises(DataError, match="contradict"):
+        Rules(same=[("a", "b"), ("b", "c")], apart=[("a", "c")])
+
+
+def test_a_model_decides_only_what_is_doubtful_and_silence_leaves_it_so():
+    asked = []
+
+    def decide(pairs):
+        asked.extend((left.spelling, right.spelling) for left, right, _ in pairs)
+        return [(True, 0.9) if "Calorimetry" in (left.spelling, right.spelling) else None for left, right, _ in pairs]
+
+    names = ("Calorimetry", "Calorimetrie", "neutral zone", "neutron zone", "supply curve", "demand curve")
+    found = merged(*names, decide=decide)
+    assert found.canonical[0] == found.canonical[1]
+    assert found.merges[0]["rule"] == "model"
+    assert ("supply curve", "demand curve") not in asked
+    assert found.counts["doubtful"] == len(found.doubtful) == len(asked) - 1
+
+
+def test_neighbours_by_meaning_are_doubtful_unless_told_otherwise_and_guards_hold():
+    names = ("heart attack", "myocardial infarction", "hyperthermia", "hypothermia")
+
+    def neighbours(spellings):
+        assert list(spellings) == list(names)
+        return [(0, 1, 0.97), (2, 3, 0.99)]
+
+    asked = merged(*names, neighbours=neighbours)
+    assert [(row["left"], row["right"]) for row in asked.doubtful] == [("heart attack", "myocardial infarction")]
+    sure = merged(*names, neighbours=neighbours, accept_similarity=0.95)
+    assert sure.canonical[0] == sure.canonical[1]
+    assert sure.canonical[2] != sure.canonical[3]

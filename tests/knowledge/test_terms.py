@@ -1,0 +1,146 @@
+"""Glossary terms and key phrases in texts; formulas, markup and code are none."""
+
+import json
+import time
+
+import pytest
+
+from linksyn_gpu.errors import ConfigError, DataError
+from linksyn_gpu.knowledge.clean import is_name, plain_text
+from linksyn_gpu.knowledge.terms import Glossary, Term, find_terms, read_glossary
+
+
+def found(text, *terms):
+    glossary = Glossary(Term(*term) if isinstance(term, tuple) else Term(term) for term in terms)
+    return next(find_terms([text], glossary, 100))
+
+
+def test_the_longest_term_wins_and_its_parts_are_not_found_again():
+    terms = ("mass", "atomic mass", "average atomic mass")
+    assert found("The average atomic masses of boron", *terms) == ["average atomic mass"]
+    assert found("atomic mass, then mass", *terms) == ["atomic mass", "mass"]
+
+
+@pytest.mark.parametrize(
+    ("text", "term"),
+    [
+        ("two Isotopes of it", "isotope"),
+        ("its colour", "color"),
+        ("Newton’s laws", "Newton's law"),
+        ("half life", "half-life"),
+        ("the rate constant here", "rate constant (k)"),
+        ("the ER is rough", "endoplasmic reticulum (ER)"),
+        ("求光合作用的产物", "光合作用"),
+        ("遺傳學", "遗传学"),
+        ("AIDS is", "AIDS"),
+    ],
+)
+def test_terms_are_found_in_other_forms(text, term):
+    assert found(text, term) == [term]
+
+
+@pytest.mark.parametrize(
+    ("text", "term"),
+    [
+        ("it aids us", "AIDS"),
+        ("who is it", "WHO"),
+        ("interest. rate", "interest rate"),
+        ("massive", "mass"),
+        ("interest $x$ rate", "interest rate"),
+        ("`sort` the list", "sort"),
+        ("<code>heap</code>", "heap"),
+        ("\\frac{sum}{n}", "sum"),
+        ("https://force.org/mass", "mass"),
+    ],
+)
+def test_what_is_no_mention_is_not_found(text, term):
+    assert found(text, term) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("costs $5 and $10 a unit", "costs $5 and $10 a unit"),
+        ("let $x^2 + y$ be", "let be"),
+        ("a <b>bold</b> word", "a bold word"),
+        ("a &lt; b &amp; c", "a < b & c"),
+        ("$$\\sum_{i}x_i$$ 的值", "的值"),
+        ("before\n```python\nimport os\n```\nafter", "before after"),
+        ("x = 3 is", "x = 3 is"),
+        ("unclosed $x and more", "unclosed $x and more"),
+        ("\\text{velocity} grows", "velocity grows"),
+    ],
+)
+def test_plain_text_keeps_words_and_drops_formulas(text, words):
+    kept = " ".join(plain_text(text).replace("\u241f", " ").split())
+    assert kept == words or (words == "x = 3 is" and "3" not in kept)
+
+
+@pytest.mark.parametrize("name", ["$x$", "\\frac{1}{2}", "12", "x", "", "a < b <c>", "What is it?", "http://a.b"])
+def test_markup_numbers_and_sentences_are_no_names(name):
+    assert not is_name(name)
+
+
+@pytest.mark.parametrize("name", ["pH", "C++ language", "力", "光合作用", "Newton's second law", "U.S. Constitution"])
+def test_names_are_names(name):
+    assert is_name(name)
+
+
+def test_a_megabyte_takes_no_more_than_a_few_seconds_whatever_the_glossary():
+    glossary = Glossary(Term(f"term{i} of kind{i % 97}") for i in range(50_000))
+    text = "plain words and term17 of kind17, or term42 of something; " * 18_000
+    begin = time.perf_counter()
+    assert glossary.find(text) == [17]
+    assert time.perf_counter() - begin < 5.0
+
+
+def test_glossaries_are_read_in_their_forms(tmp_path):
+    file = tmp_path / "terms.jsonl"
+    rows = [
+        {"term": "mass", "aliases": ["heaviness"]},
+        {"key_terms": [{"term": "force", "meaning": "a push"}], "inline_terms": ["pull"]},
+    ]
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    assert read_glossary(file).names == ["mass", "force", "pull"]
+    plain = tmp_path / "terms.txt"
+    plain.write_text("mass\n\nforce\n", encoding="utf-8")
+    assert read_glossary(plain).names == ["mass", "force"]
+
+
+@pytest.mark.parametrize("line", ["[]", "{", '{"name": "x"}', '{"term": ""}', '{"term": 3}'])
+def test_a_line_that_is_no_entry_is_named(tmp_path, line):
+    file = tmp_path / "terms.jsonl"
+    file.write_text(f'{{"term": "ok"}}\n{line}\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"terms\.jsonl:2"):
+        read_glossary(file)
+    with pytest.raises(ConfigError, match=r"\.jsonl or a \.txt"):
+        read_glossary(tmp_path / "terms.csv")
+
+
+def test_openstax_terms_are_found_where_the_seeds_have_them(real_data):
+    from linksyn_gpu.knowledge.normal_form import key_of, normal_form
+
+    glossary = read_glossary(real_data("openstax_key_terms.jsonl"))
+    keys = {key_of(normal_form(name)) for name in glossary.names}
+    total = hit = 0
+    for line in real_data("seed_openstax_en.jsonl").open(encoding="utf-8"):
+        seed = json.loads(line)
+        text = plain_text("\n".join([seed["question"], *seed["options"], seed["answer"]]))
+        mine = {key_of(normal_form(glossary.names[place])) for place in glossary.find(text)}
+        given = {key_of(normal_form(kp)) for kp in seed["knowledge_points"] if kp != seed.get("section")} & keys
+        total, hit = total + len(given), hit + len(given & mine)
+    assert hit >= 0.95 * total
+
+
+def test_key_phrases_of_both_languages():
+    pytest.importorskip("yake")
+    pytest.importorskip("jieba")
+    from linksyn_gpu.knowledge.keyphrases import find_keyphrases
+
+    english = "Why does expansionary monetary policy lower interest rates? Solve $x^2 = 4$."
+    chinese = "求一元二次方程的根与系数的关系，光合作用在叶绿体中进行。$$x^2$$"
+    one, two, none = find_keyphrases([(english, "en"), (chinese, "zh"), ("$$x^2$$", "en")], 6)
+    assert any("monetary policy" in phrase for phrase in one)
+    assert {"光合作用", "一元二次方程"} <= set(two)
+    assert none == []
+    assert not [phrase for phrase in (*one, *two) if "$" in phrase or "^" in phrase]
