@@ -44,7 +44,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--missed", type=int, default=0, help="print so many of the terms that were not found")
     options = parser.parse_args()
-    seeds = [json.loads(line) for line in (options.data / "seed_openstax_en.jsonl").open(encoding="utf-8")]
+    seeds = [
+        json.loads(line) for line in (options.data / "seed_openstax_en.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     glossary = read_glossary(options.data / "openstax_key_terms.jsonl")
     texts = ["\n".join([seed["question"], *seed["options"], seed["answer"]]) for seed in seeds]
     size = sum(len(text.encode()) for text in texts) / 1e6

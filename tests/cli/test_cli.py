@@ -325,3 +325,19 @@ def test_stages_out_of_order_say_which_comes_first(tmp_path):
     for words in (["walk"], ["analyze"], ["synthesize", "--engine", "batch"]):
         refused = invoke(words[0], tmp_path / "out", *words[1:], code=2)
         assert "is not finished; run 'linksyn-gpu " in refused.stderr
+
+
+def test_extract_comes_between_ingest_and_build_and_says_what_it_merged(tmp_path):
+    seeds = tmp_path / "seeds.jsonl"
+    rows = [{"id": i, "question": f"Q{i}?", "answer": "a", "kps": ["isotopes", "mass"]} for i in range(2)]
+    rows.append({"id": 9, "question": "Q9?", "answer": "a", "kps": ["Isotope", "mass"]})
+    seeds.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    runner, run = CliRunner(), str(tmp_path / "run")
+    assert runner.invoke(main, ["ingest", str(seeds), "--out", run]).exit_code == 0
+    done = runner.invoke(main, ["extract", run, "--merge", "forms"])
+    assert done.exit_code == 0
+    assert "3 names = 2 knowledge points" in done.output
+    assert "2 KPs, 1 edges" in runner.invoke(main, ["build", run]).output
+    wrong = runner.invoke(main, ["extract", run, "--extractor", "terms"])
+    assert wrong.exit_code == 2
+    assert "--glossary" in wrong.output

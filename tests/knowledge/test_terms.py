@@ -123,7 +123,7 @@ def test_openstax_terms_are_found_where_the_seeds_have_them(real_data):
     glossary = read_glossary(real_data("openstax_key_terms.jsonl"))
     keys = {key_of(normal_form(name)) for name in glossary.names}
     total = hit = 0
-    for line in real_data("seed_openstax_en.jsonl").open(encoding="utf-8"):
+    for line in real_data("seed_openstax_en.jsonl").read_text(encoding="utf-8").splitlines():
         seed = json.loads(line)
         text = plain_text("\n".join([seed["question"], *seed["options"], seed["answer"]]))
         mine = {key_of(normal_form(glossary.names[place])) for place in glossary.find(text)}
