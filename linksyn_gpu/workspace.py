@@ -39,7 +39,6 @@ OUTPUTS = {
         "merges.jsonl",
         "doubtful.jsonl",
         "merges.md",
-        "extract-journal",
     ),
     "build": ("kps.parquet", "graph"),
     "walk": ("plan.json", "paths.parquet"),

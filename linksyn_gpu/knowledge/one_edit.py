@@ -1,8 +1,8 @@
 """Pairs of names that differ in one character: inserted, left out, changed, or swapped with its neighbour.
 
-Found exactly, by deletion neighbourhoods: two such names share a string with at most one character left out. Each
-name's own hash and those of its deletions are grouped; hashes are dealt into partitions, so that memory stays bounded
-whatever the number of names.
+Found by deletion neighbourhoods, exactly but for groups over `MAX_GROUP`: two such names share a string with at most
+one character left out. Each name's own hash and those of its deletions are grouped; hashes are dealt into partitions,
+so that memory stays bounded whatever the number of names.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from linksyn_gpu.knowledge.merge import Merging
 
 JOURNAL = "extract-journal"
+"""Answers by content: no stage's output, so that --force and other settings find again what was paid for."""
 FILES = ("glossary", "merge_rules", "homographs", "taxonomy")
 # Who is asked and how patiently: none of it makes the questions other questions.
 MODEL_SETTINGS = ("engine", "model", "max_prompt_chars")
