@@ -673,8 +673,8 @@ def test_settings_are_fields_of_the_config(jsonl):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"colums": {}}, "unknown setting colums; allowed here: columns"),
-        ({"columns": {"stem": "question"}}, "a column mapping's field = 'stem'"),
+        ({"colums": {}}, "colums: no such setting; allowed here: columns"),
+        ({"columns": {"stem": "question"}}, "a field of columns = 'stem'"),
         ({"columns": {"question": 3}}, "must be the name of a column"),
         ({"difficulty_scale": "1-7"}, "difficulty_scale"),
         ({"max_chars": 0}, "max_chars"),
