@@ -34,9 +34,9 @@ def nvrtc_compile(source, name, architecture, kind):
 
     def log():
         size = nvrtc.nvrtcGetProgramLogSize(program)[1]
-        text = b" " * size
+        text = bytearray(size)  # NVRTC writes into it: b" " * 1 would be the interpreter's own b" "
         nvrtc.nvrtcGetProgramLog(program, text)
-        return text.rstrip(b"\0 \n").decode()
+        return bytes(text).rstrip(b"\0 \n").decode()
 
     program = nvrtc.nvrtcCreateProgram(source.encode("ascii"), name.encode(), 0, [], [])[1]
     target = f"--gpu-architecture={'sm' if kind == 'cubin' else 'compute'}_{architecture}"
@@ -48,9 +48,9 @@ def nvrtc_compile(source, name, architecture, kind):
             if kind == "cubin"
             else (nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX)
         )
-        image = b" " * checked(size_of(program))
+        image = bytearray(checked(size_of(program)))
         checked(get(program, image))
-        return image, log()
+        return bytes(image), log()
     finally:
         nvrtc.nvrtcDestroyProgram(program)
 
