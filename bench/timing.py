@@ -1,7 +1,8 @@
 """Honest timing: warm-up, interleaved repeats, median and spread, versions and machine in the record.
 
 The cases of one comparison run in turn, A B C A B C ..., so that a busy neighbour or a hot processor hits
-all of them; a ratio is the median over turns of the ratio within a turn.
+all of them; a ratio is the median over turns of the ratio within a turn. Beside the time that passed, processor time
+(of all threads) is taken: on a machine that others use it is the steadier of the two.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ class Times:
     """Seconds of each turn of one case."""
 
     seconds: tuple[float, ...]
+    cpu_seconds: tuple[float, ...]
+    """Processor time of all threads."""
 
     @property
     def median(self) -> float:
@@ -36,6 +39,10 @@ class Times:
         """How many times longer `other` takes: median over turns of the ratio within a turn."""
         return statistics.median(b / a for a, b in zip(self.seconds, other.seconds, strict=True))
 
+    def cpu_ratio_to(self, other: Times) -> float:
+        """The same, of processor time."""
+        return statistics.median(b / a for a, b in zip(self.cpu_seconds, other.cpu_seconds, strict=True))
+
 
 def interleave(cases: Mapping[str, Callable[[], Any]], turns: int = 7, warm_up: int = 1) -> dict[str, Times]:
     """Run every case `warm_up` times untimed, then all of them in turn, `turns` times."""
@@ -43,12 +50,14 @@ def interleave(cases: Mapping[str, Callable[[], Any]], turns: int = 7, warm_up: 
         for case in cases.values():
             case()
     seconds: dict[str, list[float]] = {name: [] for name in cases}
+    cpu_seconds: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(turns):
         for name, case in cases.items():
-            begin = time.perf_counter()
+            begin, cpu_begin = time.perf_counter(), time.process_time()
             case()
+            cpu_seconds[name].append(time.process_time() - cpu_begin)
             seconds[name].append(time.perf_counter() - begin)
-    return {name: Times(tuple(values)) for name, values in seconds.items()}
+    return {name: Times(tuple(seconds[name]), tuple(cpu_seconds[name])) for name in cases}
 
 
 def machine() -> dict[str, Any]:

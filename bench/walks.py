@@ -108,9 +108,13 @@ def pecanpy_case(graph: KPGraph, value: Any, starts: Any, length: int) -> Callab
     walker.indptr, walker.indices = graph.indptr.astype(np.uint32), graph.indices.astype(np.uint32)
     walker.data = (graph.weight * value[graph.indices]).astype(np.float32)
     walker.preprocess_transition_probs()
-    has_neighbours, move, progress = walker.get_has_nbrs(), walker.get_move_forward(), ProgressBar(disable=True)
-    first = starts.astype(np.uint32)
-    return lambda: walker._random_walks(first.size, length, 1, first, has_neighbours, move, progress)
+    has_neighbours, move, first = walker.get_has_nbrs(), walker.get_move_forward(), starts.astype(np.uint32)
+
+    def walk() -> Any:
+        with ProgressBar(total=first.size, disable=True) as progress:  # its thread ends only when it is closed
+            return walker._random_walks(first.size, length, 1, first, has_neighbours, move, progress)
+
+    return walk
 
 
 def measure(graph: KPGraph, tau: float, n: int, length: int, turns: int) -> dict[str, Any]:
@@ -149,7 +153,11 @@ def measure(graph: KPGraph, tau: float, n: int, length: int, turns: int) -> dict
         "mean_degree_of_visited": float(graph.degree[nodes[:, :-1][nodes[:, 1:] >= 0]].mean()),
         "searches_per_step": share_of_searches(graph, table, nodes),
         "pecanpy": pecanpy if isinstance(pecanpy, str) else canonical.ratio_to(times["PecanPy first-order kernel"]),
-        "rebuild_over_canonical": times["canonical"].ratio_to(times["rebuild of a round's tables"]),
+        "pecanpy_cpu": None
+        if isinstance(pecanpy, str)
+        else canonical.cpu_ratio_to(times["PecanPy first-order kernel"]),
+        "rebuild_over_canonical": canonical.ratio_to(times["rebuild of a round's tables"]),
+        "rebuild_over_canonical_cpu": canonical.cpu_ratio_to(times["rebuild of a round's tables"]),
         "cases": {name: row(t, naive, n * length) for name, t in times.items()},
     }
 
@@ -160,6 +168,7 @@ def row(t: Times, naive: Times, steps: int) -> dict[str, float]:
         "spread": t.spread,
         "million_steps_per_s": steps / t.median / 1e6,
         "times_naive": t.ratio_to(naive),
+        "cpu_times_naive": t.cpu_ratio_to(naive),
     }
 
 
@@ -175,15 +184,21 @@ def lines_of(record: dict[str, Any]) -> list[str]:
     lines = [
         f"tau {record['tau']}: {record['entries']:,} entries, mean degree of visited KPs "
         f"{record['mean_degree_of_visited']:,.0f}, {100 * record['searches_per_step']:.0f}% of steps search",
-        f"  {'':32s}{'ms':>9s}{'M steps/s':>11s}{'x naive':>9s}{'spread':>8s}",
+        f"  {'':32s}{'ms':>9s}{'M steps/s':>11s}{'x naive':>9s}{'(cpu)':>8s}{'spread':>8s}",
     ]
     for name, case in record["cases"].items():
         walked = "rebuild" not in name and "visits" not in name
-        speed = f"{case['million_steps_per_s']:11.1f}{case['times_naive']:9.2f}" if walked else " " * 20
+        speed = " " * 28
+        if walked:
+            speed = f"{case['million_steps_per_s']:11.1f}{case['times_naive']:9.2f}{case['cpu_times_naive']:8.2f}"
         lines.append(f"  {name:32s}{1e3 * case['median_s']:9.1f}{speed}{100 * case['spread']:7.0f}%")
-    lines.append(f"  rebuild / canonical walk of all steps: {record['rebuild_over_canonical']:.2f}")
+    lines.append(
+        f"  rebuild / canonical walk of all steps: {record['rebuild_over_canonical']:.2f} "
+        f"({record['rebuild_over_canonical_cpu']:.2f} of processor time)"
+    )
     pecanpy = record["pecanpy"]
-    lines.append(f"  canonical over PecanPy: {pecanpy if isinstance(pecanpy, str) else f'{pecanpy:.1f}x'}")
+    ratio = pecanpy if isinstance(pecanpy, str) else f"{pecanpy:.1f}x ({record['pecanpy_cpu']:.1f}x of processor time)"
+    lines.append(f"  canonical over PecanPy: {ratio}")
     return lines
 
 
