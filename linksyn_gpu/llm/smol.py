@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,17 +140,28 @@ def _extract(wheel: Path, target: Path, folder: Path) -> None:
     shutil.move(part, target)
 
 
-def _free_cores() -> int:
-    """Cores that this process may use and that nothing else keeps busy now, at least one.
+def _free_cores(seconds: float = 0.5) -> int:
+    """Cores that this process may use and that nothing else keeps busy, watched for a moment; at least one.
 
     A step ends when its slowest thread does: threads that must share a core make all of them wait.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    before = _processor_time()
+    time.sleep(seconds)
+    after = _processor_time()
+    if before is None or after is None or after[1] == before[1]:
+        return cores
+    idle = (after[0] - before[0]) / (after[1] - before[1])
+    return max(1, min(cores, round(cores * idle)))
+
+
+def _processor_time() -> tuple[int, int] | None:
+    """Ticks that all processors idled, and all their ticks, since the start; None where the system does not tell."""
     try:
-        busy = os.getloadavg()[0]
-    except (AttributeError, OSError):
-        busy = 0.0
-    return max(1, cores - int(busy))
+        ticks = [int(word) for word in Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
+    except (OSError, ValueError):
+        return None
+    return ticks[3] + ticks[4], sum(ticks)
 
 
 @contextlib.contextmanager
