@@ -3,7 +3,8 @@
     python bench/walks.py [--json] [--turns 7] [--tau 1 0.5 0] [--scaling docs/walks-scaling.svg] [--start-up]
 
 Every sampler walks the same graph under the same values (weights times a value with feedback, as in a round of a
-campaign), with the same number of threads, in turn within one run. What is reported are ratios of that run.
+campaign), with the same number of threads, in turn within one run: it draws the starts, steps, and returns a new
+array (PecanPy is given the starts). What is reported are ratios of that run.
 """
 
 from __future__ import annotations
@@ -59,21 +60,28 @@ def naive_sums(indptr, indices, weight, value, sums):
             sums[e] = running
 
 
+@njit(inline="always")
+def _first_above(sums, begin, n, x):
+    """First of n sums from `begin` on that is above x, by halving."""
+    while n > 1:
+        half = n >> 1
+        begin = begin + half if sums[begin + half - 1] <= x else begin
+        n -= half
+    return begin
+
+
 @njit(parallel=True, cache=True)
-def naive_walks(indptr, indices, sums, starts, length, key, out):
-    """One walk after the other, a halving search per step: the loop that one writes first."""
-    for i in prange(starts.size):
-        v = int64(starts[i])
+def naive_walks(indptr, indices, sums, start_sums, n_walks, length, key):
+    """One walk after the other, a halving search per draw: the loop that one writes first."""
+    out = np.empty((n_walks, length + 1), np.int32)
+    for i in prange(n_walks):
+        v = _first_above(start_sums, int64(0), start_sums.size, _uniform(key, i, 0) * start_sums[-1])
         out[i, 0] = v
         for step in range(1, length + 1):
-            e, n = indptr[v], indptr[v + 1] - indptr[v]
-            x = _uniform(key, i, step) * sums[e + n - 1]
-            while n > 1:
-                half = n >> 1
-                e = e + half if sums[e + half - 1] <= x else e
-                n -= half
-            v = int64(indices[e])
+            begin, end = indptr[v], indptr[v + 1]
+            v = int64(indices[_first_above(sums, begin, end - begin, _uniform(key, i, step) * sums[end - 1])])
             out[i, step] = v
+    return out
 
 
 # ---------------------------------------------------------------------- what is walked
@@ -129,18 +137,18 @@ def measure(graph: KPGraph, tau: float, n: int, length: int, turns: int) -> dict
         return cpu.sample_walks(loaded, table, start, ids, length=length, rule=rule, key=KEY)
 
     nodes = walk(RULES["canonical"])
-    starts, out = nodes[:, 0].copy(), np.empty((n, length + 1), np.int32)
     float_value, sums = value.astype(np.float32), np.empty(graph.indices.size, np.float32)
+    start_sums = np.cumsum(np.where(graph.degree > 0, target * value, 0.0)).astype(np.float32)
     naive_sums(graph.indptr, graph.indices, graph.weight, float_value, sums)
     everything = np.ones(n, bool)
     cases: dict[str, Callable[[], Any]] = {
-        "naive loop": lambda: naive_walks(graph.indptr, graph.indices, sums, starts, length, KEY, out),
+        "naive loop": lambda: naive_walks(graph.indptr, graph.indices, sums, start_sums, n, length, KEY),
         **{name: lambda rule=rule: walk(rule) for name, rule in RULES.items()},
         "rebuild of a round's tables": lambda: cpu.start_table(cpu.transition_table(loaded, value), target, value),
         "naive rebuild of float sums": lambda: naive_sums(graph.indptr, graph.indices, graph.weight, float_value, sums),
         "count visits": lambda: cpu.count_occurrences(nodes, everything, graph.n_kps),
     }
-    pecanpy = pecanpy_case(graph, value, starts, length)
+    pecanpy = pecanpy_case(graph, value, nodes[:, 0], length)
     if not isinstance(pecanpy, str):
         cases["PecanPy first-order kernel"] = pecanpy
     times = interleave(cases, turns)

@@ -44,7 +44,7 @@ from linksyn_gpu.backend.reference import MASS_BITS, MAX_BATCH
 from linksyn_gpu.backend.reference import StepRule as StepRule
 from linksyn_gpu.tables import Float64, Int32, Int64, KPGraph, UInt32, UInt64
 
-_LANES = 48  # walks that a thread keeps going at once
+_LANES = 64  # walks that a thread keeps going at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,15 +269,13 @@ def sample_walks(
     if rule.second_order and graph.edge_start.size == 0:
         raise ValueError("load_graph(..., second_order=True) is needed for p or q other than 1")
     run_tasks(
-        numba_walk.walk_tasks,
+        numba_walk.walk_tasks(rule.no_revisit, rule.second_order),
         count_tasks(ids.size, WALKS_PER_TASK),
         (table.node, table.cells, table.pairs),
         (graph.edge_start, graph.edge_slots),
         (start.pairs, start.cells, np.uint64(start.total), np.uint64(start.coarse)),
         ids,
         length,
-        rule.no_revisit,
-        rule.second_order,
         tuple(np.uint64(bound) for bound in rule.acceptance()),
         key_words(key),
         _LANES,

@@ -40,13 +40,17 @@ def philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
 
 @jit
 def philox_lanes(n: Any, ids: Any, turns: Any, k0: Any, k1: Any, bits: Any, accept_bits: Any) -> None:
-    """Blocks of n lanes: walk id and turn (step | trial << 32) to the row's bits and the upper 53 acceptance bits."""
+    """Blocks of n lanes: walk id and turn (step | trial << 32) to the row's bits and the upper 53 acceptance bits.
+
+    `accept_bits` may be None: the rule accepts every proposal.
+    """
     half, low = uint64(32), uint64(LOW)
     for j in range(n):
         name, turn = ids[j], turns[j]
         c0, c1, c2, c3 = philox(name & low, name >> half, turn & low, turn >> half, k0, k1)
         bits[j] = (c0 << half) | c1
-        accept_bits[j] = ((c2 << half) | c3) >> uint64(11)
+        if accept_bits is not None:
+            accept_bits[j] = ((c2 << half) | c3) >> uint64(11)
 
 
 @jit_inline

@@ -10,6 +10,7 @@ next walk of the task at once. Nothing of this can be seen in the result: a draw
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -187,7 +188,6 @@ def _starts(
     turns: Any,
     cell_at: Any,
     drawn: Any,
-    accept_bits: Any,
     unsure_walks: Any,
     out: Any,
 ) -> None:
@@ -196,7 +196,7 @@ def _starts(
     n = uint64(cells.size)
     for k in range(end - begin):
         names[k], turns[k] = uint64(ids[begin + k]), uint64(0)
-    philox_lanes(end - begin, names, turns, key[0], key[1], drawn, accept_bits)
+    philox_lanes(end - begin, names, turns, key[0], key[1], drawn, None)
     for k in range(end - begin):
         cell_at[k] = ((drawn[k] >> uint64(32)) * n) >> uint64(32)
         drawn[k] = mulhi(drawn[k], total)
@@ -216,116 +216,125 @@ def _starts(
         out[begin + int64(k), 0] = first_above(pairs, cell_at[k], n, drawn[k])
 
 
-@jit
-def walk_tasks(
-    counter: Any,
-    n_tasks: Any,
-    table: Any,
-    edges: Any,
-    start: Any,
-    ids: Any,
-    length: Any,
-    no_revisit: Any,
-    second_order: Any,
-    bounds: Any,
-    key: Any,
-    n_lanes: Any,
-    out: Any,
-) -> None:
-    """Walks of the ids, cut into n_tasks runs of consecutive ids; `out` is int32 [n, length + 1].
+@cache
+def walk_tasks(no_revisit: bool, second_order: bool) -> Any:
+    """The walk kernel for one kind of step rule: what a rule does not ask for is not in its machine code."""
 
-    table = (node, cells, pairs), edges = (slot_start, slots), start = (pairs, cells, total, coarse),
-    bounds = acceptance of a step (back, to a neighbour of the previous node, elsewhere), key = two key words.
-    """
-    node, cells, pairs = table
-    n = ids.size
-    size = max(n // n_tasks + 1, n_lanes)
-    cell_at, drawn = np.empty(size, np.uint64), np.empty(size, np.uint64)
-    names, turns = np.empty(size, np.uint64), np.empty(size, np.uint64)
-    bits, accept_bits = np.empty(n_lanes, np.uint64), np.empty(size, np.uint64)
-    walk, at = np.empty(n_lanes, np.int64), np.empty(n_lanes, np.uint64)
-    proposal, unsure_lanes = np.empty(n_lanes, np.int64), np.empty(size + 1, np.uint64)
-    least, most = min(bounds[0], min(bounds[1], bounds[2])), max(bounds[1], bounds[2])
-    half, low = uint64(32), uint64(LOW)
-    while True:
-        task = fetch_add(counter, 0, 1)
-        if task >= n_tasks:
-            break
-        begin, end = n * task // n_tasks, n * (task + 1) // n_tasks
-        _starts(start, ids, key, begin, end, names, turns, cell_at, drawn, accept_bits, unsure_lanes, out)
-        active = min(n_lanes, end - begin)
-        next_walk = begin + active
-        for j in range(active):
-            walk[j], at[j] = begin + j, uint64(out[begin + j, 0])
-            names[j], turns[j] = uint64(ids[begin + j]), uint64(1)
-            prefetch(node, int64(at[j]))
-        while active > 0:
-            philox_lanes(active, names, turns, key[0], key[1], bits, accept_bits)
-            if second_order and no_revisit:
-                # Nothing is accepted with these bits (going back is a revisit): on to the trial that may be.
+    @jit
+    def tasks(
+        counter: Any,
+        n_tasks: Any,
+        table: Any,
+        edges: Any,
+        start: Any,
+        ids: Any,
+        length: Any,
+        bounds: Any,
+        key: Any,
+        n_lanes: Any,
+        out: Any,
+    ) -> None:
+        """Walks of the ids, cut into n_tasks runs of consecutive ids; `out` is int32 [n, length + 1].
+
+        table = (node, cells, pairs), edges = (slot_start, slots), start = (pairs, cells, total, coarse),
+        bounds = acceptance of a step (back, to a neighbour of the previous node, elsewhere), key = two key words.
+        """
+        node, cells, pairs = table
+        n = ids.size
+        size = max(n // n_tasks + 1, n_lanes)
+        cell_at, drawn = np.empty(size, np.uint64), np.empty(size, np.uint64)
+        names, turns = np.empty(size, np.uint64), np.empty(size, np.uint64)
+        bits, accept_bits = np.empty(n_lanes, np.uint64), np.empty(size, np.uint64)
+        walk, at = np.empty(n_lanes, np.int64), np.empty(n_lanes, np.uint64)
+        rows, extents = np.empty(n_lanes, np.uint64), np.empty(n_lanes, np.uint64)
+        proposal, search_at = np.empty(n_lanes, np.int64), np.empty(n_lanes + 1, np.uint64)
+        unsure_lanes = np.empty(size + 1, np.uint64)
+        least, most = min(bounds[0], min(bounds[1], bounds[2])), max(bounds[1], bounds[2])
+        half, low = uint64(32), uint64(LOW)
+        while True:
+            task = fetch_add(counter, 0, 1)
+            if task >= n_tasks:
+                break
+            begin, end = n * task // n_tasks, n * (task + 1) // n_tasks
+            _starts(start, ids, key, begin, end, names, turns, cell_at, drawn, unsure_lanes, out)
+            active = min(n_lanes, end - begin)
+            next_walk = begin + active
+            for j in range(active):
+                walk[j], at[j] = begin + j, uint64(out[begin + j, 0])
+                names[j], turns[j] = uint64(ids[begin + j]), uint64(1)
+                prefetch(node, int64(at[j]))
+            while active > 0:
+                philox_lanes(active, names, turns, key[0], key[1], bits, accept_bits if second_order else None)
+                if second_order and no_revisit:
+                    # Nothing is accepted with these bits (going back is a revisit): on to the trial that may be.
+                    for j in range(active):
+                        while (
+                            accept_bits[j] >= most and turns[j] & low > uint64(1) and turns[j] >> half < uint64(TRIALS)
+                        ):
+                            turns[j] += uint64(1) << half
+                            bits[j], accept_bits[j] = draw(key[0], key[1], names[j], turns[j] & low, turns[j] >> half)
+                            accept_bits[j] >>= uint64(11)
                 for j in range(active):
-                    while accept_bits[j] >= most and turns[j] & low > uint64(1) and turns[j] >> half < uint64(TRIALS):
+                    row, extent = node[at[j], 0], node[at[j], 1]
+                    rows[j], extents[j] = row, extent
+                    cell_at[j] = (row & uint64(ROW_START)) + (((bits[j] >> half) * (extent & low)) >> half)
+                    drawn[j] = mulhi(bits[j], extent >> half)
+                    prefetch(cells, int64(cell_at[j]))
+                # Written without branches: whether a cell decides its draw is not to be foreseen. A lane that needs no
+                # search asks for the first pairs, which are at hand anyway.
+                n_unsure = uint64(0)
+                for j in range(active):
+                    cell = cells[cell_at[j]]
+                    to, unsure = _decided(cell, drawn[j], rows[j] >> uint64(COARSE_SHIFT))
+                    proposal[j] = int64(to)
+                    unsure_lanes[n_unsure] = j
+                    search_at[n_unsure] = (rows[j] & uint64(ROW_START)) + _lower_bound(cell)
+                    prefetch(pairs, int64(search_at[n_unsure] & (uint64(0) - unsure)))
+                    n_unsure += unsure
+                    prefetch(node, int64(to))
+                for u in range(n_unsure):
+                    j = unsure_lanes[u]
+                    if extents[j] >> half > uint64(0):
+                        row_end = (rows[j] & uint64(ROW_START)) + (extents[j] & low)
+                        proposal[j] = int64(pairs[first_above(pairs, search_at[u], row_end, drawn[j])] & low)
+                        prefetch(node, proposal[j])
+                if second_order:
+                    for j in range(active):
+                        step = int64(turns[j] & low)
+                        if step > 1 and accept_bits[j] >= least:
+                            prefetch(edges[1], _edge_slot(edges[0], int64(out[walk[j], step - 2]), proposal[j]))
+                for j in range(active - 1, -1, -1):
+                    i, step, to = walk[j], int64(turns[j] & low), proposal[j]
+                    if extents[j] >> half == uint64(0):  # nothing to draw from: the cell was another row's
+                        to = -1
+                    accepted = True
+                    if no_revisit or second_order:
+                        accepted = turns[j] >> half < uint64(TRIALS) or to < 0
+                    if no_revisit and accepted:
+                        accepted = not _on_path(out, i, step, to)
+                    if second_order and accepted and to >= 0 and step > 1 and accept_bits[j] >= least:
+                        accepted = accept_bits[j] < _acceptance(edges, bounds, int64(out[i, step - 2]), to)
+                    if not accepted:
                         turns[j] += uint64(1) << half
-                        bits[j], accept_bits[j] = draw(key[0], key[1], names[j], turns[j] & low, turns[j] >> half)
-                        accept_bits[j] >>= uint64(11)
-            for j in range(active):
-                row, extent = node[at[j], 0], node[at[j], 1]
-                cell_at[j] = (row & uint64(ROW_START)) + (((bits[j] >> half) * (extent & low)) >> half)
-                drawn[j] = mulhi(bits[j], extent >> half)
-                prefetch(cells, int64(cell_at[j]))
-            # Written without branches: whether a cell decides its draw is not to be foreseen.
-            n_unsure = uint64(0)
-            for j in range(active):
-                coarse = node[at[j], 0] >> uint64(COARSE_SHIFT)
-                to, unsure = _decided(cells[cell_at[j]], drawn[j], coarse)
-                proposal[j] = int64(to)
-                unsure_lanes[n_unsure] = j
-                n_unsure += unsure
-                prefetch(node, int64(to))
-            for u in range(n_unsure):
-                j = unsure_lanes[u]
-                cell_at[j] = (node[at[j], 0] & uint64(ROW_START)) + _lower_bound(cells[cell_at[j]])
-                prefetch(pairs, int64(cell_at[j]))
-            for u in range(n_unsure):
-                j = unsure_lanes[u]
-                row, extent = node[at[j], 0], node[at[j], 1]
-                if extent >> half > uint64(0):
-                    row_end = (row & uint64(ROW_START)) + (extent & low)
-                    proposal[j] = int64(pairs[first_above(pairs, cell_at[j], row_end, drawn[j])] & low)
-                    prefetch(node, proposal[j])
-            if second_order:
-                for j in range(active):
-                    step = int64(turns[j] & low)
-                    if step > 1 and accept_bits[j] >= least:
-                        prefetch(edges[1], _edge_slot(edges[0], int64(out[walk[j], step - 2]), proposal[j]))
-            for j in range(active - 1, -1, -1):
-                i, step, to = walk[j], int64(turns[j] & low), proposal[j]
-                if node[at[j], 1] >> half == uint64(0):  # nothing to draw from: the cell was another row's
-                    to = -1
-                accepted = turns[j] >> half < uint64(TRIALS) or to < 0
-                if no_revisit and accepted:
-                    accepted = not _on_path(out, i, step, to)
-                if second_order and accepted and to >= 0 and step > 1 and accept_bits[j] >= least:
-                    accepted = accept_bits[j] < _acceptance(edges, bounds, int64(out[i, step - 2]), to)
-                if not accepted:
-                    turns[j] += uint64(1) << half
-                    if turns[j] >> half < uint64(TRIALS):
+                        if turns[j] >> half < uint64(TRIALS):
+                            continue
+                        to = _scan_row(table, edges, bounds, no_revisit, second_order, out, i, step, key, ids[i])
+                    out[i, step] = to
+                    if to >= 0 and step < length:
+                        at[j], turns[j] = uint64(to), uint64(step + 1)
                         continue
-                    to = _scan_row(table, edges, bounds, no_revisit, second_order, out, i, step, key, ids[i])
-                out[i, step] = to
-                if to >= 0 and step < length:
-                    at[j], turns[j] = uint64(to), uint64(step + 1)
-                    continue
-                for k in range(step + 1, length + 1):
-                    out[i, k] = -1
-                if next_walk < end:
-                    walk[j], at[j] = next_walk, uint64(out[next_walk, 0])
-                    names[j], turns[j] = uint64(ids[next_walk]), uint64(1)
-                    prefetch(node, int64(at[j]))
-                    next_walk += 1
-                else:  # this lane takes over the last one, which has been served already
-                    active -= 1
-                    walk[j], at[j], names[j], turns[j] = walk[active], at[active], names[active], turns[active]
+                    for k in range(step + 1, length + 1):
+                        out[i, k] = -1
+                    if next_walk < end:
+                        walk[j], at[j] = next_walk, uint64(out[next_walk, 0])
+                        names[j], turns[j] = uint64(ids[next_walk]), uint64(1)
+                        prefetch(node, int64(at[j]))
+                        next_walk += 1
+                    else:  # this lane takes over the last one, which has been served already
+                        active -= 1
+                        walk[j], at[j], names[j], turns[j] = walk[active], at[active], names[active], turns[active]
+
+    return tasks
 
 
 # ---------------------------------------------------------------------- what walks leave behind

@@ -253,7 +253,7 @@ def test_read_only_arrays_are_taken_as_they_are():
 
 def test_cached_machine_code_is_tied_to_all_files_that_it_is_made_from(tmp_path):
     """Numba compares the time stamp of the kernel's own file alone; an edit elsewhere would go unseen."""
-    for kernel in (numba_walk.walk_tasks, numba_tables.finish_row):
+    for kernel in (numba_walk.walk_tasks(True, False), numba_tables.finish_row):
         file = kernel._cache._cache_file
         assert file._source_stamp == numba_core._STAMP
         copy = type(file)(cache_path=str(tmp_path), filename_base="kernel", source_stamp="made before an edit")
