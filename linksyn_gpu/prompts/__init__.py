@@ -10,21 +10,17 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from linksyn_gpu.errors import ConfigError
-
-if TYPE_CHECKING:
-    import jinja2
+from linksyn_gpu.prompts.rendering import Messages, fixed_words, read_templates, render_messages
 
 TEMPLATES = Path(__file__).parent / "templates"
 LANGUAGES = ("en", "zh")
-ROLE_MARK = re.compile(r"^<(system|user|assistant)>$", re.MULTILINE)
-"""A line of its own in a template: what follows is a message of that role."""
+ENHANCEMENT = ("judge", "solve", "compare", "enhance")
+"""Templates of stage `enhance`, by what stands before the language in their file names."""
 
 # This project's own scale; nothing is published on how LinkSyn defines its levels.
 LEVELS: Mapping[str, Mapping[int, str]] = {
@@ -64,7 +60,7 @@ class Task:
     """New QA asked for."""
 
 
-def render(task: Task, templates: str | None = None) -> list[dict[str, str]]:
+def render(task: Task, templates: str | None = None) -> Messages:
     """Chat messages for a task.
 
     Parameters
@@ -77,11 +73,8 @@ def render(task: Task, templates: str | None = None) -> list[dict[str, str]]:
     ConfigError
         A template is missing, wrong, uses a name that is not there, or tries to leave the sandbox.
     """
-    import jinja2
-
-    name = f"synthesize.{task.language}.jinja"
     values = {
-        "seeds": [_shown(seed, task.question_type) for seed in task.seeds],
+        "seeds": [shown_seed(seed, task.question_type) for seed in task.seeds],
         "kp_path": list(task.kp_path),
         "discipline": task.discipline,
         "difficulty": task.difficulty,
@@ -89,23 +82,7 @@ def render(task: Task, templates: str | None = None) -> list[dict[str, str]]:
         "question_type": task.question_type,
         "n": task.n,
     }
-    try:
-        text = _environment(templates).get_template(name).render(values)
-    except jinja2.TemplateNotFound as error:
-        raise ConfigError(f"template {error} was not found in {templates or TEMPLATES}") from None
-    except jinja2.TemplateSyntaxError as error:
-        raise ConfigError(f"{error.filename or name}:{error.lineno}: {error.message}") from None
-    except (jinja2.TemplateError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise ConfigError(f"template {name} in {templates or TEMPLATES}: {error}") from None
-    # Role marks cannot come from a seed: what a template prints of it holds no "<".
-    pieces = ROLE_MARK.split(text)
-    if pieces[0].strip() or "user" not in pieces[1::2]:
-        raise ConfigError(f"template {name} in {templates or TEMPLATES} must begin with <system> or <user>")
-    return [
-        {"role": role, "content": content.strip()}
-        for role, content in zip(pieces[1::2], pieces[2::2], strict=True)
-        if content.strip()
-    ]
+    return render_messages(TEMPLATES, f"synthesize.{task.language}.jinja", values, templates)
 
 
 def prompt_digest(templates: str | None = None) -> str:
@@ -115,7 +92,7 @@ def prompt_digest(templates: str | None = None) -> str:
 
 def instruction_text(templates: str | None = None) -> str:
     """The fixed words of all templates and levels, without any seed: what an answer must not echo."""
-    parts = [re.sub(r"\{%.*?%\}|\{\{.*?\}\}|\{#.*?#\}", "\n", text, flags=re.S) for text in _sources(templates)]
+    parts = [fixed_words(text) for text in _sources(templates)]
     return "\n".join([*parts, *(text for levels in LEVELS.values() for text in levels.values())])
 
 
@@ -174,55 +151,17 @@ def text_limits(limit: int | None) -> dict[str, int] | None:
     }
 
 
-def to_data(value: Any) -> str:
-    """JSON that cannot leave a data section: no raw line break, and no '<', '>' or '&' to close a fence or
-    to spell a chat template's control token with."""
-    text = json.dumps(value, ensure_ascii=False)
-    for character in "<>&\x7f\x85\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
-
-
-def _shown(seed: Mapping[str, Any], question_type: str) -> dict[str, Any]:
+def shown_seed(seed: Mapping[str, Any], question_type: str) -> dict[str, Any]:
     """What a prompt shows of a seed. Options only where they serve as a model: they are many tokens."""
     parts = ["question", "options", "answer"] if question_type == "multiple_choice" else ["question", "answer"]
     return {part: seed[part] for part in parts if seed.get(part)}
 
 
-@functools.lru_cache(maxsize=8)
-def _environment(templates: str | None) -> jinja2.Environment:
-    import jinja2
-    import jinja2.sandbox
-    from markupsafe import Markup
-
-    package = jinja2.FileSystemLoader(TEMPLATES)
-    loaders: list[jinja2.BaseLoader] = [package, jinja2.PrefixLoader({"default": package})]
-    if templates is not None:
-        if not Path(templates).is_dir():
-            raise ConfigError(f"templates = {templates!r} is not a folder")
-        loaders.insert(0, jinja2.FileSystemLoader(templates))
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        loader=jinja2.ChoiceLoader(loaders),
-        undefined=jinja2.StrictUndefined,
-        autoescape=True,  # what a template prints without `| data` cannot close a fence either
-        trim_blocks=True,
-        lstrip_blocks=True,
-        auto_reload=False,
-    )
-    environment.filters["data"] = lambda value: Markup(to_data(value))
-    return environment
-
-
 def _sources(templates: str | None) -> list[str]:
-    folders = [TEMPLATES] if templates is None else [Path(templates), TEMPLATES]
-    texts = []
-    for folder in folders:
-        for path in sorted(folder.glob("*.jinja")):
-            try:
-                texts.append(path.read_text(encoding="utf-8"))
-            except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError(f"{path}: cannot be read: {error}") from error
-    return texts
+    """Texts of the user's templates, then the package's; those of stage `enhance` are no concern of this prompt."""
+    own = [] if templates is None else read_templates(Path(templates))
+    every = [*own, *read_templates(TEMPLATES)]
+    return [text for name, text in every if name.partition(".")[0] not in ENHANCEMENT]
 
 
 @functools.lru_cache(maxsize=8)

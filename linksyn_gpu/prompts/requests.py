@@ -17,11 +17,11 @@ from linksyn_gpu import prompts
 from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.language import guess_language
+from linksyn_gpu.prompts.rendering import URL, prompt_chars
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-URL = "/v1/chat/completions"
 UNNAMED_MODEL = "auto"
 """Stands in a request while the model is not named; the engine's first model takes its place on sending."""
 SMOL_MODEL = "SmolLM2-135M-Instruct"
@@ -76,17 +76,17 @@ def task_row(
     task = make_task(
         bundle, [kp_names[v] for v in path["nodes"]], cell, question_type, config.language, config.per_path
     )
-    request, prompt_chars = make_request(task, path["walk_id"], config)
+    request, chars = make_request(task, path["walk_id"], config)
     row |= {
         "question_type": task.question_type,
         "language": task.language,
         "discipline": task.discipline,
         "difficulty": task.difficulty,
-        "prompt_chars": prompt_chars,
+        "prompt_chars": chars,
     }
-    limit = _max_prompt_chars(config)
-    if prompt_chars > limit:
-        detail = f"{prompt_chars} characters, at most {limit}"
+    limit = max_prompt_chars(config)
+    if chars > limit:
+        detail = f"{chars} characters, at most {limit}"
         return {**row, "drop_reason": "prompt_too_long", "detail": detail}, None
     sampling = {name: request["body"][name] for name in ("seed", "max_tokens")}
     return {**row, "request_id": request["custom_id"], **sampling}, request
@@ -121,7 +121,7 @@ def make_request(task: prompts.Task, walk_id: int, config: SynthesisConfig) -> t
     messages = prompts.render(task, config.templates)
     schema = prompts.answer_schema(task, config.field_limit)
     body: dict[str, Any] = {
-        "model": config.model or _default_model(config),
+        "model": config.model or default_model(config),
         "messages": messages,
         "temperature": config.temperature,
         "top_p": config.top_p,
@@ -135,16 +135,18 @@ def make_request(task: prompts.Task, walk_id: int, config: SynthesisConfig) -> t
     digest = hashlib.sha256(content.encode()).digest()
     body["seed"] = int.from_bytes(digest[16:20]) >> 1
     request = {"custom_id": digest[:16].hex(), "method": "POST", "url": URL, "body": body}
-    return request, sum(len(message["content"]) for message in messages)
+    return request, prompt_chars(messages)
 
 
-def _max_prompt_chars(config: SynthesisConfig) -> int:
+def max_prompt_chars(config: SynthesisConfig) -> int:
+    """Longest prompt in characters, as it holds for the engine."""
     if config.engine == "smol":
         return min(config.max_prompt_chars, SMOL_PROMPT_CHARS)
     return config.max_prompt_chars
 
 
-def _default_model(config: SynthesisConfig) -> str:
+def default_model(config: SynthesisConfig) -> str:
+    """Model name in a request for which none was given."""
     return SMOL_MODEL if config.engine == "smol" else UNNAMED_MODEL
 
 

@@ -1,0 +1,162 @@
+"""Jinja templates to chat messages, and messages to a line of the OpenAI batch format: for every kind of prompt.
+
+Templates run in a sandbox and escape what they print, so the text of a seed can neither close the data section
+nor begin a message nor reach Python. A user's folder overrides a package's templates by file name; `default/NAME`
+still names the package's own, so a template may begin with `{% extends "default/judge.en.jinja" %}`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from linksyn_gpu.errors import ConfigError
+
+if TYPE_CHECKING:
+    import jinja2
+
+URL = "/v1/chat/completions"
+ROLE_MARK = re.compile(r"^<(system|user|assistant)>$", re.MULTILINE)
+"""A line of its own in a template: what follows is a message of that role."""
+
+Messages = list[dict[str, str]]
+
+
+def to_data(value: Any) -> str:
+    """JSON that cannot leave a data section: no raw line break, and no '<', '>' or '&' to close a fence or
+    to spell a chat template's control token with."""
+    text = json.dumps(value, ensure_ascii=False)
+    for character in "<>&\x7f\x85\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def render_messages(package: Path, name: str, values: Mapping[str, Any], templates: str | None = None) -> Messages:
+    """Chat messages of the template `name`.
+
+    Parameters
+    ----------
+    package : Path
+        Folder with the package's templates.
+    templates : str, optional
+        Folder with the user's own templates, found by file name before the package's.
+
+    Raises
+    ------
+    ConfigError
+        A template is missing, wrong, uses a name that is not there, or tries to leave the sandbox.
+    """
+    import jinja2
+
+    where = templates or package
+    try:
+        text = _environment(package, templates).get_template(name).render(values)
+    except jinja2.TemplateNotFound as error:
+        raise ConfigError(f"template {error} was not found in {where}") from None
+    except jinja2.TemplateSyntaxError as error:
+        raise ConfigError(f"{error.filename or name}:{error.lineno}: {error.message}") from None
+    except (jinja2.TemplateError, OSError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise ConfigError(f"template {name} in {where}: {error}") from None
+    # Role marks cannot come from a seed: what a template prints of it holds no "<".
+    pieces = ROLE_MARK.split(text)
+    if pieces[0].strip() or "user" not in pieces[1::2]:
+        raise ConfigError(f"template {name} in {where} must begin with <system> or <user>")
+    messages = zip(pieces[1::2], pieces[2::2], strict=True)
+    return [{"role": role, "content": content.strip()} for role, content in messages if content.strip()]
+
+
+def content_request(
+    messages: Messages,
+    name: str,
+    schema: Mapping[str, Any],
+    *,
+    model: str = "auto",
+    max_tokens: int = 512,
+    temperature: float = 0.0,
+    top_p: float | None = None,
+    number: int = 0,
+) -> dict[str, Any]:
+    """Make a line of the OpenAI batch format; its id is a digest of its content, so one question is asked once.
+
+    Parameters
+    ----------
+    name : str
+        Name of the schema, for the server.
+    number : int
+        Tells apart requests of the same content that shall be asked independently; each has its own id and
+        sampling seed.
+    """
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": messages,
+        "temperature": temperature,
+        "max_tokens": max_tokens,
+        "response_format": {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}},
+    }
+    if top_p is not None:
+        body["top_p"] = top_p
+    content = json.dumps([number, body] if number else body, sort_keys=True)
+    digest = hashlib.sha256(content.encode(errors="replace")).digest()
+    body["seed"] = int.from_bytes(digest[16:20]) >> 1
+    return {"custom_id": digest[:16].hex(), "method": "POST", "url": URL, "body": body}
+
+
+def object_schema(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON schema of an object with exactly these fields, in this order."""
+    return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
+
+
+def prompt_chars(messages: Sequence[Mapping[str, str]]) -> int:
+    """Length of a prompt in characters."""
+    return sum(len(message["content"]) for message in messages)
+
+
+def read_templates(folder: Path, pattern: str = "*.jinja") -> list[tuple[str, str]]:
+    """(name, text) of a folder's templates, by name.
+
+    Raises
+    ------
+    ConfigError
+        One cannot be read.
+    """
+    texts = []
+    for path in sorted(folder.glob(pattern)):
+        try:
+            texts.append((path.name, path.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read: {error}") from error
+    return texts
+
+
+def fixed_words(template: str) -> str:
+    """The words of a template that stand in every prompt made from it."""
+    return re.sub(r"\{%.*?%\}|\{\{.*?\}\}|\{#.*?#\}", "\n", template, flags=re.S)
+
+
+@functools.lru_cache(maxsize=16)
+def _environment(package: Path, templates: str | None) -> jinja2.Environment:
+    import jinja2
+    import jinja2.sandbox
+    from markupsafe import Markup
+
+    own = jinja2.FileSystemLoader(package)
+    loaders: list[jinja2.BaseLoader] = [own, jinja2.PrefixLoader({"default": own})]
+    if templates is not None:
+        if not Path(templates).is_dir():
+            raise ConfigError(f"templates = {templates!r} is not a folder")
+        loaders.insert(0, jinja2.FileSystemLoader(templates))
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        loader=jinja2.ChoiceLoader(loaders),
+        undefined=jinja2.StrictUndefined,
+        autoescape=True,  # what a template prints without `| data` cannot close a fence either
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters["data"] = lambda value: Markup(to_data(value))
+    return environment
