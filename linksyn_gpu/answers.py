@@ -60,6 +60,20 @@ def parse(text: str) -> Parsed:
     return Parsed(items)
 
 
+def read_object(text: str) -> dict[str, Any] | None:
+    """The first JSON object in a text that asks for one, its own texts as `parse` reads those of an item.
+
+    None where there is none, or where it ends too early.
+    """
+    try:
+        found = next((value for value in _values(text.strip()) if isinstance(value, dict)), None)
+    except _TruncatedError:
+        return None
+    if found is None:
+        return None
+    return {name: _restore_latex(value).strip() if isinstance(value, str) else value for name, value in found.items()}
+
+
 class _TruncatedError(Exception):
     pass
 
@@ -135,7 +149,7 @@ def _item(value: dict[str, Any]) -> Item:
         _text(value.get("explanation")),
         tuple(dict.fromkeys(name for name in map(_text, kps) if name)),
         _text(value.get("discipline")) or None,
-        _level(value.get("difficulty")),
+        read_level(value.get("difficulty")),
     )
 
 
@@ -153,7 +167,8 @@ def _text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _level(value: Any) -> int | None:
+def read_level(value: Any) -> int | None:
+    """A level of difficulty 1..5; None for anything else."""
     try:
         level = int(value) if not isinstance(value, bool) else 0
     except (TypeError, ValueError, OverflowError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from linksyn_gpu.config_enhance import EnhanceConfig
 from linksyn_gpu.config_extract import ExtractConfig
 from linksyn_gpu.errors import ConfigError
 
@@ -282,6 +283,7 @@ class RunConfig:
     quota: QuotaConfig = field(default_factory=QuotaConfig)
     bundle: BundleConfig = field(default_factory=BundleConfig)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
+    enhance: EnhanceConfig = field(default_factory=EnhanceConfig)
 
     def __post_init__(self) -> None:
         require(self.paths >= 1, f"paths = {self.paths} must be at least 1")

@@ -134,7 +134,7 @@ def write_requests(
                 else:
                     counts["requests"] += 1
                     lines.write(json.dumps(request, ensure_ascii=False, separators=(",", ":")) + "\n")
-            tasks.write_batch(_record_batch(rows, tasks_schema()))
+            tasks.write_batch(record_batch(rows, tasks_schema()))
             if on_progress is not None:
                 on_progress(counts["paths"])
     return {**counts, "dropped": dict(dropped)}
@@ -266,8 +266,8 @@ def assemble(
                     out.take(task, from_record(record))
             for row in out.kept:
                 lines.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
-            kept_file.write_batch(_record_batch(out.kept, qa_schema()))
-            dropped_file.write_batch(_record_batch(out.dropped, dropped_schema()))
+            kept_file.write_batch(record_batch(out.kept, qa_schema()))
+            dropped_file.write_batch(record_batch(out.dropped, dropped_schema()))
             done += len(rows)
             if on_progress is not None:
                 on_progress(done)
@@ -384,7 +384,8 @@ class _Assembly:
         }
 
 
-def _record_batch(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
+def record_batch(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
+    """Rows as a record batch, whatever text a model wrote."""
     import pyarrow as pa
 
     # A lone surrogate in a model's answer is no Unicode and Arrow refuses it.

@@ -28,8 +28,8 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 LOCK = ".lock"
 PART = ".part"
-STAGES = ("ingest", "extract", "build", "walk", "synthesize")
-OPTIONAL = ("extract",)
+STAGES = ("ingest", "extract", "build", "walk", "synthesize", "enhance")
+OPTIONAL = ("extract", "enhance")
 """Stages that a run may do without; the next stage takes up what the one before left."""
 OUTPUTS = {
     "ingest": ("seeds.parquet", "rejects.jsonl"),
@@ -51,6 +51,7 @@ OUTPUTS = {
         "qa.jsonl",
         "dropped.parquet",
     ),
+    "enhance": ("enhanced.parquet", "enhanced.jsonl", "enhance-dropped.parquet"),
 }
 # Made from a stage's files by commands of their own; stale once the stage is done anew.
 DERIVED = {"build": ("analytics.parquet",)}

@@ -15,6 +15,7 @@ COMMANDS = {
     "build": "Build the KP graph.",
     "walk": "Sample paths and link seeds along them.",
     "synthesize": "Ask the language model for new QA.",
+    "enhance": "Bring the QA of chosen disciplines to a level (optional).",
     "analyze": "Describe each KP's place in the graph: components, PageRank, cores, communities.",
     "report": "Print what a run did, and write its report page.",
     "doctor": "Show what this machine has and which backend would be used.",

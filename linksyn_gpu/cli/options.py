@@ -32,6 +32,19 @@ class Bytes(click.ParamType[int]):
         return int(float(found[1]) * UNITS[found[2].upper()])
 
 
+class Names(click.ParamType[list[str]]):
+    """Names with commas between them."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        """Read 'law, physics' as two names."""
+        names = [name.strip() for name in str(value).split(",")]
+        if not all(names):
+            self.fail(f"{value!r} holds an empty name; write names with commas between them", param, ctx)
+        return names
+
+
 # flag, the field it sets, click's type, help
 _SEEDS: list[tuple[str, str, Any, str]] = [
     ("--keep-duplicates", "seeds.keep_duplicates", bool, "Keep records whose id or question was seen before."),
@@ -88,6 +101,17 @@ _SYNTHESIS: list[tuple[str, str, Any, str]] = [
     ("--templates", "synthesis.templates", click.Path(), "Folder with your own prompt templates."),
     ("--model-file", "synthesis.model_file", click.Path(), "GGUF file for engine smol."),
 ]
+_ENHANCE: list[tuple[str, str, Any, str]] = [
+    (
+        "--enhance-disciplines",
+        "enhance.disciplines",
+        Names(),
+        "Bring the QA of these disciplines to a level: names with commas between them, or all.",
+    ),
+    ("--enhance-level", "enhance.level", int, "The level asked for, 2..5."),
+    ("--enhance-tries", "enhance.tries", int, "Rewrites of one QA, at most."),
+    ("--enhance-solves", "enhance.solves", int, "Independent solves by which an answer is checked."),
+]
 _BACKEND: list[tuple[str, str, Any, str]] = [
     ("--backend", "backend", click.Choice(allowed.BACKENDS), "Where graphs and walks are computed."),
     ("--gpu-memory", "gpu_memory", Bytes(), "Device memory that graph and walks may take, such as 40GiB."),
@@ -96,7 +120,8 @@ _BACKEND: list[tuple[str, str, Any, str]] = [
 SEEDS, GRAPH, WALK, SYNTHESIS, BACKEND = _SEEDS, [*_GRAPH, *_BACKEND], [*_WALK, *_BACKEND], _SYNTHESIS, _BACKEND
 _MODEL = ("--engine", "--base-url", "--model", "--concurrency", "--templates", "--model-file")
 EXTRACT = [*_EXTRACT, *(flag for flag in _SYNTHESIS if flag[0] in _MODEL)]
-EVERYTHING = [*_SEEDS, *_EXTRACT, *_GRAPH, *_WALK, *_SYNTHESIS, *_BACKEND]
+ENHANCE = [*_ENHANCE, *(flag for flag in _SYNTHESIS if flag[0] in (*_MODEL, "--max-tokens"))]
+EVERYTHING = [*_SEEDS, *_EXTRACT, *_GRAPH, *_WALK, *_SYNTHESIS, *_ENHANCE, *_BACKEND]
 
 
 def config_flags(flags: Sequence[tuple[str, str, Any, str]]) -> Decorator:

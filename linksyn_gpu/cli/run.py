@@ -18,12 +18,13 @@ from linksyn_gpu.cli.options import EVERYTHING, config_flags, resolve_config
 @click.option("--force", is_flag=True, help="Start anew; answers received are set aside in journal.N.")
 @at_the_border
 def command(seeds: tuple[str, ...], out: str, config_file: str | None, overrides: dict[str, Any], force: bool) -> None:
-    """Do the whole job: read SEEDS, build the KP graph, walk, link seeds, and ask for new QA.
+    """Do the whole job: read SEEDS, build the KP graph, walk, link seeds, and ask for new QA; enhance them if asked to.
 
     Run it again on the same folder to go on where it stopped.
     """
     from linksyn_gpu import pipeline, store
     from linksyn_gpu.backend import resolve
+    from linksyn_gpu.llm import servers
     from linksyn_gpu.workspace import Workspace
 
     config = resolve_config(config_file, overrides)
@@ -38,6 +39,13 @@ def command(seeds: tuple[str, ...], out: str, config_file: str | None, overrides
         click.echo(summary.cell_table(store.read_plan(ws)))
         counts = pipeline.synthesize(ws, config, progress=progress)
         click.echo(summary.synthesis_line(counts))
+        enhanced = None
+        if config.enhance.asked_for and counts["pending"] == 0:
+            with servers.on_demand(config.synthesis) as engine:
+                enhanced = pipeline.enhance(ws, config, engine, progress=progress)
+            click.echo(summary.enhancement_line(enhanced))
         pipeline.report(ws)
     click.echo(summary.where_to_look(out, counts, config.synthesis.engine))
-    exit_if_stopped(counts, config.synthesis.engine)
+    if enhanced is not None:
+        click.echo(summary.where_enhanced(out))
+    exit_if_stopped(enhanced or counts, config.synthesis.engine)

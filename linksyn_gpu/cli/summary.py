@@ -82,11 +82,17 @@ def cell_table(cells: Sequence[Mapping[str, Any]]) -> str:
         )
         short = cell["asked"] - cell["delivered"]
         rows.append((label, f"{cell['asked']:,}", f"{cell['delivered']:,}", f"{short:,}"))
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    return "\n".join(
-        "           " + row[0].ljust(widths[0]) + "".join("  " + row[i].rjust(widths[i]) for i in (1, 2, 3))
-        for row in rows
-    )
+    return _table(rows)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows under each other: the first column to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *numbers in rows:
+        cells = (f"  {text:>{width}}" for text, width in zip(numbers, widths[1:], strict=True))
+        lines.append("           " + first.ljust(widths[0]) + "".join(cells))
+    return "\n".join(lines)
 
 
 def synthesis_line(counts: Mapping[str, Any]) -> str:
@@ -110,6 +116,46 @@ def synthesis_line(counts: Mapping[str, Any]) -> str:
         f"in {counts['requests_answered']:,} answers"
     )
     return "\n".join(lines)
+
+
+def enhancement_line(counts: Mapping[str, Any]) -> str:
+    """QA taken up, kept and dropped, and the levels asked for and reached."""
+    dropped = _with_reasons(counts["dropped"], counts["dropped_by_reason"])
+    lines = [
+        f"enhanced   {counts['candidates']:,} QA = {counts['kept_as_they_were']:,} kept as they were + "
+        f"{counts['kept_rewritten']:,} kept rewritten + {dropped} dropped"
+        + (f" + {counts['pending']:,} pending" if counts["pending"] else ""),
+        f"           {counts['passed_through']:,} of other disciplines passed through",
+    ]
+    if counts["disciplines_without_qa"]:
+        lines.append(f"           no QA is of {', '.join(counts['disciplines_without_qa'])}")
+    if counts["pending"]:
+        lines.append(f"           waiting for an answer: {reasons(counts['pending_reasons'])}")
+    if short := counts["rewrites_with_short_extension"]:
+        lines.append(f"           {short:,} of {counts['rewrites']:,} rewrites: the path could not be extended in full")
+    lines.append(level_table(counts))
+    kinds = {name: counts[f"{name}_requests"] for name in ("judge", "solve", "compare", "rewrite")}
+    lines.append(
+        f"tokens     {counts['prompt_tokens']:,} read, {counts['completion_tokens']:,} written, in "
+        f"{sum(kinds.values()):,} answers ({reasons(kinds)})"
+    )
+    return "\n".join(lines)
+
+
+def where_enhanced(folder: str) -> str:
+    """The files of stage enhance that a person opens next."""
+    return f"look at    {folder}/enhanced.jsonl (final QA), {folder}/enhance-dropped.parquet (drops, with reasons)"
+
+
+def level_table(counts: Mapping[str, Any]) -> str:
+    """QA by the level that the judge gave them, before and after; the level asked for is marked."""
+    asked, before, after = str(counts["asked_level"]), counts["levels_before"], counts["levels_after"]
+    rows = [
+        (f"level (asked: {asked})", *"12345", "unknown", "all"),
+        ("before", *(f"{before.get(level, 0):,}" for level in (*"12345", "unknown")), f"{sum(before.values()):,}"),
+        ("after", *(f"{after.get(level, 0):,}" for level in (*"12345", "unknown")), f"{sum(after.values()):,}"),
+    ]
+    return _table(rows)
 
 
 def _unasked(counts: Mapping[str, Any]) -> dict[str, int]:
@@ -186,6 +232,8 @@ def report_text(stats: RunStats) -> str:
             )
     counts = stats.stages["synthesize"]
     lines.append(synthesis_line(counts) if counts is not None else "synthesize: not begun")
+    if (enhanced := stats.stages["enhance"]) is not None:
+        lines.append(enhancement_line(enhanced))
     for name, found in stats.kept_by.items():
         lines.append(f"{name.replace('_', ' '):<14} {reasons(found)}")
     return "\n".join(lines)

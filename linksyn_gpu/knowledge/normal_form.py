@@ -22,11 +22,11 @@ CJK = "\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\
 HAS_CJK = re.compile(f"[{CJK}]")
 _PLAIN = re.compile(r"[A-Za-z]+(?: [A-Za-z]+)*")
 _CJK_GAP = re.compile(f"(?<=[{CJK}]) | (?=[{CJK}])")
-_POWERS = str.maketrans({c: f"^{unicodedata.normalize('NFKC', c)}" for c in "⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ"} | {"⁺": "+", "⁻": "\u2212"})
+POWERS = str.maketrans({c: f"^{unicodedata.normalize('NFKC', c)}" for c in "⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ"} | {"⁺": "+", "⁻": "\u2212"})
 _QUOTES = str.maketrans(dict.fromkeys("’‘ʼ´`′＇", "'") | dict.fromkeys("‐‑‒–—―﹣－", "-") | {"⁄": "/", "∕": "/"})
 _POSSESSIVE = re.compile(r"'s\b|'(?=\s|$)|'", re.IGNORECASE)
 _OPTIONAL_S = re.compile(r"(?<=\w)\((?:s|es)\)")
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _STOPS = re.compile(r"(?<!\d)\.|\.(?!\d)")
 _MINUS = re.compile(r"(?:^|(?<=[\s(=<>]))[-\u2212](?=\d)")
 _NEGATIVE = "\ue000"  # holds the place of a minus sign while other dashes become spaces
@@ -72,11 +72,11 @@ def normal_form(name: str) -> str:
 
 def _text(name: str) -> str:
     """Everything that concerns single characters; words keep their case."""
-    name = plain_name(name).translate(_POWERS).translate(_QUOTES)
+    name = plain_name(name).translate(POWERS).translate(_QUOTES)
     name = unicodedata.normalize("NFKC", name).translate(_QUOTES)
     name = _OPTIONAL_S.sub("", name)
     name = _POSSESSIVE.sub("", name).replace(" & ", " and ")
-    name = _STOPS.sub("", _THOUSANDS.sub("", name))
+    name = _STOPS.sub("", THOUSANDS.sub("", name))
     name = _MINUS.sub(_NEGATIVE, name)
     name = re.sub(r"\s*/\s*", "/", chinese_ordinals(name))
     return "".join(c if _stays(c) else " " for c in name)

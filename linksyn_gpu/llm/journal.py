@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
@@ -71,6 +71,16 @@ class Index:
     """[n] ANSWERED, FAILED or TO_ASK_AGAIN."""
     damaged: int
     """Lines that failed their checksum."""
+
+    @classmethod
+    def of(cls, key: Keys, place: Int64, rank: np.ndarray[Any, np.dtype[np.uint8]], damaged: int = 0) -> Index:
+        """Make an index of records in any order; of those of one id the best is taken, the first of equals."""
+        order = np.lexsort((place, rank, key))
+        key = key[order]
+        first = np.ones(order.size, bool)
+        first[1:] = key[1:] != key[:-1]
+        order = order[first]
+        return cls(key[first], place[order], rank[order], damaged)
 
     def __len__(self) -> int:
         return int(self.key.size)
@@ -145,7 +155,7 @@ class Journal:
                 self.close()
                 raise EngineError(f"{self.folder}: cannot open the journal: {error}") from error
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -155,8 +165,13 @@ class Journal:
 
     # ------------------------------------------------------------------ writing
 
-    def append(self, record: dict[str, Any]) -> None:
+    def append(self, record: dict[str, Any]) -> int:
         """Write one record, which must hold an "id"; on return it survives the death of this process.
+
+        Returns
+        -------
+        int
+            Where it lies, as in `Index.place`.
 
         Raises
         ------
@@ -178,10 +193,12 @@ class Journal:
                 f"{self._path(self._number)}: an answer could not be written: {error.strerror}; "
                 "answers written before are safe: make room, then run the same command again"
             ) from error
+        place = (self._number << OFFSET_BITS) | self._size
         self._size += len(line)
         self._dirty = True
         if time.monotonic() - self._synced_at >= SYNC_SECONDS:
             self.sync()
+        return place
 
     def sync(self) -> None:
         """Bring what was written to the disk itself, so that it survives a power cut too."""
@@ -263,13 +280,7 @@ class Journal:
             places.append(place)
             ranks.append(rank_of(record))
         place_of, rank = np.frombuffer(places, np.int64), np.frombuffer(ranks, np.uint8)
-        key: Keys = np.frombuffer(keys, "S16")
-        order = np.lexsort((place_of, rank, key))
-        key = key[order]
-        first = np.ones(order.size, bool)
-        first[1:] = key[1:] != key[:-1]
-        order = order[first]
-        return Index(key[first], place_of[order], rank[order], damaged)
+        return Index.of(np.frombuffer(keys, "S16"), place_of, rank, damaged)
 
     def read(self, index: Index | None = None) -> Iterator[dict[str, Any]]:
         """Each id's record once, in the order of the journal: its first completion, else its first failure."""
@@ -281,9 +292,11 @@ class Journal:
     def get(self, request_id: str, index: Index) -> dict[str, Any] | None:
         """The record of an id, or None when the journal holds none."""
         row = index.row(request_id)
-        if row < 0:
-            return None
-        number, offset = divmod(int(index.place[row]), 2**OFFSET_BITS)
+        return None if row < 0 else self.at(int(index.place[row]))
+
+    def at(self, place: int) -> dict[str, Any]:
+        """The record at a place that `append` or an index gave."""
+        number, offset = divmod(place, 2**OFFSET_BITS)
         reader = self._readers.get(number)
         if reader is None:
             reader = self._readers[number] = self._path(number).open("rb")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -28,6 +29,13 @@ def running(config: SynthesisConfig) -> AbstractContextManager[Engine]:
     if config.engine not in _STARTERS:
         raise ConfigError(f"engine {config.engine!r} has no server; {', '.join(_STARTERS)} have")
     return _STARTERS[config.engine](config)
+
+
+@contextlib.contextmanager
+def on_demand(config: SynthesisConfig) -> Iterator[Callable[[], Engine]]:
+    """Give a function that starts the engine when it is first called; it runs until the block ends."""
+    with contextlib.ExitStack() as stack:
+        yield functools.cache(lambda: stack.enter_context(running(config)))
 
 
 @contextlib.contextmanager

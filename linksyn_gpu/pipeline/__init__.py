@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from linksyn_gpu.pipeline.enhancement import enhance as enhance
+from linksyn_gpu.pipeline.enhancement import recorded_enhancement as recorded_enhancement
 from linksyn_gpu.pipeline.extraction import extract as extract
 from linksyn_gpu.pipeline.extraction import recorded_extraction as recorded_extraction
 from linksyn_gpu.pipeline.progress import Progress as Progress

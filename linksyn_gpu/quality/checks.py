@@ -109,11 +109,15 @@ class Checker:
         Questions that no new one may repeat; kept as 8 bytes each.
     instructions : str
         Fixed text of the prompts, which no item may repeat.
+    earlier_questions : iterable of str
+        Questions that this run has already; kept as 8 bytes each.
     """
 
-    def __init__(self, seed_questions: Iterable[str] = (), instructions: str = "") -> None:
+    def __init__(
+        self, seed_questions: Iterable[str] = (), instructions: str = "", earlier_questions: Iterable[str] = ()
+    ) -> None:
         self._seeds = DigestSet(digest(text) for text in seed_questions)
-        self._seen = DigestSet()
+        self._seen = DigestSet(digest(text) for text in earlier_questions)
         self._instructions = _grams(instructions)
 
     def check(self, item: Item, asked: Asked) -> tuple[str, str] | None:

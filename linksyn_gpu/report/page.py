@@ -33,12 +33,18 @@ def render(stats: RunStats, title: str) -> str:
     )
     template = environment.get_template("report.html.jinja")
     picture = _curves(stats.coverage) if stats.coverage is not None else None
-    return template.render(stats=stats, title=title, picture=picture, funnel=_funnel(stats))
+    levels = _levels(stats.stages["enhance"])
+    return template.render(stats=stats, title=title, picture=picture, funnel=_funnel(stats), levels=levels)
 
 
 def _funnel(stats: RunStats) -> list[dict[str, Any]]:
     """Bars of what came in, stayed and was dropped at each stage, with the reasons."""
-    rows = [("ingest", "records", "seeds"), ("walk", "paths", "kept"), ("synthesize", "generated", "kept")]
+    rows = [
+        ("ingest", "records", "seeds"),
+        ("walk", "paths", "kept"),
+        ("synthesize", "generated", "kept"),
+        ("enhance", "candidates", "kept"),
+    ]
     bars = []
     for stage, came, stayed in rows:
         counts = stats.stages[stage]
@@ -54,6 +60,26 @@ def _funnel(stats: RunStats) -> list[dict[str, Any]]:
                 }
             )
     return bars
+
+
+def _levels(counts: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """QA of each level before and after stage enhance, each with its share of the largest number, for bars."""
+    if counts is None:
+        return []
+    before, after = counts["levels_before"], counts["levels_after"]
+    most = max(1, *before.values(), *after.values())
+    return [
+        {
+            "level": level,
+            "asked": level == str(counts["asked_level"]),
+            "bars": [
+                (name, found.get(level, 0), found.get(level, 0) / most)
+                for name, found in (("before", before), ("after", after))
+            ],
+        }
+        for level in (*"12345", "unknown")
+        if level != "unknown" or level in before
+    ]
 
 
 def _reasons(counts: dict[str, Any]) -> list[tuple[str, int]]:

@@ -37,7 +37,7 @@ class Coverage:
 
 @dataclass(frozen=True, eq=False)
 class RunStats:
-    """All figures of a run; a stage that is not finished is None, but for what 'synthesize' counted so far."""
+    """All figures of a run; a stage that is not finished is None, but 'synthesize' and 'enhance' count as they go."""
 
     stages: dict[str, dict[str, Any] | None]
     cells: list[dict[str, Any]] = field(default_factory=list)
@@ -50,7 +50,8 @@ class RunStats:
 def gather(ws: Workspace) -> RunStats:
     """Read a run's figures."""
     stages = {name: ws.counts(name) if ws.finished(name) else None for name in STAGES}
-    stages["synthesize"] = ws.counts_so_far("synthesize")  # a partial data set has its figures too
+    for name in ("synthesize", "enhance"):
+        stages[name] = ws.counts_so_far(name)  # a partial data set has its figures too
     cells = store.read_plan(ws) if stages["walk"] is not None else []
     coverage = _coverage(ws, open_plan=len(cells) == 1 and _is_open(cells[0])) if cells else None
     kept_by, samples = _kept(ws) if ws.path("qa.parquet").is_file() else ({}, [])
