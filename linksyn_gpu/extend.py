@@ -1,4 +1,4 @@
-"""Walking on from the end of a path: more knowledge points, and so more linked seeds, for a harder question.
+"""Walking on from an end of a path: more knowledge points, and so more linked seeds, for a harder question.
 
 Steps are drawn in proportion to the edge weight alone, p(u -> v) ~ w(u, v), over the neighbours that the path has
 not visited: the value function steers where a campaign's paths go, not how one path is made longer. The draw is
@@ -15,8 +15,10 @@ from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.tables import Int32, KPGraph
 
 
-def extend_path(graph: KPGraph, nodes: Int32, walk_id: int, steps: int, *, seed: int, attempt: int = 0) -> Int32:
-    """Walk on from the last knowledge point of a path.
+def extend_path(
+    graph: KPGraph, nodes: Int32, walk_id: int, steps: int, *, seed: int, attempt: int = 0
+) -> tuple[Int32, int]:
+    """Walk on from the last knowledge point of a path; where that has nowhere to go, from the first.
 
     Parameters
     ----------
@@ -25,7 +27,7 @@ def extend_path(graph: KPGraph, nodes: Int32, walk_id: int, steps: int, *, seed:
         KPs of the path, at least one.
     walk_id : int
     steps : int
-        Steps to take, at most: the walk ends early where every neighbour was visited.
+        Steps to take, at most: fewer where every neighbour of both ends was visited.
     seed : int
         Campaign seed.
     attempt : int
@@ -33,20 +35,31 @@ def extend_path(graph: KPGraph, nodes: Int32, walk_id: int, steps: int, *, seed:
 
     Returns
     -------
-    int32 [n .. n + steps]
-        The path with what was added. No KP is added that is there already.
+    path : int32 [n .. n + steps]
+        The path with what was added before and behind it. No KP is added that is there already.
+    before : int
+        KPs that stand before the old first one.
     """
     key = derive_key(seed, Purpose.EXTENSION, attempt)
     ids = np.array([walk_id], np.uint64)
-    path = np.asarray(nodes, np.int32)
+    path, before = np.asarray(nodes, np.int32), 0
     for step in range(1, steps + 1):
-        row = slice(*graph.indptr[path[-1] : path[-1] + 2].tolist())
-        open_ones = ~np.isin(graph.indices[row], path)
-        neighbours = graph.indices[row][open_ones]
-        running = np.cumsum(graph.weight[row][open_ones], dtype=np.uint64)
-        if running.size == 0:
+        bits = int(rng.draw(key, ids, step, 0)[0][0])
+        if (found := _step(graph, path, int(path[-1]), bits)) >= 0:
+            path = np.append(path, np.int32(found))
+        elif (found := _step(graph, path, int(path[0]), bits)) >= 0:  # a path mostly ends early in a dead end
+            path, before = np.insert(path, 0, np.int32(found)), before + 1
+        else:
             break
-        bits, _ = rng.draw(key, ids, step, 0)
-        target = (int(bits[0]) * int(running[-1])) >> 64
-        path = np.append(path, neighbours[np.searchsorted(running, np.uint64(target), side="right")])
-    return path
+    return path, before
+
+
+def _step(graph: KPGraph, path: Int32, here: int, bits: int) -> int:
+    """An unvisited neighbour of a KP, drawn by 64 random bits in proportion to the edge weight; -1: there is none."""
+    row = slice(*graph.indptr[here : here + 2].tolist())
+    unvisited = ~np.isin(graph.indices[row], path)
+    running = np.cumsum(graph.weight[row][unvisited], dtype=np.uint64)
+    if running.size == 0:
+        return -1
+    target = np.uint64((bits * int(running[-1])) >> 64)
+    return int(graph.indices[row][unvisited][np.searchsorted(running, target, side="right")])

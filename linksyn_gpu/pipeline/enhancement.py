@@ -293,31 +293,33 @@ class _Enhancement:
         return (self._ledger.outcome(request["custom_id"]) for request in requests)
 
     def _extend(self, works: Sequence[Work], number: int) -> list[Extension]:
-        """Walk on from each path's last KP and link seeds along the longer path.
+        """Walk on from each path and link seeds along the longer one.
 
-        A bundle holds the QA's own seeds and up to one more for each new step, those linked last first: a new edge
-        whose only seed is there already gives its place to another seed of the same path. Seeds near the level asked
-        for are preferred. How often the campaign used a seed is not looked at: the bundle must not depend on which
-        rows are in work.
+        A bundle holds the QA's own seeds and up to one more for each new step, those linked at the new ends first: a
+        new edge whose only seed is there already gives its place to another seed of the same path. Seeds near the
+        level asked for are preferred. How often the campaign used a seed is not looked at: a bundle must not depend
+        on which rows are in work.
         """
         from linksyn_gpu.bundle import SeedLinker
 
         settings = self._ws.settings("walk")
         assert settings is not None  # stage synthesize is finished
         seed, steps, level = settings["seed"], self._config.enhance.extra_steps, self._config.enhance.level
-        paths = [
+        longer = [
             extend_path(self._graph, np.array(w.nodes, np.int32), w.row["walk_id"], steps, seed=seed, attempt=number)
             for w in works
         ]
-        batch = _as_batch(paths, [work.row["walk_id"] for work in works])
+        batch = _as_batch([path for path, _ in longer], [work.row["walk_id"] for work in works])
         # The CPU: the device may be the server's now, and every backend links the same seeds.
         linker = SeedLinker(self._graph, self._seeds, None, seed, "cpu")
         linked = linker.to_host(linker.link_round(batch, level), batch)
         found = []
-        for work, path, row, size in zip(works, paths, linked.seeds, linked.sizes, strict=True):
-            added = path.size - len(work.nodes)
-            further = [s for s in row[:size].tolist() if s not in work.seeds][-added:] if added else []
-            found.append(Extension(tuple(path.tolist()), (*work.seeds, *further), added))
+        for work, (path, before), row, size in zip(works, longer, linked.seeds, linked.sizes, strict=True):
+            new = [linked_seed for linked_seed in row[:size].tolist() if linked_seed not in work.seeds]
+            steps_taken = path.size - len(work.nodes)
+            if len(new) > steps_taken:
+                new = new[:before] + new[len(new) - (steps_taken - before) :]
+            found.append(Extension(tuple(path.tolist()), (*work.seeds, *new), steps_taken))
         return found
 
 
