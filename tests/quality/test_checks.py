@@ -140,3 +140,8 @@ def test_a_cut_explanation_is_left_out_and_the_item_stays():
 )
 def test_an_answer_names_an_option_by_text_or_letter(answer, expected):
     assert match_option(answer, ("oxygen", "carbon dioxide", "A cell", "none")) == expected
+
+
+def test_questions_that_the_run_has_already_are_repeats_too():
+    assert reason(GOOD, earlier_questions=[GOOD.question.upper()]) == "repeats_batch"
+    assert reason(GOOD, earlier_questions=["Where is it?"]) is None

@@ -1,0 +1,108 @@
+"""The command line of stage enhance: within a run and alone, its table, its exit codes, its flags."""
+
+import json
+
+import pytest
+
+from linksyn_gpu.llm.protocol import Failure
+from tests.cli.test_server import SEEDS, invoke
+from tests.enhancing import kind_of
+from tests.llm.fake_server import FakeServer
+from tests.pipeline.test_enhancement import Server
+
+SETTINGS = """
+paths = 8
+[walk]
+calibration_rounds = 2
+[synthesis]
+engine = "openai"
+question_types = ["open"]
+language = "en"
+max_attempts = 1
+concurrency = 1
+"""
+
+
+@pytest.fixture
+def words(tmp_path):
+    (tmp_path / "run.toml").write_text(SETTINGS, encoding="utf-8")
+    return ("run", SEEDS, "--out", tmp_path / "out", "--config", tmp_path / "run.toml", "--base-url")
+
+
+def lines_of(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_run_enhances_and_prints_asked_against_reached(tmp_path, words):
+    flags = ("--enhance-disciplines", "all", "--enhance-level", "4", "--enhance-tries", "2", "--enhance-solves", "2")
+    model = Server()
+    with FakeServer(model) as server:
+        done = invoke(*words, server.url, *flags)
+    assert model.asked["solve"] == 2 * 8
+    rows = lines_of(tmp_path / "out" / "enhanced.jsonl")
+    assert [row["level_judged"] for row in rows] == [4] * 8
+    assert "enhanced   8 QA = " in done.stdout
+    assert "level (asked: 4)  1  2  3  4  5  unknown  all" in done.stdout
+    assert "after             0  0  0  8  0        0    8" in done.stdout
+    assert "enhanced.jsonl" in done.stdout
+    report = invoke("report", tmp_path / "out").stdout
+    assert "after             0  0  0  8  0        0    8" in report
+    assert "4 (asked)" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_run_without_disciplines_does_not_enhance(tmp_path, words):
+    model = Server()
+    with FakeServer(model) as server:
+        done = invoke(*words, server.url)
+    assert set(model.asked) == set()
+    assert "enhanced" not in done.stdout
+    assert not (tmp_path / "out" / "enhanced.jsonl").exists()
+
+
+def test_pending_rows_end_with_their_own_exit_code_and_the_command_alone_goes_on(tmp_path, words):
+    class Flaky(Server):
+        broken = True
+
+        def reply(self, body):
+            if self.broken and kind_of(body) == "judge" and "Q2 " in body["messages"][-1]["content"]:
+                return Failure("", "server_error", "")
+            return super().reply(body)
+
+    model = Flaky()
+    out = tmp_path / "out"
+    with FakeServer(model) as server:
+        first = invoke(*words, server.url, "--enhance-disciplines", "all", "--enhance-level", "4", code=3)
+        assert "waiting for an answer: server_error 1" in first.stdout
+        assert "run the same command again" in first.stderr
+        model.broken = False
+        again = invoke("enhance", out)  # the folder remembers the stage, the engine and its address
+        assert "waiting for an answer" not in again.stdout
+        assert invoke("enhance", out).stdout == again.stdout
+    assert set(model.answered.values()) == {1}
+    assert len(lines_of(out / "enhanced.jsonl")) == 8
+
+
+def test_the_command_alone_takes_disciplines_with_commas_between_them(tmp_path, words):
+    out = tmp_path / "out"
+    with FakeServer(Server()) as server:
+        invoke(*words, server.url)
+        names = sorted({row["discipline"] for row in lines_of(out / "qa.jsonl")})
+        chosen = names[:2]
+        invoke("enhance", out, "--enhance-disciplines", f"{chosen[0]} , {chosen[1]}", "--enhance-level", "4")
+        rows = lines_of(out / "enhanced.jsonl")
+        assert {row["discipline"] for row in rows if row["asked_level"]} == set(chosen)
+        assert {row["discipline"] for row in rows if row["asked_level"] is None} == set(names[2:])
+        other = invoke("enhance", out, "--enhance-level", "3", code=2)
+        assert "enhance.level was 4, is 3" in other.stderr
+        assert "after" in invoke("enhance", out, "--enhance-level", "3", "--force").stdout
+
+
+def test_what_is_missing_is_said_in_one_line(tmp_path, words):
+    out = tmp_path / "out"
+    with FakeServer(Server()) as server:
+        invoke(*words, server.url)
+    assert "--enhance-disciplines" in invoke("enhance", out, code=2).stderr
+    assert "empty name" in invoke("enhance", out, "--enhance-disciplines", "law,,physics", code=2).stderr
+    assert "level = 7" in invoke("enhance", out, "--enhance-disciplines", "law", "--enhance-level", "7", code=2).stderr
+    batch = invoke("enhance", out, "--enhance-disciplines", "all", "--engine", "batch", code=2)
+    assert "--engine openai" in batch.stderr
