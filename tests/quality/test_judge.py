@@ -1,6 +1,7 @@
 """What counts as agreement, and questions to a model that give nothing away."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -200,3 +201,37 @@ def test_templates_of_synthesis_do_not_change_the_digest_of_enhancement(tmp_path
     (tmp_path / "synthesize.en.jinja").write_text("<user>\nx", encoding="utf-8")
     assert enhancement_digest(str(tmp_path)) == enhancement_digest()
     assert "harder" in enhancement.enhancement_instructions()
+
+
+def examples():
+    """The prompts that docs/enhancement.md shows, by name."""
+    qa = question(
+        question="A cart of 2 kg is pulled with 6 N. What is its acceleration?",
+        answer="3 m/s^2",
+        question_type="calculation",
+    )
+    seeds = (
+        {"question": "What force accelerates 4 kg at 2 m/s^2?", "answer": "8 N"},
+        {"question": "How much does friction of 5 N slow a sledge of 10 kg?", "answer": "0.5 m/s^2"},
+    )
+    task = prompts.Task(
+        seeds, ("force", "acceleration", "friction", "inclined plane"), "physics", 4, "calculation", "en"
+    )
+    original = {"question": qa.question, "options": [], "answer": qa.answer}
+    reasons = ["level 2", "One known law with both numbers given."]
+    return {
+        "judge": judge.judge_request(qa, ASKING)["body"]["messages"],
+        "solve": judge.solve_request(qa, 0, ASKING)["body"]["messages"],
+        "compare": judge.compare_request(qa, "300 cm/s^2", ASKING)["body"]["messages"],
+        "enhance": render_rewriting(Rewriting(task, original, reasons)),
+    }
+
+
+def shown(messages):
+    return "\n\n".join(f"[{message['role']}]\n{message['content']}" for message in messages)
+
+
+@pytest.mark.parametrize("name", list(prompts.ENHANCEMENT))
+def test_the_documentation_shows_each_prompt_as_it_is_sent(name):
+    page = (Path(__file__).parents[2] / "docs" / "enhancement.md").read_text(encoding="utf-8")
+    assert f"```text\n{shown(examples()[name])}\n```" in page
