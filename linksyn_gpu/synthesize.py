@@ -184,10 +184,12 @@ def generate(
 
 def read_requests(requests_file: str | Path) -> Iterator[dict[str, Any]]:
     """The lines of a requests file, one at a time."""
-    with Path(requests_file).open(encoding="utf-8") as lines:
+    import orjson
+
+    with Path(requests_file).open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                request = json.loads(line)
+                request = orjson.loads(line)
                 request["custom_id"], request["body"]
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(f"{requests_file}:{number}: not a request: {error}") from None

@@ -1,16 +1,13 @@
 """OpenAI-protocol client: one request in, one typed outcome out, whatever the network does in between.
 
-aiohttp carries it: one session, one prepared URL and one set of headers for all requests. What concerns a
-single request ends in a `Failure`; what concerns them all (wrong key, unknown model, server gone) raises
-`EngineError`, so that a dead server does not burn a whole campaign.
+`transport` carries the bytes. What concerns a single request ends in a `Failure`; what concerns them all (wrong key,
+unknown model, server gone) raises `EngineError`, so that a dead server does not burn a whole campaign.
 """
 
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import hashlib
-import json
 import logging
 import time
 from collections import Counter, deque
@@ -19,8 +16,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-import aiohttp
-import yarl
+import orjson
 
 from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import EngineError
@@ -33,15 +29,16 @@ from linksyn_gpu.llm.protocol import (
     error_message,
     fail,
     read_body,
+    to_json,
     unusable,
 )
+from linksyn_gpu.llm.transport import Broken, Reply, Transport, Unreachable, open_transport
 
 log = logging.getLogger(__name__)
 
 CHAT_PATH = "chat/completions"
 # Words in a 400 by which servers say that they know no JSON schema.
 SCHEMA_WORDS = ("response_format", "json_schema", "structured output", "guided", "grammar")
-MAX_BODY_BYTES = 64 * 2**20
 SEED_STRIDE = 0x9E3779B1  # odd, so a request's retries never come back to a seed used before
 SEED_MASK = 2**31 - 1
 
@@ -169,20 +166,20 @@ class Client:
         self.schema_refused: str | None = None
         """The server's message when it refused a JSON schema; from then on requests go without one."""
         self._validate = validate or (lambda text: None)
-        self._url = yarl.URL(f"{engine.base_url.rstrip('/')}/{CHAT_PATH}")
+        self._url = f"{engine.base_url.rstrip('/')}/{CHAT_PATH}"
         self._gate = Gate(self.limits.concurrency, self.stats)
         self._down_since: float | None = None
-        self._session: aiohttp.ClientSession | None = None
+        self._transport: Transport | None = None
 
     async def __aenter__(self) -> Client:
-        self._session = open_session(self.engine, self.limits.timeout)
+        self._transport = open_transport(self.engine, CHAT_PATH, self.limits.timeout)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._session is not None
-        await self._session.close()
+        assert self._transport is not None
+        await self._transport.close()
 
     async def complete(self, request: Mapping[str, Any]) -> Outcome:
         """Ask until there is a usable answer or the attempts are spent.
@@ -237,10 +234,10 @@ class Client:
             reply = await self._send(request_id, body, attempt)
             if isinstance(reply, Failure):
                 return reply
-            status, data, retry_after = reply
+            status, data = reply.status, reply.data
             if status in (429, 503):
                 self.stats.throttled += 1
-                wait = self._delay(request_id, throttled + 1) if retry_after is None else retry_after
+                wait = self._delay(request_id, throttled + 1) if reply.retry_after is None else reply.retry_after
                 self._gate.throttle(wait)
                 continue
             self._gate.widen()
@@ -250,28 +247,24 @@ class Client:
         detail = f"HTTP {status} {throttled + 1} times: {self.engine.scrub(error_message(data))}"
         return Failure(request_id, "rate_limited", clip(detail), attempt)
 
-    async def _send(
-        self, request_id: str, body: dict[str, Any], attempt: int
-    ) -> tuple[int, bytes, float | None] | Failure:
-        """Send once a connection can be made: (status, body, seconds of Retry-After), or what broke it."""
-        assert self._session is not None
-        payload = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+    async def _send(self, request_id: str, body: dict[str, Any], attempt: int) -> Reply | Failure:
+        """Send once a connection can be made; gives what came back, or what broke it."""
+        assert self._transport is not None
+        payload = to_json(body)
         tries = 0
         while True:
             await self._gate.enter()
             try:
-                async with self._session.post(self._url, data=payload, allow_redirects=False) as response:
-                    data = await _read_all(response)
+                reply = await self._transport.post(payload)
                 self._down_since = None
-                return response.status, data, _retry_after(response.headers.get("Retry-After"))
-            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+                return reply
+            except Unreachable as error:
                 tries += 1
                 self._check_reachable(error)
             except TimeoutError:
                 return Failure(request_id, "timeout", f"no answer within {self.limits.timeout:g} s", attempt)
-            except (aiohttp.ClientError, OSError) as error:
-                detail = self.engine.scrub(f"{type(error).__name__}: {error}")
-                return Failure(request_id, "connection", clip(detail), attempt)
+            except Broken as error:
+                return Failure(request_id, "connection", clip(self.engine.scrub(str(error))), attempt)
             finally:
                 self._gate.leave()
             await asyncio.sleep(min(self._delay(request_id, tries), 2.0))
@@ -280,7 +273,7 @@ class Client:
         """Turn a reply that asks for no further sending into an outcome."""
         if status == 200:
             try:
-                value = json.loads(data)
+                value = orjson.loads(data)
             except ValueError:
                 text = self.engine.scrub(data[:120].decode(errors="replace"))
                 return Failure(request_id, "bad_response", f"not JSON: {text!r}", attempt)
@@ -331,45 +324,3 @@ class Client:
         jitter = 0.5 + int.from_bytes(draw) / 2**64
         step: float = self.limits.backoff * 2 ** min(attempt - 1, 30)
         return min(self.limits.backoff_cap, step) * jitter
-
-
-def open_session(engine: Engine, timeout: float) -> aiohttp.ClientSession:
-    """A session for one engine; the key lives in its headers and nowhere else."""
-    headers = {"Content-Type": "application/json"}
-    if engine.api_key:
-        headers["Authorization"] = f"Bearer {engine.api_key}"
-    return aiohttp.ClientSession(
-        # Servers such as uvicorn drop an idle connection after 5 s; let go of it before they do.
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0),
-        timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=min(10.0, timeout)),
-        headers=headers,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=not engine.is_local,
-    )
-
-
-async def _read_all(response: aiohttp.ClientResponse) -> bytes:
-    """The whole body, unless it is larger than any chat completion can be."""
-    if response.content_length is not None and response.content_length <= MAX_BODY_BYTES:
-        return await response.read()
-    parts, size = [], 0
-    async for part in response.content.iter_any():
-        size += len(part)
-        if size > MAX_BODY_BYTES:
-            raise aiohttp.ClientPayloadError(f"the answer is larger than {MAX_BODY_BYTES} bytes")
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _retry_after(value: str | None, most: float = 300.0) -> float | None:
-    """Seconds that a Retry-After header asks for: a number or a date; None where it says nothing usable."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except (TypeError, ValueError):
-            return None
-    return min(most, max(0.0, seconds)) if seconds == seconds else None

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from linksyn_gpu.errors import EngineError
 from linksyn_gpu.llm import Engine
-from linksyn_gpu.llm.client import open_session
 from linksyn_gpu.llm.loop import run_anywhere
 from linksyn_gpu.llm.protocol import error_message
+from linksyn_gpu.llm.transport import open_session
 
 BATCH = 256
 IN_FLIGHT = 8

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import threading
 import time
@@ -24,9 +23,10 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 import numpy as np
+import orjson
 
 from linksyn_gpu.errors import EngineError
-from linksyn_gpu.llm.protocol import TRANSIENT
+from linksyn_gpu.llm.protocol import TRANSIENT, to_json
 from linksyn_gpu.tables import Int64
 
 Keys = np.ndarray[Any, np.dtype[np.bytes_]]
@@ -178,7 +178,7 @@ class Journal:
         EngineError
             The disk is full or refuses; nothing of the record stays behind.
         """
-        payload = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+        payload = to_json(record)
         line = b"%08x %b\n" % (zlib.crc32(payload), payload)
         if self._size and self._size + len(line) > self._segment_bytes:
             self._next_segment()
@@ -331,7 +331,7 @@ def _read_line(line: bytes) -> dict[str, Any] | None:
     try:
         if line[8:9] != b" " or int(line[:8], 16) != zlib.crc32(payload):
             return None
-        record = json.loads(payload)
+        record = orjson.loads(payload)
     except ValueError:
         return None
     return record if isinstance(record, dict) and isinstance(record.get("id"), str) else None

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 REQUEST_REASONS = {
     "bad_request": "the server refused this request (4xx); its message is the detail",
     "timeout": "no whole answer within the time allowed",
@@ -161,6 +163,14 @@ def error_message(data: bytes | str | Any) -> str:
         parts = [value.get("message"), value.get("param") and f"(param {value['param']})"]
         value = " ".join(str(part) for part in parts if part) or json.dumps(value)
     return clip(value if isinstance(value, str) else json.dumps(value))
+
+
+def to_json(value: Any) -> bytes:
+    """JSON in UTF-8 without spaces; a lone surrogate, which is no Unicode, becomes a question mark."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # orjson refuses surrogates, and integers of more than 64 bits
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
 def to_record(outcome: Outcome) -> dict[str, Any]:

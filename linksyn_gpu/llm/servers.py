@@ -72,8 +72,8 @@ async def _models(engine: Engine, timeout: float) -> list[str]:
     """Names of the models that a server serves; empty where it does not tell."""
     import aiohttp
 
-    from linksyn_gpu.llm.client import open_session
     from linksyn_gpu.llm.protocol import error_message
+    from linksyn_gpu.llm.transport import open_session
 
     url = f"{engine.base_url}/models"
     try:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import socket
+import signal
 import threading
 import time
 from pathlib import Path
@@ -271,7 +272,7 @@ def test_a_resumed_run_asks_only_what_has_no_answer(tmp_path):
 def test_an_interrupted_run_keeps_every_answer_that_came(tmp_path):
     def stop(stats):
         if stats.done == 50:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
     names = [str(i) for i in range(200)]
     with FakeServer() as server:

@@ -1,0 +1,121 @@
+"""A language-model server that computes nothing: fixed latency, so many requests at a time, as fast as Python can.
+
+    python bench/fake_llm.py --port 0 --latency 0.05 --slots 256
+
+Prints its port. Speaks just enough HTTP/1.1 for keep-alive POSTs of one JSON object each, so that measuring a client
+against it measures the client. `GET` answers with its own figures as JSON: requests, and the highest number at work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from collections import deque
+
+ANSWER = json.dumps(
+    {
+        "qa": [
+            {
+                "question": "A pump lifts 120 kg of water by 5 m in 20 s; which mean power does it need at least?",
+                "explanation": "The work is m g h = 120 * 9.81 * 5 J = 5886 J; over 20 s that is 294 W.",
+                "answer": "294 W",
+                "knowledge_points": ["work", "power"],
+                "discipline": "physics",
+                "difficulty": 2,
+            }
+        ]
+    }
+)
+BODY = json.dumps(
+    {
+        "id": "chatcmpl-0",
+        "object": "chat.completion",
+        "model": "fake",
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": ANSWER}}],
+        "usage": {"prompt_tokens": 700, "completion_tokens": 110, "total_tokens": 810},
+    }
+).encode()
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
+REPLY = HEAD + str(len(BODY)).encode() + b"\r\n\r\n" + BODY
+
+
+class Load:
+    """What the server works on: at most `slots` at a time, each for `latency` seconds."""
+
+    def __init__(self, latency: float, slots: int) -> None:
+        self.latency, self.slots = latency, slots
+        self.busy = self.most = self.requests = 0
+        self.waiting: deque[Connection] = deque()
+
+    def take(self, connection: Connection) -> None:
+        self.requests += 1
+        if self.busy == self.slots:
+            self.waiting.append(connection)
+            return
+        self.busy += 1
+        self.most = max(self.most, self.busy)
+        asyncio.get_running_loop().call_later(self.latency, self.finish, connection)
+
+    def finish(self, connection: Connection) -> None:
+        connection.transport.write(REPLY)
+        self.busy -= 1
+        if self.waiting:
+            self.requests -= 1
+            self.take(self.waiting.popleft())
+
+
+class Connection(asyncio.Protocol):
+    """One keep-alive connection; requests on it come one after the other."""
+
+    def __init__(self, load: Load) -> None:
+        self.load, self.data, self.missing = load, b"", 0
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self.missing:
+            self.missing -= len(data)
+        else:
+            self.data += data
+            end = self.data.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            if self.data.startswith(b"GET"):
+                self.tell()
+                return
+            at = self.data.lower().index(b"content-length:") + 15
+            self.missing = end + 4 + int(self.data[at : self.data.index(b"\r\n", at)]) - len(self.data)
+            self.data = b""
+        if self.missing == 0:
+            self.load.take(self)
+
+    def tell(self) -> None:
+        self.data = b""
+        figures = json.dumps(
+            {"data": [{"id": "fake"}], "requests": self.load.requests, "most": self.load.most}
+        ).encode()
+        self.transport.write(HEAD + str(len(figures)).encode() + b"\r\n\r\n" + figures)
+
+
+async def serve(port: int, latency: float, slots: int) -> None:
+    load = Load(latency, slots)
+    server = await asyncio.get_running_loop().create_server(lambda: Connection(load), "127.0.0.1", port, backlog=4096)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--latency", type=float, default=0.05)
+    parser.add_argument("--slots", type=int, default=256)
+    options = parser.parse_args()
+    asyncio.run(serve(options.port, options.latency, options.slots))
+
+
+if __name__ == "__main__":
+    main()
