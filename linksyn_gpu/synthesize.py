@@ -23,6 +23,7 @@ from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.prompts.requests import Cell, SeedRows, task_row, tasks_schema
 from linksyn_gpu.quality import checks
+from linksyn_gpu.tables import record_batch
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -384,18 +385,3 @@ class _Assembly:
             "reasons": {stage: dict(found) for stage, found in self._reasons.items() if found},
             "kept_by_cell": dict(sorted(self._by_cell.items())),
         }
-
-
-def record_batch(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
-    """Rows as a record batch, whatever text a model wrote."""
-    import pyarrow as pa
-
-    # A lone surrogate in a model's answer is no Unicode and Arrow refuses it.
-    clean = [{name: _clean(value) for name, value in row.items()} for row in rows]
-    return pa.RecordBatch.from_pylist(clean, schema=schema)
-
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, str):
-        return value if value.isascii() else value.encode(errors="replace").decode()
-    return [_clean(element) for element in value] if isinstance(value, list) else value

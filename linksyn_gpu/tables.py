@@ -312,3 +312,18 @@ class Bundles:
 
     def __len__(self) -> int:
         return int(self.sizes.size)
+
+
+def record_batch(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
+    """Rows as a record batch, whatever text a model wrote."""
+    import pyarrow as pa
+
+    # A lone surrogate in a model's answer is no Unicode and Arrow refuses it.
+    clean = [{name: _clean(value) for name, value in row.items()} for row in rows]
+    return pa.RecordBatch.from_pylist(clean, schema=schema)
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode(errors="replace").decode()
+    return [_clean(element) for element in value] if isinstance(value, list) else value

@@ -35,7 +35,7 @@ from linksyn_gpu.prompts.requests import SeedRows, default_model, max_prompt_cha
 from linksyn_gpu.quality.checks import Checker
 from linksyn_gpu.quality.judge import Asking
 from linksyn_gpu.settings import merged, to_mapping
-from linksyn_gpu.tables import KPGraph, WalkBatch, name_key
+from linksyn_gpu.tables import KPGraph, WalkBatch, name_key, record_batch
 from linksyn_gpu.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -347,8 +347,6 @@ class _Writer(contextlib.ExitStack):
             self._lines = self.enter_context(jsonl.open("w", encoding="utf-8", errors="replace", newline="\n"))
 
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
-        from linksyn_gpu.synthesize import record_batch
-
         self._parquet.write_batch(record_batch(rows, self._schema))
         for row in rows if self._lines is not None else ():
             assert self._lines is not None

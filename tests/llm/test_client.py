@@ -3,8 +3,8 @@
 import asyncio
 import json
 import logging
-import socket
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
