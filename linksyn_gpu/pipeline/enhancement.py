@@ -315,12 +315,16 @@ class _Enhancement:
         linked = linker.to_host(linker.link_round(batch, level), batch)
         found = []
         for work, (path, before), row, size in zip(works, longer, linked.seeds, linked.sizes, strict=True):
-            new = [linked_seed for linked_seed in row[:size].tolist() if linked_seed not in work.seeds]
-            steps_taken = path.size - len(work.nodes)
-            if len(new) > steps_taken:
-                new = new[:before] + new[len(new) - (steps_taken - before) :]
-            found.append(Extension(tuple(path.tolist()), (*work.seeds, *new), steps_taken))
+            added = path.size - len(work.nodes)
+            new = further_seeds(work.seeds, row[:size].tolist(), before, added - before)
+            found.append(Extension(tuple(path.tolist()), (*work.seeds, *new), added))
         return found
+
+
+def further_seeds(own: Sequence[int], linked: Sequence[int], before: int, behind: int) -> list[int]:
+    """Those of the seeds linked along a longer path that join a bundle: one for each step, from both ends inwards."""
+    new = [seed for seed in linked if seed not in own]
+    return new if len(new) <= before + behind else new[:before] + new[len(new) - behind :]
 
 
 def _as_batch(paths: Sequence[Any], ids: Sequence[int]) -> WalkBatch:

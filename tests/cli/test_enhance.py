@@ -1,6 +1,9 @@
 """The command line of stage enhance: within a run and alone, its table, its exit codes, its flags."""
 
 import json
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -106,3 +109,34 @@ def test_what_is_missing_is_said_in_one_line(tmp_path, words):
     assert "level = 7" in invoke("enhance", out, "--enhance-disciplines", "law", "--enhance-level", "7", code=2).stderr
     batch = invoke("enhance", out, "--enhance-disciplines", "all", "--engine", "batch", code=2)
     assert "--engine openai" in batch.stderr
+
+
+@pytest.mark.slow
+def test_a_run_killed_while_it_enhances_pays_only_what_was_in_flight_twice(tmp_path, words):
+    """SIGKILL in every step; what was answered is in the journal and is not asked again."""
+    out, kills, at_once = tmp_path / "out", 0, 1
+
+    class Slow(Server):
+        def __call__(self, body, n):
+            return {**super().__call__(body, n), "latency": 0.03}
+
+    model = Slow()
+    with FakeServer(model) as server:
+        invoke(*words, server.url)
+        model.answered.clear()
+        flags = ("--enhance-disciplines", "all", "--enhance-level", "4")
+        command = [sys.executable, "-m", "linksyn_gpu", "enhance", str(out), *flags]
+        for _ in range(20):
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            before = model.answered.total()
+            while process.poll() is None and model.answered.total() < before + 9:
+                time.sleep(0.005)
+            if process.poll() is not None:
+                break
+            process.kill()
+            process.wait()
+            kills += 1
+    assert process.wait() == 0
+    assert kills >= 3
+    assert model.answered.total() <= len(model.answered) + (at_once + 1) * kills
+    assert len(lines_of(out / "enhanced.jsonl")) == 8

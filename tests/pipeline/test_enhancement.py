@@ -15,10 +15,11 @@ from linksyn_gpu.config_enhance import EnhanceConfig
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.llm import Engine
 from linksyn_gpu.llm.protocol import Failure
+from linksyn_gpu.pipeline import enhancement
 from linksyn_gpu.report.page import render
 from linksyn_gpu.report.stats import gather
 from linksyn_gpu.workspace import Workspace
-from tests.enhancing import Model, item, kind_of
+from tests.enhancing import Model, data_of, item, kind_of
 from tests.llm.fake_server import FakeServer, ok
 
 SEEDS = Path(__file__).parents[2] / "examples" / "seeds.jsonl"
@@ -135,6 +136,54 @@ def test_a_rewritten_row_names_its_extended_path_its_seeds_and_its_request(folde
     assert counts["rewrites_with_short_extension"] >= short
 
 
+def test_each_try_walks_on_another_way_and_is_shown_the_longer_path_with_its_seeds(folder):
+    class Stuck(Server):
+        def judge(self, qa):
+            return json.dumps({"reasons": [], "level": 3})
+
+    model = Stuck()
+    counts = enhance(folder, model)
+    paths = {}
+    for body in model.bodies:
+        if kind_of(body) == "rewrite":
+            first, *seeds = data_of(body)
+            original = next(line["make harder"]["question"] for line in seeds if "make harder" in line)
+            paths.setdefault(original, []).append(first["path"])
+            assert sum("answer" in line for line in seeds) >= 2
+    assert len(paths) == 10
+    assert all(len(tries) == 2 for tries in paths.values())
+    assert sum(one != two for one, two in paths.values()) > 5
+    assert counts["rewrites"] == 20
+
+
+def test_a_rewrite_that_repeats_any_question_of_the_run_is_no_new_question(folder):
+    taken = rows(folder, "qa.parquet")[-1]["question"]
+
+    class Copying(Server):
+        def rewrite(self, original, failures):
+            return json.dumps({"qa": [item(taken)]})
+
+    model = Copying()
+    counts = enhance(folder, model)
+    assert counts["dropped_by_reason"] == {"repeats_batch": counts["rewrites"] / 2}
+    assert model.asked["judge"] == 10, "none of them is worth a judge"
+
+
+@pytest.mark.parametrize(
+    ("own", "linked", "before", "behind", "new"),
+    [
+        ((1, 2), (1, 2, 3, 4), 0, 2, [3, 4]),
+        ((1, 2), (5, 6, 3, 4), 0, 2, [3, 4]),
+        ((1, 2), (5, 6, 3, 4), 1, 1, [5, 4]),
+        ((1, 2), (5, 6, 3, 4), 2, 0, [5, 6]),
+        ((1, 2), (5, 1, 2), 0, 2, [5]),
+        ((1, 2), (5, 6, 3, 4), 0, 0, []),
+    ],
+)
+def test_a_bundle_grows_by_a_seed_for_each_step_those_of_the_new_ends_first(own, linked, before, behind, new):
+    assert enhancement.further_seeds(own, linked, before, behind) == new
+
+
 def test_the_same_seed_gives_the_same_extended_paths(synthesized, tmp_path):
     paths = []
     for name in ("one", "two"):
@@ -236,8 +285,6 @@ def test_a_finished_stage_is_not_done_again_and_force_pays_nothing_twice(folder)
 
 
 def test_rows_are_taken_into_work_a_bounded_number_at_a_time(folder, monkeypatch):
-    from linksyn_gpu.pipeline import enhancement
-
     whole = enhance(folder, Server())
     table = rows(folder, "enhanced.parquet")
     monkeypatch.setattr(enhancement, "ROWS_IN_WORK", 3)
