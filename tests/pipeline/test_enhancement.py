@@ -161,7 +161,7 @@ def test_a_rewrite_that_repeats_any_question_of_the_run_is_no_new_question(folde
 
     class Copying(Server):
         def rewrite(self, original, failures):
-            return json.dumps({"qa": [item(taken)]})
+            return json.dumps({"qa": [item(taken, "another answer")]})
 
     model = Copying()
     counts = enhance(folder, model)
