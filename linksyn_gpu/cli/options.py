@@ -85,6 +85,8 @@ _SYNTHESIS: list[tuple[str, str, Any, str]] = [
     ("--language", "synthesis.language", click.Choice(allowed.LANGUAGES), "Language of the new QA."),
     ("--max-tokens", "synthesis.max_tokens", int, "Room for one answer."),
     ("--concurrency", "synthesis.concurrency", int, "Requests in flight."),
+    ("--max-requests", "synthesis.max_requests", int, "Most requests asked in the whole run."),
+    ("--budget-tokens", "synthesis.budget_tokens", int, "Tokens after which no further request is sent."),
     ("--templates", "synthesis.templates", click.Path(), "Folder with your own prompt templates."),
     ("--model-file", "synthesis.model_file", click.Path(), "GGUF file for engine smol."),
 ]

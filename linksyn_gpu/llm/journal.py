@@ -71,6 +71,8 @@ class Index:
     """[n] ANSWERED, FAILED or TO_ASK_AGAIN."""
     damaged: int
     """Lines that failed their checksum."""
+    tokens: int = 0
+    """Tokens that all its records together say were spent."""
 
     def __len__(self) -> int:
         return int(self.key.size)
@@ -254,7 +256,7 @@ class Journal:
     def index(self) -> Index:
         """Read the whole journal once and say which ids it holds and where."""
         keys, places, ranks = bytearray(), array("q"), bytearray()
-        damaged = 0
+        damaged = tokens = 0
         for place, record in self._scan():
             if record is None:
                 damaged += 1
@@ -262,6 +264,7 @@ class Journal:
             keys += key_of(record["id"])
             places.append(place)
             ranks.append(rank_of(record))
+            tokens += record.get("spent_tokens") or 0
         place_of, rank = np.frombuffer(places, np.int64), np.frombuffer(ranks, np.uint8)
         key: Keys = np.frombuffer(keys, "S16")
         order = np.lexsort((place_of, rank, key))
@@ -269,7 +272,7 @@ class Journal:
         first = np.ones(order.size, bool)
         first[1:] = key[1:] != key[:-1]
         order = order[first]
-        return Index(key[first], place_of[order], rank[order], damaged)
+        return Index(key[first], place_of[order], rank[order], damaged, tokens)
 
     def read(self, index: Index | None = None) -> Iterator[dict[str, Any]]:
         """Each id's record once, in the order of the journal: its first completion, else its first failure."""
