@@ -78,24 +78,24 @@ class _TruncatedError(Exception):
     pass
 
 
+_DECODER = json.JSONDecoder(strict=False)  # raw line breaks in strings are common and harmless
 _OPENING = re.compile(r"[{\[]")
 _LONE_BACKSLASH = re.compile(r'\\(?:(["\\/bfnrt]|u[0-9a-fA-F]{4})|)', re.DOTALL)
 
 
 def _values(text: str) -> Iterator[Any]:
     """Every outermost JSON object or list in `text`, from left to right."""
-    decoder = json.JSONDecoder(strict=False)  # raw line breaks in strings are common and harmless
     at = 0
     while match := _OPENING.search(text, at):
         start = match.start()
         try:
-            value, at = decoder.raw_decode(text, start)
+            value, at = _DECODER.raw_decode(text, start)
         except json.JSONDecodeError as error:
             if error.msg.startswith("Invalid \\"):
                 # LaTeX such as \sin or \alpha: no JSON escape, so what was meant is certain.
                 text = text[:start] + _LONE_BACKSLASH.sub(_doubled, text[start:])
                 try:
-                    value, at = decoder.raw_decode(text, start)
+                    value, at = _DECODER.raw_decode(text, start)
                 except json.JSONDecodeError as again:
                     error = again
                 else:
@@ -189,4 +189,6 @@ _LETTER = {"\f": "\\f", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 def _restore_latex(text: str) -> str:
     r"""Give back the backslashes of `\frac`, `\beta`, `\times`, `\neq`, `\right`, which JSON read as escapes."""
+    if text.isprintable():  # it holds no control character
+        return text
     return _EATEN.sub(lambda match: _LETTER[match.group(0)], text)

@@ -232,6 +232,10 @@ class SynthesisConfig:
     """Requests in flight."""
     timeout: float = 300.0
     """Seconds that one request may take."""
+    max_requests: int | None = None
+    """Most requests that are asked in the whole run; the rest stay pending. None: all."""
+    budget_tokens: int | None = None
+    """Tokens, read and written, after which no further request is sent in the whole run. None: no bound."""
     templates: str | None = None
     """Folder with your own prompt templates; None: those of the package."""
     model_file: str | None = None
@@ -253,6 +257,9 @@ class SynthesisConfig:
             self.max_field_chars is None or self.max_field_chars >= 80,
             f"max_field_chars = {self.max_field_chars} must be at least 80, or left out",
         )
+        for name in ("max_requests", "budget_tokens"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"{name} = {value} must be at least 1, or left out")
         require(self.temperature >= 0.0, f"temperature = {self.temperature} must not be negative")
         require(0.0 < self.top_p <= 1.0, f"top_p = {self.top_p} must lie in (0, 1]")
 

@@ -18,3 +18,12 @@ def guess_language(text: str) -> str:
     letters = sum(map(str.isalpha, TEX_COMMAND.sub("", text)))
     ideographs = len(CJK.findall(text))
     return "zh" if ideographs and ideographs * 10 >= letters else "en"
+
+
+def estimate_tokens(text: str) -> int:
+    """Tokens that a model's tokenizer will make of a text, roughly: 4 characters each, CJK ideographs 1.5.
+
+    Tokenizers differ by a third and more; what servers report is recorded beside it (docs/synthesis.md).
+    """
+    ideographs = 0 if text.isascii() else len(CJK.findall(text))
+    return round((len(text) - ideographs) / 4 + ideographs / 1.5)

@@ -177,8 +177,8 @@ def path_schema() -> pa.Schema:
     )
 
 
-def write_paths(part: Path, rounds: Iterable[tuple[WalkBatch, Bundles, Any]]) -> None:
-    """Write the paths of a campaign, a row group a round.
+def writing_paths(part: Path, rounds: Iterable[tuple[WalkBatch, Bundles, Any]]) -> Iterator[pa.Table]:
+    """Write the paths of a campaign, a row group a round, and give each round's when it is written.
 
     Parameters
     ----------
@@ -199,7 +199,9 @@ def write_paths(part: Path, rounds: Iterable[tuple[WalkBatch, Bundles, Any]]) ->
                 _lists(bundles.seeds, bundles.sizes),
                 pa.array(reasons, pa.string()),
             ]
-            out.write_table(pa.table(columns, schema=path_schema()))
+            table = pa.table(columns, schema=path_schema())
+            out.write_table(table)
+            yield table
 
 
 def _lists(padded: Any, sizes: Any) -> Any:

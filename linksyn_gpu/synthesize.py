@@ -2,8 +2,8 @@
 
 Three steps over files, so that each can be done again, or elsewhere, without the others:
 
-    write_requests   paths.parquet -> requests.jsonl (OpenAI batch format) + tasks.parquet (what each one is for)
-    generate         requests.jsonl -> journal, through a running engine
+    make_requests    paths -> requests, also to requests.jsonl (OpenAI batch format) + tasks.parquet (what each is for)
+    generate         requests -> journal, through a running engine
     assemble         tasks.parquet + journal -> qa.parquet, qa.jsonl, dropped.parquet
 
 Nothing is held whole in memory but the seed table, 25 bytes a request (three times that while the journal is read),
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,54 +23,29 @@ from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.prompts.requests import Cell, SeedRows, task_row, tasks_schema
 from linksyn_gpu.quality import checks
-from linksyn_gpu.tables import record_batch
+from linksyn_gpu.tables import qa_schema, record_batch
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from linksyn_gpu.llm import Engine
+    from linksyn_gpu.llm.budget import Budget
     from linksyn_gpu.llm.client import Stats
     from linksyn_gpu.llm.journal import Index, Journal
     from linksyn_gpu.llm.protocol import Completion, Outcome
 
 BATCH_ROWS = 1024
-TALLIES = ("requests_answered", "explanations_left_out", "prompt_tokens", "completion_tokens")
+TALLIES = (
+    "requests_answered",
+    "explanations_left_out",
+    "prompt_tokens",
+    "completion_tokens",
+    "prompt_tokens_estimated",
+    "pending_prompt_tokens",
+)
+COMPLETION_GUESS = 300
+"""Tokens that an answer is taken to have before any came."""
 STAGES = ("path", "request", "answer", "qa")
-
-
-def qa_schema() -> pa.Schema:
-    """Columns of qa.parquet; qa.jsonl has the same keys."""
-    import pyarrow as pa
-
-    texts = pa.list_(pa.string())
-    return pa.schema(
-        [
-            ("id", pa.string()),
-            ("question", pa.string()),
-            ("options", texts),
-            ("answer", pa.string()),
-            ("explanation", pa.string()),
-            ("reasoning", pa.string()),
-            ("knowledge_points", texts),
-            ("discipline", pa.string()),
-            ("difficulty", pa.int8()),
-            ("language", pa.string()),
-            ("question_type", pa.string()),
-            ("walk_id", pa.int64()),
-            ("path", texts),
-            ("seed_ids", texts),
-            ("cell", pa.int32()),
-            ("request_id", pa.string()),
-            ("prompt_digest", pa.string()),
-            ("model", pa.string()),
-            ("temperature", pa.float64()),
-            ("top_p", pa.float64()),
-            ("seed", pa.int64()),
-            ("max_tokens", pa.int32()),
-            ("prompt_tokens", pa.int32()),
-            ("completion_tokens", pa.int32()),
-        ]
-    )
 
 
 def dropped_schema() -> pa.Schema:
@@ -84,8 +59,8 @@ def dropped_schema() -> pa.Schema:
 # ---------------------------------------------------------------------- requests
 
 
-def write_requests(
-    paths: pa.Table | Iterable[pa.RecordBatch],
+def make_requests(
+    paths: Iterable[pa.RecordBatch | pa.Table],
     *,
     kp_names: Sequence[str],
     seeds: pa.Table,
@@ -93,25 +68,23 @@ def write_requests(
     config: SynthesisConfig,
     requests_file: str | Path,
     tasks_file: str | Path,
-    on_progress: Callable[[int], None] | None = None,
-) -> dict[str, Any]:
-    """Write one request per kept path, row by row.
+) -> Generator[dict[str, Any], None, dict[str, Any]]:
+    """Give one request per kept path, in the order of the paths, and write each down; the files are whole at the end.
 
     Parameters
     ----------
-    paths : table or record batches
+    paths : iterable of record batches or tables
         walk_id int64, cell int32, nodes list<int32>, seeds list<int32> (rows of `seeds`), drop_reason string
         (null when kept).
     kp_names : sequence of str
         Name of each KP.
     cells : sequence of (discipline or None, difficulty or None)
         Cells of the plan; empty: one cell over everything.
-    on_progress : callable, optional
-        Called with the paths done so far, once a batch.
 
     Returns
     -------
     dict
+        The generator's value:
         {"paths": n, "requests": n, "dropped": {reason: n}}; paths = requests + dropped.
     """
     import pyarrow.parquet as pq
@@ -135,17 +108,13 @@ def write_requests(
                 else:
                     counts["requests"] += 1
                     lines.write(json.dumps(request, ensure_ascii=False, separators=(",", ":")) + "\n")
+                    yield request
             tasks.write_batch(record_batch(rows, tasks_schema()))
-            if on_progress is not None:
-                on_progress(counts["paths"])
     return {**counts, "dropped": dict(dropped)}
 
 
-def _batches(paths: pa.Table | Iterable[pa.RecordBatch]) -> Iterator[list[dict[str, Any]]]:
-    import pyarrow as pa
-
-    batches = paths.to_batches(max_chunksize=BATCH_ROWS) if isinstance(paths, pa.Table) else paths
-    for batch in batches:
+def _batches(paths: Iterable[pa.RecordBatch | pa.Table]) -> Iterator[list[dict[str, Any]]]:
+    for batch in paths:
         for start in range(0, batch.num_rows, BATCH_ROWS):
             yield batch.slice(start, BATCH_ROWS).to_pylist()
 
@@ -154,15 +123,16 @@ def _batches(paths: pa.Table | Iterable[pa.RecordBatch]) -> Iterator[list[dict[s
 
 
 def generate(
-    requests_file: str | Path,
+    requests: Iterable[Mapping[str, Any]],
     engine: Engine,
     journal: Journal,
     config: SynthesisConfig,
     *,
-    index: Index | None = None,
+    budget: Budget,
+    index: Index,
     on_progress: Callable[[Stats], None] | None = None,
 ) -> Stats:
-    """Ask the engine for every request that the journal has no answer for.
+    """Ask the engine for every request that the journal has no answer for, as far as the budget goes.
 
     Raises
     ------
@@ -173,12 +143,13 @@ def generate(
     from linksyn_gpu.llm.client import Limits
 
     return loop.generate(
-        read_requests(requests_file),
+        requests,
         engine,
         journal,
         limits=Limits.of(config, engine),
         validate=validator(config.field_limit),
         index=index,
+        budget=budget,
         on_progress=on_progress,
     )
 
@@ -264,7 +235,7 @@ def assemble(
                 if task["request_id"] is None:
                     out.drop("path", task["drop_reason"], task["detail"], task)
                 elif (record := journal.get(task["request_id"], index)) is None:
-                    out.pending["no_answer"] += 1
+                    out.wait_for(task, "no_answer")
                 else:
                     out.take(task, from_record(record))
             for row in out.kept:
@@ -306,9 +277,10 @@ class _Assembly:
         from linksyn_gpu.llm.protocol import REQUEST_REASONS, Failure, unusable
 
         if isinstance(outcome, Failure) and outcome.transient:  # as `Index.settled` has it
-            self.pending[outcome.reason] += 1
+            self.wait_for(task, outcome.reason)
             return
         self.counts["requests_answered"] += 1
+        self.counts["prompt_tokens_estimated"] += task["prompt_tokens_estimated"]
         self.counts["prompt_tokens"] += outcome.prompt_tokens
         self.counts["completion_tokens"] += outcome.completion_tokens
         if isinstance(outcome, Failure):
@@ -334,6 +306,11 @@ class _Assembly:
             else:
                 text = {"question": item.question, "options": item.options, "answer": item.answer}
                 self.drop("qa", *found, task, json.dumps(text, ensure_ascii=False))
+
+    def wait_for(self, task: dict[str, Any], reason: str) -> None:
+        """Count a request that is still to be asked."""
+        self.pending[reason] += 1
+        self.counts["pending_prompt_tokens"] += task["prompt_tokens_estimated"]
 
     def drop(self, stage: str, reason: str, detail: str | None, task: dict[str, Any], text: str | None = None) -> None:
         self._reasons[stage][reason] += 1
@@ -374,6 +351,11 @@ class _Assembly:
             "completion_tokens": answer.completion_tokens,
         }
 
+    def _expected_completions(self) -> int:
+        answered = self.counts["requests_answered"]
+        mean = self.counts["completion_tokens"] / answered if answered else COMPLETION_GUESS
+        return round(mean * self.pending.total())
+
     def summary(self) -> dict[str, Any]:
         counts = self.counts
         return {
@@ -382,6 +364,7 @@ class _Assembly:
             "pending": self.pending.total(),
             "pending_reasons": dict(self.pending),
             **{name: counts[name] for name in TALLIES},
+            "pending_completion_tokens": self._expected_completions(),
             "reasons": {stage: dict(found) for stage, found in self._reasons.items() if found},
             "kept_by_cell": dict(sorted(self._by_cell.items())),
         }

@@ -314,6 +314,41 @@ class Bundles:
         return int(self.sizes.size)
 
 
+def qa_schema() -> pa.Schema:
+    """Columns of qa.parquet; qa.jsonl has the same keys."""
+    import pyarrow as pa
+
+    texts = pa.list_(pa.string())
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("question", pa.string()),
+            ("options", texts),
+            ("answer", pa.string()),
+            ("explanation", pa.string()),
+            ("reasoning", pa.string()),
+            ("knowledge_points", texts),
+            ("discipline", pa.string()),
+            ("difficulty", pa.int8()),
+            ("language", pa.string()),
+            ("question_type", pa.string()),
+            ("walk_id", pa.int64()),
+            ("path", texts),
+            ("seed_ids", texts),
+            ("cell", pa.int32()),
+            ("request_id", pa.string()),
+            ("prompt_digest", pa.string()),
+            ("model", pa.string()),
+            ("temperature", pa.float64()),
+            ("top_p", pa.float64()),
+            ("seed", pa.int64()),
+            ("max_tokens", pa.int32()),
+            ("prompt_tokens", pa.int32()),
+            ("completion_tokens", pa.int32()),
+        ]
+    )
+
+
 def record_batch(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
     """Rows as a record batch, whatever text a model wrote."""
     import pyarrow as pa

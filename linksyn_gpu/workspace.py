@@ -168,6 +168,7 @@ class Workspace:
         *,
         operational: Mapping[str, Any] | None = None,
         force: bool = False,
+        ahead: bool = False,
     ) -> bool:
         """Say whether a stage has work to do, and note in the manifest that it began.
 
@@ -181,6 +182,8 @@ class Workspace:
             Settings that do not; they are kept as defaults for the next call.
         force : bool
             Throw away what the folder holds of this stage and the later ones; answers are set aside.
+        ahead : bool
+            The stage before may still be at work: its output is taken up as it comes.
 
         Returns
         -------
@@ -192,7 +195,7 @@ class Workspace:
         ConfigError
             Begun before with other settings, and not `force`; the message names each difference.
         """
-        if (before := self._before(stage)) is not None:
+        if (before := self._before(stage)) is not None and not ahead:
             self.counts(before)
         entry = self.manifest["stages"].get(stage)
         named = self._digest(stage, settings)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -257,3 +258,39 @@ def test_more_text_than_one_arrow_array_can_hold_is_no_hindrance():
     chunk = pa.table({"question": ["x" * 2**20] * 64})
     table = pa.concat_tables([chunk] * 40)  # 2.5 GiB by its offsets, 64 MiB in memory
     assert len(requests.SeedRows(table).take([0, 2559])[2559]["question"]) == 2**20
+
+
+def documented():
+    """The prompts that docs/synthesis.md shows: one whole in each language, and the end of each question type."""
+    english = (
+        {"question": "What force accelerates 4 kg at 2 m/s^2?", "answer": "8 N"},
+        {"question": "How much does friction of 5 N slow a sledge of 10 kg?", "answer": "0.5 m/s^2"},
+    )
+    chinese = (
+        {"question": "4 kg 的物体以 2 m/s^2 加速，需要多大的力？", "answer": "8 N"},
+        {"question": "10 kg 的雪橇受 5 N 摩擦力，减速度是多少？", "answer": "0.5 m/s^2"},
+    )
+
+    def task(question_type, language="en"):
+        if language == "zh":
+            return prompts.Task(chinese, ("力", "加速度", "摩擦力"), "物理", 3, question_type, "zh", 2)
+        return prompts.Task(english, ("force", "acceleration", "friction"), "physics", 3, question_type, "en", 2)
+
+    def whole(messages):
+        return "\n\n".join(f"[{message['role']}]\n{message['content']}" for message in messages)
+
+    ends = [
+        f"{kind}:\n" + prompts.render(task(kind))[-1]["content"].split("</data>\n")[-1].strip()
+        for kind in QUESTION_TYPES[1:]
+    ]
+    return [
+        whole(prompts.render(task("open"))),
+        "\n\n".join(ends),
+        whole(prompts.render(task("multiple_choice", "zh"))),
+    ]
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_the_documentation_shows_prompts_as_they_are_sent(number):
+    page = (Path(__file__).parents[1] / "docs" / "synthesis.md").read_text(encoding="utf-8")
+    assert f"```text\n{documented()[number]}\n```" in page

@@ -11,6 +11,7 @@ from linksyn_gpu import prompts, synthesize
 from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.llm import Engine, batchfile
+from linksyn_gpu.llm.budget import Budget
 from linksyn_gpu.llm.client import Limits
 from linksyn_gpu.llm.journal import Journal
 from linksyn_gpu.llm.loop import generate
@@ -57,6 +58,15 @@ def path(i, reason=None):
     }
 
 
+def value_of(generator):
+    """What a generator returns when all it gives was taken."""
+    while True:
+        try:
+            next(generator)
+        except StopIteration as end:
+            return end.value
+
+
 class Run:
     """The stage over a folder."""
 
@@ -68,13 +78,14 @@ class Run:
         self.common = {"kp_names": NAMES, "seeds": seeds, "config": self.config}
 
     def write(self, rows, cells=(("biology", 2), (None, None))):
-        return synthesize.write_requests(
-            pa.Table.from_pylist(rows, schema=PATHS),
+        made = synthesize.make_requests(
+            [pa.Table.from_pylist(rows, schema=PATHS)],
             cells=cells,
             requests_file=self.folder / "requests.jsonl",
             tasks_file=self.folder / "tasks.parquet",
             **self.common,
         )
+        return value_of(made)
 
     def requests(self):
         return list(synthesize.read_requests(self.folder / "requests.jsonl"))
@@ -82,7 +93,8 @@ class Run:
     def ask(self, script):
         with FakeServer(script) as server, Journal(self.folder / "journal") as journal:
             engine = Engine(server.url, "fake")
-            return synthesize.generate(self.folder / "requests.jsonl", engine, journal, self.config)
+            index = journal.index()
+            return synthesize.generate(self.requests(), engine, journal, self.config, budget=Budget(), index=index)
 
     def assemble(self):
         with Journal(self.folder / "journal", writable=False) as journal:
@@ -297,17 +309,14 @@ def test_a_prompt_that_is_too_long_is_dropped_and_never_cut(tmp_path, seeds):
 def test_record_batches_are_taken_as_a_table_is(tmp_path, seeds):
     run = Run(tmp_path, seeds)
     table = pa.Table.from_pylist([path(i % 8) | {"walk_id": i} for i in range(2500)], schema=PATHS)
-    done = []
-    counts = synthesize.write_requests(
+    made = synthesize.make_requests(
         iter(table.to_batches(max_chunksize=2000)),
         cells=[],
         requests_file=tmp_path / "requests.jsonl",
         tasks_file=tmp_path / "tasks.parquet",
-        on_progress=done.append,
         **run.common,
     )
-    assert counts["requests"] == 2500
-    assert done[-1] == 2500
+    assert value_of(made)["requests"] == 2500
     ids = [request["custom_id"] for request in run.requests()]
     assert len(set(ids)) == 2500
     assert pq.read_table(tmp_path / "tasks.parquet")["request_id"].to_pylist() == ids

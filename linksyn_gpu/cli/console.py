@@ -47,7 +47,9 @@ class _Exit(click.ClickException):
 
 def exit_if_stopped(counts: Mapping[str, Any], engine: str) -> None:
     """End with its own exit code when requests wait for an answer that another call of the command would bring."""
-    if counts["pending"] and engine != "batch":
+    if (bound := counts.get("bound")) is not None and "stopped" not in counts:
+        status(f"Stopped in good order: {bound}. Raise the bound and run the same command again to go on.")
+    elif counts["pending"] and engine != "batch":
         why = counts.get("stopped") or "the server failed on some requests"
         status(f"Stopped early: {why}. What is done is kept; run the same command again to go on.")
         sys.exit(STOPPED_EARLY)

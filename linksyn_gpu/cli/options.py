@@ -98,6 +98,8 @@ _SYNTHESIS: list[tuple[str, str, Any, str]] = [
     ("--language", "synthesis.language", click.Choice(allowed.LANGUAGES), "Language of the new QA."),
     ("--max-tokens", "synthesis.max_tokens", int, "Room for one answer."),
     ("--concurrency", "synthesis.concurrency", int, "Requests in flight."),
+    ("--max-requests", "synthesis.max_requests", int, "Most requests asked in the whole run."),
+    ("--budget-tokens", "synthesis.budget_tokens", int, "Tokens after which no further request is sent."),
     ("--templates", "synthesis.templates", click.Path(), "Folder with your own prompt templates."),
     ("--model-file", "synthesis.model_file", click.Path(), "GGUF file for engine smol."),
 ]
@@ -119,8 +121,9 @@ _BACKEND: list[tuple[str, str, Any, str]] = [
 
 SEEDS, GRAPH, WALK, SYNTHESIS, BACKEND = _SEEDS, [*_GRAPH, *_BACKEND], [*_WALK, *_BACKEND], _SYNTHESIS, _BACKEND
 _MODEL = ("--engine", "--base-url", "--model", "--concurrency", "--templates", "--model-file")
+_BOUNDS = ("--max-tokens", "--max-requests", "--budget-tokens")
 EXTRACT = [*_EXTRACT, *(flag for flag in _SYNTHESIS if flag[0] in _MODEL)]
-ENHANCE = [*_ENHANCE, *(flag for flag in _SYNTHESIS if flag[0] in (*_MODEL, "--max-tokens"))]
+ENHANCE = [*_ENHANCE, *(flag for flag in _SYNTHESIS if flag[0] in (*_MODEL, *_BOUNDS))]
 EVERYTHING = [*_SEEDS, *_EXTRACT, *_GRAPH, *_WALK, *_SYNTHESIS, *_ENHANCE, *_BACKEND]
 
 

@@ -35,9 +35,9 @@ def command(seeds: tuple[str, ...], out: str, config_file: str | None, overrides
         if config.extract.asked_for:
             click.echo(summary.extract_line(pipeline.extract(ws, config, progress=progress)))
         click.echo(summary.build_line(pipeline.build(ws, config, progress=progress)))
-        click.echo(summary.walk_line(pipeline.walk(ws, config, progress=progress)))
+        counts = pipeline.walk_and_synthesize(ws, config, progress=progress)
+        click.echo(summary.walk_line(ws.counts("walk")))
         click.echo(summary.cell_table(store.read_plan(ws)))
-        counts = pipeline.synthesize(ws, config, progress=progress)
         click.echo(summary.synthesis_line(counts))
         enhanced = None
         if config.enhance.asked_for and counts["pending"] == 0:

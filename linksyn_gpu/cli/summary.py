@@ -109,12 +109,23 @@ def synthesis_line(counts: Mapping[str, Any]) -> str:
     if counts["pending"]:
         why = reasons({k: n for k, n in counts.get("pending_reasons", {}).items() if k != "no_answer"})
         lines.append(f"           {counts['pending']:,} requests have no answer yet" + (f" ({why})" if why else ""))
+    if (server := counts.get("server")) is not None:
+        lines.append(
+            f"server     had work {100 * server['busy_share']:.1f}% of {server['seconds']:,.1f} s, "
+            f"{server['in_flight']:,.1f} requests in flight on average, "
+            f"{server['answers_per_second']:,.2f} answers/s"
+        )
     if "collected" in counts:
         lines.append("           " + _collected(counts["collected"]))
     lines.append(
-        f"tokens     {counts['prompt_tokens']:,} read, {counts['completion_tokens']:,} written, "
-        f"in {counts['requests_answered']:,} answers"
+        f"tokens     {counts['prompt_tokens']:,} read ({counts['prompt_tokens_estimated']:,} estimated), "
+        f"{counts['completion_tokens']:,} written, in {counts['requests_answered']:,} answers"
     )
+    if counts["pending"]:
+        lines.append(
+            f"           about {counts['pending_prompt_tokens']:,} to read and "
+            f"{counts['pending_completion_tokens']:,} to write are still to ask for"
+        )
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
@@ -97,6 +97,19 @@ class Stats:
     @property
     def done(self) -> int:
         return self.completed + self.failed
+
+    def summary(self) -> dict[str, Any]:
+        """Figures of the whole time, for people and manifests."""
+        seconds = max(self.seconds, 1e-9)
+        return {
+            "seconds": round(self.seconds, 3),
+            "busy_share": round(1.0 - self.idle_seconds / seconds, 4),
+            "in_flight": round(self.slot_seconds / seconds, 2),
+            "answers_per_second": round(self.done / seconds, 3),
+            "attempts": self.attempts,
+            "retries": dict(self.retries),
+            "throttled": self.throttled,
+        }
 
 
 class Gate:
@@ -196,11 +209,13 @@ class Client:
         """
         request_id, body = request["custom_id"], {**request["body"], "model": self.engine.model}
         outcome: Outcome
+        spent = 0
         for attempt in range(1, self.limits.max_attempts + 1):
             outcome = await self._exchange(request_id, body, attempt)
             self.stats.attempts += 1
             self.stats.prompt_tokens += outcome.prompt_tokens
             self.stats.completion_tokens += outcome.completion_tokens
+            spent += outcome.prompt_tokens + outcome.completion_tokens
             if isinstance(outcome, Completion):
                 reason = unusable(outcome) or self._validate(outcome.text)
                 if reason is None:
@@ -224,7 +239,7 @@ class Client:
             self.stats.completed += 1
         else:
             self.stats.failed += 1
-        return outcome
+        return replace(outcome, spent_tokens=spent)
 
     async def _exchange(self, request_id: str, body: dict[str, Any], attempt: int) -> Outcome:
         """One attempt: waits out throttling and an absent server, and sends anew when a schema is refused."""

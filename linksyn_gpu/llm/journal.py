@@ -71,16 +71,20 @@ class Index:
     """[n] ANSWERED, FAILED or TO_ASK_AGAIN."""
     damaged: int
     """Lines that failed their checksum."""
+    tokens: int = 0
+    """Tokens that all its records together say were spent."""
 
     @classmethod
-    def of(cls, key: Keys, place: Int64, rank: np.ndarray[Any, np.dtype[np.uint8]], damaged: int = 0) -> Index:
+    def of(
+        cls, key: Keys, place: Int64, rank: np.ndarray[Any, np.dtype[np.uint8]], damaged: int = 0, tokens: int = 0
+    ) -> Index:
         """Make an index of records in any order; of those of one id the best is taken, the first of equals."""
         order = np.lexsort((place, rank, key))
         key = key[order]
         first = np.ones(order.size, bool)
         first[1:] = key[1:] != key[:-1]
         order = order[first]
-        return cls(key[first], place[order], rank[order], damaged)
+        return cls(key[first], place[order], rank[order], damaged, tokens)
 
     def __len__(self) -> int:
         return int(self.key.size)
@@ -271,7 +275,7 @@ class Journal:
     def index(self) -> Index:
         """Read the whole journal once and say which ids it holds and where."""
         keys, places, ranks = bytearray(), array("q"), bytearray()
-        damaged = 0
+        damaged = tokens = 0
         for place, record in self._scan():
             if record is None:
                 damaged += 1
@@ -279,8 +283,9 @@ class Journal:
             keys += key_of(record["id"])
             places.append(place)
             ranks.append(rank_of(record))
+            tokens += record.get("spent_tokens") or 0
         place_of, rank = np.frombuffer(places, np.int64), np.frombuffer(ranks, np.uint8)
-        return Index.of(np.frombuffer(keys, "S16"), place_of, rank, damaged)
+        return Index.of(np.frombuffer(keys, "S16"), place_of, rank, damaged, tokens)
 
     def read(self, index: Index | None = None) -> Iterator[dict[str, Any]]:
         """Each id's record once, in the order of the journal: its first completion, else its first failure."""

@@ -36,6 +36,8 @@ class Ledger(Journal):
     def __init__(self, folder: str | Path) -> None:
         super().__init__(folder)
         self._known = self.index()
+        self.opened_with = self._known
+        """What the journal held when it was opened."""
         self._newest: dict[bytes, tuple[int, int]] = {}  # key -> (rank, place)
 
     def append(self, record: dict[str, Any]) -> int:
@@ -76,6 +78,7 @@ class Ledger(Journal):
             np.concatenate([known.place, places]),
             np.concatenate([known.rank, ranks]),
             known.damaged,
+            known.tokens,
         )
         newest.clear()
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from linksyn_gpu.errors import EngineError, LinkSynError
 from linksyn_gpu.llm import Engine
+from linksyn_gpu.llm.budget import Budget
 from linksyn_gpu.llm.client import Client, Limits, Stats, Validate
 from linksyn_gpu.llm.journal import SYNC_SECONDS, Index, Journal
 from linksyn_gpu.llm.protocol import Failure, to_record
@@ -17,6 +19,7 @@ from linksyn_gpu.llm.protocol import Failure, to_record
 T = TypeVar("T")
 Request = Mapping[str, Any]
 CHUNK = 64  # requests that are read ahead at a time
+PATIENCE_SECONDS = 0.02
 
 
 def generate(
@@ -27,6 +30,7 @@ def generate(
     limits: Limits | None = None,
     validate: Validate | None = None,
     index: Index | None = None,
+    budget: Budget | None = None,
     on_progress: Callable[[Stats], None] | None = None,
 ) -> Stats:
     """Ask for every request that the journal has no answer for, and write each outcome to it.
@@ -38,6 +42,8 @@ def generate(
         a generator that computes while the server works.
     index : Index, optional
         What the journal holds; read from it when left out.
+    budget : Budget, optional
+        Asked before each request; when it admits no more, what is in flight is waited for, and that is all.
     on_progress : callable, optional
         Called with the running figures after each outcome.
 
@@ -48,7 +54,7 @@ def generate(
         as they are on Ctrl-C.
     """
     index = journal.index() if index is None else index
-    run = _run(requests, engine, journal, limits or Limits(), validate, index, on_progress)
+    run = _run(requests, engine, journal, limits or Limits(), validate, index, budget or Budget(), on_progress)
     try:
         return run_anywhere(run)
     finally:
@@ -62,6 +68,7 @@ async def _run(
     limits: Limits,
     validate: Validate | None,
     index: Index,
+    budget: Budget,
     on_progress: Callable[[Stats], None] | None,
 ) -> Stats:
     queue: asyncio.Queue[Request | None] = asyncio.Queue(2 * CHUNK)
@@ -72,6 +79,7 @@ async def _run(
             while (request := await queue.get()) is not None:
                 outcome = await client.complete(request)
                 journal.append(to_record(outcome))
+                budget.settle(request, outcome)
                 breaker.see(outcome)
                 if on_progress is not None:
                     on_progress(client.stats)
@@ -86,7 +94,7 @@ async def _run(
             async with asyncio.TaskGroup() as group:
                 syncing = group.create_task(keep_synced())
                 workers = [group.create_task(work()) for _ in range(limits.concurrency)]
-                group.create_task(_feed(iter(requests), index, queue, client.stats))
+                group.create_task(_feed(iter(requests), index, budget, queue, client.stats))
                 await asyncio.wait(workers)
                 syncing.cancel()
         except BaseExceptionGroup as failed:
@@ -94,15 +102,30 @@ async def _run(
         return client.stats
 
 
-async def _feed(requests: Iterator[Request], index: Index, queue: asyncio.Queue[Request | None], stats: Stats) -> None:
+async def _feed(
+    requests: Iterator[Request], index: Index, budget: Budget, queue: asyncio.Queue[Request | None], stats: Stats
+) -> None:
     """Hand out unanswered requests, reading the next few in a thread while the last ones are taken."""
-    while chunk := await asyncio.to_thread(lambda: list(itertools.islice(requests, CHUNK))):
+    while chunk := await asyncio.to_thread(_take, requests):
         for request in chunk:
             if len(index) and index.settled(request["custom_id"]):
                 stats.skipped += 1
-            else:
+            elif budget.admit(request):
                 await queue.put(request)
+        if budget.met is not None:
+            break
     await queue.put(None)
+
+
+def _take(requests: Iterator[Request]) -> list[Request]:
+    """The next requests: as many as come within a moment after the first, so that a slow source delays none."""
+    chunk = list(itertools.islice(requests, 1))
+    late = time.monotonic() + PATIENCE_SECONDS
+    while chunk and len(chunk) < CHUNK and time.monotonic() < late:
+        if (request := next(requests, None)) is None:
+            break
+        chunk.append(request)
+    return chunk
 
 
 class _Breaker:

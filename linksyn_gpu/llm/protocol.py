@@ -49,6 +49,8 @@ class Completion:
     """Sampling seed of the attempt that gave this text; None: not told, as in a batch file."""
     max_tokens: int | None = None
     """Room that this attempt was given for its text; None: not told."""
+    spent_tokens: int = 0
+    """Tokens read and written in all attempts, those thrown away included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,8 @@ class Failure:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     model: str = ""
+    spent_tokens: int = 0
+    """As of `Completion`."""
 
     @property
     def transient(self) -> bool:

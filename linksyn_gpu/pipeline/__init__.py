@@ -21,6 +21,7 @@ from linksyn_gpu.pipeline.sampling import memory_plan as memory_plan
 from linksyn_gpu.pipeline.sampling import walk as walk
 from linksyn_gpu.pipeline.synthesis import recorded_synthesis as recorded_synthesis
 from linksyn_gpu.pipeline.synthesis import synthesize as synthesize
+from linksyn_gpu.pipeline.synthesis import walk_and_synthesize as walk_and_synthesize
 from linksyn_gpu.workspace import Workspace
 
 if TYPE_CHECKING:

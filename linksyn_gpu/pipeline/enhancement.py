@@ -29,7 +29,7 @@ from linksyn_gpu.pipeline.enhancement_rows import (
     kept_row,
 )
 from linksyn_gpu.pipeline.progress import Progress, silent
-from linksyn_gpu.pipeline.synthesis import recorded_synthesis
+from linksyn_gpu.pipeline.synthesis import Synthesis, recorded_synthesis
 from linksyn_gpu.prompts.enhancement import enhancement_digest, enhancement_instructions
 from linksyn_gpu.prompts.requests import SeedRows, default_model, max_prompt_chars
 from linksyn_gpu.quality.checks import Checker
@@ -40,6 +40,7 @@ from linksyn_gpu.workspace import Workspace
 
 if TYPE_CHECKING:
     from linksyn_gpu.llm import Engine
+    from linksyn_gpu.llm.budget import Budget
     from linksyn_gpu.llm.ledger import Ledger
     from linksyn_gpu.llm.protocol import Outcome
 
@@ -48,7 +49,7 @@ JOURNAL = "enhance-journal"
 ROWS_IN_WORK = 4096
 """QA that take each step together; rows that pass through wait with them, up to eight times as many."""
 SHAPING = ("engine", "model", "temperature", "top_p", "max_tokens", "max_prompt_chars", "max_field_chars")
-OPERATIONAL = ("base_url", "concurrency", "timeout", "max_attempts", "max_tokens_retry", "model_file", "templates")
+OPERATIONAL = Synthesis.OPERATIONAL
 
 
 def enhance(
@@ -130,6 +131,7 @@ class _Enhancement:
         self._seeds = store.read_seed_table(ws)
         self._seed_rows = SeedRows(self._seeds.table)
         self._ledger: Ledger
+        self._budget: Budget
         self._books = Books(config.enhance)
         self._enhancer = self._make_enhancer()
 
@@ -174,6 +176,7 @@ class _Enhancement:
             _Writer(enhanced_schema(), parquet, jsonl) as kept_file,
             _Writer(dropped_schema(), dropped) as dropped_file,
         ):
+            self._budget = self._make_budget()
             done = 0
             for block in self._blocks():
                 works = [row for row in block if isinstance(row, Work)]
@@ -187,7 +190,22 @@ class _Enhancement:
         counts = {**books.counts(enhancer.spent), "disciplines_without_qa": missing}
         if self._stopped is not None:
             counts["stopped"] = self._stopped
+        if self._budget.met is not None:
+            counts["bound"] = self._budget.met
         return counts
+
+    def _make_budget(self) -> Budget:
+        """What the run may still ask: its bounds are on stage synthesize and this one together."""
+        from linksyn_gpu.llm.budget import Budget
+        from linksyn_gpu.llm.journal import Journal
+
+        synthesis, own = self._config.synthesis, self._ledger.opened_with
+        bounds = synthesis.max_requests, synthesis.budget_tokens
+        if bounds == (None, None):
+            return Budget()
+        with Journal(self._ws.path("journal"), writable=False) as journal:
+            before = journal.index()
+        return Budget(*bounds, requests=len(before) + len(own), tokens=before.tokens + own.tokens)
 
     def _kept(self, block: Sequence[Work | dict[str, Any]]) -> list[dict[str, Any]]:
         """Rows of the final data set, in the order of qa.parquet."""
@@ -267,14 +285,15 @@ class _Enhancement:
     ) -> Iterable[Outcome | None]:
         """Ask what the journal has no answer for, and read all answers back, one at a time.
 
-        Once the engine has failed nothing more is asked: rows then come as far as earlier answers carry them.
+        Once the engine has failed, or a bound is met, nothing more is asked: rows then come as far as earlier answers
+        carry them.
         """
         from linksyn_gpu.llm.client import Limits
         from linksyn_gpu.llm.ledger import NOTHING
         from linksyn_gpu.llm.loop import generate
 
         todo = [] if self._stopped is not None else list(self._ledger.unsettled(requests))
-        if todo:
+        if todo and self._budget.open:
             engine = self._engine()
             before = self._answers
             try:
@@ -285,6 +304,7 @@ class _Enhancement:
                     limits=Limits.of(self._config.synthesis, engine),
                     validate=validate,
                     index=NOTHING,
+                    budget=self._budget,
                     on_progress=lambda stats: self._progress(f"{kind} answers", before + stats.done, None),
                 )
                 self._answers += stats.done

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from linksyn_gpu.config_enhance import EnhanceConfig
 from linksyn_gpu.enhance import DROPPED, KEPT, PENDING, Work
 from linksyn_gpu.quality.judge import Asking
-from linksyn_gpu.synthesize import qa_schema
+from linksyn_gpu.tables import qa_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa

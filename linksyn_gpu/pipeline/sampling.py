@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,8 @@ from linksyn_gpu.tables import PATH_STATUS, Bundles, Cell, KPGraph, WalkBatch
 from linksyn_gpu.workspace import Workspace
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from linksyn_gpu.graph import Incidence
 
 FEW_SEEDS = len(PATH_STATUS)
@@ -101,30 +104,43 @@ def _incidence(ws: Workspace, config: RunConfig, backend: Backend) -> Incidence:
 
 def walk(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> dict[str, Any]:
     """Graph -> plan.json and paths.parquet, bundles included. Returns the stage's counts."""
-    settings = {
-        name: value
-        for name, value in to_mapping(config).items()
-        if name in ("paths", "seed", "walk", "quota", "bundle")
-    }
-    if ws.begin("walk", settings, force=force):
-        graph, statistics = store.read_graph(ws)
-        if graph.n_edges == 0:
-            raise DataError("the KP graph has no edge: no two knowledge points share a seed, so nothing can walk")
-        cells = plan_cells(config.quota, config.paths)
-        campaign = _Campaign(ws, config, graph, cells, progress)
-        affinities = cell_affinities(cells, statistics, config.quota)
-        with ws.replacing("paths.parquet") as part:
-            store.write_paths(part, campaign.rounds(affinities))
-        counts = campaign.counts()
-        if counts["kept"] == 0:
-            raise DataError(
-                f"none of {config.paths:,} paths was kept ({counts['dropped_by_reason']}): the graph or the quota is "
-                f"too narrow for walk.length = {config.walk.length}; lower it, or widen the quota"
-            )
-        with ws.replacing("plan.json") as part:
-            store.write_plan(part, cells, campaign.delivered)
-        ws.finish("walk", counts, backend=campaign.facts)
+    if begin_walk(ws, config, force=force):
+        with walking(ws, config, progress) as rounds:
+            for _ in rounds:
+                pass
     return ws.counts("walk")
+
+
+def begin_walk(ws: Workspace, config: RunConfig, *, force: bool = False) -> bool:
+    """Whether stage walk has work to do."""
+    settings = to_mapping(config)
+    shaping = ("paths", "seed", "walk", "quota", "bundle")
+    return ws.begin("walk", {name: settings[name] for name in shaping}, force=force)
+
+
+@contextlib.contextmanager
+def walking(ws: Workspace, config: RunConfig, progress: Progress) -> Iterator[Iterator[pa.Table]]:
+    """Give the paths of a campaign, round by round; the stage is finished when the block ends well.
+
+    The block must take all rounds: they are written down as they are taken.
+    """
+    graph, statistics = store.read_graph(ws)
+    if graph.n_edges == 0:
+        raise DataError("the KP graph has no edge: no two knowledge points share a seed, so nothing can walk")
+    cells = plan_cells(config.quota, config.paths)
+    campaign = _Campaign(ws, config, graph, cells, progress)
+    affinities = cell_affinities(cells, statistics, config.quota)
+    with ws.replacing("paths.parquet") as part:
+        yield store.writing_paths(part, campaign.rounds(affinities))
+    counts = campaign.counts()
+    if counts["kept"] == 0:
+        raise DataError(
+            f"none of {config.paths:,} paths was kept ({counts['dropped_by_reason']}): the graph or the quota is "
+            f"too narrow for walk.length = {config.walk.length}; lower it, or widen the quota"
+        )
+    with ws.replacing("plan.json") as part:
+        store.write_plan(part, cells, campaign.delivered)
+    ws.finish("walk", counts, backend=campaign.facts)
 
 
 class _Campaign:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from linksyn_gpu import store
 from linksyn_gpu.config import RunConfig, SynthesisConfig
 from linksyn_gpu.errors import EngineError
+from linksyn_gpu.pipeline.ahead import read_ahead
 from linksyn_gpu.pipeline.progress import Progress, silent
+from linksyn_gpu.pipeline.sampling import begin_walk, walk, walking
+from linksyn_gpu.plan import plan_cells
 from linksyn_gpu.settings import to_mapping
 from linksyn_gpu.workspace import Workspace
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from linksyn_gpu.llm.client import Stats
     from linksyn_gpu.llm.journal import Index, Journal
 
 
@@ -48,43 +56,75 @@ def synthesize(
     from linksyn_gpu.llm.journal import Journal
 
     ws.counts("walk")
-    work = _Synthesis(ws, config.synthesis, progress)
-    shaping, operational = work.settings()
-    todo = ws.begin("synthesize", {"synthesis": shaping}, operational={"synthesis": operational}, force=force)
-    if not (todo or collect):
+    work = Synthesis(ws, config.synthesis, progress)
+    if not (work.begin(force=force) or collect):
         return ws.counts("synthesize")
-    work.write_requests()
-    stopped = None
     with Journal(ws.path("journal")) as journal:
+        with work.requests() as requests:
+            if not collect and config.synthesis.engine != "batch":
+                work.generate(journal, requests)
         if collect:
             work.collect(journal, collect)
-        elif config.synthesis.engine != "batch":
-            stopped = work.generate(journal)
-        index = journal.index()
-        counts = work.assemble(journal, index)
-        if stopped is not None:
-            counts["stopped"] = stopped
-        if config.synthesis.engine == "batch" and counts["requests_answered"]:
-            work.write_pending(index)
-    if counts["pending"] == 0:
-        ws.finish("synthesize", counts)
-    else:
-        ws.note("synthesize", counts)
-    return counts
+        return work.close_books(journal)
 
 
-class _Synthesis:
+def walk_and_synthesize(ws: Workspace, config: RunConfig, *, progress: Progress = silent) -> dict[str, Any]:
+    """Stages walk and synthesize side by side: a round is walked while the server works on the one before.
+
+    Nothing else is different: walks depend on the seed alone and ids of requests on their content, so a call
+    that was killed finds its answers again. Returns the counts of synthesize; raises as the two stages do.
+    """
+    from linksyn_gpu.llm.journal import Journal
+
+    ws.counts("build")
+    work = Synthesis(ws, config.synthesis, progress)
+    if config.synthesis.engine == "batch" or not begin_walk(ws, config):
+        walk(ws, config, progress=progress)
+        return synthesize(ws, config, progress=progress)
+    work.begin(ahead=True)
+    cells = plan_cells(config.quota, config.paths)
+    with Journal(ws.path("journal")) as journal:
+        with (
+            walking(ws, config, progress) as rounds,
+            read_ahead(rounds) as walked,
+            work.requests(walked, [vars(cell) for cell in cells]) as requests,
+        ):
+            work.generate(journal, requests)
+        return work.close_books(journal)
+
+
+class Synthesis:
     """The steps of stage synthesize over a run folder."""
 
-    # Who is asked, how fast and how patiently: none of it makes the requests other requests.
-    OPERATIONAL = ("base_url", "concurrency", "timeout", "max_attempts", "max_tokens_retry", "model_file", "templates")
+    # Who is asked, how fast, how patiently and how far: none of it makes the requests other requests.
+    OPERATIONAL = (
+        "base_url",
+        "concurrency",
+        "timeout",
+        "max_attempts",
+        "max_tokens_retry",
+        "model_file",
+        "templates",
+        "max_requests",
+        "budget_tokens",
+    )
 
     def __init__(self, ws: Workspace, config: SynthesisConfig, progress: Progress) -> None:
         self._ws, self._config, self._progress = ws, config, progress
         self._names = store.read_kp_names(ws)
         self._seeds = store.read_seed_table(ws).table
-        self.collected: dict[str, Any] | None = None
-        self._requests = 0
+        self._facts: dict[str, Any] = {}
+        self._expected: int | None = None
+        self._skipped = 0
+        self._begun = False
+        self._stats: Stats | None = None
+        self._failed: EngineError | None = None
+
+    def begin(self, *, force: bool = False, ahead: bool = False) -> bool:
+        """Whether the stage has work to do; `ahead`: while stage walk is still at its own."""
+        shaping, operational = self.settings()
+        settings = {"synthesis": shaping}, {"synthesis": operational}
+        return self._ws.begin("synthesize", settings[0], operational=settings[1], force=force, ahead=ahead)
 
     def settings(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """What shapes the requests, the templates' content included, and what does not."""
@@ -94,38 +134,86 @@ class _Synthesis:
         operational = {name: every.pop(name) for name in self.OPERATIONAL}
         return {**every, "content of --templates": prompt_digest(self._config.templates)}, operational
 
-    def write_requests(self) -> None:
-        """Write requests.jsonl, and tasks.parquet before it; both stay when they are there."""
-        from linksyn_gpu.synthesize import write_requests
+    @contextlib.contextmanager
+    def requests(
+        self, paths: Iterable[pa.RecordBatch | pa.Table] | None = None, cells: Sequence[Mapping[str, Any]] = ()
+    ) -> Iterator[Iterator[dict[str, Any]]]:
+        """Give the requests, which are all in requests.jsonl, and in tasks.parquet, when the block ends well.
+
+        Parameters
+        ----------
+        paths : iterable of tables, optional
+            Those of stage walk, as they come; None: what it has written.
+        """
+        from linksyn_gpu.synthesize import make_requests, read_requests
 
         ws = self._ws
-        if ws.path("requests.jsonl").is_file() and ws.path("tasks.parquet").is_file():
-            return
-        total = ws.counts("walk")["paths"]
-        cells = [(cell["discipline"], cell["difficulty"]) for cell in store.read_plan(ws)]
+        if paths is None:
+            if ws.path("requests.jsonl").is_file() and ws.path("tasks.parquet").is_file():
+                yield read_requests(ws.path("requests.jsonl"))
+                return
+            paths, cells = store.read_paths(ws), store.read_plan(ws)
         with ws.replacing("requests.jsonl") as requests, ws.replacing("tasks.parquet") as tasks:
-            write_requests(
-                store.read_paths(ws),
+            made = make_requests(
+                paths,
                 kp_names=self._names,
                 seeds=self._seeds,
-                cells=cells,
+                cells=[(cell["discipline"], cell["difficulty"]) for cell in cells],
                 config=self._config,
                 requests_file=requests,
                 tasks_file=tasks,
-                on_progress=lambda done: self._progress("requests written", done, total),
             )
+            yield made
+            for _ in made:  # those that nobody asked for are written too
+                pass
 
-    def generate(self, journal: Journal) -> str | None:
-        """Ask the engine for every answer that is missing; says why when it failed on the way."""
+    def generate(self, journal: Journal, requests: Iterator[dict[str, Any]]) -> None:
+        """Ask the engine for every answer that is missing, as far as the budget goes; it is not started for none."""
         from linksyn_gpu.llm import servers
+        from linksyn_gpu.llm.budget import Budget
         from linksyn_gpu.synthesize import generate
 
-        with servers.running(self._config) as engine:
+        config, index = self._config, journal.index()
+        budget = Budget(config.max_requests, config.budget_tokens, requests=len(index), tokens=index.tokens)
+        for first in requests:
+            if not index.settled(first["custom_id"]):
+                break
+            self._skipped += 1
+        else:
+            return
+        if budget.open:
             try:
-                generate(self._ws.path("requests.jsonl"), engine, journal, self._config, on_progress=self.show)
+                with servers.running(config) as engine:
+                    todo, self._begun = itertools.chain([first], requests), True
+                    generate(todo, engine, journal, config, budget=budget, index=index, on_progress=self.show)
             except EngineError as error:
-                return str(error)
-        return None
+                self._failed = error  # the walk and the requests are brought to their end first
+        if budget.met is not None:
+            self._facts["bound"] = budget.met
+        if self._stats is not None:
+            self._facts["server"] = self._stats.summary()
+
+    def close_books(self, journal: Journal) -> dict[str, Any]:
+        """Assemble what there is, and note how far the stage is.
+
+        Raises
+        ------
+        EngineError
+            The engine could not be started or reached at all.
+        """
+        if self._failed is not None and not self._begun:
+            raise self._failed
+        index = journal.index()
+        counts = {**self.assemble(journal, index), **self._facts}
+        if self._failed is not None:
+            counts["stopped"] = str(self._failed)
+        if self._config.engine == "batch" and counts["requests_answered"]:
+            self.write_pending(index)
+        if counts["pending"] == 0:
+            self._ws.finish("synthesize", counts)
+        else:
+            self._ws.note("synthesize", counts)
+        return counts
 
     def collect(self, journal: Journal, files: Sequence[str]) -> None:
         """Take answers from files into the journal."""
@@ -134,7 +222,7 @@ class _Synthesis:
 
         ids = (request["custom_id"] for request in read_requests(self._ws.path("requests.jsonl")))
         found = batchfile.collect(files, journal, ids, validate=validator(self._config.field_limit))
-        self.collected = {k: dict(v) if isinstance(v, Counter) else v for k, v in vars(found).items()}
+        self._facts["collected"] = {k: dict(v) if isinstance(v, Counter) else v for k, v in vars(found).items()}
 
     def write_pending(self, index: Index) -> None:
         """Write the requests that still have no answer to requests-pending.jsonl."""
@@ -144,12 +232,15 @@ class _Synthesis:
         with self._ws.replacing("requests-pending.jsonl") as part:
             batchfile.write(read_requests(self._ws.path("requests.jsonl")), part, settled=index)
 
-    def show(self, stats: Any) -> None:
+    def show(self, stats: Stats) -> None:
         """Tell of answers as they come; those of an earlier call count as done."""
-        if self._requests == 0:
-            with self._ws.path("requests.jsonl").open("rb") as lines:
-                self._requests = sum(1 for _ in lines)
-        self._progress("answers", stats.done + stats.skipped, self._requests)
+        self._stats = stats
+        if self._expected is None:
+            self._expected = (self._ws.settings("walk") or {}).get("paths")  # as many requests at most
+            if self._ws.path("requests.jsonl").is_file():
+                with self._ws.path("requests.jsonl").open("rb") as lines:
+                    self._expected = sum(1 for _ in lines)
+        self._progress("answers", self._skipped + stats.done + stats.skipped, self._expected)
 
     def assemble(self, journal: Journal, index: Index) -> dict[str, Any]:
         """Write the data set that the journal gives now."""
@@ -161,7 +252,7 @@ class _Synthesis:
             ws.replacing("qa.jsonl") as qa_jsonl,
             ws.replacing("dropped.parquet") as dropped,
         ):
-            counts = assemble(
+            return assemble(
                 journal,
                 index=index,
                 tasks_file=ws.path("tasks.parquet"),
@@ -172,9 +263,6 @@ class _Synthesis:
                 qa_jsonl=qa_jsonl,
                 dropped_parquet=dropped,
             )
-        if self.collected is not None:
-            counts["collected"] = self.collected
-        return counts
 
 
 def recorded_synthesis(ws: Workspace) -> dict[str, Any] | None:

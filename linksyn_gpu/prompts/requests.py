@@ -16,7 +16,7 @@ import numpy as np
 from linksyn_gpu import prompts
 from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import DataError
-from linksyn_gpu.language import guess_language
+from linksyn_gpu.language import estimate_tokens, guess_language
 from linksyn_gpu.prompts.rendering import URL, prompt_chars
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def tasks_schema() -> pa.Schema:
             ("discipline", pa.string()),
             ("difficulty", pa.int8()),
             ("prompt_chars", pa.int32()),
+            ("prompt_tokens_estimated", pa.int32()),
             ("seed", pa.int64()),
             ("max_tokens", pa.int32()),
             ("drop_reason", pa.string()),
@@ -83,6 +84,7 @@ def task_row(
         "discipline": task.discipline,
         "difficulty": task.difficulty,
         "prompt_chars": chars,
+        "prompt_tokens_estimated": sum(estimate_tokens(message["content"]) for message in request["body"]["messages"]),
     }
     limit = max_prompt_chars(config)
     if chars > limit:

@@ -273,6 +273,19 @@ def test_an_engine_that_goes_away_stops_the_stage_and_what_is_decided_is_there(f
     assert enhance(folder, Server())["kept"] == 10
 
 
+@pytest.mark.parametrize("bound", [{"max_requests": 10 + 14}, {"budget_tokens": 1000}])
+def test_the_bounds_of_the_run_hold_for_both_stages_together(folder, bound):
+    config = replace(CONFIG, synthesis=replace(CONFIG.synthesis, **bound))
+    model = Server()
+    counts = enhance(folder, model, config)
+    assert counts["pending"] > 0
+    assert "--max-requests" in counts["bound"] or "--budget-tokens" in counts["bound"]
+    assert model.asked.total() <= 14
+    again = Server()
+    assert enhance(folder, again)["pending"] == 0, "without the bound it goes on"
+    assert not set(model.answered) & set(again.answered)
+
+
 def test_a_finished_stage_is_not_done_again_and_force_pays_nothing_twice(folder):
     counts = enhance(folder, Server())
 

@@ -1,0 +1,147 @@
+"""Walking and asking side by side, bounds on what is asked, and a disk that fills up."""
+
+import json
+import resource
+import subprocess
+import sys
+import threading
+
+import pyarrow.parquet as pq
+import pytest
+
+from linksyn_gpu import pipeline
+from linksyn_gpu.config import RunConfig, SynthesisConfig, WalkConfig
+from linksyn_gpu.pipeline.ahead import read_ahead
+from linksyn_gpu.workspace import Workspace
+from tests.cli.test_server import SEEDS, invoke, journal_lines, reply
+from tests.llm.fake_server import FakeServer, ok
+
+FILES = ("paths.parquet", "plan.json", "requests.jsonl", "tasks.parquet", "qa.jsonl", "qa.parquet", "dropped.parquet")
+QUICK = ("--calibration-rounds", "2", "--concurrency", "4", "--engine", "openai", "--base-url")
+
+
+def config(url, **synthesis):
+    return RunConfig(
+        paths=400,
+        walk=WalkConfig(distinct=True, calibration_rounds=2, rounds=20),
+        synthesis=SynthesisConfig(engine="openai", base_url=url, concurrency=4, **synthesis),
+    )
+
+
+def begin(folder, settings):
+    ws = Workspace(folder)
+    with ws:
+        pipeline.ingest(ws, [SEEDS], settings)
+        pipeline.build(ws, settings)
+    return ws
+
+
+def test_the_server_has_work_while_later_rounds_are_walked_and_nothing_else_changes(tmp_path):
+    events = []
+    with FakeServer(lambda body, n: {**reply(body, n), "latency": 0.005}) as server:
+        settings = config(server.url)
+        with begin(tmp_path / "both", settings) as ws:
+            both = pipeline.walk_and_synthesize(
+                ws, settings, progress=lambda what, done, total: events.append((what, done))
+            )
+        with begin(tmp_path / "apart", settings) as ws:
+            pipeline.walk(ws, settings)
+            apart = pipeline.synthesize(ws, settings)
+        first_answer = next(i for i, (what, done) in enumerate(events) if what == "answers" and done > 0)
+        assert any(what == "paths walked" for what, _ in events[first_answer:]), "all was walked before an answer came"
+    for name in FILES:
+        one, other = tmp_path / "both" / name, tmp_path / "apart" / name
+        if name.endswith(".parquet"):  # their row groups may differ
+            assert pq.read_table(one).equals(pq.read_table(other)), name
+        else:
+            assert one.read_bytes() == other.read_bytes(), name
+    assert 0.0 < both.pop("server")["busy_share"] <= 1.0
+    del apart["server"]
+    assert both == apart
+
+
+def test_a_server_that_is_not_there_does_not_lose_the_walk(tmp_path):
+    invoke("run", SEEDS, "--out", tmp_path / "out", "--paths", "12", *QUICK, "http://127.0.0.1:9/v1", code=1)
+    assert len((tmp_path / "out" / "requests.jsonl").read_text().splitlines()) > 5
+    with FakeServer(reply) as server:
+        result = invoke("run", SEEDS, "--out", tmp_path / "out", "--paths", "12", *QUICK, server.url)
+    assert "server     had work" in result.stdout
+
+
+def test_a_bound_on_requests_ends_a_run_in_good_order_and_a_higher_one_goes_on(tmp_path):
+    words = ("run", SEEDS, "--out", tmp_path / "out", "--paths", "24", *QUICK)
+    with FakeServer(reply) as server:
+        result = invoke(*words, server.url, "--max-requests", "5")
+        assert "--max-requests" in result.stderr
+        assert "requests have no answer yet" in result.stdout
+        assert sum(server.asked.values()) == 5
+        assert len((tmp_path / "out" / "qa.jsonl").read_text().splitlines()) > 0
+        invoke(*words, server.url, "--max-requests", "5")
+        assert sum(server.asked.values()) == 5
+        result = invoke(*words, server.url, "--budget-tokens", "10000000")
+    assert "no answer yet" not in result.stdout
+    assert max(server.asked.values()) == 1
+
+
+def test_tokens_are_estimated_before_and_recorded_after(tmp_path):
+    with FakeServer(reply) as server:
+        words = ("run", SEEDS, "--out", tmp_path / "out", "--paths", "24", *QUICK, server.url)
+        result = invoke(*words, "--max-requests", "5")
+    line = next(line for line in result.stdout.splitlines() if line.startswith("tokens"))
+    assert "50 read" in line
+    assert "estimated" in line
+    assert "still to ask" in result.stdout
+
+
+def test_a_full_disk_stops_the_run_and_loses_no_answer(tmp_path):
+    """The journal cannot grow past a limit; with room again, every request is answered once."""
+    out = tmp_path / "out"
+
+    def long(body, n):
+        answer = json.loads(reply(body, n)["json"]["choices"][0]["message"]["content"])
+        answer["qa"][0]["explanation"] = "because it is so. " * 3000
+        return ok(json.dumps(answer))
+
+    def no_room():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+
+    with FakeServer(long) as server:
+        command = [sys.executable, "-m", "linksyn_gpu", "run", SEEDS, "--out", str(out), "--paths", "60", *QUICK]
+        full = subprocess.run([*command, server.url], capture_output=True, text=True, preexec_fn=no_room, check=False)
+        assert full.returncode in (1, 3), full.stderr
+        assert "make room" in full.stderr
+        before = [json.loads(line.split(" ", 1)[1])["id"] for line in journal_lines(out)]
+        assert 5 < len(before) < 50
+        subprocess.run([*command, server.url], capture_output=True, check=True)
+    ids = [json.loads(line.split(" ", 1)[1])["id"] for line in journal_lines(out)]
+    assert ids[: len(before)] == before
+    assert len(ids) == len(set(ids)) == len((out / "requests.jsonl").read_text().splitlines())
+    assert len(server.bodies) <= len(ids) + 5, "more was asked again than was in flight"
+
+
+def test_reading_ahead_gives_the_items_and_the_error_in_their_order():
+    def items():
+        yield 1
+        yield 2
+        raise ValueError("third")
+
+    with read_ahead(items()) as taken:
+        assert [next(taken), next(taken)] == [1, 2]
+        with pytest.raises(ValueError, match="third"):
+            next(taken)
+    with read_ahead(range(5)) as taken:
+        assert list(taken) == [0, 1, 2, 3, 4]
+
+
+def test_reading_ahead_stays_a_bounded_distance_ahead_and_ends_with_its_block():
+    made = []
+
+    def items():
+        for i in range(1000):
+            made.append(i)
+            yield i
+
+    with read_ahead(items(), size=2) as taken:
+        assert next(taken) == 0
+    assert len(made) <= 5
+    assert not [thread for thread in threading.enumerate() if thread.name == "linksyn-ahead"]

@@ -1,0 +1,74 @@
+"""Bounds on what is asked, over all calls that share a journal."""
+
+import pytest
+
+from linksyn_gpu.llm import Engine
+from linksyn_gpu.llm.budget import COMPLETION_GUESS, ENOUGH, Budget, prompt_tokens
+from linksyn_gpu.llm.client import Limits
+from linksyn_gpu.llm.journal import Journal
+from linksyn_gpu.llm.loop import generate
+from linksyn_gpu.llm.protocol import Completion
+from tests.llm.fake_server import FakeServer, completion, ok, request
+
+NAMES = [f"request number {i:03d}" for i in range(60)]
+
+
+def answer(name, prompt=10, written=5):
+    return Completion(name, "text", "", "stop", prompt, written, "m", spent_tokens=prompt + written)
+
+
+def ask(folder, server, **bounds):
+    with Journal(folder) as journal:
+        index = journal.index()
+        budget = Budget(**bounds, requests=len(index), tokens=index.tokens)
+        stats = generate(
+            map(request, NAMES), Engine(server.url, "m"), journal, limits=Limits(concurrency=4), budget=budget
+        )
+        return stats, budget, journal.index()
+
+
+def test_no_more_requests_are_asked_than_the_bound_over_all_calls(tmp_path):
+    with FakeServer() as server:
+        stats, budget, index = ask(tmp_path, server, max_requests=25)
+        assert (stats.done, len(index), sum(server.asked.values())) == (25, 25, 25)
+        assert "--max-requests" in budget.met
+        ask(tmp_path, server, max_requests=25)
+        assert sum(server.asked.values()) == 25
+        _, budget, index = ask(tmp_path, server, max_requests=1000)
+        assert (len(index), budget.met) == (60, None)
+    assert max(server.asked.values()) == 1
+
+
+def test_tokens_are_bounded_by_what_the_server_told_and_retries_count(tmp_path):
+    """Each request is cut off once, so it takes two attempts of 15 tokens."""
+
+    def cut_once(body, n):
+        return {"json": completion("...", "length")} if n == 1 else ok()
+
+    with FakeServer(cut_once) as server:
+        _, budget, index = ask(tmp_path, server, max_tokens=900)
+        assert "--budget-tokens" in budget.met
+        assert index.tokens == budget.tokens == 30 * len(index)
+        assert 0 < index.tokens <= 900
+        again = ask(tmp_path, server, max_tokens=900)[2]
+        assert again.tokens <= 900
+        assert ask(tmp_path, server, max_tokens=10**6)[2].tokens == 30 * len(NAMES)
+
+
+def test_expectations_follow_what_came():
+    budget = Budget(max_tokens=10**6)
+    first = request("x" * 400)
+    assert budget.admit(first)
+    assert budget._in_flight == 100 + COMPLETION_GUESS == prompt_tokens(first) + COMPLETION_GUESS
+    for i in range(ENOUGH):
+        asked = request("x" * 396 + f"{i:04d}")
+        budget.admit(asked)
+        budget.settle(asked, answer(asked["custom_id"], prompt=150, written=50))
+    assert budget._expected(first) == pytest.approx(200.0)
+    assert budget.tokens == ENOUGH * 200
+
+
+def test_without_bounds_everything_passes():
+    budget = Budget()
+    assert all(budget.admit(request(name)) for name in NAMES)
+    assert budget.requests == 60
