@@ -39,6 +39,12 @@ REASONS = {
 }
 """Why a QA is dropped, beside the reasons of `quality.checks`, which a rewrite must pass too."""
 
+TOLD = {
+    "en": ("level {}", "independent solvers came to other answers than the one given"),
+    "zh": ("等级 {}", "独立解题者得出的答案与所给答案不同"),
+}
+"""What a writer is told of a level, and of an answer that was not confirmed."""
+
 WORKING, KEPT, DROPPED, PENDING = "working", "kept", "dropped", "pending"
 Request = Mapping[str, Any]
 Validate = Callable[[str], str | None]
@@ -226,12 +232,13 @@ class Enhancer:
 
     def _rewrite_request(self, work: Work, task: prompts.Task) -> dict[str, Any]:
         original, *rewrites = work.versions
+        language = work.row["language"]
         failures = [
-            {"question": version.item.question, "fault": _faults(version)}
+            {"question": version.item.question, "fault": _faults(version, language)}
             for version in rewrites
             if version.item.question
         ]
-        rewriting = Rewriting(task, work.row, _faults(original), failures)
+        rewriting = Rewriting(task, work.row, _faults(original, language), failures)
         asking = self.asking
         return content_request(
             render_rewriting(rewriting, asking.templates),
@@ -293,13 +300,13 @@ def _why(outcome: Outcome) -> str:
     return unusable(outcome) or "invalid_json"
 
 
-def _faults(version: Version) -> list[str]:
+def _faults(version: Version, language: str) -> list[str]:
     """What a writer is told of a version that is not kept; nothing of the machinery behind it."""
     assert version.fault is not None
     reason, _ = version.fault
     if reason == "level_not_reached":
-        return [f"level {version.level}", *version.reasons]
+        return [TOLD[language][0].format(version.level), *version.reasons]
     if reason == "answer_not_confirmed":
-        return ["independent solvers came to other answers than the one given"]
+        return [TOLD[language][1]]
     known = {**checks.REASONS, **REASONS}
     return [known[reason]]

@@ -5,12 +5,14 @@ from collections import Counter
 
 from linksyn_gpu.llm.protocol import Completion, Failure
 
+ORIGINAL = ("make harder", "待改难的题目")
+
 
 def kind_of(body):
     name = body["response_format"]["json_schema"]["name"]
     if name != "qa":
         return name
-    return "rewrite" if "make harder" in body["messages"][-1]["content"] else "synthesize"
+    return "rewrite" if any(key in body["messages"][-1]["content"] for key in ORIGINAL) else "synthesize"
 
 
 def data_of(body):
@@ -69,7 +71,7 @@ class Model:
             return self.solve(data[0], body["seed"])
         if kind == "compare":
             return self.compare(data[0])
-        original = next(line["make harder"] for line in data if "make harder" in line)
+        original = next(line[key] for line in data for key in ORIGINAL if key in line)
         return self.rewrite(original, [line for line in data if "failed attempt" in line])
 
     def ask(self, kind, requests, validate):

@@ -117,6 +117,16 @@ def test_an_answer_that_solvers_do_not_find_is_not_kept():
     assert "independent solvers came to other answers" in texts[0]
 
 
+def test_a_chinese_question_is_made_harder_in_chinese():
+    model, one = Wrong(), work(level=4, language="zh")
+    run(model, one, tries=1)
+    (asked,) = (b["messages"] for b in model.bodies if kind_of(b) == "judge")
+    assert "回忆或辨认" in asked[0]["content"]
+    (told,) = (b["messages"][-1]["content"] for b in model.bodies if kind_of(b) == "rewrite")
+    assert "独立解题者" in told
+    assert one.last.fault[0] == "wrong_language", "the scripted writer knows English only"
+
+
 @pytest.mark.parametrize(("right", "agree", "kept"), [(2, None, True), (1, None, False), (1, 1, True), (2, 3, False)])
 def test_as_many_solves_must_agree_as_is_set_and_else_more_than_half(right, agree, kept):
     class Half(Model):
