@@ -23,6 +23,7 @@ from linksyn_gpu.knowledge.extract import Labels, extraction_request, read_label
 from linksyn_gpu.knowledge.report import merge_report
 from linksyn_gpu.knowledge.taxonomy import UNKNOWN, Taxonomy, load_taxonomy
 from linksyn_gpu.pipeline.progress import Progress, silent
+from linksyn_gpu.pipeline.serving import walk_bytes
 from linksyn_gpu.settings import to_mapping
 from linksyn_gpu.workspace import Workspace
 
@@ -109,7 +110,8 @@ class _Extraction:
         from linksyn_gpu.llm.journal import Journal
 
         synthesis = self._config.synthesis
-        with Journal(self._ws.path(JOURNAL)) as journal, servers.running(synthesis) as engine:
+        running = servers.running(synthesis, folder=self._ws.folder, walk_bytes=walk_bytes(self._ws, self._config))
+        with Journal(self._ws.path(JOURNAL)) as journal, running as engine:
             self._asker = Asker(engine, journal, Limits.of(synthesis, engine), synthesis.templates)
             yield
 

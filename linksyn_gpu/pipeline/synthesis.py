@@ -10,6 +10,7 @@ from linksyn_gpu import store
 from linksyn_gpu.config import RunConfig, SynthesisConfig
 from linksyn_gpu.errors import EngineError
 from linksyn_gpu.pipeline.progress import Progress, silent
+from linksyn_gpu.pipeline.serving import walk_bytes
 from linksyn_gpu.settings import to_mapping
 from linksyn_gpu.workspace import Workspace
 
@@ -59,7 +60,7 @@ def synthesize(
         if collect:
             work.collect(journal, collect)
         elif config.synthesis.engine != "batch":
-            stopped = work.generate(journal)
+            stopped = work.generate(journal, walk_bytes(ws, config))
         index = journal.index()
         counts = work.assemble(journal, index)
         if stopped is not None:
@@ -77,7 +78,11 @@ class _Synthesis:
     """The steps of stage synthesize over a run folder."""
 
     # Who is asked, how fast and how patiently: none of it makes the requests other requests.
-    OPERATIONAL = ("base_url", "concurrency", "timeout", "max_attempts", "max_tokens_retry", "model_file", "templates")
+    OPERATIONAL = (
+        *("base_url", "concurrency", "timeout", "max_attempts", "max_tokens_retry", "model_file", "templates"),
+        *("vllm_python", "vllm_command", "data_parallel", "tensor_parallel", "vllm_args"),
+        *("vllm_restarts", "vllm_start_timeout", "vllm_memory_share"),
+    )
 
     def __init__(self, ws: Workspace, config: SynthesisConfig, progress: Progress) -> None:
         self._ws, self._config, self._progress = ws, config, progress
@@ -115,12 +120,15 @@ class _Synthesis:
                 on_progress=lambda done: self._progress("requests written", done, total),
             )
 
-    def generate(self, journal: Journal) -> str | None:
-        """Ask the engine for every answer that is missing; says why when it failed on the way."""
+    def generate(self, journal: Journal, walk_bytes: int) -> str | None:
+        """Ask the engine for every answer that is missing; says why when it failed on the way.
+
+        A server that is started for it leaves `walk_bytes` of the device alone.
+        """
         from linksyn_gpu.llm import servers
         from linksyn_gpu.synthesize import generate
 
-        with servers.running(self._config) as engine:
+        with servers.running(self._config, folder=self._ws.folder, walk_bytes=walk_bytes) as engine:
             try:
                 generate(self._ws.path("requests.jsonl"), engine, journal, self._config, on_progress=self.show)
             except EngineError as error:
