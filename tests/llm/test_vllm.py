@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from click.testing import CliRunner
 from linksyn_gpu.cli import main
 from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import EngineError
-from linksyn_gpu.llm import servers, supervisor, vllm
+from linksyn_gpu.llm import Engine, servers, supervisor, vllm
 from linksyn_gpu.llm.client import Limits
 from linksyn_gpu.llm.journal import Journal
 from linksyn_gpu.llm.loop import generate
@@ -108,6 +109,22 @@ def test_a_server_that_dies_is_started_again_and_no_request_loses_an_attempt(fau
     assert left(tmp_path) == []
 
 
+class Told:
+    """A watch that says what it is told to."""
+
+    state, detail, starts = "starting", "given up, says the watch", 1
+
+
+def test_a_server_that_is_being_started_is_not_unreachable_until_its_keeper_gives_up(tmp_path):
+    watch = Told()
+    engine = Engine(f"http://127.0.0.1:{vllm._free_port()}/v1", "small", watch=watch)
+    giving_up = threading.Timer(3 * FAST.unreachable_after, setattr, (watch, "state", "failed"))
+    giving_up.start()
+    with Journal(tmp_path) as journal, pytest.raises(EngineError, match="given up, says the watch"):
+        generate([request("r")], engine, journal, limits=FAST)
+    giving_up.join()
+
+
 def test_a_server_that_dies_each_time_is_given_up_and_the_answers_stay(tmp_path):
     config = told(tmp_path, "--die-at", "5", "--lives", "9", vllm_restarts=2)
     with (
@@ -163,7 +180,7 @@ def test_it_is_stopped_when_the_block_fails(tmp_path):
 OWNER = """
 import sys, time
 from linksyn_gpu.config import SynthesisConfig
-from linksyn_gpu.llm import servers, vllm
+from linksyn_gpu.llm import Engine, servers, vllm
 vllm.devices = list
 folder, program = sys.argv[1:]
 config = SynthesisConfig(engine="vllm", model="small", vllm_command=program, vllm_args=("--folder", folder))
