@@ -4,7 +4,8 @@
 
 Run as a script in a session of its own, with nothing of this package imported. Standard input is a pipe whose other
 end the owner holds: when the owner closes it, or dies, by SIGKILL too, the system closes it, and the keeper sends
-SIGTERM, GRACE seconds later SIGKILL. It tells of the end on standard output, and ends with the command's status.
+SIGTERM, GRACE seconds later SIGKILL. What a command leaves behind that ended by itself is of no use any more and gets
+SIGKILL at once. The keeper tells of the end on standard output, and ends with the command's status.
 """
 
 from __future__ import annotations
@@ -34,32 +35,35 @@ class Family:
         self.status: int | None = None
         """The command's exit status once it has ended, 128 + n where signal n ended it."""
 
-    def reap(self) -> None:
-        """Take note of those that ended."""
+    def reap(self) -> bool:
+        """Take note of those that ended; whether any are left."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
+            except ChildProcessError:  # no child, hence no descendant
+                return False
             if pid == 0:
-                return
+                return True
             if pid == self.child:
                 code = os.waitstatus_to_exitcode(status)
                 self.status = code if code >= 0 else 128 - code
 
-    def alive(self) -> set[int]:
-        """Process ids of the living descendants of this process."""
+    def members(self) -> set[int]:
+        """Process ids of the descendants of this process.
+
+        Zombies too: a process whose main thread has ended is shown as one while its other threads, and through them
+        its children, are still there.
+        """
         children: dict[int, list[int]] = {}
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
             try:
                 # pid (name) state parent ...; the name may hold spaces and brackets.
-                state, parent = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[:2]
+                parent = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[1]
             except OSError:  # ended since the folder was listed
                 continue
-            if state not in "ZX":
-                children.setdefault(int(parent), []).append(int(entry.name))
+            children.setdefault(int(parent), []).append(int(entry.name))
         found: set[int] = set()
         new = [os.getpid()]
         while new:
@@ -71,18 +75,15 @@ class Family:
         """Send a signal to each descendant, also to those that come while it waits; whether all ended in time."""
         told: set[int] = set()
         deadline = time.monotonic() + seconds
-        while True:
-            self.reap()
-            alive = self.alive()
-            if not alive:
-                return True
+        while self.reap():
             if time.monotonic() >= deadline:
                 return False
-            for pid in alive - told:
+            for pid in self.members() - told:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
                 told.add(pid)
             time.sleep(0.02)
+        return True
 
 
 def main() -> int:
@@ -108,7 +109,9 @@ def main() -> int:
         elif gone:
             why = "the owner is done or gone"
     print(f"keeper: {why}; ending all that it started", flush=True)
-    if not family.end(signal.SIGTERM, grace):
+    if family.status is not None:
+        family.end(signal.SIGKILL, 10.0)
+    elif not family.end(signal.SIGTERM, grace):
         print(f"keeper: still there after {grace:g} s: SIGKILL", flush=True)
         family.end(signal.SIGKILL, 10.0)
     return family.status if family.status is not None else 0

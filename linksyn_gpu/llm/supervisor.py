@@ -32,6 +32,7 @@ HEALTH_SECONDS = 1.0
 TELL_SECONDS = 60.0
 """Between two lines about a server that is still starting."""
 TAIL_LINES = 12
+REFUSED = 0
 
 
 def to_stderr(line: str) -> None:
@@ -221,8 +222,11 @@ class Supervisor:
                 return ended
             if time.monotonic() - looked > HEALTH_SECONDS:
                 looked = time.monotonic()
-                # No answer at all may be a server that is busy; the client's own limits deal with that.
-                if (status := self._health() or 0) >= 500:
+                status = self._health()
+                if status == REFUSED:
+                    return "nobody listens on its port any more"
+                # No answer may be a server that is busy; the client's own limits deal with that.
+                if status is not None and status >= 500:
                     return f"it said that it is not well (HTTP {status})"
         return "stopped"
 
@@ -232,11 +236,13 @@ class Supervisor:
         return None if status is None else f"it ended with status {status}"
 
     def _health(self) -> int | None:
-        """HTTP status of the server's health; None: no answer."""
+        """HTTP status of the server's health; `REFUSED`: there is no server; None: no answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self._command.port, timeout=2.0)
         try:
             connection.request("GET", "/health")
             return connection.getresponse().status
+        except ConnectionRefusedError:
+            return REFUSED
         except (OSError, http.client.HTTPException):
             return None
         finally:

@@ -106,6 +106,8 @@ class Handler(BaseHTTPRequestHandler):
 
 def main() -> None:
     told = settings()
+    if told.stubborn:  # the worker inherits it
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # A process in a session of its own, as some of vLLM's are: no signal to a process group reaches it.
     sleeper = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
     worker = subprocess.Popen(sleeper, start_new_session=True)
@@ -115,8 +117,6 @@ def main() -> None:
         pids = [os.getpid(), worker.pid]
         lines.write(json.dumps({"argv": sys.argv[1:], "pids": pids, "environment": kept}) + "\n")
     signal.signal(signal.SIGINT, lambda number, frame: (told.folder / "interrupted").touch())
-    if told.stubborn:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if told.refuse:
         print("ValueError: no such model, says the stand-in", flush=True)
         sys.exit(1)

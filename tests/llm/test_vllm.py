@@ -96,9 +96,13 @@ def test_its_key_is_in_no_command_line_log_or_message(tmp_path, capfd):
     assert key not in "".join(capfd.readouterr())
 
 
-@pytest.mark.parametrize("fault", ["--die-at", "--lose-engine-at"])
+@pytest.mark.parametrize(
+    "fault",
+    [("--die-at", "12"), ("--die-at", "12", "--stubborn"), ("--lose-engine-at", "12")],
+    ids=["dies", "dies-and-leaves-a-stubborn-worker", "loses-its-engine"],
+)
 def test_a_server_that_dies_is_started_again_and_no_request_loses_an_attempt(fault, tmp_path, capfd):
-    config = told(tmp_path, fault, "12", "--latency", "0.02")
+    config = told(tmp_path, *fault, "--latency", "0.02")
     records, stats = answer_all(config, tmp_path, 60)
     assert stats.completed == 60
     assert {record["attempts"] for record in records.values()} == {1}
