@@ -28,13 +28,13 @@ def command(seeds: tuple[str, ...], out: str, config_file: str | None, overrides
 
     config = resolve_config(config_file, overrides)
     backend = resolve(config.backend)
-    with Workspace(out) as ws, progress_bars() as progress:
+    with Workspace(out) as ws, progress_bars() as progress, pipeline.engine_of(ws, config) as engine:
         status(f"backend: {backend.name} ({backend.reason})")
         click.echo(summary.ingest_line(pipeline.ingest(ws, seeds, config, force=force, progress=progress)))
         if config.extract.asked_for:
-            click.echo(summary.extract_line(pipeline.extract(ws, config, progress=progress)))
+            click.echo(summary.extract_line(pipeline.extract(ws, config, engine=engine, progress=progress)))
         click.echo(summary.build_line(pipeline.build(ws, config, progress=progress)))
-        counts = pipeline.walk_and_synthesize(ws, config, progress=progress)
+        counts = pipeline.walk_and_synthesize(ws, config, engine=engine, progress=progress)
         click.echo(summary.walk_line(ws.counts("walk")))
         click.echo(summary.cell_table(store.read_plan(ws)))
         click.echo(summary.synthesis_line(counts))
