@@ -16,7 +16,7 @@ from linksyn_gpu.errors import ConfigError
 KP_FORMS = ("folded", "exact")
 EDGE_WEIGHTS = ("count", "npmi", "cosine", "jaccard")
 BACKENDS = ("auto", "cpu", "gpu")
-ENGINES = ("smol", "openai", "batch")
+ENGINES = ("smol", "vllm", "openai", "batch")
 WALKERS = ("exact", "cugraph")
 DIFFICULTY_SCALES = ("1-5", "0-4", "1-10", "1-3", "grade", "words")
 QUESTION_TYPES = ("open", "multiple_choice", "calculation", "proof", "case")
@@ -34,6 +34,20 @@ SEED_FIELDS = (
     "license",
 )
 MAX_WALK_LENGTH = 255
+_OF_SERVER = "chosen by the program, which alone speaks to the server"
+VLLM_FLAGS = {
+    "--host": _OF_SERVER,
+    "--port": _OF_SERVER,
+    "--uds": _OF_SERVER,
+    "--api-key": _OF_SERVER,
+    "--model": "the setting model",
+    "--data-parallel-size": "the setting data_parallel",
+    "-dp": "the setting data_parallel",
+    "--tensor-parallel-size": "the setting tensor_parallel",
+    "-tp": "the setting tensor_parallel",
+    "--gpu-memory-utilization": "the setting vllm_memory_share",
+}
+"""Flags of `vllm serve` that `vllm_args` must leave alone, and why."""
 
 
 def require(ok: bool, message: str) -> None:
@@ -205,11 +219,12 @@ class SynthesisConfig:
     """How new QA are asked of a language model (stage `synthesize`)."""
 
     engine: str = "smol"
-    """'smol': the embedded SmolLM2-135M; 'openai': any OpenAI-protocol server; 'batch': write files only."""
+    """'smol': the embedded SmolLM2-135M; 'vllm': a vLLM that is started on this machine; 'openai': any OpenAI-protocol
+    server; 'batch': write files only."""
     base_url: str | None = None
     """Address of the server, e.g. http://127.0.0.1:8000/v1 (engine 'openai')."""
     model: str | None = None
-    """Model name sent with each request; None: the server's first model."""
+    """Model name sent with each request; None: the server's first model. Engine 'vllm' serves this model."""
     per_path: int = 1
     """New QA asked for in one request (the fan-out of a bundle)."""
     question_types: tuple[str, ...] = ("open", "multiple_choice", "calculation")
@@ -240,6 +255,22 @@ class SynthesisConfig:
     """Folder with your own prompt templates; None: those of the package."""
     model_file: str | None = None
     """GGUF file for engine 'smol'; None: fetched once into the user's cache."""
+    vllm_python: str | None = None
+    """Python interpreter of the environment that has vLLM (engine 'vllm')."""
+    vllm_command: str | None = None
+    """Command line that stands for `vllm`, e.g. 'conda run -n NAME vllm'; both None: the `vllm` on PATH."""
+    data_parallel: int = 1
+    """Replicas of the model inside the server."""
+    tensor_parallel: int = 1
+    """Devices that one replica is spread over."""
+    vllm_args: tuple[str, ...] = ()
+    """Further words for `vllm serve`, e.g. '--max-model-len', '16384'."""
+    vllm_restarts: int = 3
+    """Times that the server is started again after it died, in one call of the program."""
+    vllm_start_timeout: float = 1800.0
+    """Seconds until the server must answer: loading a large model takes its time."""
+    vllm_memory_share: float | None = None
+    """vLLM's gpu_memory_utilization; None: what graph and walks leave free, less a reserve."""
 
     def __post_init__(self) -> None:
         _one_of("engine", self.engine, ENGINES)
@@ -251,6 +282,7 @@ class SynthesisConfig:
             self.engine != "openai" or self.base_url is not None,
             "engine 'openai' needs base_url, e.g. --base-url http://127.0.0.1:8000/v1",
         )
+        self._check_vllm()
         for name in ("per_path", "max_tokens", "max_prompt_chars", "max_attempts", "concurrency", "timeout"):
             require(getattr(self, name) > 0, f"{name} = {getattr(self, name)} must be positive")
         require(
@@ -262,6 +294,24 @@ class SynthesisConfig:
             require(value is None or value >= 1, f"{name} = {value} must be at least 1, or left out")
         require(self.temperature >= 0.0, f"temperature = {self.temperature} must not be negative")
         require(0.0 < self.top_p <= 1.0, f"top_p = {self.top_p} must lie in (0, 1]")
+
+    def _check_vllm(self) -> None:
+        require(
+            self.engine != "vllm" or bool(self.model),
+            "engine 'vllm' needs model, the name or folder of the model to serve, e.g. --model Qwen/Qwen3-32B",
+        )
+        require(
+            self.vllm_python is None or self.vllm_command is None,
+            "vllm_python and vllm_command both say how vLLM is started: give one of them",
+        )
+        for name in ("data_parallel", "tensor_parallel", "vllm_start_timeout"):
+            require(getattr(self, name) > 0, f"{name} = {getattr(self, name)} must be positive")
+        require(self.vllm_restarts >= 0, f"vllm_restarts = {self.vllm_restarts} must not be negative")
+        share = self.vllm_memory_share
+        require(share is None or 0.0 < share <= 1.0, f"vllm_memory_share = {share} must lie in (0, 1]")
+        for word in self.vllm_args:
+            flag = word.split("=")[0].replace("_", "-")
+            require(flag not in VLLM_FLAGS, f"vllm_args: {flag} is {VLLM_FLAGS.get(flag)}")
 
     @property
     def field_limit(self) -> int | None:

@@ -22,12 +22,11 @@ def command(folder: str, config_file: str | None, overrides: dict[str, Any], for
     With --force the stage is done anew from the answers that it has.
     """
     from linksyn_gpu import pipeline
-    from linksyn_gpu.llm import servers
     from linksyn_gpu.workspace import Workspace
 
     with Workspace(folder, create=False) as ws, progress_bars() as progress:
         config = resolve_config(config_file, overrides, pipeline.recorded_enhancement(ws))
-        with servers.on_demand(config.synthesis) as engine:
+        with pipeline.engine_of(ws, config) as engine:
             counts = pipeline.enhance(ws, config, engine, force=force, progress=progress)
     click.echo(enhancement_line(counts))
     click.echo(where_enhanced(folder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -43,6 +44,19 @@ class Names(click.ParamType[list[str]]):
         if not all(names):
             self.fail(f"{value!r} holds an empty name; write names with commas between them", param, ctx)
         return names
+
+
+class Words(click.ParamType[list[str]]):
+    """Words of a command line, quoted as for a shell."""
+
+    name = "words"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        """Read '--max-model-len 8192' as two words."""
+        try:
+            return shlex.split(str(value))
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}; quote it as for a shell", param, ctx)
 
 
 # flag, the field it sets, click's type, help
@@ -93,7 +107,7 @@ _WALK: list[tuple[str, str, Any, str]] = [
 _SYNTHESIS: list[tuple[str, str, Any, str]] = [
     ("--engine", "synthesis.engine", click.Choice(allowed.ENGINES), "Who writes the new QA."),
     ("--base-url", "synthesis.base_url", str, "Address of an OpenAI-protocol server, with /v1."),
-    ("--model", "synthesis.model", str, "Model name; left out: the server's first."),
+    ("--model", "synthesis.model", str, "Model name; left out: the server's first. Engine vllm serves it."),
     ("--per-path", "synthesis.per_path", int, "New QA asked for from each path."),
     ("--language", "synthesis.language", click.Choice(allowed.LANGUAGES), "Language of the new QA."),
     ("--max-tokens", "synthesis.max_tokens", int, "Room for one answer."),
@@ -114,17 +128,26 @@ _ENHANCE: list[tuple[str, str, Any, str]] = [
     ("--enhance-tries", "enhance.tries", int, "Rewrites of one QA, at most."),
     ("--enhance-solves", "enhance.solves", int, "Independent solves by which an answer is checked."),
 ]
+_VLLM: list[tuple[str, str, Any, str]] = [
+    ("--vllm-python", "synthesis.vllm_python", click.Path(), "Python of the environment that has vLLM."),
+    ("--vllm-command", "synthesis.vllm_command", str, "Command line that stands for 'vllm'."),
+    ("--data-parallel", "synthesis.data_parallel", int, "Replicas of the model in the vLLM server."),
+    ("--tensor-parallel", "synthesis.tensor_parallel", int, "Devices that a replica is spread over."),
+    ("--vllm-args", "synthesis.vllm_args", Words(), "Further words for 'vllm serve', in one quoted string."),
+]
 _BACKEND: list[tuple[str, str, Any, str]] = [
     ("--backend", "backend", click.Choice(allowed.BACKENDS), "Where graphs and walks are computed."),
     ("--gpu-memory", "gpu_memory", Bytes(), "Device memory that graph and walks may take, such as 40GiB."),
 ]
 
-SEEDS, GRAPH, WALK, SYNTHESIS, BACKEND = _SEEDS, [*_GRAPH, *_BACKEND], [*_WALK, *_BACKEND], _SYNTHESIS, _BACKEND
+SEEDS, GRAPH, WALK, BACKEND = _SEEDS, [*_GRAPH, *_BACKEND], [*_WALK, *_BACKEND], _BACKEND
+# A server that is started beside graph and walks asks what those take of the device.
+SYNTHESIS = [*_SYNTHESIS, *_VLLM, *_BACKEND]
 _MODEL = ("--engine", "--base-url", "--model", "--concurrency", "--templates", "--model-file")
 _BOUNDS = ("--max-tokens", "--max-requests", "--budget-tokens")
-EXTRACT = [*_EXTRACT, *(flag for flag in _SYNTHESIS if flag[0] in _MODEL)]
-ENHANCE = [*_ENHANCE, *(flag for flag in _SYNTHESIS if flag[0] in (*_MODEL, *_BOUNDS))]
-EVERYTHING = [*_SEEDS, *_EXTRACT, *_GRAPH, *_WALK, *_SYNTHESIS, *_ENHANCE, *_BACKEND]
+EXTRACT = [*_EXTRACT, *(flag for flag in _SYNTHESIS if flag[0] in _MODEL), *_VLLM, *_BACKEND]
+ENHANCE = [*_ENHANCE, *(flag for flag in _SYNTHESIS if flag[0] in (*_MODEL, *_BOUNDS)), *_VLLM, *_BACKEND]
+EVERYTHING = [*_SEEDS, *_EXTRACT, *_GRAPH, *_WALK, *_SYNTHESIS, *_ENHANCE, *_VLLM, *_BACKEND]
 
 
 def config_flags(flags: Sequence[tuple[str, str, Any, str]]) -> Decorator:

@@ -24,25 +24,23 @@ def command(seeds: tuple[str, ...], out: str, config_file: str | None, overrides
     """
     from linksyn_gpu import pipeline, store
     from linksyn_gpu.backend import resolve
-    from linksyn_gpu.llm import servers
     from linksyn_gpu.workspace import Workspace
 
     config = resolve_config(config_file, overrides)
     backend = resolve(config.backend)
-    with Workspace(out) as ws, progress_bars() as progress:
+    with Workspace(out) as ws, progress_bars() as progress, pipeline.engine_of(ws, config) as engine:
         status(f"backend: {backend.name} ({backend.reason})")
         click.echo(summary.ingest_line(pipeline.ingest(ws, seeds, config, force=force, progress=progress)))
         if config.extract.asked_for:
-            click.echo(summary.extract_line(pipeline.extract(ws, config, progress=progress)))
+            click.echo(summary.extract_line(pipeline.extract(ws, config, engine=engine, progress=progress)))
         click.echo(summary.build_line(pipeline.build(ws, config, progress=progress)))
-        counts = pipeline.walk_and_synthesize(ws, config, progress=progress)
+        counts = pipeline.walk_and_synthesize(ws, config, engine=engine, progress=progress)
         click.echo(summary.walk_line(ws.counts("walk")))
         click.echo(summary.cell_table(store.read_plan(ws)))
         click.echo(summary.synthesis_line(counts))
         enhanced = None
         if config.enhance.asked_for and counts["pending"] == 0:
-            with servers.on_demand(config.synthesis) as engine:
-                enhanced = pipeline.enhance(ws, config, engine, progress=progress)
+            enhanced = pipeline.enhance(ws, config, engine, progress=progress)
             click.echo(summary.enhancement_line(enhanced))
         pipeline.report(ws)
     click.echo(summary.where_to_look(out, counts, config.synthesis.engine))

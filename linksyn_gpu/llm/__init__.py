@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from linksyn_gpu.errors import ConfigError, EngineError
+from linksyn_gpu.llm.watch import Watch
 
 API_KEY_NAMES = ("LINKSYN_API_KEY", "OPENAI_API_KEY")
 """Environment variables that may hold the server's key, the first that is set wins; a key is read nowhere else."""
@@ -28,6 +29,8 @@ class Engine:
     api_key: str | None = field(default=None, repr=False)
     slots: int | None = None
     """Requests that the server works on at once, where known: more in flight would only wait and time out."""
+    watch: Watch | None = field(default=None, repr=False, compare=False)
+    """Who looks after the server and starts it again, where someone does."""
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.base_url)

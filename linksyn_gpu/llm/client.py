@@ -33,12 +33,14 @@ from linksyn_gpu.llm.protocol import (
     unusable,
 )
 from linksyn_gpu.llm.transport import Broken, Reply, Transport, Unreachable, open_transport
+from linksyn_gpu.llm.watch import outlived
 
 log = logging.getLogger(__name__)
 
 CHAT_PATH = "chat/completions"
 # Words in a 400 by which servers say that they know no JSON schema.
 SCHEMA_WORDS = ("response_format", "json_schema", "structured output", "guided", "grammar")
+LOST_WITH_SERVER = ("connection", "server_error")  # how requests end that were in flight when the server died
 SEED_STRIDE = 0x9E3779B1  # odd, so a request's retries never come back to a seed used before
 SEED_MASK = 2**31 - 1
 
@@ -211,7 +213,7 @@ class Client:
         outcome: Outcome
         spent = 0
         for attempt in range(1, self.limits.max_attempts + 1):
-            outcome = await self._exchange(request_id, body, attempt)
+            outcome = await self._attempt(request_id, body, attempt)
             self.stats.attempts += 1
             self.stats.prompt_tokens += outcome.prompt_tokens
             self.stats.completion_tokens += outcome.completion_tokens
@@ -240,6 +242,18 @@ class Client:
         else:
             self.stats.failed += 1
         return replace(outcome, spent_tokens=spent)
+
+    async def _attempt(self, request_id: str, body: dict[str, Any], attempt: int) -> Outcome:
+        """One attempt; made again, free of charge, when it fell to the death of a server that is started anew."""
+        watch = self.engine.watch
+        while True:
+            starts = 0 if watch is None else watch.starts
+            outcome = await self._exchange(request_id, body, attempt)
+            if watch is None or not (isinstance(outcome, Failure) and outcome.reason in LOST_WITH_SERVER):
+                return outcome
+            if not await outlived(watch, starts):
+                return outcome
+            self.stats.retries["server_died"] += 1  # as often as the server is started at most
 
     async def _exchange(self, request_id: str, body: dict[str, Any], attempt: int) -> Outcome:
         """One attempt: waits out throttling and an absent server, and sends anew when a schema is refused."""
@@ -324,6 +338,11 @@ class Client:
 
     def _check_reachable(self, error: Exception) -> None:
         now = time.monotonic()
+        if (watch := self.engine.watch) is not None and watch.state != "up":
+            if watch.state == "failed":
+                raise EngineError(watch.detail)
+            self._down_since = None  # it is being started again
+            return
         if self._down_since is None:
             self._down_since = now
         if now - self._down_since >= self.limits.unreachable_after:

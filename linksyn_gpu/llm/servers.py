@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
 
 from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import ConfigError, EngineError
-from linksyn_gpu.llm import API_KEY_NAMES, Engine, api_key, smol
+from linksyn_gpu.llm import API_KEY_NAMES, Engine, api_key, smol, vllm
 
 log = logging.getLogger(__name__)
 
 
-def running(config: SynthesisConfig) -> AbstractContextManager[Engine]:
+def running(
+    config: SynthesisConfig, *, folder: str | Path = ".", walk_bytes: int = 0
+) -> AbstractContextManager[Engine]:
     """The engine that `config.engine` names, ready to be asked, as a context manager.
+
+    Parameters
+    ----------
+    folder : path
+        Where a server that is started here writes its log: the run folder.
+    walk_bytes : int
+        Device memory that graph and walks take, and that a server beside them must leave alone.
 
     Raises
     ------
@@ -26,16 +37,42 @@ def running(config: SynthesisConfig) -> AbstractContextManager[Engine]:
     ConfigError
         `config.engine` names no server (engine 'batch' works through files).
     """
-    if config.engine not in _STARTERS:
-        raise ConfigError(f"engine {config.engine!r} has no server; {', '.join(_STARTERS)} have")
-    return _STARTERS[config.engine](config)
+    if config.engine == "smol":
+        return _embedded(config)
+    if config.engine == "openai":
+        return _remote(config)
+    if config.engine == "vllm":
+        return _own_vllm(config, Path(folder), walk_bytes)
+    raise ConfigError(f"engine {config.engine!r} has no server; smol, openai, vllm have")
 
 
 @contextlib.contextmanager
-def on_demand(config: SynthesisConfig) -> Iterator[Callable[[], Engine]]:
-    """Give a function that starts the engine when it is first called; it runs until the block ends."""
+def lazily(
+    config: SynthesisConfig, *, folder: str | Path = ".", walk_bytes: Callable[[], int] = int
+) -> Iterator[Callable[[], Engine]]:
+    """A function that starts the engine when it is first called and gives the same one from then on.
+
+    Several stages share one server so; it stops, if it was started, at the end of the block.
+
+    Parameters
+    ----------
+    folder : path
+        As in `running`.
+    walk_bytes : callable
+        Gives what `running` wants to know; asked when the engine is started.
+    """
+    lock = threading.Lock()
+    started: list[Engine] = []
     with contextlib.ExitStack() as stack:
-        yield functools.cache(lambda: stack.enter_context(running(config)))
+
+        def engine() -> Engine:
+            with lock:
+                if not started:
+                    made = running(config, folder=folder, walk_bytes=walk_bytes())
+                    started.append(stack.enter_context(made))
+                return started[0]
+
+        yield engine
 
 
 @contextlib.contextmanager
@@ -62,10 +99,14 @@ def _remote(config: SynthesisConfig) -> Iterator[Engine]:
     yield engine
 
 
-_STARTERS: dict[str, Callable[[SynthesisConfig], AbstractContextManager[Engine]]] = {
-    "smol": _embedded,
-    "openai": _remote,
-}
+@contextlib.contextmanager
+def _own_vllm(config: SynthesisConfig, folder: Path, walk_bytes: int) -> Iterator[Engine]:
+    from linksyn_gpu.llm.loop import run_anywhere
+
+    with vllm.serve(config, folder, walk_bytes) as engine:
+        names = run_anywhere(_models(engine, 20.0))
+        # --vllm-args may have given the model another name.
+        yield engine if not names or engine.model in names else replace(engine, model=names[0])
 
 
 async def _models(engine: Engine, timeout: float) -> list[str]:

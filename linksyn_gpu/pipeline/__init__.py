@@ -19,6 +19,7 @@ from linksyn_gpu.pipeline.sampling import build as build
 from linksyn_gpu.pipeline.sampling import ingest as ingest
 from linksyn_gpu.pipeline.sampling import memory_plan as memory_plan
 from linksyn_gpu.pipeline.sampling import walk as walk
+from linksyn_gpu.pipeline.serving import engine_of as engine_of
 from linksyn_gpu.pipeline.synthesis import recorded_synthesis as recorded_synthesis
 from linksyn_gpu.pipeline.synthesis import synthesize as synthesize
 from linksyn_gpu.pipeline.synthesis import walk_and_synthesize as walk_and_synthesize

@@ -85,7 +85,7 @@ def enhance(
     if config.synthesis.engine == "batch":
         raise ConfigError(
             "stage enhance asks step by step and needs a server; engine 'batch' has none: "
-            "pass --engine openai --base-url URL"
+            "pass --engine openai --base-url URL, or --engine vllm"
         )
     shaping, operational = _settings(ws, config)
     if not ws.begin("enhance", shaping, operational={"synthesis": operational}, force=force):

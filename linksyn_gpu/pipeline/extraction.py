@@ -23,6 +23,7 @@ from linksyn_gpu.knowledge.extract import Labels, extraction_request, read_label
 from linksyn_gpu.knowledge.report import merge_report
 from linksyn_gpu.knowledge.taxonomy import UNKNOWN, Taxonomy, load_taxonomy
 from linksyn_gpu.pipeline.progress import Progress, silent
+from linksyn_gpu.pipeline.serving import StartEngine, engine_of
 from linksyn_gpu.settings import to_mapping
 from linksyn_gpu.workspace import Workspace
 
@@ -39,7 +40,14 @@ FILES = ("glossary", "merge_rules", "homographs", "taxonomy")
 MODEL_SETTINGS = ("engine", "model", "max_prompt_chars")
 
 
-def extract(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> dict[str, Any]:
+def extract(
+    ws: Workspace,
+    config: RunConfig,
+    *,
+    force: bool = False,
+    engine: StartEngine | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
     """Find, label and merge the knowledge points of a run's seeds. Returns the stage's counts.
 
     Raises
@@ -51,7 +59,7 @@ def extract(ws: Workspace, config: RunConfig, *, force: bool = False, progress: 
     """
     if ws.begin("extract", _settings(config), force=force):
         work = _Extraction(ws, config, progress)
-        with work.engine():
+        with work.engine(engine):
             work.find()
             work.label()
             merging = work.merge()
@@ -98,18 +106,18 @@ class _Extraction:
         self._unmapped = Counter[str]()
 
     @contextlib.contextmanager
-    def engine(self) -> Iterator[None]:
+    def engine(self, given: StartEngine | None) -> Iterator[None]:
         """Keep the engine running while it is needed."""
         if not self._settings.uses_model:
             yield
             return
         from linksyn_gpu.knowledge.ask import Asker
-        from linksyn_gpu.llm import servers
         from linksyn_gpu.llm.client import Limits
         from linksyn_gpu.llm.journal import Journal
 
         synthesis = self._config.synthesis
-        with Journal(self._ws.path(JOURNAL)) as journal, servers.running(synthesis) as engine:
+        with Journal(self._ws.path(JOURNAL)) as journal, engine_of(self._ws, self._config, given) as start:
+            engine = start()
             self._asker = Asker(engine, journal, Limits.of(synthesis, engine), synthesis.templates)
             yield
 

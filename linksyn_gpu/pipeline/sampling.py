@@ -234,14 +234,12 @@ def memory_plan(ws: Workspace, length: int, round_paths: int, memory: int | None
     BackendUnavailable
         It does not fit; or no device is usable and `memory` is not given.
     """
-    from linksyn_gpu.backend.gpu_memory import plan_memory
+    from linksyn_gpu.pipeline.serving import plan_of
 
     ws.counts("build")
-    graph, _ = store.read_graph(ws)
     if memory is None:
         memory = resolve("gpu").ops.free_memory()
-    postings = 0 if graph.evidence is None else graph.evidence.size
-    return plan_memory(graph.n_kps, graph.indices.size, postings, round_paths, length, False, memory).table()
+    return plan_of(ws, length, round_paths, memory).table()
 
 
 def _graph_counts(graph: KPGraph, ops: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from linksyn_gpu.errors import EngineError
 from linksyn_gpu.pipeline.ahead import read_ahead
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.pipeline.sampling import begin_walk, walk, walking
+from linksyn_gpu.pipeline.serving import StartEngine, engine_of
 from linksyn_gpu.plan import plan_cells
 from linksyn_gpu.settings import to_mapping
 from linksyn_gpu.workspace import Workspace
@@ -31,6 +32,7 @@ def synthesize(
     *,
     force: bool = False,
     collect: Sequence[str] = (),
+    engine: StartEngine | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Paths -> requests -> answers -> qa.parquet, qa.jsonl and dropped.parquet. Returns the counts so far.
@@ -39,6 +41,8 @@ def synthesize(
     ----------
     collect : sequence of str
         Files of answers to requests.jsonl, for engine 'batch'.
+    engine : callable, optional
+        Gives the running engine, started when it is first called; None: one of this call's own.
 
     Returns
     -------
@@ -59,16 +63,18 @@ def synthesize(
     work = Synthesis(ws, config.synthesis, progress)
     if not (work.begin(force=force) or collect):
         return ws.counts("synthesize")
-    with Journal(ws.path("journal")) as journal:
+    with engine_of(ws, config, engine) as start, Journal(ws.path("journal")) as journal:
         with work.requests() as requests:
             if not collect and config.synthesis.engine != "batch":
-                work.generate(journal, requests)
+                work.generate(journal, requests, start)
         if collect:
             work.collect(journal, collect)
         return work.close_books(journal)
 
 
-def walk_and_synthesize(ws: Workspace, config: RunConfig, *, progress: Progress = silent) -> dict[str, Any]:
+def walk_and_synthesize(
+    ws: Workspace, config: RunConfig, *, engine: StartEngine | None = None, progress: Progress = silent
+) -> dict[str, Any]:
     """Stages walk and synthesize side by side: a round is walked while the server works on the one before.
 
     Nothing else is different: walks depend on the seed alone and ids of requests on their content, so a call
@@ -80,16 +86,18 @@ def walk_and_synthesize(ws: Workspace, config: RunConfig, *, progress: Progress 
     work = Synthesis(ws, config.synthesis, progress)
     if config.synthesis.engine == "batch" or not begin_walk(ws, config):
         walk(ws, config, progress=progress)
-        return synthesize(ws, config, progress=progress)
+        return synthesize(ws, config, engine=engine, progress=progress)
     work.begin(ahead=True)
     cells = plan_cells(config.quota, config.paths)
-    with Journal(ws.path("journal")) as journal:
+    with engine_of(ws, config, engine) as start, Journal(ws.path("journal")) as journal:
+        if config.synthesis.engine == "vllm":
+            start()  # it takes its share of the device first, and walks what is left: both by the same plan
         with (
             walking(ws, config, progress) as rounds,
             read_ahead(rounds) as walked,
             work.requests(walked, [vars(cell) for cell in cells]) as requests,
         ):
-            work.generate(journal, requests)
+            work.generate(journal, requests, start)
         return work.close_books(journal)
 
 
@@ -98,15 +106,10 @@ class Synthesis:
 
     # Who is asked, how fast, how patiently and how far: none of it makes the requests other requests.
     OPERATIONAL = (
-        "base_url",
-        "concurrency",
-        "timeout",
-        "max_attempts",
-        "max_tokens_retry",
-        "model_file",
-        "templates",
-        "max_requests",
-        "budget_tokens",
+        *("base_url", "concurrency", "timeout", "max_attempts", "max_tokens_retry", "model_file", "templates"),
+        *("max_requests", "budget_tokens"),
+        *("vllm_python", "vllm_command", "data_parallel", "tensor_parallel", "vllm_args"),
+        *("vllm_restarts", "vllm_start_timeout", "vllm_memory_share"),
     )
 
     def __init__(self, ws: Workspace, config: SynthesisConfig, progress: Progress) -> None:
@@ -167,9 +170,8 @@ class Synthesis:
             for _ in made:  # those that nobody asked for are written too
                 pass
 
-    def generate(self, journal: Journal, requests: Iterator[dict[str, Any]]) -> None:
+    def generate(self, journal: Journal, requests: Iterator[dict[str, Any]], start: StartEngine) -> None:
         """Ask the engine for every answer that is missing, as far as the budget goes; it is not started for none."""
-        from linksyn_gpu.llm import servers
         from linksyn_gpu.llm.budget import Budget
         from linksyn_gpu.synthesize import generate
 
@@ -183,9 +185,9 @@ class Synthesis:
             return
         if budget.open:
             try:
-                with servers.running(config) as engine:
-                    todo, self._begun = itertools.chain([first], requests), True
-                    generate(todo, engine, journal, config, budget=budget, index=index, on_progress=self.show)
+                engine = start()
+                todo, self._begun = itertools.chain([first], requests), True
+                generate(todo, engine, journal, config, budget=budget, index=index, on_progress=self.show)
             except EngineError as error:
                 self._failed = error  # the walk and the requests are brought to their end first
         if budget.met is not None:

@@ -1,6 +1,5 @@
 """Engines: what cannot be started or reached says how to mend it; the embedded model really answers."""
 
-import contextlib
 import hashlib
 import importlib.util
 import io
@@ -45,25 +44,6 @@ def test_an_absent_server_and_a_wrong_key_say_how_to_mend_it(monkeypatch):
         remote(server.url).__enter__()
     with FakeServer() as server, pytest.raises(EngineError, match=r"ends in /v1"):
         remote(server.url.removesuffix("/v1")).__enter__()
-
-
-def test_an_engine_on_demand_is_started_at_the_first_call_once_and_stopped_with_the_block(monkeypatch):
-    events = []
-
-    @contextlib.contextmanager
-    def running(config):
-        events.append("start")
-        yield "engine"
-        events.append("stop")
-
-    monkeypatch.setattr(servers, "running", running)
-    with servers.on_demand(SynthesisConfig()):
-        pass
-    assert events == []
-    with servers.on_demand(SynthesisConfig()) as engine:
-        assert engine() is engine() == "engine"
-        assert events == ["start"]
-    assert events == ["start", "stop"]
 
 
 def test_engine_batch_has_no_server():
