@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 CHAT_PATH = "chat/completions"
 # Words in a 400 by which servers say that they know no JSON schema.
 SCHEMA_WORDS = ("response_format", "json_schema", "structured output", "guided", "grammar")
+ROOM_NAME = "max_completion_tokens"  # what servers that refuse `max_tokens` want instead; they say so in a 400
 LOST_WITH_SERVER = ("connection", "server_error")  # how requests end that were in flight when the server died
 SEED_STRIDE = 0x9E3779B1  # odd, so a request's retries never come back to a seed used before
 SEED_MASK = 2**31 - 1
@@ -180,6 +181,7 @@ class Client:
         self.stats = Stats()
         self.schema_refused: str | None = None
         """The server's message when it refused a JSON schema; from then on requests go without one."""
+        self._room_name = "max_tokens"
         self._validate = validate or (lambda text: None)
         self._url = f"{engine.base_url.rstrip('/')}/{CHAT_PATH}"
         self._gate = Gate(self.limits.concurrency, self.stats)
@@ -260,7 +262,7 @@ class Client:
         for throttled in range(self.limits.max_throttled + 1):
             if self.schema_refused is not None and body.pop("response_format", None) is not None:
                 self.stats.without_schema += 1
-            reply = await self._send(request_id, body, attempt)
+            reply = await self._send(request_id, self._named(body), attempt)
             if isinstance(reply, Failure):
                 return reply
             status, data = reply.status, reply.data
@@ -272,9 +274,18 @@ class Client:
             self._gate.widen()
             if status == 400 and "response_format" in body and self._refuses_schema(data):
                 continue
+            if status == 400 and self._room_name == "max_tokens" and ROOM_NAME.encode() in data:
+                self._room_name = ROOM_NAME
+                continue
             return self._read(request_id, body, status, data, attempt)
         detail = f"HTTP {status} {throttled + 1} times: {self.engine.scrub(error_message(data))}"
         return Failure(request_id, "rate_limited", clip(detail), attempt)
+
+    def _named(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The body with its room under the name that the server knows."""
+        if self._room_name == "max_tokens" or "max_tokens" not in body:
+            return body
+        return {(self._room_name if name == "max_tokens" else name): value for name, value in body.items()}
 
     async def _send(self, request_id: str, body: dict[str, Any], attempt: int) -> Reply | Failure:
         """Send once a connection can be made; gives what came back, or what broke it."""

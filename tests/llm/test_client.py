@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -294,6 +295,20 @@ def test_generate_runs_inside_a_running_loop_as_in_a_notebook(tmp_path):
     with FakeServer() as server:
         assert asyncio.run(cell(server)).completed == 1
     assert not [t for t in threading.enumerate() if t.name == "linksyn-generate"]
+
+
+def test_a_server_that_wants_its_room_under_another_name_gets_it(tmp_path):
+    def picky(body, n):
+        if "max_tokens" in body:
+            message = "Unsupported parameter: 'max_tokens' is not supported, use 'max_completion_tokens' instead."
+            return {"status": 400, "json": {"error": {"message": message}}}
+        return ok() if body["max_completion_tokens"] >= 128 else {"json": completion("...", "length")}
+
+    with FakeServer(picky) as server, Journal(tmp_path) as journal:
+        stats = generate(map(request, "abc"), Engine(server.url, "m"), journal, limits=replace(FAST, concurrency=1))
+        rooms = {record["max_tokens"] for record in journal.read()}
+    assert (stats.completed, rooms) == (3, {128})
+    assert sum("max_tokens" in body for body in server.bodies) == 1, "it is told once"
 
 
 def test_throttling_lets_fewer_in_and_recovery_lets_all_back(tmp_path):
