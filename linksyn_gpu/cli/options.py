@@ -95,7 +95,7 @@ _BACKEND: list[tuple[str, str, Any, str]] = [
 
 SEEDS, GRAPH, WALK, SYNTHESIS, BACKEND = _SEEDS, [*_GRAPH, *_BACKEND], [*_WALK, *_BACKEND], _SYNTHESIS, _BACKEND
 _MODEL = ("--engine", "--base-url", "--model", "--concurrency", "--templates", "--model-file")
-EXTRACT = [*_EXTRACT, *(flag for flag in _SYNTHESIS if flag[0] in _MODEL)]
+EXTRACT = [*_EXTRACT, *(flag for flag in _SYNTHESIS if flag[0] in _MODEL), _BACKEND[0]]
 EVERYTHING = [*_SEEDS, *_EXTRACT, *_GRAPH, *_WALK, *_SYNTHESIS, *_BACKEND]
 
 
