@@ -4,10 +4,12 @@ import json
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.knowledge.clean import is_name, plain_text
-from linksyn_gpu.knowledge.terms import Glossary, Term, find_terms, read_glossary
+from linksyn_gpu.knowledge.terms import Glossary, Term, _words, find_terms, read_glossary
 
 
 def found(text, *terms):
@@ -92,6 +94,65 @@ def test_a_megabyte_takes_no_more_than_a_few_seconds_whatever_the_glossary():
     begin = time.perf_counter()
     assert glossary.find(text) == [17]
     assert time.perf_counter() - begin < 5.0
+
+
+class Counted(dict):
+    """A node's children that count how often they are asked."""
+
+    asked = 0
+
+    def get(self, *arguments):
+        Counted.asked += 1
+        return dict.get(self, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("terms", "text"),
+    [
+        (["spin " * 500 + "end"], "spin " * 5000),
+        (["end " + "spin " * 500], "spin " * 5000),
+        (["spin", "spin " * 500 + "end"], "spin " * 5000),
+        ([f"{'spin ' * n}end" for n in range(1, 200)], "spin " * 5000),
+        ([f"{'a b ' * n}c" for n in range(1, 100)] + ["b", "a"], "a b " * 2500),
+        (["甲" * 400 + "乙", "乙" + "甲" * 300], "甲" * 5000),
+    ],
+    ids=["prefix", "suffix", "short and prefix", "many prefixes", "period of two", "characters"],
+)
+def test_the_work_grows_with_the_text_alone_however_terms_overlap(terms, text):
+    glossary = Glossary(map(Term, terms))
+    glossary._children = [Counted(children) for children in glossary._children]
+    n_words = len(_words(text))
+    Counted.asked = 0
+    glossary.find(text)
+    assert n_words <= Counted.asked <= 2 * n_words
+
+
+WORDS = st.lists(st.sampled_from(["a1", "b1", "c1", "AB"]), min_size=1, max_size=4).map(" ".join)
+
+
+@given(st.lists(WORDS, max_size=8), st.lists(st.sampled_from(["a1", "b1", "c1", "AB", "ab"]), max_size=14))
+def test_the_longest_term_from_the_left_is_found_as_by_trying_every_one(terms, words):
+    """At each word the terms are tried by hand; in capitals alone a term of one word is found only so."""
+    found, at = [], 0
+    while at < len(words):
+        fitting = [
+            term
+            for term in terms
+            if (parts := term.split())
+            and (
+                words[at : at + 1] == parts == ["AB"]
+                or (parts != ["AB"] and folded(words[at : at + len(parts)], parts))
+            )
+        ]
+        best = max(fitting, key=lambda term: len(term.split()), default=None)
+        found += [best] if best is not None and best not in found else []
+        at += 1 if best is None else len(best.split())
+    glossary = Glossary(map(Term, dict.fromkeys(terms)))
+    assert [glossary.names[place] for place in glossary.find(" ".join(words))] == found
+
+
+def folded(words, parts):
+    return [word.casefold() for word in words] == [part.casefold() for part in parts]
 
 
 def test_glossaries_are_read_in_their_forms(tmp_path):
