@@ -16,6 +16,8 @@ _SENTENCE = re.compile(r"[a-z]{4,}\.(?:\s|$)|[!?。！？；;]|[.。]\s.*[.。]$
 MARK = "\u241f"
 GAP = f" {MARK} "
 """Stands where something was cut out: a sign that is neither letter nor space, so that phrases end there."""
+JOINT = f"\n{MARK}\n"
+"""Between texts that are read as one: no phrase reaches over it."""
 
 _CODE = re.compile(
     r"```.*?(?:```|\Z)|<(code|pre|script|style)\b[^>]*>.*?</\1>|`[^`\n]{1,500}`", re.DOTALL | re.IGNORECASE

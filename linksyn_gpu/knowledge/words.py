@@ -119,7 +119,7 @@ _SINGULAR = frozenset(
         "paris athens thomas james charles wales hercules euripides socrates archimedes thales hobbes descartes "
         "mars as has was does this its plus minus versus canvas pancreas alias trellis pajamas texas honduras "
         "bahamas andes themis adidas archaeopteris homeostasis corps aves pisces means xerxes hermes aristophanes "
-        "sophocles hippocrates pythagoras judas rhinoceros albatross isosceles thermos"
+        "sophocles hippocrates pythagoras judas rhinoceros albatross isosceles thermos mores"
     )
 )
 _ENDINGS = re.compile(r"(?:ss|sh|ch|x|zz)es$")

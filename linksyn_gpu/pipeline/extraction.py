@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from linksyn_gpu import store
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.errors import ConfigError
+from linksyn_gpu.knowledge.clean import JOINT
 from linksyn_gpu.knowledge.extract import Labels, extraction_request, read_labels
 from linksyn_gpu.knowledge.report import merge_report
 from linksyn_gpu.knowledge.taxonomy import UNKNOWN, Taxonomy, load_taxonomy
@@ -159,7 +160,7 @@ class _Extraction:
             part = rows[start : start + 4096]
             columns = self._table.select(["question", "options", "answer"]).take(part).to_pylist()
             for row, seed in zip(part, columns, strict=True):
-                yield row, "\n".join([seed["question"], *seed["options"], seed["answer"]])
+                yield row, JOINT.join([seed["question"], *seed["options"], seed["answer"]])
 
     def _ask(self, rows: Sequence[int]) -> None:
         from linksyn_gpu.knowledge.ask import read_answers
