@@ -36,6 +36,7 @@ HOME_OF = {
     "cudf": ("backend/gpu",),
     "cugraph": ("backend/gpu",),
     "pylibcugraph": ("backend/gpu",),
+    "cuvs": ("backend/gpu",),
     "vllm": ("llm/",),
     "xllamacpp": ("llm/",),
     "openai": ("llm/",),

@@ -23,6 +23,8 @@ from linksyn_gpu.backend.cpu_bundle import OrderedEvidence as OrderedEvidence
 from linksyn_gpu.backend.cpu_bundle import link_paths as link_paths
 from linksyn_gpu.backend.cpu_bundle import load_evidence as load_evidence
 from linksyn_gpu.backend.cpu_bundle import order_evidence as order_evidence
+from linksyn_gpu.backend.cpu_neighbours import SimilarPairs as SimilarPairs
+from linksyn_gpu.backend.cpu_neighbours import similar_pairs as similar_pairs
 from linksyn_gpu.backend.cpu_paths import KeySet as KeySet
 from linksyn_gpu.backend.cpu_paths import count_occurrences as count_occurrences
 from linksyn_gpu.backend.cpu_paths import key_set as key_set

@@ -34,6 +34,7 @@ from linksyn_gpu.backend.gpu_graph import (
     order_evidence,
 )
 from linksyn_gpu.backend.gpu_memory import Crossings, MemoryPlan, crossings, plan_memory
+from linksyn_gpu.backend.gpu_neighbours import SimilarPairs, similar_pairs
 from linksyn_gpu.backend.gpu_rapids import analytics, incidence_from_table, sample_walks_cugraph
 from linksyn_gpu.backend.kernels import BLOCK_SIZES, WARP, launch
 from linksyn_gpu.backend.reference import MAX_BATCH, StepRule
@@ -56,6 +57,7 @@ __all__ = [
     "KeySet",
     "MemoryPlan",
     "OrderedEvidence",
+    "SimilarPairs",
     "StartTable",
     "StepRule",
     "TransitionTable",
@@ -84,6 +86,7 @@ __all__ = [
     "sample_walks",
     "sample_walks_cugraph",
     "screen_paths",
+    "similar_pairs",
     "start_table",
     "to_host",
     "transition_table",

@@ -27,6 +27,7 @@ class Purpose(IntEnum):
     CALIBRATION = 2
     BUNDLE = 3
     EXTENSION = 4
+    NEIGHBOURS = 5
 
 
 def philox(c0: UInt64, c1: UInt64, c2: UInt64, c3: UInt64, k0: int, k1: int) -> tuple[UInt64, ...]:

@@ -11,8 +11,8 @@ makes the search approximate, and bounds it: of the names that hold an n-gram in
 stand before a name in alphabetic order are looked at, a name is compared in full with at most `max_compared` of them
 (those with the largest share in the prefix), and of its neighbours the nearest `top_k` are kept.
 
-Cost: O(n * prefix * list) time, about 250 bytes a name. GPU seam: a vector index (cuVS for instance) would take the
-place of `similar_pairs` with the same inputs and outputs; none is written.
+Cost: O(n * prefix * list) time, about 250 bytes a name. These vectors are sparse, and stay on the CPU; dense vectors of
+an embedding model go to the backend's `similar_pairs`.
 """
 
 from __future__ import annotations

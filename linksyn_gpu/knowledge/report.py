@@ -32,6 +32,11 @@ def merge_report(
             f"Pairs kept apart by a guard: {guards or 'none'}.",
             f"Names parted into senses: {merging['homographs_split']:,}. Doubtful pairs: {len(doubtful):,}.",
         ]
+        if (found := merging.get("embedding")) is not None:
+            lines.append(
+                f"Near in meaning by {_cell(found['model'])}: {found['pairs']:,} pairs of {found['names']:,} names "
+                f"({found['search']}; backend {found['backend']})."
+            )
     lines += [
         "",
         "## Largest clusters",

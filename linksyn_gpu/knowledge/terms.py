@@ -1,8 +1,9 @@
 """Find a glossary's terms in texts: longest match, in one pass, whatever the case, plural or spelling.
 
-The glossary becomes a trie over word forms (a Chinese character is a word). At each word the longest path through the
-trie wins and its words are taken; the next search begins behind it. A glossary of any size costs the same: what counts
-is the length of a text, times the words of the longest term that begins as it does.
+An Aho-Corasick automaton (1975) over word forms instead of characters, so that matches begin and end at words; a
+Chinese character is a word. It holds the terms backwards and reads a text from its end: then what it knows at a word is
+the longest term that *begins* there, and one pass from the left takes them, each search beginning behind the last term.
+The cost is two look-ups a word at most, whatever the glossary and however its terms overlap.
 
 A term of one word in capitals (AIDS, IT) matches only in capitals.
 """
@@ -44,13 +45,19 @@ class Glossary:
     def __init__(self, terms: Iterable[Term]) -> None:
         self.names: list[str] = []
         self._forms: dict[str, str] = {}  # word as it stands -> its form; filled as words are met
-        self._root: dict[str, Any] = {}
+        # Nodes are numbers, 0 is the root. Node -> form -> node; node of the longest proper suffix; longest term that
+        # is a suffix of the node's forms, and its words (0: none).
+        self._children: list[dict[str, int]] = [{}]
+        self._fallback: list[int] = [0]
+        self._term: list[int] = [-1]
+        self._length: list[int] = [0]
         self._capitals: dict[str, int] = {}
         for term in terms:
             place = len(self.names)
             self.names.append(term.name)
             for name in (term.name, *term.aliases):
                 self._add(name, place)
+        self._link()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -61,15 +68,38 @@ class Glossary:
             words = _words(plain_name(spelling or ""))
             if len(words) == 1 and words[0].isupper() and words[0].isascii():
                 self._capitals.setdefault(words[0], place)
-                self._root.setdefault(self._form(words[0]), {})
                 continue
             forms = [self._form(word) for word in words]
             forms = forms[1:] if len(forms) > 1 and forms[0] in _SKIPPED else forms
-            node = self._root
-            for form in forms:
-                node = node.setdefault(form, {})
-            if forms:
-                node.setdefault("", place)
+            node = 0
+            for form in reversed(forms):
+                node = self._child(node, form)
+            if forms and not self._length[node]:
+                self._term[node], self._length[node] = place, len(forms)
+
+    def _child(self, node: int, form: str) -> int:
+        found = self._children[node].get(form)
+        if found is None:
+            found = self._children[node][form] = len(self._children)
+            self._children.append({})
+            self._fallback.append(0)
+            self._term.append(-1)
+            self._length.append(0)
+        return found
+
+    def _link(self) -> None:
+        """Find each node's fallback and, where it ends no term, the term of its fallback; nearest to the root first."""
+        queue = list(self._children[0].values())
+        for node in queue:  # it grows while it is read
+            behind = self._fallback[node]
+            if not self._length[node]:
+                self._term[node], self._length[node] = self._term[behind], self._length[behind]
+            for form, child in self._children[node].items():
+                while behind and form not in self._children[behind]:
+                    behind = self._fallback[behind]
+                self._fallback[child] = self._children[behind].get(form, 0)
+                behind = self._fallback[node]
+                queue.append(child)
 
     def _form(self, word: str) -> str:
         form = self._forms.get(word)
@@ -82,29 +112,33 @@ class Glossary:
     def find(self, text: str) -> list[int]:
         """Terms in a text, each once, in the order of their first place; `names` has their names."""
         words = _words(text)
-        known, root = self._forms, self._root
+        known = self._forms
         if len(known) > 2**21:
             known.clear()
-        forms = [known.get(word) or self._form(word) for word in words]
         found: dict[int, None] = {}
         behind = 0
-        for at in [place for place, form in enumerate(forms) if form in root]:
+        for at, term, length in reversed(self._longest(words, [known.get(word) or self._form(word) for word in words])):
             if at >= behind:  # else inside a term that was found
-                term, behind = self._longest(words, forms, at)
-                if term >= 0:
-                    found[term] = None
+                found[term], behind = None, at + length
         return list(found)
 
-    def _longest(self, words: list[str], forms: list[str], at: int) -> tuple[int, int]:
-        """The longest term that begins at a word, or -1, and the place behind it."""
-        node, here = self._root[forms[at]], at + 1
-        best, behind = self._capitals.get(words[at], -1), at + 1
-        while node is not None:
-            if "" in node:
-                best, behind = node[""], here
-            node = node.get(forms[here]) if here < len(forms) else None
-            here += 1
-        return best, behind
+    def _longest(self, words: list[str], forms: list[str]) -> list[tuple[int, int, int]]:
+        """(word, term, words of the term) of the longest term that begins at each word, last words first."""
+        children, fallback, lengths, capitals = self._children, self._fallback, self._length, self._capitals
+        found: list[tuple[int, int, int]] = []
+        node = 0
+        for at in range(len(forms) - 1, -1, -1):
+            form = forms[at]
+            step = children[node].get(form)
+            while step is None and node:
+                node = fallback[node]
+                step = children[node].get(form)
+            node = step or 0
+            if lengths[node]:
+                found.append((at, self._term[node], lengths[node]))
+            elif words[at] in capitals:
+                found.append((at, capitals[words[at]], 1))
+        return found
 
 
 def _words(text: str) -> list[str]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from linksyn_gpu import store
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.errors import ConfigError
+from linksyn_gpu.knowledge.clean import JOINT
 from linksyn_gpu.knowledge.extract import Labels, extraction_request, read_labels
 from linksyn_gpu.knowledge.report import merge_report
 from linksyn_gpu.knowledge.taxonomy import UNKNOWN, Taxonomy, load_taxonomy
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 JOURNAL = "extract-journal"
 """Answers by content: no stage's output, so that --force and other settings find again what was paid for."""
+VECTORS = "embed-journal"
+"""Vectors of names, by model and name."""
 FILES = ("glossary", "merge_rules", "homographs", "taxonomy")
 # Who is asked and how patiently: none of it makes the questions other questions.
 MODEL_SETTINGS = ("engine", "model", "max_prompt_chars")
@@ -104,6 +107,7 @@ class _Extraction:
         self._found: dict[int, Labels | tuple[str, str]] = {}  # seed row -> labels, or (reason, detail)
         self._asker: Asker | None = None
         self._unmapped = Counter[str]()
+        self._embedding: dict[str, Any] | None = None  # of the search by meaning: model, names, pairs, how it was done
 
     @contextlib.contextmanager
     def engine(self, given: StartEngine | None) -> Iterator[None]:
@@ -164,7 +168,7 @@ class _Extraction:
             part = rows[start : start + 4096]
             columns = self._table.select(["question", "options", "answer"]).take(part).to_pylist()
             for row, seed in zip(part, columns, strict=True):
-                yield row, "\n".join([seed["question"], *seed["options"], seed["answer"]])
+                yield row, JOINT.join([seed["question"], *seed["options"], seed["answer"]])
 
     def _ask(self, rows: Sequence[int]) -> None:
         from linksyn_gpu.knowledge.ask import read_answers
@@ -250,22 +254,43 @@ class _Extraction:
             evidence = [found for _, text in self._texts(rows) for found in from_text(text, forms.__contains__)]
         self._progress("names merged", 0, None)
         merging = merge_names(mentions, options, evidence)
+        if self._embedding is not None:
+            merging.counts["embedding"] = self._embedding
         canonical = {(m.name, m.discipline): name for m, name in zip(mentions, merging.canonical, strict=True)}
         for row, points in enumerate(self._points):
             self._points[row] = list(dict.fromkeys(canonical[name, primary[row]] for name in points))
         return merging
 
-    def _neighbours(self, names: Sequence[str]) -> list[tuple[int, int, float]]:
-        from linksyn_gpu.knowledge.dense import similar_vectors
+    def _neighbours(self, names: Sequence[str]) -> Iterator[tuple[int, int, float]]:
+        """Pairs of names whose vectors are near, by an embedding model and the backend's search."""
+        from linksyn_gpu.backend import resolve
         from linksyn_gpu.llm import Engine, api_key
         from linksyn_gpu.llm.embeddings import embed
+        from linksyn_gpu.llm.journal import Journal
 
         settings = self._settings
         assert settings.embed_url is not None
         assert settings.embed_model is not None
+        backend = resolve(self._config.backend)
         engine = Engine(settings.embed_url.rstrip("/"), settings.embed_model, api_key())
-        vectors = embed(names, engine, timeout=self._config.synthesis.timeout)
-        return similar_vectors(vectors, settings.embed_threshold)
+        with Journal(self._ws.path(VECTORS)) as journal:
+            vectors = embed(
+                names,
+                engine,
+                journal,
+                timeout=self._config.synthesis.timeout,
+                on_progress=lambda done: self._progress("names embedded", done, len(names)),
+            )
+        found = backend.ops.similar_pairs(vectors, settings.embed_threshold)
+        backend.release()
+        self._embedding = {
+            "model": settings.embed_model,
+            "names": len(names),
+            "pairs": len(found),
+            "search": found.method,
+            "backend": backend.name,
+        }
+        yield from zip(found.left.tolist(), found.right.tolist(), found.score.tolist(), strict=True)
 
     # ------------------------------------------------------------------ results
 

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 BACKEND = Path(__file__).parents[2] / "linksyn_gpu" / "backend"
-PUBLIC_DATA = {"WalkGraph", "TransitionTable", "StartTable", "EvidenceGraph", "OrderedEvidence", "KeySet", "StepRule"}
+PUBLIC_DATA = {
+    "WalkGraph", "TransitionTable", "StartTable", "EvidenceGraph", "OrderedEvidence", "KeySet", "StepRule",
+    "SimilarPairs",
+}  # fmt: skip
 
 
 def definitions(module):

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from linksyn_gpu.backend import kernels
-from tests.device import report, standin_cupy, standin_rapids
+from tests.device import report, standin_cupy, standin_cuvs, standin_rapids
 
-STANDINS = ("cupy", "cudf", "pylibcugraph")
+STANDINS = ("cupy", "cudf", "pylibcugraph", "cuvs", "cuvs.neighbors")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -34,6 +34,7 @@ def gpu_over_standins() -> Iterator[Any]:
     sys.modules["cupy"] = standin_cupy.module()
     sys.modules["cudf"] = standin_rapids.cudf_module()
     sys.modules["pylibcugraph"] = standin_rapids.pylibcugraph_module()
+    sys.modules["cuvs"], sys.modules["cuvs.neighbors"] = standin_cuvs.modules()
     kernels._module.cache_clear()
     try:
         gpu = importlib.import_module(backend)

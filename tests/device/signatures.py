@@ -1,6 +1,6 @@
-"""What the GPU backend calls in CuPy, cuDF and cuGraph, and what those packages really offer.
+"""What the GPU backend calls in CuPy, cuDF, cuGraph and cuVS, and what those packages really offer.
 
-CuPy is asked itself; it imports without a GPU. cuDF and cuGraph are read from their wheels, which are not
+CuPy is asked itself; it imports without a GPU. The others are read from their wheels, which are not
 installed: Python files by ast, Cython files (.pyx) by their text.
 """
 
@@ -15,7 +15,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-ROOTS = {"cp": "cupy", "cupy": "cupy", "cudf": "cudf", "plc": "pylibcugraph", "pylibcugraph": "pylibcugraph"}
+ROOTS = {
+    "cp": "cupy",
+    "cupy": "cupy",
+    "cudf": "cudf",
+    "plc": "pylibcugraph",
+    "pylibcugraph": "pylibcugraph",
+    "brute_force": "cuvs.neighbors.brute_force",
+    "ivf_flat": "cuvs.neighbors.ivf_flat",
+}
 
 
 @dataclass(frozen=True)
@@ -170,7 +178,9 @@ class Wheel:
             return file
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.ImportFrom) and node.module and any(a.name == name for a in node.names):
-                return self.home(node.module, name)
+                parts = module.split(".")
+                above = len(parts) - node.level + file.endswith("/__init__.py")  # "." is the package itself
+                return self.home(".".join([*parts[:above], node.module]) if node.level else node.module, name)
         raise Missing(f"{module}.{name} does not exist")
 
     def signature(self, path: tuple[str, ...]) -> inspect.Signature | None:
@@ -192,9 +202,11 @@ class Wheel:
 
     def _cython(self, file: str, name: str) -> inspect.Signature:
         text = self.text(file)
-        declared = re.search(rf"^cdef class {name}\b.*?def __cinit__\((.*?)\):", text, re.M | re.S)
-        declared = declared or re.search(rf"^def {name}\((.*?)\):", text, re.M | re.S)
-        if declared is None and re.search(rf"^cdef class {name}\b", text, re.M):
+        body = re.search(rf"^cdef class {name}\b.*?(?=^\S|\Z)", text, re.M | re.S)
+        makers = ("__init__", "__cinit__")  # where a class has both, its arguments are named in __init__
+        of_class = (body and re.search(rf"^ +def {maker}\((.*?)\):", body[0], re.M | re.S) for maker in makers)
+        declared = next(filter(None, of_class), None) or re.search(rf"^def {name}\((.*?)\):", text, re.M | re.S)
+        if declared is None and body is not None:
             return inspect.Signature()
         if declared is None:
             raise Missing(f"{file} does not define {name}")

@@ -4,7 +4,6 @@ import numpy as np
 
 from bench.merging import made_names
 from linksyn_gpu.knowledge.candidates import _vectors, similar_pairs
-from linksyn_gpu.knowledge.dense import similar_vectors
 from linksyn_gpu.knowledge.one_edit import one_edit_pairs
 
 NAMES = [*made_names(1500), "光合作用的过程", "光合作用过程", "细胞呼吸作用", "细胞呼吸的作用"]
@@ -55,11 +54,3 @@ def test_names_at_one_edit_are_found_exactly():
 def test_nothing_is_found_in_nothing():
     assert len(similar_pairs([])) == len(similar_pairs(["alone"])) == 0
     assert one_edit_pairs([])[0].size == 0
-
-
-def test_similar_vectors_are_those_of_the_full_product():
-    vectors = np.random.default_rng(1).standard_normal((300, 8)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    scores = np.triu(vectors @ vectors.T, 1)
-    wanted = {(int(i), int(j)) for i, j in zip(*np.nonzero(scores >= 0.8), strict=True)}
-    assert {(i, j) for i, j, _ in similar_vectors(vectors, 0.8, top_k=300)} == wanted

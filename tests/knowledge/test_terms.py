@@ -4,10 +4,12 @@ import json
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from linksyn_gpu.errors import ConfigError, DataError
-from linksyn_gpu.knowledge.clean import is_name, plain_text
-from linksyn_gpu.knowledge.terms import Glossary, Term, find_terms, read_glossary
+from linksyn_gpu.knowledge.clean import JOINT, is_name, plain_text
+from linksyn_gpu.knowledge.terms import Glossary, Term, _words, find_terms, read_glossary
 
 
 def found(text, *terms):
@@ -76,7 +78,22 @@ def test_plain_text_keeps_words_and_drops_formulas(text, words):
     assert kept == words or (words == "x = 3 is" and "3" not in kept)
 
 
-@pytest.mark.parametrize("name", ["$x$", "\\frac{1}{2}", "12", "x", "", "a < b <c>", "What is it?", "http://a.b"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "$x$",
+        "\\frac{1}{2}",
+        "12",
+        "x",
+        "",
+        "a < b <c>",
+        "What is it?",
+        "http://a.b",
+        "A long ton is defined as exactly 2240 lb.",
+        "pressure is directly proportional to",
+        "rate of",
+    ],
+)
 def test_markup_numbers_and_sentences_are_no_names(name):
     assert not is_name(name)
 
@@ -92,6 +109,65 @@ def test_a_megabyte_takes_no_more_than_a_few_seconds_whatever_the_glossary():
     begin = time.perf_counter()
     assert glossary.find(text) == [17]
     assert time.perf_counter() - begin < 5.0
+
+
+class Counted(dict):
+    """A node's children that count how often they are asked."""
+
+    asked = 0
+
+    def get(self, *arguments):
+        Counted.asked += 1
+        return dict.get(self, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("terms", "text"),
+    [
+        (["spin " * 500 + "end"], "spin " * 5000),
+        (["end " + "spin " * 500], "spin " * 5000),
+        (["spin", "spin " * 500 + "end"], "spin " * 5000),
+        ([f"{'spin ' * n}end" for n in range(1, 200)], "spin " * 5000),
+        ([f"{'a b ' * n}c" for n in range(1, 100)] + ["b", "a"], "a b " * 2500),
+        (["甲" * 400 + "乙", "乙" + "甲" * 300], "甲" * 5000),
+    ],
+    ids=["prefix", "suffix", "short and prefix", "many prefixes", "period of two", "characters"],
+)
+def test_the_work_grows_with_the_text_alone_however_terms_overlap(terms, text):
+    glossary = Glossary(map(Term, terms))
+    glossary._children = [Counted(children) for children in glossary._children]
+    n_words = len(_words(text))
+    Counted.asked = 0
+    glossary.find(text)
+    assert n_words <= Counted.asked <= 2 * n_words
+
+
+WORDS = st.lists(st.sampled_from(["a1", "b1", "c1", "AB"]), min_size=1, max_size=4).map(" ".join)
+
+
+@given(st.lists(WORDS, max_size=8), st.lists(st.sampled_from(["a1", "b1", "c1", "AB", "ab"]), max_size=14))
+def test_the_longest_term_from_the_left_is_found_as_by_trying_every_one(terms, words):
+    """At each word the terms are tried by hand; in capitals alone a term of one word is found only so."""
+    found, at = [], 0
+    while at < len(words):
+        fitting = [
+            term
+            for term in terms
+            if (parts := term.split())
+            and (
+                words[at : at + 1] == parts == ["AB"]
+                or (parts != ["AB"] and folded(words[at : at + len(parts)], parts))
+            )
+        ]
+        best = max(fitting, key=lambda term: len(term.split()), default=None)
+        found += [best] if best is not None and best not in found else []
+        at += 1 if best is None else len(best.split())
+    glossary = Glossary(map(Term, dict.fromkeys(terms)))
+    assert [glossary.names[place] for place in glossary.find(" ".join(words))] == found
+
+
+def folded(words, parts):
+    return [word.casefold() for word in words] == [part.casefold() for part in parts]
 
 
 def test_glossaries_are_read_in_their_forms(tmp_path):
@@ -132,15 +208,72 @@ def test_openstax_terms_are_found_where_the_seeds_have_them(real_data):
     assert hit >= 0.95 * total
 
 
-def test_key_phrases_of_both_languages():
+@pytest.fixture
+def phrases():
+    """Key phrases of one text."""
     pytest.importorskip("yake")
     pytest.importorskip("jieba")
     from linksyn_gpu.knowledge.keyphrases import find_keyphrases
 
+    return lambda text, language="en", most=8: next(find_keyphrases([(text, language)], most))
+
+
+def test_key_phrases_of_both_languages(phrases):
     english = "Why does expansionary monetary policy lower interest rates? Solve $x^2 = 4$."
     chinese = "求一元二次方程的根与系数的关系，光合作用在叶绿体中进行。$$x^2$$"
-    one, two, none = find_keyphrases([(english, "en"), (chinese, "zh"), ("$$x^2$$", "en")], 6)
+    one, two, none = phrases(english, most=6), phrases(chinese, "zh", 6), phrases("$$x^2$$")
     assert any("monetary policy" in phrase for phrase in one)
     assert {"光合作用", "一元二次方程"} <= set(two)
     assert none == []
     assert not [phrase for phrase in (*one, *two) if "$" in phrase or "^" in phrase]
+
+
+def test_no_phrase_reaches_over_a_line_or_takes_an_options_label(phrases):
+    text = "Slavery in the South resembled\nchattel slavery\ndebt bondage\nrelative poverty\nA. chattel slavery"
+    found = phrases(text, most=20)
+    assert {"chattel slavery", "debt bondage", "relative poverty"} <= set(found)
+    assert not [phrase for phrase in found if any(torn in phrase for torn in ("slavery debt", "bondage rel", "A."))]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept", "dropped"),
+    [
+        ("Calculate the mass. Explain atomic number.", {"mass", "atomic number"}, {"Calculate", "Explain"}),
+        ("Deposits were found by Glenn Seaborg in natural uranium.", {"Glenn Seaborg"}, {"found", "found by Glenn"}),
+        ("Boyle's law holds and doesn't melt ice.", {"Boyle's law"}, {"Boyle 's law", "n't melt", "n't"}),
+        ("Two odd numbers. True\nFalse\nB. False", {"odd numbers"}, {"True", "False", "False B. False", "Two"}),
+        ("The average kinetic energy of a gas", {"kinetic energy"}, {"average kinetic", "kinetic"}),
+        ("The pressure exerted is high.The total pressure", {"total pressure"}, {"pressure exerted", "high.The"}),
+        ("Bacteria such as E. coli live in the intestine.", {"intestine"}, {"intestine.", "coli live."}),
+    ],
+)  # fmt: skip
+def test_words_of_exercises_and_torn_phrases_are_left_out(phrases, text, kept, dropped):
+    found = set(phrases(text, most=20))
+    assert kept <= found
+    assert not dropped & found
+
+
+@pytest.mark.parametrize(
+    ("text", "kept", "dropped"),
+    [
+        ("在平面直角坐标系中，点不可能在第二象限．", {"直角坐标系"}, {"直角坐标"}),
+        ("该三角形是等腰三角形，但不是直角三角形", {"等腰三角形", "直角三角形"}, {"等腰三角", "直角三角"}),
+        ("观察函数图象，求函数的单调区间", {"函数"}, {"函数图"}),
+        ("已知4个质数的积是它们和的11倍", {"质数"}, {"积是"}),
+        ("小明和阳阳比赛，甲乙两人的速度", {"速度"}, {"小明", "阳阳", "甲乙"}),
+        ("甲距离出发地后一刻也不停留，骑自行车的乙先到", {"自行车"}, {"甲距", "地后", "乙先"}),
+    ],
+)
+def test_half_words_and_persons_are_no_chinese_key_phrases(phrases, text, kept, dropped):
+    found = set(phrases(text, "zh", 20))
+    assert kept <= found
+    assert not dropped & found
+
+
+def test_a_term_that_looks_like_a_plural_of_a_common_word_is_found_only_as_written():
+    assert found("more of the following", "mores") == []
+    assert found("The mores of a society", "mores") == ["mores"]
+
+
+def test_no_term_reaches_over_the_joint_of_two_texts():
+    assert found(JOINT.join(["debt", "bondage"]), "debt bondage") == []

@@ -46,6 +46,20 @@ def ok(text: str = GOOD, finish: str = "stop", **message: Any) -> dict[str, Any]
     return {"json": completion(text, finish, **message)}
 
 
+def vector_of(text: str, dimensions: int = 8) -> list[float]:
+    """A vector that a text always has: its letters, counted by code, whatever their case."""
+    counts = [0.25] * dimensions
+    for character in text.casefold():
+        counts[ord(character) % dimensions] += 1.0
+    return counts
+
+
+def embeddings(body: dict[str, Any], **changed: Any) -> dict[str, Any]:
+    """An answer of the embeddings protocol, the last text's vector first."""
+    rows = [{"object": "embedding", "index": i, "embedding": vector_of(t)} for i, t in enumerate(body["input"])]
+    return {"object": "list", "model": body["model"], "data": rows[::-1], "usage": {"prompt_tokens": 3}, **changed}
+
+
 Script = Callable[[dict[str, Any], int], dict[str, Any]]
 """(body, how often this prompt was asked, from 1) -> what to do: keys of `FakeServer._reply`."""
 
@@ -53,8 +67,19 @@ Script = Callable[[dict[str, Any], int], dict[str, Any]]
 class FakeServer:
     """`with FakeServer(script) as server: server.url`; `asked` counts by the last message's content."""
 
-    def __init__(self, script: Script | None = None, *, models: tuple[str, ...] = ("fake",), key: str | None = None):
+    def __init__(
+        self,
+        script: Script | None = None,
+        *,
+        models: tuple[str, ...] = ("fake",),
+        key: str | None = None,
+        embed: Script | None = None,
+    ):
         self.script: Script = script or (lambda body, n: ok())
+        self.embed: Script = embed or (lambda body, n: {"json": embeddings(body)})
+        """(body, requests so far, from 1) -> what to do, for embeddings."""
+        self.embedded: Counter[str] = Counter()
+        """Texts that vectors were asked for."""
         self.models = models
         self.key = key
         self.asked: Counter[str] = Counter()
@@ -85,6 +110,7 @@ class FakeServer:
     async def _start(self) -> None:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/embeddings", self._embeddings)
         app.router.add_get("/v1/models", self._list)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -114,6 +140,15 @@ class FakeServer:
             return await self._reply(request, self.script(body, self.asked[content]))
         finally:
             self.in_flight -= 1
+
+    async def _embeddings(self, request: web.Request) -> web.StreamResponse:
+        if self._refused(request):
+            echoed = request.headers.get("Authorization", "")
+            return web.json_response({"error": {"message": f"wrong key: {echoed}"}}, status=401)
+        body = await request.json()
+        self.bodies.append(body)
+        self.embedded.update(body["input"])
+        return await self._reply(request, self.embed(body, len(self.bodies)))
 
     async def _reply(self, request: web.Request, what: dict[str, Any]) -> web.StreamResponse:
         await asyncio.sleep(what.get("latency", 0))

@@ -1,0 +1,44 @@
+"""The readable reference of `similar_pairs`: every vector against every other, in double precision."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from linksyn_gpu.backend.neighbours import Float32, cosine
+from linksyn_gpu.backend.neighbours import SimilarPairs as SimilarPairs
+
+
+def similar_pairs(vectors: Float32, threshold: float, *, top_k: int = 8) -> SimilarPairs:
+    """Pairs of vectors with a cosine of at least `threshold`, one of them among the `top_k` nearest of the other.
+
+    Parameters
+    ----------
+    vectors : float32 [n, d], finite
+        On the host; they need not have unit length.
+    threshold : float
+        Least cosine of a pair, in (0, 1]; it is applied to the cosine in double precision, on every backend.
+    top_k : int
+        Neighbours that a vector keeps; of equal cosines those of the smaller rows.
+
+    Returns
+    -------
+    SimilarPairs
+        On the host. Scores have the same bits on every backend; which pairs are found is exact here, and elsewhere
+        where `method` says so (but for rows with more than 24 neighbours beyond `top_k` within single precision's
+        rounding of each other).
+    """
+    vectors = np.asarray(vectors, np.float32).astype(np.float64)
+    norms = np.sqrt((vectors * vectors).sum(axis=1))
+    found: dict[tuple[int, int], float] = {}
+    for row in range(len(vectors)):
+        scores = cosine((vectors[row] * vectors).sum(axis=1), norms[row], norms)
+        near = [other for other in np.flatnonzero(scores >= threshold).tolist() if other != row]
+        for other in sorted(near, key=lambda other: (-scores[other], other))[:top_k]:
+            found[min(row, other), max(row, other)] = float(scores[other])
+    pairs = sorted(found)
+    return SimilarPairs(
+        np.array([left for left, _ in pairs], np.int32),
+        np.array([right for _, right in pairs], np.int32),
+        np.array([found[pair] for pair in pairs], np.float64),
+        "exact",
+    )
