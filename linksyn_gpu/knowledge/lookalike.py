@@ -75,8 +75,7 @@ def slip(a: str, b: str) -> bool:
 
 def _adjective(a: str, b: str, spelling: str, others_spelling: str) -> bool:
     name, adjective = sorted((a, b), key=len)
-    stem = _STEM.sub("", name)
-    if len(stem) < 4 or not adjective.startswith(stem) or adjective[len(stem) :] not in _ADJECTIVE:
-        return False
-    capital = stem.capitalize()
-    return capital in spelling and capital in others_spelling
+    for stem in (_STEM.sub("", name), name):  # Euclid(es), Euclidean; Malthus, Malthusian
+        if len(stem) >= 4 and adjective.startswith(stem) and adjective[len(stem) :] in _ADJECTIVE:
+            return stem.capitalize() in spelling and stem.capitalize() in others_spelling
+    return False

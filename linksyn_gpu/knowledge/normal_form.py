@@ -16,7 +16,17 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 
 from linksyn_gpu.knowledge.latex import GREEK_NAMES, plain_name
-from linksyn_gpu.knowledge.words import NUMBER_WORDS, ROMAN, american, chinese_ordinals, simplified, singular, word_list
+from linksyn_gpu.knowledge.words import (
+    NUMBER_WORDS,
+    PLURALS_OF_THEIR_OWN,
+    ROMAN,
+    american,
+    chinese_ordinals,
+    join_numbers,
+    simplified,
+    singular,
+    word_list,
+)
 
 CJK = "\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 HAS_CJK = re.compile(f"[{CJK}]")
@@ -42,6 +52,8 @@ _ELEMENTS = frozenset(
 _COUNTED = frozenset(
     word_list("type phase stage class grade level part war group photosystem period factor act volume")
 )
+# In capitals these are abbreviations (US, WHO, IT); "as", "at" and the like stay, which units and symbols are.
+_PRONOUNS = frozenset(word_list("us it who he she we me am"))
 _OTHER_PREPOSITIONS = frozenset(
     word_list("of in for to on by with from and or at as into between under over per vs versus")
 )
@@ -57,8 +69,13 @@ def normal_form(name: str) -> str:
         words = _text(name).split()
     if len(words) == 1 and words[0] in _ELEMENTS:
         return f"{words[0].casefold()} (element)"
+    if len(words) == 1 and words[0].isupper() and words[0].casefold() in _PRONOUNS:
+        return f"{words[0].casefold()} (capitals)"
+    if len(words) == 1 and words[0].casefold() in PLURALS_OF_THEIR_OWN:
+        return words[0].casefold()
     if len(words) > 1 and words[0] in ("The", "the", "THE"):
         del words[0]
+    words = join_numbers(words)
     last = len(words) - 1
     forms = [
         "1"
@@ -130,8 +147,12 @@ def _of_phrase(form: str) -> str:
     return " ".join(tail + head)
 
 
+# Not where 的 is a part of the word: 目的地, 标的物, 的士, 的确.
+_PARTICLE = re.compile(f"(?<=[{CJK}])(?<![目标])的(?=[{CJK}])(?![士确])")
+
+
 def _particle(form: str) -> str:
-    return re.sub(f"(?<=[{CJK}])的(?=[{CJK}])", "", form) if "的" in form else form
+    return _PARTICLE.sub("", form) if "的" in form else form
 
 
 def _joined(form: str) -> str:

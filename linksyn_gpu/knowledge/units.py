@@ -9,7 +9,7 @@ from pathlib import Path
 
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.knowledge.evidence import split_gloss
-from linksyn_gpu.knowledge.normal_form import key_of, normal_form
+from linksyn_gpu.knowledge.normal_form import HAS_CJK, key_of, normal_form
 from linksyn_gpu.knowledge.rules import Rules
 from linksyn_gpu.knowledge.taxonomy import FOLDER, Taxonomy, read_toml
 
@@ -176,9 +176,11 @@ class _Keys:
         if key in self._split:
             return mention.discipline
         table = self._homographs.get(key)
-        if table is None or mention.discipline is None:
+        if mention.discipline is None:
             return None
         group = taxonomy.group(mention.discipline) if taxonomy is not None else None
+        if table is None:  # one Chinese character names another thing in each group of disciplines, as a rule
+            return group if len(key) == 1 and HAS_CJK.match(key) else None
         for sense, disciplines in table.items():  # a discipline by its own name before its group
             if mention.discipline in disciplines:
                 return sense

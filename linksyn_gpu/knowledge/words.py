@@ -110,6 +110,21 @@ _IRREGULAR = {
     "avalanches": "avalanche",
     "quizzes": "quiz",
     "genies": "genie",
+    **dict(
+        pair.split("/")
+        for pair in word_list(
+            "ganglia/ganglion automata/automaton protozoa/protozoan metazoa/metazoan spermatozoa/spermatozoon "
+            "taxa/taxon mycelia/mycelium symposia/symposium curricula/curriculum memoranda/memorandum "
+            "referenda/referendum millennia/millennium flagella/flagellum cilia/cilium sera/serum septa/septum "
+            "crania/cranium maxima/maximum minima/minimum optima/optimum equilibria/equilibrium momenta/momentum "
+            "continua/continuum vacua/vacuum stomata/stoma schemata/schema stigmata/stigma lemmata/lemma "
+            "hyphae/hypha pupae/pupa nebulae/nebula supernovae/supernova novae/nova fibulae/fibula tibiae/tibia "
+            "cocci/coccus thrombi/thrombus emboli/embolus gyri/gyrus sulci/sulcus tori/torus moduli/modulus "
+            "syllabi/syllabus termini/terminus tumuli/tumulus alumni/alumnus humeri/humerus uteri/uterus "
+            "emphases/emphasis ellipses/ellipse metastases/metastasis prognoses/prognosis "
+            "codices/codex cervices/cervix genii/genius simplices/simplex"
+        )
+    ),
 }
 # Singular though they end in s; what ends in ss, us, is or ics is known by that alone.
 _SINGULAR = frozenset(
@@ -124,12 +139,45 @@ _SINGULAR = frozenset(
 )
 _ENDINGS = re.compile(r"(?:ss|sh|ch|x|zz)es$")
 
-_CARDINALS = word_list("zero one two three four five six seven eight nine ten eleven twelve")
-_ORDINALS = word_list("zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth")
+# Words whose plural names another thing, as grammars list them: in a name of one word they stay plurals.
+PLURALS_OF_THEIR_OWN = frozenset(
+    word_list(
+        "arms clothes customs damages glasses goods headquarters humanities means morals mores odds outskirts premises "
+        "proceeds remains riches savings securities spectacles surroundings valuables"
+    )
+)
+
+_CARDINALS = word_list(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
+)
+_ORDINALS = word_list(
+    "zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth "
+    "fifteenth sixteenth seventeenth eighteenth nineteenth"
+)
+_TENS = {word: 10 * n for n, word in enumerate(word_list("twenty thirty forty fifty sixty seventy eighty ninety"), 2)}
 _SUFFIX = {1: "st", 2: "nd", 3: "rd"}
-NUMBER_WORDS = {word: str(n) for n, word in enumerate(_CARDINALS)} | {
-    word: f"{n}{_SUFFIX.get(n, 'th')}" for n, word in enumerate(_ORDINALS)
-}
+NUMBER_WORDS = (
+    {word: str(n) for n, word in enumerate(_CARDINALS)}
+    | {word: f"{n}{_SUFFIX.get(n, 'th')}" for n, word in enumerate(_ORDINALS)}
+    | {word: str(n) for word, n in _TENS.items()}
+    | {f"{word[:-1]}ieth": f"{n}th" for word, n in _TENS.items()}
+)
+
+
+def join_numbers(words: list[str]) -> list[str]:
+    """Words with "twenty", "first" as one, "21st", and so up to 99."""
+    joined: list[str] = []
+    for word in words:
+        tens = _TENS.get(joined[-1].casefold()) if joined else None
+        ones = NUMBER_WORDS.get(word.casefold(), "")
+        if tens is not None and ones[:1] in "123456789" and ones.rstrip("stndrh") in "123456789" and ones:
+            joined[-1] = f"{tens // 10}{ones}"
+        else:
+            joined.append(word)
+    return joined
+
+
 ROMAN = {
     word: str(n)
     for n, word in enumerate(word_list("I II III IV V VI VII VIII IX X XI XII XIII XIV XV XVI XVII XVIII XIX XX"), 1)
@@ -192,7 +240,7 @@ def american(word: str) -> str:
     if not word.isascii():
         word = _without_accents(word)
     if len(word) < 5 or not word.isalpha():
-        return word
+        return "grey" if word == "gray" else word
     word = _OUR.sub(r"\1or", word)
     for pattern, replacement in _RULES:
         word = pattern.sub(replacement, word)
@@ -233,6 +281,14 @@ _TRADITIONAL = (
     "濃浓燒烧層层構构結结標标準准測测驗验實实證证據据題题問问課课書书讀读寫写譯译詩诗詞词賦赋記记說说話话聲声韻韵調调樂乐戲戏劇剧藝艺術术畫画機机車车輪轮飛飞導导彈弹衛卫訊讯號号碼码網网絡络軟软處处驅驱醫医"
     "藥药療疗診诊斷断腫肿腦脑腎肾臟脏脈脉縮缩養养營营維维醣糖鳥鸟魚鱼蟲虫馬马龍龙龜龟貓猫樹树葉叶莖茎開开閉闭門门間间頻频顯显隱隐陰阴陽阳極极陸陆島岛灣湾嶼屿風风雲云東东長长寬宽輕轻圓圆橢椭錐锥稜棱補补餘余"
     "倫伦認认識识覺觉憶忆為为與与個个們们兩两過过來来從从現现發发當当時时無无滿满減减總总單单"
+    "規规劃划給给師师練练習习筆笔紙纸閱阅觀观聽听講讲詳详級级綠绿編编終终絕绝紅红純纯紡纺紀纪納纳紋纹緒绪綜综緯纬緩缓績绩繪绘繼继纖纤罰罚羅罗聖圣職职腸肠膚肤膽胆膠胶興兴艦舰節节範范簡简籌筹築筑糧粮蘇苏蘭兰"
+    "藍蓝蘋苹裝装見见視视親亲覽览訂订訓训設设訪访評评試试詢询該该誤误誘诱請请諾诺謀谋謝谢謠谣護护譜谱貢贡貧贫購购貯贮費费賀贺賃赁賓宾賞赏賠赔賢贤賣卖賽赛贈赠贏赢趙赵趨趋跡迹踐践軌轨軸轴較较載载輔辅輛辆輯辑"
+    "輸输轄辖轉转辦办辭辞遊游達达違违遙遥遞递遠远適适遲迟遷迁邏逻郵邮鄭郑醬酱釋释針针鈍钝鉗钳銳锐鋒锋錄录錦锦鍋锅鍵键鎖锁鏈链鏡镜鑑鉴閃闪閣阁闊阔陣阵陳陈隊队階阶隨随難难雙双雜杂雞鸡霧雾靈灵韓韩響响頁页頂顶"
+    "項项順顺須须預预頑顽頒颁頓顿頗颇領领頭头額额顏颜願愿顧顾飯饭飲饮飽饱餅饼館馆饑饥駐驻駕驾騎骑騙骗驕骄驚惊魯鲁鮮鲜鯨鲸鳳凤鴨鸭鵝鹅鷹鹰麥麦黃黄齊齐齒齿勞劳勢势勵励勝胜勳勋協协卻却參参啟启喪丧團团園园圍围"
+    "執执堅坚報报塊块塵尘墳坟壇坛壞坏壯壮壽寿夢梦奪夺奮奋婦妇媽妈孫孙寧宁審审寶宝將将專专尋寻屆届屬属歲岁崗岗帶带幫帮庫库廠厂廣广廢废廳厅張张彎弯徑径恆恒惡恶惱恼愛爱態态慮虑慶庆憂忧懷怀戶户拋抛掃扫掛挂揮挥"
+    "損损搖摇搶抢撐撑撥拨擁拥擇择擊击擔担擠挤擬拟擴扩擺摆攝摄敵敌斂敛曬晒朧胧柵栅棄弃棟栋榮荣槍枪樁桩樣样橋桥檔档檢检櫃柜欄栏欽钦歐欧歡欢歸归殘残殺杀殼壳毀毁氈毡決决沒没況况淚泪淨净淺浅淵渊渾浑湯汤溝沟滯滞"
+    "滲渗漲涨漸渐潔洁潛潜潤润澤泽濕湿濾滤瀏浏瀝沥災灾烏乌煉炼煙烟煩烦爐炉爾尔牆墙牽牵犧牺狀状狹狭獎奖獨独獲获獵猎環环瑪玛瓊琼畢毕異异瘋疯瘍疡癢痒癱瘫皺皱盜盗盡尽監监盤盘盧卢眾众矯矫硯砚碩硕確确磚砖禍祸禮礼"
+    "禪禅稱称穩稳窮穷竅窍競竞"
 )
 _SIMPLIFIED = str.maketrans(_TRADITIONAL[0::2], _TRADITIONAL[1::2])
 

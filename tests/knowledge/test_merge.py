@@ -46,6 +46,10 @@ def test_a_normal_form_is_its_own_normal_form_up_to_numbers(name):
         ("光合 作用", "光合作用"),
         ("第十二章", "第12章"),
         ("U.S. Constitution", "US constitution"),
+        ("Twenty-first Amendment", "21st amendment"),
+        ("thirteenth amendment", "13th Amendment"),
+        ("ganglia", "ganglion"),
+        ("Na$^+$ pump", "Na⁺ pump"),
     ],
 )
 def test_what_only_spacing_case_width_plural_or_latex_tells_apart_is_one(one, other):
@@ -63,6 +67,11 @@ def test_what_only_spacing_case_width_plural_or_latex_tells_apart_is_one(one, ot
         ("हिन्दी", "हिन्द"),
         ("type 1 1", "type 11"),
         ("5%", "5"),
+        ("US", "us"),
+        ("arms", "arm"),
+        ("twenty one-cell stages", "21st cell stage"),
+        ("目的地", "目地"),
+        ("标的物", "标物"),
     ],
 )
 def test_what_looks_alike_to_a_careless_normal_form_stays_two(one, other):
