@@ -1,9 +1,9 @@
 """How good is the merging of names, and what does it cost? `python bench/merging.py [--sizes 10000,100000,1000000]`
 
-Quality: tests/data/kp_pairs*.tsv, pairs labelled by the authors of the rules. Round 1 (kp_pairs.tsv) was there while the
-rules were made, round 2 was written without looking at them and then used to mend them, round 3 was written before that
-mending and has been used for nothing but measuring. Each pair is judged twice: in a bank of its own two names, and in
-one bank of all pairs of its file together, where merges could chain. Precision is the share of merged pairs that are
+Quality: tests/data/kp_pairs*.tsv, pairs labelled by the authors of the rules. Round 1 (kp_pairs.tsv) was there while
+the rules were made, round 2 was written without looking at them and then used to mend them, round 3 was written before
+that mending and has been used for nothing but measuring. Each pair is judged twice: in a bank of its own two names, and
+in one bank of all pairs of its file together, where merges could chain. Precision is the share of merged pairs that are
 labelled the same, recall the share of pairs labelled the same that were merged.
 
 Cost: made names over a Zipf vocabulary, a twentieth of them slips of others; seconds of each step, and peak memory.

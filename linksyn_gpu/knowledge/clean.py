@@ -13,6 +13,8 @@ from linksyn_gpu.knowledge.words import word_list
 
 MAX_WORDS = 12
 _SENTENCE = re.compile(r"[a-z]{4,}\.(?:\s|$)|[!?。！？；;]|[.。]\s.*[.。]$|[\n\r]")
+_STATES = frozenset(word_list("is are was were has have"))
+_UNFINISHED = frozenset(word_list("a an the of to as by for from with and or is are than that which"))
 MARK = "\u241f"
 GAP = f" {MARK} "
 """Stands where something was cut out: a sign that is neither letter nor space, so that phrases end there."""
@@ -69,6 +71,8 @@ def is_name(text: str) -> bool:
     words = text.casefold().split()
     if len(words) > MAX_WORDS or _SENTENCE.search(text) or len(set(words)) < (len(words) + 1) // 2:
         return False  # a sentence, or a model that repeats itself
+    if words and (words[-1] in _UNFINISHED or (len(words) > 3 and not _STATES.isdisjoint(words))):
+        return False  # a piece of a sentence
     if MARK in text or "\\" in text or "$" in text or "<" in text or "://" in text:
         return False
     return (

@@ -83,7 +83,7 @@ def read_labels(text: str, taxonomy: Taxonomy, most: int = 8) -> Labels | str:
     listed = value.get("knowledge_points")
     for point in listed if isinstance(listed, list) else ():
         name, confidence = (point.get("name"), point.get("confidence")) if isinstance(point, dict) else (point, None)
-        if isinstance(name, str) and is_name(name := " ".join(name.split())) and len(name) < MAX_NAME:
+        if isinstance(name, str) and is_name(name := " ".join(name.split()).rstrip(",;: ")) and len(name) < MAX_NAME:
             points.setdefault(key_of(normal_form(name)), (name, share(confidence)))
     if not points:
         return "no_knowledge_points"

@@ -78,7 +78,22 @@ def test_plain_text_keeps_words_and_drops_formulas(text, words):
     assert kept == words or (words == "x = 3 is" and "3" not in kept)
 
 
-@pytest.mark.parametrize("name", ["$x$", "\\frac{1}{2}", "12", "x", "", "a < b <c>", "What is it?", "http://a.b"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "$x$",
+        "\\frac{1}{2}",
+        "12",
+        "x",
+        "",
+        "a < b <c>",
+        "What is it?",
+        "http://a.b",
+        "A long ton is defined as exactly 2240 lb.",
+        "pressure is directly proportional to",
+        "rate of",
+    ],
+)
 def test_markup_numbers_and_sentences_are_no_names(name):
     assert not is_name(name)
 
