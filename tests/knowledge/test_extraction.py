@@ -4,8 +4,10 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
 from linksyn_gpu import pipeline, store
+from linksyn_gpu.cli import main
 from linksyn_gpu.config import RunConfig, SynthesisConfig
 from linksyn_gpu.config_extract import ExtractConfig
 from linksyn_gpu.errors import ConfigError
@@ -130,6 +132,46 @@ def test_a_model_maps_labels_and_decides_doubtful_pairs(folder):
         counts = pipeline.extract(ws, config(server.url, merge="fuzzy", map_labels=True, decide_doubtful=True))
         assert counts["unknown_disciplines"] == {}
         assert rows(ws)[0]["disciplines"] == ["chemistry"]
+
+
+def test_an_embedding_model_brings_pairs_by_meaning_and_each_name_is_paid_for_once(folder):
+    near = {"isotopes": [1.0, 0.0], "carbon": [0.96, 0.28], "Atomic Number": [0.0, 1.0]}
+
+    def embed(body, n):
+        rows = [{"index": i, "embedding": near[name]} for i, name in enumerate(body["input"])]
+        return {"json": {"data": rows[::-1]}}
+
+    with FakeServer(embed=embed) as server:
+        flags = ["--merge", "fuzzy", "--embed-url", server.url, "--embed-model", "fake", "--backend", "cpu"]
+        for more in ([], ["--force"]):
+            done = CliRunner().invoke(main, ["extract", str(folder), *flags, *more])
+            assert done.exit_code == 0, done.output
+        assert dict(server.embedded) == dict.fromkeys(near, 1)
+    with Workspace(folder) as ws:
+        found = ws.counts("extract")["merging"]["embedding"]
+        assert found == {"model": "fake", "names": 3, "pairs": 1, "search": "exact", "backend": "cpu"}
+        assert "Near in meaning by fake: 1 pairs of 3 names (exact; backend cpu)" in ws.path("merges.md").read_text()
+        (doubt,) = (json.loads(line) for line in ws.path("doubtful.jsonl").read_text().splitlines())
+        assert ({doubt["left"], doubt["right"]}, doubt["why"]) == ({"isotopes", "carbon"}, "similar meaning")
+        assert doubt["score"] == pytest.approx(0.96, abs=1e-4)
+        accepting = RunConfig(
+            backend="cpu",
+            extract=ExtractConfig(merge="fuzzy", embed_url="http://127.0.0.1:9/v1", embed_model="fake",
+                                  accept_similarity=0.95),
+        )  # fmt: skip
+        pipeline.extract(ws, accepting, force=True)  # the server is gone, and not needed
+        assert rows(ws)[1]["knowledge_points"] == ["isotopes"]
+
+
+def test_an_embedding_server_that_refuses_stops_the_stage_with_what_to_do(folder):
+    with FakeServer(key="right") as server:
+        flags = ["--merge", "fuzzy", "--embed-url", server.url, "--embed-model", "fake"]
+        done = CliRunner(env={"LINKSYN_API_KEY": "", "OPENAI_API_KEY": ""}).invoke(
+            main, ["extract", str(folder), *flags]
+        )
+    assert done.exit_code != 0
+    assert "refused the API key" in done.output
+    assert "LINKSYN_API_KEY" in done.output
 
 
 @pytest.mark.parametrize(
