@@ -200,7 +200,7 @@ class Workspace:
         entry = self.manifest["stages"].get(stage)
         named = self._digest(stage, settings)
         differs = entry is not None and entry["digest"] != named
-        if differs and not force and self._holds(stage):
+        if differs and not force and (self._holds(stage) or self._answers_after(stage)):
             raise ConfigError(self._difference(stage, entry["settings"], settings))
         if entry is not None and not differs and not force and self.finished(stage):
             return False
@@ -255,7 +255,13 @@ class Workspace:
 
     def _holds(self, stage: str) -> bool:
         """Whether there is anything of a stage that other settings would spoil; a mistake leaves nothing."""
-        return any(_files(self.path(output)) for output in OUTPUTS[stage])
+        return any(file.stat().st_size > 0 for output in OUTPUTS[stage] for file in _files(self.path(output)))
+
+    def _answers_after(self, stage: str) -> bool:
+        """Whether a later stage holds answers already: stages may work side by side."""
+        later = STAGES[STAGES.index(stage) + 1 :]
+        journals = [output for name in later for output in OUTPUTS[name] if output.endswith("journal")]
+        return any(file.stat().st_size > 0 for output in journals for file in _files(self.path(output)))
 
     def finished(self, stage: str) -> bool:
         """Whether the manifest says that a stage is done and its files still have their sizes."""

@@ -183,3 +183,22 @@ def test_the_manifest_names_versions_and_files(tmp_path):
     entry = manifest["stages"]["ingest"]
     assert entry["files"] == {"seeds.parquet": 4, "rejects.jsonl": 4}
     assert {"linksyn-gpu", "python", "numpy"} <= set(entry["environment"])
+
+
+def test_other_settings_are_refused_while_a_later_stage_that_works_ahead_holds_answers(tmp_path):
+    with Workspace(tmp_path / "out") as ws:
+        for stage in ("ingest", "build"):
+            ws.begin(stage, {})
+            ws.finish(stage, {})
+        ws.begin("walk", {"paths": 1})
+        ws.begin("synthesize", {}, ahead=True)
+        journal = ws.path("journal")
+        journal.mkdir()
+        (journal / "answers-00000.jsonl").write_bytes(b"")
+        assert ws.begin("walk", {"paths": 2}), "an empty journal holds nothing"
+        ws.begin("synthesize", {}, ahead=True)
+        journal.mkdir(exist_ok=True)
+        (journal / "answers-00000.jsonl").write_bytes(b"paid for")
+        with pytest.raises(ConfigError, match="paths was 2, is 3"):
+            ws.begin("walk", {"paths": 3})
+        assert (journal / "answers-00000.jsonl").read_bytes() == b"paid for"

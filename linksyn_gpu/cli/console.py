@@ -47,9 +47,10 @@ class _Exit(click.ClickException):
 
 def exit_if_stopped(counts: Mapping[str, Any], engine: str) -> None:
     """End with its own exit code when requests wait for an answer that another call of the command would bring."""
-    if (bound := counts.get("bound")) is not None and "stopped" not in counts:
+    failed = {reason for reason in counts.get("pending_reasons", {}) if reason != "no_answer"}
+    if (bound := counts.get("bound")) is not None and not failed and "stopped" not in counts:
         status(f"Stopped in good order: {bound}. Raise the bound and run the same command again to go on.")
-    elif counts["pending"] and engine != "batch":
+    elif "stopped" in counts or (counts["pending"] and engine != "batch"):
         why = counts.get("stopped") or "the server failed on some requests"
         status(f"Stopped early: {why}. What is done is kept; run the same command again to go on.")
         sys.exit(STOPPED_EARLY)

@@ -16,8 +16,8 @@ ENOUGH = 16
 class Budget:
     """Lets requests pass until a bound is met.
 
-    What is in flight counts as estimated, what has come as the server told it. So the bound on tokens may be
-    passed, by no more than what the last requests in flight take beyond their estimate.
+    Asked just before a request is sent. What is in flight counts as estimated, what has come as the server told it. So
+    the bound on tokens may be passed, by no more than what the requests in flight take beyond their estimate.
 
     Parameters
     ----------
@@ -39,27 +39,31 @@ class Budget:
         self._answers = self._completion_tokens = 0
         self._prompt_tokens = self._prompt_estimate = 0
 
-    @property
-    def open(self) -> bool:
-        """Whether anything may be asked at all."""
-        if self.max_requests is not None and self.requests >= self.max_requests:
+    def refuses(self, *, known: bool = False) -> bool:
+        """Whether a bound is met; `known`: the request was asked before and counts no second time."""
+        if not known and self.max_requests is not None and self.requests >= self.max_requests:
             self.met = f"{self.max_requests:,} requests were asked for at most (--max-requests)"
         elif self.max_tokens is not None and self.tokens >= self.max_tokens:
             self.met = f"{self.tokens:,} of at most {self.max_tokens:,} tokens are spent (--budget-tokens)"
-        return self.met is None
+        return self.met is not None
 
-    def admit(self, request: Mapping[str, Any]) -> bool:
-        """Whether a request may be sent; its share is then set aside until `settle`."""
-        if not self.open:
+    def admit(self, request: Mapping[str, Any], *, known: bool = False) -> bool | None:
+        """Whether a request may be sent now; its share is then set aside until `settle`.
+
+        None: that depends on what is in flight; ask again when some of it has settled.
+        """
+        if self.refuses(known=known):
             return False
         if self.max_tokens is not None:
             tokens = self._expected(request)
-            if self.tokens + self._in_flight + tokens > self.max_tokens:
+            if self.tokens + tokens > self.max_tokens:
                 self.met = f"one more answer would pass {self.max_tokens:,} tokens (--budget-tokens)"
                 return False
+            if self.tokens + self._in_flight + tokens > self.max_tokens:
+                return None
             self._reserved[request["custom_id"]] = tokens
             self._in_flight += tokens
-        self.requests += 1
+        self.requests += not known
         return True
 
     def settle(self, request: Mapping[str, Any], outcome: Outcome) -> None:

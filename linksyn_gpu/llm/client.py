@@ -302,8 +302,10 @@ class Client:
                 tries += 1
                 self._check_reachable(error)
             except TimeoutError:
+                self._down_since = None  # somebody took the connection
                 return Failure(request_id, "timeout", f"no answer within {self.limits.timeout:g} s", attempt)
             except Broken as error:
+                self._down_since = None
                 return Failure(request_id, "connection", clip(self.engine.scrub(str(error))), attempt)
             finally:
                 self._gate.leave()

@@ -209,10 +209,11 @@ class Journal:
         with self._guard:
             if not self._dirty or self._fd < 0:
                 return
-            self._dirty = False
+            self._dirty = False  # before: a record that is written meanwhile needs another sync
             try:
                 os.fsync(self._fd)
             except OSError as error:
+                self._dirty = True
                 raise EngineError(f"{self.folder}: the journal could not be synced: {error}") from error
             finally:
                 self._synced_at = time.monotonic()

@@ -20,6 +20,7 @@ T = TypeVar("T")
 Request = Mapping[str, Any]
 CHUNK = 64  # requests that are read ahead at a time
 PATIENCE_SECONDS = 0.02
+WAIT_SECONDS = 0.05  # between two looks whether what is in flight leaves room in the budget
 
 
 def generate(
@@ -77,6 +78,11 @@ async def _run(
 
         async def work() -> None:
             while (request := await queue.get()) is not None:
+                known = len(index) > 0 and request["custom_id"] in index
+                while (admitted := budget.admit(request, known=known)) is None:
+                    await asyncio.sleep(WAIT_SECONDS)
+                if not admitted:
+                    continue
                 outcome = await client.complete(request)
                 journal.append(to_record(outcome))
                 budget.settle(request, outcome)
@@ -106,19 +112,29 @@ async def _feed(
     requests: Iterator[Request], index: Index, budget: Budget, queue: asyncio.Queue[Request | None], stats: Stats
 ) -> None:
     """Hand out unanswered requests, reading the next few in a thread while the last ones are taken."""
-    while chunk := await asyncio.to_thread(_take, requests):
+    while chunk := await _in_thread(_take, requests):
         for request in chunk:
             if len(index) and index.settled(request["custom_id"]):
                 stats.skipped += 1
-            elif budget.admit(request):
+            else:
                 await queue.put(request)
         if budget.met is not None:
             break
     await queue.put(None)
 
 
+async def _in_thread(function: Callable[[Iterator[Request]], list[Request]], requests: Iterator[Request]) -> Any:
+    """Run in a thread that is never left behind: whoever goes on with `requests` must not meet it there."""
+    running = asyncio.ensure_future(asyncio.to_thread(function, requests))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
+
+
 def _take(requests: Iterator[Request]) -> list[Request]:
-    """The next requests: as many as come within a moment after the first, so that a slow source delays none."""
+    """The next requests: as many as come within a moment after the first."""
     chunk = list(itertools.islice(requests, 1))
     late = time.monotonic() + PATIENCE_SECONDS
     while chunk and len(chunk) < CHUNK and time.monotonic() < late:

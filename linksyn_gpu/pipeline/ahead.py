@@ -38,7 +38,13 @@ def read_ahead(items: Iterable[T], size: int = 1) -> Iterator[Iterator[T]]:
             put(error)
 
     def take() -> Iterator[T]:
-        while (thing := ready.get()) is not None:
+        while not over.is_set():
+            try:
+                thing = ready.get(timeout=_POLL_SECONDS)
+            except queue.Empty:
+                continue
+            if thing is None:
+                return
             if isinstance(thing, BaseException):
                 raise thing
             yield thing[0]

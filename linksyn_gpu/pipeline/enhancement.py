@@ -293,7 +293,7 @@ class _Enhancement:
         from linksyn_gpu.llm.loop import generate
 
         todo = [] if self._stopped is not None else list(self._ledger.unsettled(requests))
-        if todo and self._budget.open:
+        if todo and not self._budget.refuses():
             engine = self._engine()
             before = self._answers
             try:

@@ -183,7 +183,7 @@ class Synthesis:
             self._skipped += 1
         else:
             return
-        if budget.open:
+        if not budget.refuses(known=first["custom_id"] in index):
             try:
                 engine = start()
                 todo, self._begun = itertools.chain([first], requests), True

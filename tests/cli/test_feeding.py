@@ -5,6 +5,7 @@ import resource
 import subprocess
 import sys
 import threading
+import time
 
 import pyarrow.parquet as pq
 import pytest
@@ -145,3 +146,30 @@ def test_reading_ahead_stays_a_bounded_distance_ahead_and_ends_with_its_block():
         assert next(taken) == 0
     assert len(made) <= 5
     assert not [thread for thread in threading.enumerate() if thread.name == "linksyn-ahead"]
+
+
+def test_reading_ahead_leaves_nobody_waiting_when_its_block_ends():
+    """A thread that takes items while the block ends gets no item and no error, and ends."""
+    taken = []
+
+    def slow():
+        yield 1
+        time.sleep(0.5)
+        yield 2
+
+    with read_ahead(slow()) as items:
+        taker = threading.Thread(target=lambda: taken.extend(items))
+        taker.start()
+        time.sleep(0.1)
+    taker.join(5)
+    assert not taker.is_alive()
+
+
+def test_a_bound_does_not_hide_a_server_that_fails(tmp_path):
+    words = ("run", SEEDS, "--out", tmp_path / "out", "--paths", "24", *QUICK)
+    with FakeServer(lambda body, n: {"status": 500, "json": {}}) as server:
+        result = invoke(*words, server.url, "--max-requests", "5", code=3)
+        assert "run the same command again" in result.stderr
+        server.script = reply
+        result = invoke(*words, server.url, "--max-requests", "5")
+    assert "Stopped in good order" in result.stderr

@@ -68,6 +68,36 @@ def test_expectations_follow_what_came():
     assert budget.tokens == ENOUGH * 200
 
 
+def test_a_long_queue_is_no_leave_to_spend(tmp_path):
+    """Answers are ten times longer than expected: no more is overspent than what was in flight."""
+
+    def long(body, n):
+        return {"json": {**completion("x"), "usage": {"prompt_tokens": 100, "completion_tokens": 3000}}}
+
+    with FakeServer(long) as server:
+        _, budget, _ = ask(tmp_path, server, max_tokens=20_000)
+    assert budget.tokens <= 20_000 + 4 * 3100
+    assert "--budget-tokens" in budget.met
+
+
+def test_what_is_in_flight_may_leave_room_when_it_settles():
+    budget = Budget(max_tokens=1000)
+    first, second, third = (request("x" * 400 + str(i)) for i in range(3))
+    assert (budget.admit(first), budget.admit(second), budget.admit(third)) == (True, True, None)
+    budget.settle(first, answer(first["custom_id"], prompt=100, written=10))
+    assert budget.admit(third) is True
+    assert budget.met is None
+
+
+def test_a_request_that_failed_in_passing_is_asked_again_within_the_bound(tmp_path):
+    with FakeServer(lambda body, n: {"status": 500, "json": {}}) as server:
+        ask(tmp_path, server, max_requests=10)
+        server.script = lambda body, n: ok()
+        stats, budget, index = ask(tmp_path, server, max_requests=10)
+    assert (stats.completed, len(index)) == (10, 10)
+    assert "--max-requests" in budget.met
+
+
 def test_without_bounds_everything_passes():
     budget = Budget()
     assert all(budget.admit(request(name)) for name in NAMES)
