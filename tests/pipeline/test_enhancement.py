@@ -280,7 +280,10 @@ def test_the_bounds_of_the_run_hold_for_both_stages_together(folder, bound):
     counts = enhance(folder, model, config)
     assert counts["pending"] > 0
     assert "--max-requests" in counts["bound"] or "--budget-tokens" in counts["bound"]
-    assert model.asked.total() <= 14
+    if "max_requests" in bound:
+        assert model.asked.total() <= 14
+    else:  # each answer takes 15 tokens, and those of stage synthesize count too
+        assert 15 * model.asked.total() <= 1000
     again = Server()
     assert enhance(folder, again)["pending"] == 0, "without the bound it goes on"
     assert not set(model.answered) & set(again.answered)

@@ -155,10 +155,10 @@ def test_a_campaign_outlives_ctrl_c_and_the_death_of_its_server(tmp_path, settin
     requests = [json.loads(line) for line in (out / "requests.jsonl").read_text().splitlines()]
     assert sorted(ids) == sorted(request["custom_id"] for request in requests), "each is answered once"
     assert not {record.get("reason") for record in settled} & {"connection", "server_error"}
-    # What so small a model writes is seldom kept; in the schema it is all the same, where it was not cut off.
+    # What so small a model writes is seldom kept, and may be empty; in the schema it is, where it was not cut off.
     whole = [json.loads(record["text"]) for record in settled if record.get("reason") != "cut_off"]
     assert whole
-    assert all(item["question"] and item["answer"] for answer in whole for item in answer["qa"])
+    assert all({"question", "answer"} <= item.keys() for answer in whole for item in answer["qa"])
     counts = json.loads((out / "manifest.json").read_text())["stages"]["synthesize"]["counts"]
     assert counts["pending"] == 0
     assert (out / "report.html").stat().st_size > 0
