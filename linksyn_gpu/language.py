@@ -20,6 +20,10 @@ def guess_language(text: str) -> str:
     return "zh" if ideographs and ideographs * 10 >= letters else "en"
 
 
+COMPLETION_GUESS = 300
+"""Tokens that an answer is taken to have while too few have come to tell."""
+
+
 def estimate_tokens(text: str) -> int:
     """Tokens that a model's tokenizer will make of a text, roughly: 4 characters each, CJK ideographs 1.5.
 

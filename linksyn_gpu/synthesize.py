@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from linksyn_gpu import answers, prompts
 from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import DataError
+from linksyn_gpu.language import COMPLETION_GUESS
 from linksyn_gpu.prompts.requests import Cell, SeedRows, task_row, tasks_schema
 from linksyn_gpu.quality import checks
 from linksyn_gpu.tables import qa_schema, record_batch
@@ -43,8 +44,6 @@ TALLIES = (
     "prompt_tokens_estimated",
     "pending_prompt_tokens",
 )
-COMPLETION_GUESS = 300
-"""Tokens that an answer is taken to have before any came."""
 STAGES = ("path", "request", "answer", "qa")
 
 

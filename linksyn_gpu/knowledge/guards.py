@@ -11,8 +11,9 @@ import re
 from collections import Counter
 
 from linksyn_gpu.knowledge.normal_form import CJK, HAS_CJK
-from linksyn_gpu.knowledge.taxonomy import FOLDER, read_toml
+from linksyn_gpu.knowledge.taxonomy import FOLDER
 from linksyn_gpu.knowledge.words import word_list
+from linksyn_gpu.settings import read_toml
 
 _TOKEN = re.compile(f"[{CJK}]|[^{CJK} ]+")
 _CJK_NUMBER = re.compile("[零一二两三四五六七八九十百千万甲乙丙丁戊]")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import re
-import tomllib
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from linksyn_gpu.errors import ConfigError
+from linksyn_gpu.settings import read_toml
 
 FOLDER = Path(__file__).parent
 UNKNOWN = "unknown"
@@ -169,13 +169,3 @@ def difficulty_scale(name: str) -> DifficultyScale:
     if name not in scales:
         raise ConfigError(f"difficulty scale {name!r} is not one of {', '.join(scales)}, nor a .toml file")
     return DifficultyScale(name, scales[name])
-
-
-def read_toml(path: str | Path) -> dict[str, Any]:
-    """Read a TOML file; what is wrong with it is a `ConfigError`."""
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error

@@ -11,7 +11,8 @@ from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.knowledge.evidence import split_gloss
 from linksyn_gpu.knowledge.normal_form import HAS_CJK, key_of, normal_form
 from linksyn_gpu.knowledge.rules import Rules
-from linksyn_gpu.knowledge.taxonomy import FOLDER, Taxonomy, read_toml
+from linksyn_gpu.knowledge.taxonomy import FOLDER, Taxonomy
+from linksyn_gpu.settings import read_toml
 
 Senses = Mapping[str, Mapping[str, frozenset[str]]]
 """Key of a homograph -> sense -> disciplines and groups."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from linksyn_gpu.language import estimate_tokens
+from linksyn_gpu.language import COMPLETION_GUESS, estimate_tokens
 from linksyn_gpu.llm.protocol import Outcome
 
-COMPLETION_GUESS = 300
-"""Tokens that an answer is taken to have while too few have come to tell."""
 ENOUGH = 16
+"""Answers after which estimates follow what they took."""
 
 
 class Budget:

@@ -112,7 +112,7 @@ async def _feed(
     requests: Iterator[Request], index: Index, budget: Budget, queue: asyncio.Queue[Request | None], stats: Stats
 ) -> None:
     """Hand out unanswered requests, reading the next few in a thread while the last ones are taken."""
-    while chunk := await _in_thread(_take, requests):
+    while chunk := await _read(requests):
         for request in chunk:
             if len(index) and index.settled(request["custom_id"]):
                 stats.skipped += 1
@@ -123,9 +123,9 @@ async def _feed(
     await queue.put(None)
 
 
-async def _in_thread(function: Callable[[Iterator[Request]], list[Request]], requests: Iterator[Request]) -> Any:
-    """Run in a thread that is never left behind: whoever goes on with `requests` must not meet it there."""
-    running = asyncio.ensure_future(asyncio.to_thread(function, requests))
+async def _read(requests: Iterator[Request]) -> list[Request]:
+    """`_take` in a thread that is never left behind: whoever goes on with `requests` must not meet it there."""
+    running = asyncio.ensure_future(asyncio.to_thread(_take, requests))
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:

@@ -91,7 +91,7 @@ def enhance(
     if not ws.begin("enhance", shaping, operational={"synthesis": operational}, force=force):
         return ws.counts("enhance")
     counts = _Enhancement(ws, config, engine, progress).run()
-    if counts["pending"] == 0:
+    if counts["pending"] == 0 and "stopped" not in counts:
         ws.finish("enhance", counts)
     else:
         ws.note("enhance", counts)

@@ -211,7 +211,7 @@ class Synthesis:
             counts["stopped"] = str(self._failed)
         if self._config.engine == "batch" and counts["requests_answered"]:
             self.write_pending(index)
-        if counts["pending"] == 0:
+        if counts["pending"] == 0 and self._failed is None:
             self._ws.finish("synthesize", counts)
         else:
             self._ws.note("synthesize", counts)

@@ -12,6 +12,7 @@ import pytest
 
 from linksyn_gpu import pipeline
 from linksyn_gpu.config import RunConfig, SynthesisConfig, WalkConfig
+from linksyn_gpu.errors import EngineError
 from linksyn_gpu.pipeline.ahead import read_ahead
 from linksyn_gpu.workspace import Workspace
 from tests.cli.test_server import SEEDS, invoke, journal_lines, reply
@@ -173,3 +174,21 @@ def test_a_bound_does_not_hide_a_server_that_fails(tmp_path):
         server.script = reply
         result = invoke(*words, server.url, "--max-requests", "5")
     assert "Stopped in good order" in result.stderr
+
+
+def test_a_run_whose_last_answer_came_before_its_engine_failed_ends_well_at_the_next_call(tmp_path, monkeypatch):
+    """All is answered, yet the journal could not be synced: not done, and not stopped for ever either."""
+    from linksyn_gpu.llm import loop
+
+    def generate_then_fail(*args, made=loop.generate, **options):
+        made(*args, **options)
+        raise EngineError("the journal could not be synced")
+
+    words = ("run", SEEDS, "--out", tmp_path / "out", "--paths", "12", *QUICK)
+    with FakeServer(reply) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "generate", generate_then_fail)
+            assert "could not be synced" in invoke(*words, server.url, code=3).stderr
+        asked = sum(server.asked.values())
+        invoke(*words, server.url)
+        assert sum(server.asked.values()) == asked

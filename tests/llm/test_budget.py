@@ -2,8 +2,9 @@
 
 import pytest
 
+from linksyn_gpu.language import COMPLETION_GUESS
 from linksyn_gpu.llm import Engine
-from linksyn_gpu.llm.budget import COMPLETION_GUESS, ENOUGH, Budget, prompt_tokens
+from linksyn_gpu.llm.budget import ENOUGH, Budget, prompt_tokens
 from linksyn_gpu.llm.client import Limits
 from linksyn_gpu.llm.journal import Journal
 from linksyn_gpu.llm.loop import generate
