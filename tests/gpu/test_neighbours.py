@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from linksyn_gpu.backend import gpu_neighbours, reference
+from linksyn_gpu.backend import reference
 from tests.vectors import clustered, pairs
 
 
@@ -18,6 +18,8 @@ def test_brute_force_gives_the_pairs_and_bits_of_the_reference(gpu):
 
 def test_lists_find_nearly_all_and_what_is_reported_is_right(gpu, monkeypatch):
     pytest.importorskip("cuvs", reason="cuVS is not installed")
+    from linksyn_gpu.backend import gpu_neighbours  # imports CuPy
+
     monkeypatch.setattr(gpu_neighbours, "EXACT", 1000)
     vectors = clustered(2500, lean=1.0)
     found, expected = gpu.similar_pairs(vectors, 0.8), reference.similar_pairs(vectors, 0.8)
