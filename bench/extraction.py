@@ -17,9 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from linksyn_gpu.knowledge.clean import plain_text
-from linksyn_gpu.knowledge.normal_form import key_of, normal_form
-from linksyn_gpu.knowledge.terms import read_glossary
+from linksyn_gpu.knowledge.extract.glossary import read_glossary
+from linksyn_gpu.knowledge.extract.plain_text import plain_text
+from linksyn_gpu.knowledge.merge.normal_form import key_of, normal_form
 
 T = TypeVar("T")
 DATA = Path(os.environ.get("LINKSYN_DATA") or Path(__file__).parents[2] / "shared" / "data")

@@ -21,11 +21,11 @@ import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from linksyn_gpu.knowledge.evidence import from_text
-from linksyn_gpu.knowledge.merge import Mention, Options, merge_names
-from linksyn_gpu.knowledge.normal_form import key_of, normal_form
-from linksyn_gpu.knowledge.taxonomy import load_taxonomy
-from linksyn_gpu.knowledge.units import load_homographs
+from linksyn_gpu.knowledge.merge.glosses import from_text
+from linksyn_gpu.knowledge.merge.merge import Mention, Options, merge_names
+from linksyn_gpu.knowledge.merge.normal_form import key_of, normal_form
+from linksyn_gpu.knowledge.merge.units import load_homographs
+from linksyn_gpu.taxonomy.disciplines import load_taxonomy
 
 PAIRS = Path(__file__).parents[1] / "tests" / "data" / "kp_pairs.tsv"
 ROUNDS = {1: PAIRS, 2: PAIRS.with_name("kp_pairs_round2.tsv"), 3: PAIRS.with_name("kp_pairs_round3.tsv")}

@@ -21,8 +21,8 @@ import numpy as np
 from timing import report
 
 from linksyn_gpu import WalkConfig, Walker
+from linksyn_gpu.sampling.value import divergence, gini, target_shares
 from linksyn_gpu.tables import KPGraph
-from linksyn_gpu.value import divergence, gini, target_shares
 
 WAYS = {
     "plain": (0.0, 0),

@@ -26,8 +26,8 @@ from numba import float32, int64, njit, prange, uint64
 from timing import Times, interleave, report
 
 from linksyn_gpu.backend import cpu
+from linksyn_gpu.sampling.value import target_shares
 from linksyn_gpu.tables import KPGraph
-from linksyn_gpu.value import target_shares
 
 KEY = 20261122
 RULES = {

@@ -17,23 +17,23 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from linksyn_gpu.bundle import link_seeds as link_seeds
     from linksyn_gpu.config import WalkConfig as WalkConfig
-    from linksyn_gpu.graph import build_graph as build_graph
-    from linksyn_gpu.graph import build_graph_from_incidence as build_graph_from_incidence
-    from linksyn_gpu.seeds import read_seeds as read_seeds
+    from linksyn_gpu.sampling.bundle import link_seeds as link_seeds
+    from linksyn_gpu.sampling.graph import build_graph as build_graph
+    from linksyn_gpu.sampling.graph import build_graph_from_incidence as build_graph_from_incidence
+    from linksyn_gpu.sampling.walk import Walker as Walker
+    from linksyn_gpu.seeds.normalize import read_seeds as read_seeds
     from linksyn_gpu.tables import Bundles as Bundles
     from linksyn_gpu.tables import KPGraph as KPGraph
     from linksyn_gpu.tables import Seeds as Seeds
     from linksyn_gpu.tables import WalkBatch as WalkBatch
-    from linksyn_gpu.walk import Walker as Walker
 
 _HOME = {
-    "read_seeds": "seeds",
-    "build_graph": "graph",
-    "build_graph_from_incidence": "graph",
-    "link_seeds": "bundle",
-    "Walker": "walk",
+    "read_seeds": "seeds.normalize",
+    "build_graph": "sampling.graph",
+    "build_graph_from_incidence": "sampling.graph",
+    "link_seeds": "sampling.bundle",
+    "Walker": "sampling.walk",
     "WalkConfig": "config",
     "Seeds": "tables",
     "KPGraph": "tables",

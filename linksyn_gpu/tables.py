@@ -66,7 +66,7 @@ class Reject:
     line: int
     """1-based line in a line-based file, else 1-based record number."""
     reason: str
-    """One word of a fixed set: see `linksyn_gpu.seeds.REASONS`."""
+    """One word of a fixed set: see `linksyn_gpu.seeds.normalize.REASONS`."""
     detail: str
 
 

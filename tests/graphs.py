@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from linksyn_gpu.graph import build_graph_from_incidence
+from linksyn_gpu.sampling.graph import build_graph_from_incidence
 from linksyn_gpu.tables import KPGraph, Seeds, seed_schema
 
 

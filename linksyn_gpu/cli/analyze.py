@@ -20,8 +20,8 @@ def command(folder: str, config_file: str | None, overrides: dict[str, Any]) -> 
 
     By cuGraph on a GPU, else by SciPy and python-igraph (extra 'analytics').
     """
-    from linksyn_gpu import pipeline
-    from linksyn_gpu.workspace import Workspace
+    from linksyn_gpu.run import stages as pipeline
+    from linksyn_gpu.run.folder import Workspace
 
     with Workspace(folder, create=False) as ws:
         figures = pipeline.analyze(ws, resolve_config(config_file, overrides))

@@ -18,8 +18,8 @@ from linksyn_gpu.cli.summary import build_line
 @at_the_border
 def command(folder: str, config_file: str | None, overrides: dict[str, Any], force: bool) -> None:
     """Build the KP graph of the seeds in a run FOLDER."""
-    from linksyn_gpu import pipeline
-    from linksyn_gpu.workspace import Workspace
+    from linksyn_gpu.run import stages as pipeline
+    from linksyn_gpu.run.folder import Workspace
 
     with Workspace(folder, create=False) as ws, progress_bars() as progress:
         config = resolve_config(config_file, overrides, None if force else ws.settings("build"))

@@ -32,7 +32,7 @@ def command(folder: str | None, length: int, round_paths: int, gpu_memory: int |
     from linksyn_gpu.backend import resolve
     from linksyn_gpu.backend.kernels import kernel_folder
     from linksyn_gpu.errors import BackendUnavailable
-    from linksyn_gpu.llm.smol import model_status
+    from linksyn_gpu.llm.servers.smol import model_status
 
     click.echo(f"linksyn-gpu {__version__}, Python {platform.python_version()}, {platform.platform()}")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -47,8 +47,8 @@ def command(folder: str | None, length: int, round_paths: int, gpu_memory: int |
     for group, names in PACKAGES.items():
         click.echo(f"{group}: " + (", ".join(filter(None, map(_version, names))) or "not installed"))
     if folder is not None:
-        from linksyn_gpu import pipeline
-        from linksyn_gpu.workspace import Workspace
+        from linksyn_gpu.run import stages as pipeline
+        from linksyn_gpu.run.folder import Workspace
 
         with Workspace(folder, create=False) as ws:
             click.echo(f"\ndevice memory for {folder}:\n{pipeline.memory_plan(ws, length, round_paths, gpu_memory)}")

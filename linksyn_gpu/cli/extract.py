@@ -21,8 +21,8 @@ def command(folder: str, config_file: str | None, overrides: dict[str, Any], for
 
     merges.md in the folder tells what was merged and what is doubtful.
     """
-    from linksyn_gpu import pipeline
-    from linksyn_gpu.workspace import Workspace
+    from linksyn_gpu.run import stages as pipeline
+    from linksyn_gpu.run.folder import Workspace
 
     with Workspace(folder, create=False) as ws, progress_bars() as progress:
         config = resolve_config(config_file, overrides, None if force else pipeline.recorded_extraction(ws))

@@ -22,8 +22,8 @@ def command(seeds: tuple[str, ...], out: str, config_file: str | None, overrides
 
     Bad records go to rejects.jsonl with file, line and reason; the job goes on.
     """
-    from linksyn_gpu import pipeline
-    from linksyn_gpu.workspace import Workspace
+    from linksyn_gpu.run import stages as pipeline
+    from linksyn_gpu.run.folder import Workspace
 
     with Workspace(out) as ws, progress_bars() as progress:
         recorded = None if force else ws.settings("ingest")

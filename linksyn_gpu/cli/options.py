@@ -11,9 +11,8 @@ from typing import Any
 import click
 
 from linksyn_gpu import config as allowed
-from linksyn_gpu.config import RunConfig
-from linksyn_gpu.config_extract import EXTRACTORS, MERGES
-from linksyn_gpu.settings import from_mapping, merged, read_toml
+from linksyn_gpu.config import EXTRACTORS, MERGES, RunConfig
+from linksyn_gpu.config.loader import from_mapping, merged, read_toml
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 

@@ -13,8 +13,8 @@ from linksyn_gpu.cli.summary import report_text
 @at_the_border
 def command(folder: str) -> None:
     """Print what the run in FOLDER did, and write FOLDER/report.html."""
-    from linksyn_gpu import pipeline
-    from linksyn_gpu.workspace import Workspace
+    from linksyn_gpu.run import stages as pipeline
+    from linksyn_gpu.run.folder import Workspace
 
     with Workspace(folder, create=False, lock=False) as ws:
         stats = pipeline.report(ws)

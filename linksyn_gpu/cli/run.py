@@ -22,9 +22,10 @@ def command(seeds: tuple[str, ...], out: str, config_file: str | None, overrides
 
     Run it again on the same folder to go on where it stopped.
     """
-    from linksyn_gpu import pipeline, store
     from linksyn_gpu.backend import resolve
-    from linksyn_gpu.workspace import Workspace
+    from linksyn_gpu.run import stages as pipeline
+    from linksyn_gpu.run import store
+    from linksyn_gpu.run.folder import Workspace
 
     config = resolve_config(config_file, overrides)
     backend = resolve(config.backend)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from linksyn_gpu.workspace import OPTIONAL
+from linksyn_gpu.run.folder import OPTIONAL
 
 if TYPE_CHECKING:
     from linksyn_gpu.report.stats import RunStats

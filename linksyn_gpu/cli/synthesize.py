@@ -26,8 +26,8 @@ def command(
     folder: str, collect: tuple[str, ...], config_file: str | None, overrides: dict[str, Any], force: bool
 ) -> None:
     """Ask the language model for new QA along the paths in a run FOLDER."""
-    from linksyn_gpu import pipeline
-    from linksyn_gpu.workspace import Workspace
+    from linksyn_gpu.run import stages as pipeline
+    from linksyn_gpu.run.folder import Workspace
 
     with Workspace(folder, create=False) as ws, progress_bars() as progress:
         config = resolve_config(config_file, overrides, None if force else pipeline.recorded_synthesis(ws))

@@ -18,8 +18,9 @@ from linksyn_gpu.cli.summary import cell_table, walk_line
 @at_the_border
 def command(folder: str, config_file: str | None, overrides: dict[str, Any], force: bool) -> None:
     """Sample paths on the KP graph in a run FOLDER and link seeds along them."""
-    from linksyn_gpu import pipeline, store
-    from linksyn_gpu.workspace import Workspace
+    from linksyn_gpu.run import stages as pipeline
+    from linksyn_gpu.run import store
+    from linksyn_gpu.run.folder import Workspace
 
     with Workspace(folder, create=False) as ws, progress_bars() as progress:
         config = resolve_config(config_file, overrides, None if force else ws.settings("walk"))

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from linksyn_gpu.knowledge.extract import read_object, share
+from linksyn_gpu.knowledge.extract.llm import share
 from linksyn_gpu.knowledge.prompting import make_request
-from linksyn_gpu.knowledge.taxonomy import UNKNOWN, Taxonomy
+from linksyn_gpu.llm.json_answer import read_object
+from linksyn_gpu.llm.prompting import object_schema
+from linksyn_gpu.taxonomy.disciplines import UNKNOWN, Taxonomy
 
 if TYPE_CHECKING:
-    from linksyn_gpu.knowledge.units import Unit
+    from linksyn_gpu.knowledge.merge.units import Unit
     from linksyn_gpu.llm import Engine
     from linksyn_gpu.llm.client import Limits, Stats
     from linksyn_gpu.llm.journal import Journal
@@ -74,8 +76,7 @@ class Asker:
         return [value["discipline"] if value else UNKNOWN for value in found]
 
     def _request(self, template: str, values: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-        schema = {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
-        return make_request(template, values, schema, templates=self.templates, max_tokens=64)
+        return make_request(template, values, object_schema(fields), templates=self.templates, max_tokens=64)
 
     def _objects(
         self, requests: Sequence[Request], fits: Callable[[Mapping[str, Any]], bool]

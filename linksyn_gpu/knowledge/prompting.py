@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from linksyn_gpu.prompts.rendering import content_request, render_messages
+from linksyn_gpu.llm.prompting import content_request, render_messages
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from linksyn_gpu.errors import ConfigError, EngineError
-from linksyn_gpu.llm.watch import Watch
+from linksyn_gpu.llm.servers.watch import Watch
 
 API_KEY_NAMES = ("LINKSYN_API_KEY", "OPENAI_API_KEY")
 """Environment variables that may hold the server's key, the first that is set wins; a key is read nowhere else."""

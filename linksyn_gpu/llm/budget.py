@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from linksyn_gpu.language import COMPLETION_GUESS, estimate_tokens
 from linksyn_gpu.llm.protocol import Outcome
+from linksyn_gpu.text import COMPLETION_GUESS, estimate_tokens
 
 ENOUGH = 16
 """Answers after which estimates follow what they took."""

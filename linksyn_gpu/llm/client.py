@@ -32,8 +32,8 @@ from linksyn_gpu.llm.protocol import (
     to_json,
     unusable,
 )
+from linksyn_gpu.llm.servers.watch import outlived
 from linksyn_gpu.llm.transport import Broken, Reply, Transport, Unreachable, open_transport
-from linksyn_gpu.llm.watch import outlived
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from linksyn_gpu.answers import Item
+from linksyn_gpu.synthesis.answers import Item
 
 REASONS = {
     "empty_question": "the question is empty",

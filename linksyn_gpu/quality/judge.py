@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from linksyn_gpu.answers import read_level, read_object
-from linksyn_gpu.prompts import LEVELS, TEMPLATES
-from linksyn_gpu.prompts.rendering import content_request, object_schema, render_messages
-from linksyn_gpu.quality.agreement import by_letter
+from linksyn_gpu.llm.json_answer import read_level, read_object
+from linksyn_gpu.llm.prompting import content_request, object_schema, render_messages
+from linksyn_gpu.quality.equivalence import by_letter
+from linksyn_gpu.synthesis.prompts import TEMPLATES
+from linksyn_gpu.taxonomy.difficulty import LEVELS
 
 REASON_CHARS = 240
 MAX_REASONS = 3

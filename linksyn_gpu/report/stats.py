@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from linksyn_gpu import store
+from linksyn_gpu.run import store
+from linksyn_gpu.run.folder import STAGES, Workspace
+from linksyn_gpu.sampling.value import divergence, gini, target_shares
 from linksyn_gpu.tables import Float64, Int64
-from linksyn_gpu.value import divergence, gini, target_shares
-from linksyn_gpu.workspace import STAGES, Workspace
 
 SAMPLES = 5
 

@@ -11,7 +11,7 @@ from linksyn_gpu.llm.protocol import Failure
 from tests.cli.test_server import SEEDS, invoke
 from tests.enhancing import kind_of
 from tests.llm.fake_server import FakeServer
-from tests.pipeline.test_enhancement import Server
+from tests.run.test_enhance_stage import Server
 
 SETTINGS = """
 paths = 8

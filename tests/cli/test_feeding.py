@@ -10,11 +10,11 @@ import time
 import pyarrow.parquet as pq
 import pytest
 
-from linksyn_gpu import pipeline
 from linksyn_gpu.config import RunConfig, SynthesisConfig, WalkConfig
 from linksyn_gpu.errors import EngineError
-from linksyn_gpu.pipeline.ahead import read_ahead
-from linksyn_gpu.workspace import Workspace
+from linksyn_gpu.run import stages as pipeline
+from linksyn_gpu.run.ahead import read_ahead
+from linksyn_gpu.run.folder import Workspace
 from tests.cli.test_server import SEEDS, invoke, journal_lines, reply
 from tests.llm.fake_server import FakeServer, ok
 

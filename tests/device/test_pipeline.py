@@ -10,11 +10,11 @@ from linksyn_gpu.backend import analytics_cpu, incidence_cpu, resolve
 from linksyn_gpu.backend import reference as ref
 from linksyn_gpu.backend.gpu_memory import SLACK, Crossings, items_that_fit, plan_memory
 from linksyn_gpu.backend.rng import Purpose, derive_key
-from linksyn_gpu.bundle import link_seeds
 from linksyn_gpu.config import GraphConfig, WalkConfig
 from linksyn_gpu.errors import BackendUnavailable, DataError
-from linksyn_gpu.graph import build_graph, read_incidence
-from linksyn_gpu.walk import Walker
+from linksyn_gpu.sampling.bundle import link_seeds
+from linksyn_gpu.sampling.graph import build_graph, read_incidence
+from linksyn_gpu.sampling.walk import Walker
 from tests.device import standin_cupy
 from tests.device.scenario import assert_same_tables
 from tests.graphs import edge_graph, make_seeds, random_graph

@@ -10,8 +10,8 @@ import pytest
 
 from linksyn_gpu.backend import reference as ref
 from linksyn_gpu.config import WalkConfig
-from linksyn_gpu.graph import build_graph
-from linksyn_gpu.walk import Walker
+from linksyn_gpu.sampling.graph import build_graph
+from linksyn_gpu.sampling.walk import Walker
 from tests.device import standin_cupy
 from tests.device.conftest import gpu_over_standins
 from tests.device.scenario import run_everything, tables_of

@@ -23,7 +23,7 @@ import pytest
 from linksyn_gpu.backend import kernels
 from linksyn_gpu.backend import reference as ref
 from linksyn_gpu.config import WalkConfig
-from linksyn_gpu.walk import Walker
+from linksyn_gpu.sampling.walk import Walker
 from tests.device.scenario import assert_same_construction, assert_same_tables, assert_same_walks, run_everything
 from tests.graphs import random_graph, random_incidence
 

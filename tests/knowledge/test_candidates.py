@@ -3,8 +3,8 @@
 import numpy as np
 
 from bench.merging import made_names
-from linksyn_gpu.knowledge.candidates import _vectors, similar_pairs
-from linksyn_gpu.knowledge.one_edit import one_edit_pairs
+from linksyn_gpu.knowledge.merge.candidates import _vectors, similar_pairs
+from linksyn_gpu.knowledge.merge.one_edit import one_edit_pairs
 
 NAMES = [*made_names(1500), "光合作用的过程", "光合作用过程", "细胞呼吸作用", "细胞呼吸的作用"]
 

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linksyn_gpu.errors import ConfigError, DataError
-from linksyn_gpu.knowledge.clusters import Link, complete_linkage
-from linksyn_gpu.knowledge.evidence import from_text, is_abbreviation, split_gloss
-from linksyn_gpu.knowledge.guards import veto
-from linksyn_gpu.knowledge.merge import Mention, Options, merge_names
-from linksyn_gpu.knowledge.normal_form import key_of, normal_form
-from linksyn_gpu.knowledge.rules import Rules, read_rules
-from linksyn_gpu.knowledge.taxonomy import load_taxonomy
-from linksyn_gpu.knowledge.units import load_homographs
+from linksyn_gpu.knowledge.merge.clusters import Link, complete_linkage
+from linksyn_gpu.knowledge.merge.glosses import from_text, is_abbreviation, split_gloss
+from linksyn_gpu.knowledge.merge.guards import veto
+from linksyn_gpu.knowledge.merge.merge import Mention, Options, merge_names
+from linksyn_gpu.knowledge.merge.normal_form import key_of, normal_form
+from linksyn_gpu.knowledge.merge.rules import Rules, read_rules
+from linksyn_gpu.knowledge.merge.units import load_homographs
+from linksyn_gpu.taxonomy.disciplines import load_taxonomy
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from bench.merging import ROUNDS, canonical, quality, read_pairs, sides

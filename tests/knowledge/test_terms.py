@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linksyn_gpu.errors import ConfigError, DataError
-from linksyn_gpu.knowledge.clean import JOINT, is_name, plain_text
-from linksyn_gpu.knowledge.terms import Glossary, Term, _words, find_terms, read_glossary
+from linksyn_gpu.knowledge.extract.glossary import Glossary, Term, _words, find_terms, read_glossary
+from linksyn_gpu.knowledge.extract.plain_text import JOINT, is_name, plain_text
 
 
 def found(text, *terms):
@@ -194,7 +194,7 @@ def test_a_line_that_is_no_entry_is_named(tmp_path, line):
 
 
 def test_openstax_terms_are_found_where_the_seeds_have_them(real_data):
-    from linksyn_gpu.knowledge.normal_form import key_of, normal_form
+    from linksyn_gpu.knowledge.merge.normal_form import key_of, normal_form
 
     glossary = read_glossary(real_data("openstax_key_terms.jsonl"))
     keys = {key_of(normal_form(name)) for name in glossary.names}
@@ -213,7 +213,7 @@ def phrases():
     """Key phrases of one text."""
     pytest.importorskip("yake")
     pytest.importorskip("jieba")
-    from linksyn_gpu.knowledge.keyphrases import find_keyphrases
+    from linksyn_gpu.knowledge.extract.keyphrases import find_keyphrases
 
     return lambda text, language="en", most=8: next(find_keyphrases([(text, language)], most))
 

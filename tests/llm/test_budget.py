@@ -2,13 +2,13 @@
 
 import pytest
 
-from linksyn_gpu.language import COMPLETION_GUESS
 from linksyn_gpu.llm import Engine
 from linksyn_gpu.llm.budget import ENOUGH, Budget, prompt_tokens
 from linksyn_gpu.llm.client import Limits
 from linksyn_gpu.llm.journal import Journal
 from linksyn_gpu.llm.loop import generate
 from linksyn_gpu.llm.protocol import Completion
+from linksyn_gpu.text import COMPLETION_GUESS
 from tests.llm.fake_server import FakeServer, completion, ok, request
 
 NAMES = [f"request number {i:03d}" for i in range(60)]

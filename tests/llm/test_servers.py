@@ -11,15 +11,15 @@ import pytest
 
 from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import ConfigError, EngineError
-from linksyn_gpu.llm import servers, smol
 from linksyn_gpu.llm.client import Limits
 from linksyn_gpu.llm.journal import Journal
 from linksyn_gpu.llm.loop import generate
+from linksyn_gpu.llm.servers import launch, smol
 from tests.llm.fake_server import FakeServer
 
 
 def remote(url, **settings):
-    return servers.running(SynthesisConfig(engine="openai", base_url=url, **settings))
+    return launch.running(SynthesisConfig(engine="openai", base_url=url, **settings))
 
 
 def test_the_first_model_is_taken_when_none_is_named():
@@ -48,7 +48,7 @@ def test_an_absent_server_and_a_wrong_key_say_how_to_mend_it(monkeypatch):
 
 def test_engine_batch_has_no_server():
     with pytest.raises(ConfigError, match="batch"):
-        servers.running(SynthesisConfig(engine="batch"))
+        launch.running(SynthesisConfig(engine="batch"))
 
 
 @pytest.fixture

@@ -17,10 +17,11 @@ from click.testing import CliRunner
 from linksyn_gpu.cli import main
 from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import EngineError
-from linksyn_gpu.llm import Engine, servers, supervisor, vllm
+from linksyn_gpu.llm import Engine
 from linksyn_gpu.llm.client import Limits
 from linksyn_gpu.llm.journal import Journal
 from linksyn_gpu.llm.loop import generate
+from linksyn_gpu.llm.servers import launch, supervisor, vllm
 from tests.llm.fake_server import request
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="engine 'vllm' is for Linux")
@@ -67,7 +68,7 @@ def left(folder, seconds=0.0):
 
 def answer_all(config, folder, n, limits=FAST):
     """Ask `n` requests; their records by id."""
-    with Journal(folder / "journal") as journal, servers.running(config, folder=folder) as engine:
+    with Journal(folder / "journal") as journal, launch.running(config, folder=folder) as engine:
         stats = generate([request(f"r{i}") for i in range(n)], engine, journal, limits=limits)
         records = list(journal.read())
     assert sorted(record["id"] for record in records) == sorted(f"r{i}" for i in range(n)), "each is answered once"
@@ -86,7 +87,7 @@ def test_it_is_started_answers_and_is_stopped_with_all_it_started(tmp_path, capf
 
 
 def test_its_key_is_in_no_command_line_log_or_message(tmp_path, capfd):
-    with servers.running(told(tmp_path), folder=tmp_path) as engine:
+    with launch.running(told(tmp_path), folder=tmp_path) as engine:
         key = engine.api_key
         assert len(key) == 32
         for pid in pids(tmp_path):
@@ -133,7 +134,7 @@ def test_a_server_that_dies_each_time_is_given_up_and_the_answers_stay(tmp_path)
     config = told(tmp_path, "--die-at", "5", "--lives", "9", vllm_restarts=2)
     with (
         Journal(tmp_path / "journal") as journal,
-        servers.running(config, folder=tmp_path) as engine,
+        launch.running(config, folder=tmp_path) as engine,
         pytest.raises(EngineError) as error,
     ):
         generate([request(f"r{i}") for i in range(60)], engine, journal, limits=FAST)
@@ -150,7 +151,7 @@ def test_a_server_that_dies_each_time_is_given_up_and_the_answers_stay(tmp_path)
 
 def test_a_server_that_does_not_start_is_not_tried_again_and_its_log_is_shown(tmp_path):
     with pytest.raises(EngineError, match="no such model, says the stand-in") as error:
-        servers.running(told(tmp_path, "--refuse"), folder=tmp_path).__enter__()
+        launch.running(told(tmp_path, "--refuse"), folder=tmp_path).__enter__()
     assert "ended with status 1" in str(error.value)
     assert len(starts(tmp_path)) == 1
     assert left(tmp_path) == []
@@ -159,7 +160,7 @@ def test_a_server_that_does_not_start_is_not_tried_again_and_its_log_is_shown(tm
 def test_a_server_that_is_never_ready_is_stopped_after_the_time_allowed(tmp_path):
     config = told(tmp_path, "--never-ready", vllm_start_timeout=1.5)
     with pytest.raises(EngineError, match=r"not ready after 1\.5 s"):
-        servers.running(config, folder=tmp_path).__enter__()
+        launch.running(config, folder=tmp_path).__enter__()
     assert len(starts(tmp_path)) == 1
     assert left(tmp_path) == []
 
@@ -176,7 +177,7 @@ def test_a_server_that_ignores_sigterm_is_killed(tmp_path):
 
 
 def test_it_is_stopped_when_the_block_fails(tmp_path):
-    with pytest.raises(ZeroDivisionError), servers.running(told(tmp_path), folder=tmp_path):
+    with pytest.raises(ZeroDivisionError), launch.running(told(tmp_path), folder=tmp_path):
         1 / 0  # noqa: B018
     assert left(tmp_path) == []
 
@@ -184,11 +185,12 @@ def test_it_is_stopped_when_the_block_fails(tmp_path):
 OWNER = """
 import sys, time
 from linksyn_gpu.config import SynthesisConfig
-from linksyn_gpu.llm import Engine, servers, vllm
+from linksyn_gpu.llm import Engine
+from linksyn_gpu.llm.servers import launch, vllm
 vllm.devices = list
 folder, program = sys.argv[1:]
 config = SynthesisConfig(engine="vllm", model="small", vllm_command=program, vllm_args=("--folder", folder))
-with servers.running(config, folder=folder):
+with launch.running(config, folder=folder):
     print("up", flush=True)
     time.sleep(600)
 """
@@ -215,10 +217,10 @@ def test_no_process_outlives_its_owner(number, tmp_path):
 
 
 def test_several_stages_share_one_server_that_starts_when_it_is_first_needed(tmp_path):
-    with servers.lazily(told(tmp_path), folder=tmp_path):
+    with launch.lazily(told(tmp_path), folder=tmp_path):
         pass
     assert not (tmp_path / "starts.jsonl").exists()
-    with servers.lazily(told(tmp_path), folder=tmp_path) as engine:
+    with launch.lazily(told(tmp_path), folder=tmp_path) as engine:
         assert not (tmp_path / "starts.jsonl").exists()
         assert engine() is engine()
         assert len(left(tmp_path)) == 2
@@ -228,7 +230,7 @@ def test_several_stages_share_one_server_that_starts_when_it_is_first_needed(tmp
 
 def test_the_name_that_the_server_gives_the_model_is_used(tmp_path):
     config = told(tmp_path, "--served-model-name", "other")
-    with servers.running(config, folder=tmp_path) as engine:
+    with launch.running(config, folder=tmp_path) as engine:
         assert engine.model == "other"
         assert engine.watch is not None
 
@@ -236,10 +238,10 @@ def test_the_name_that_the_server_gives_the_model_is_used(tmp_path):
 def test_it_does_not_see_this_programs_packages_and_gets_memory_for_its_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/of/this/program")
     monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
-    with servers.running(told(tmp_path), folder=tmp_path):
+    with launch.running(told(tmp_path), folder=tmp_path):
         pass
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "7")
-    with servers.running(told(tmp_path), folder=tmp_path):
+    with launch.running(told(tmp_path), folder=tmp_path):
         pass
     first, second = (start["environment"] for start in starts(tmp_path))
     assert first["PYTHONPATH"] is None

@@ -7,8 +7,8 @@ import pytest
 
 from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import ConfigError, EngineError
-from linksyn_gpu.llm import servers, vllm
-from linksyn_gpu.llm.vllm import GIB, Device
+from linksyn_gpu.llm.servers import launch, vllm
+from linksyn_gpu.llm.servers.vllm import GIB, Device
 
 
 def config(**settings):
@@ -111,7 +111,7 @@ def test_the_program_is_a_python_a_command_line_or_the_one_on_path(monkeypatch, 
         ({"vllm_command": "conda run vllm"}, "--vllm-command: conda"),
     ):
         with pytest.raises(EngineError, match=said) as error:
-            servers.running(config(**settings), folder=tmp_path).__enter__()
+            launch.running(config(**settings), folder=tmp_path).__enter__()
         assert "pip install vllm" in str(error.value)
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from linksyn_gpu import prompts
-from linksyn_gpu.answers import Item
 from linksyn_gpu.quality.checks import REASONS, Asked, Checker, DigestSet, match_option, without_cut_explanation
+from linksyn_gpu.synthesis import prompts
+from linksyn_gpu.synthesis.answers import Item
 
 OPEN = Asked("open", "en")
 ZH = Asked("open", "zh")

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from linksyn_gpu import prompts
 from linksyn_gpu.config import QUESTION_TYPES
 from linksyn_gpu.errors import ConfigError
-from linksyn_gpu.prompts import enhancement
-from linksyn_gpu.prompts.enhancement import Rewriting, enhancement_digest, render_rewriting
 from linksyn_gpu.quality import judge
-from linksyn_gpu.quality.agreement import by_letter, read_quantity, same_answer
+from linksyn_gpu.quality.equivalence import by_letter, read_quantity, same_answer
+from linksyn_gpu.synthesis import prompts
+from linksyn_gpu.synthesis.prompts import enhancement
+from linksyn_gpu.synthesis.prompts.enhancement import Rewriting, enhancement_digest, render_rewriting
 
 OPTIONS = ("A. mass", "B. charge", "C. spin", "D. colour")
 ASKING = judge.Asking()

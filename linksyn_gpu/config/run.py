@@ -1,0 +1,48 @@
+"""Settings of a whole run: one table of the TOML file per stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from linksyn_gpu.config.checks import one_of, require
+from linksyn_gpu.config.enhance import EnhanceConfig
+from linksyn_gpu.config.extract import ExtractConfig
+from linksyn_gpu.config.graph import GraphConfig
+from linksyn_gpu.config.seeds import SeedsConfig
+from linksyn_gpu.config.synthesis import SynthesisConfig
+from linksyn_gpu.config.walk import BundleConfig, QuotaConfig, WalkConfig
+
+BACKENDS = ("auto", "cpu", "gpu")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that a run is made with: one table of the TOML file per stage."""
+
+    paths: int = 24
+    """Paths asked for in the whole campaign."""
+    seed: int = 0
+    """Campaign seed, 0 .. 2^64 - 1: the only source of randomness."""
+    backend: str = "auto"
+    gpu_memory: int | None = None
+    """Bytes of device memory that graph and walks may take; None: what is free."""
+    seeds: SeedsConfig = field(default_factory=SeedsConfig)
+    extract: ExtractConfig = field(default_factory=ExtractConfig)
+    graph: GraphConfig = field(default_factory=GraphConfig)
+    # A campaign wants paths that differ; a bare Walker samples whatever comes.
+    walk: WalkConfig = field(default_factory=lambda: WalkConfig(distinct=True))
+    quota: QuotaConfig = field(default_factory=QuotaConfig)
+    bundle: BundleConfig = field(default_factory=BundleConfig)
+    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
+    enhance: EnhanceConfig = field(default_factory=EnhanceConfig)
+
+    def __post_init__(self) -> None:
+        require(self.paths >= 1, f"paths = {self.paths} must be at least 1")
+        require(self.gpu_memory is None or self.gpu_memory > 0, f"gpu_memory = {self.gpu_memory} must be positive")
+        require(
+            self.bundle.min_seeds <= self.walk.length,
+            f"bundle.min_seeds = {self.bundle.min_seeds}, but a path of walk.length = {self.walk.length} steps "
+            f"brings at most {self.walk.length} seeds",
+        )
+        require(0 <= self.seed < 2**64, f"seed = {self.seed} must lie in 0 .. 2^64 - 1")
+        one_of("backend", self.backend, BACKENDS)

@@ -1,0 +1,47 @@
+"""Settings of stage `ingest`: the table `[seeds]`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from linksyn_gpu.config.checks import one_of, require
+
+DIFFICULTY_SCALES = ("1-5", "0-4", "1-10", "1-3", "grade", "words")
+SEED_FIELDS = (
+    "id",
+    "question",
+    "answer",
+    "options",
+    "disciplines",
+    "difficulty",
+    "knowledge_points",
+    "language",
+    "source",
+    "license",
+)
+
+
+@dataclass(frozen=True)
+class SeedsConfig:
+    """How seed files are read (stage `ingest`)."""
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Seed field -> column name; overrides the search by usual names. Keys are `SEED_FIELDS`."""
+    route_separator: str | None = None
+    """Splits each knowledge point into several, e.g. '->' for taxonomy routes 'Algebra->Roots'."""
+    difficulty_scale: str = "1-5"
+    """Scale of the difficulty column: one of knowledge/difficulty.toml, or a .toml file with one of your own; a value
+    that the scale does not name becomes null and is counted."""
+    keep_duplicates: bool = False
+    """Keep records whose id or question was seen before (else the first is kept)."""
+    max_chars: int = 32_000
+    """A record whose question, answer and options together are longer is rejected."""
+
+    def __post_init__(self) -> None:
+        for name in self.columns:
+            one_of("a field of columns", name, SEED_FIELDS)
+        if not self.difficulty_scale.endswith(".toml"):
+            one_of("difficulty_scale", self.difficulty_scale, DIFFICULTY_SCALES)
+        require(self.route_separator != "", "route_separator must not be empty")
+        require(self.max_chars > 0, f"max_chars = {self.max_chars} must be positive")

@@ -1,0 +1,202 @@
+"""Key phrases of a text without a glossary or a model: YAKE for English, jieba's TF-IDF over nouns for Chinese.
+
+Both come with the extra `extract` (YAKE is LGPL, jieba MIT; neither is shipped here). What they find are phrases of the
+text, not names of a subject: expect "interest rates", and also "Arkansas governor". What is left out: words that an
+exercise asks with ("calculate the"), phrases torn by a function word ("deposits by Glenn"), pieces of a longer phrase
+that never stand alone, and in Chinese what is no word of jieba's dictionary ("积是" of 积是它们).
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from linksyn_gpu.errors import ConfigError
+from linksyn_gpu.knowledge.extract.plain_text import MARK, is_name, plain_text
+from linksyn_gpu.knowledge.merge.normal_form import key_of, normal_form
+from linksyn_gpu.text.words import word_list
+
+MAX_WORDS = 3
+_NOUNS = ("n", "nz", "vn", "l", "ns", "nt", "an", "nr")
+_BETWEEN = frozenset(word_list("of and the"))
+_FUNCTION_WORDS = frozenset(
+    word_list(
+        "a an the of and or nor but if then than as at by for from in into on onto out over per to under until up upon "
+        "via with within without between among about after before during since through toward towards against along "
+        "across behind below above near off not no nor this that these those it its he she they them his her their we "
+        "our you your i me my who whom whose which what when where why how is are was were be been being am do does "
+        "did done has have had having can could may might must shall should will would there here so such very more "
+        "most less least much many few some any all each every both either neither other another same only own just "
+        "also too even still yet already again once twice never always often"
+    )
+)
+# What exercises say of themselves and ask for, not what they are about.
+_EXERCISE = frozenset(
+    word_list(
+        "answer answers answered ask asked asks assume assuming based becomes begin begins began best better calculate "
+        "calculated called calling choose chosen commonly compare complete completely compute considered consists "
+        "contain contained containing contains correct correctly created decide define defined depends describe "
+        "described describes detected determine determined determines different discuss draw drawn estimate evaluate "
+        "example examples exist existed explain explained express expressed false fill find finding finds "
+        "following follows form found gave get gets getting give given gives giving go goes going gradually happen "
+        "happens help helped higher highest identify identified important include included includes increased "
+        "indicate involves kept know known large larger largest left let likely list listed lower lowest made "
+        "make makes making mention need needed needs number numbers observed obtain occur occurred occurs "
+        "passed possible prepare prepared problem problems produced provide provided provides "
+        "question questions reach reached read reason refer referred refers related replace required resulted "
+        "results same say says select several showed shown shows simplest simplify slowly small smaller smallest "
+        "solve stated statement statements suggest suppose take taken takes tell told true type types "
+        "unknown use used uses using usually value values want wanted wants went worked write written "
+        "one two three four five six seven eight nine ten amount times day days year years "
+        "monday tuesday wednesday thursday friday saturday sunday"
+    )
+)
+# Of these the ones with which a name may end: "atomic number", "cell type".
+_NAMES_END_WITH = frozenset(
+    word_list("form number numbers problem problems statement statements type types use value values year")
+)
+_LABEL = re.compile(r"^\s*\(?[A-Ha-h][.．、)）]\s*")  # of an option, or of the one that is the answer
+_GLUED = re.compile(r"(?<=[a-z]{2}[.?!])(?=[A-Z][a-z])|(?<=[a-z],)(?=[a-z])")  # "is high.The total", "silver,how"
+_APOSTROPHE = re.compile(r"(?<=[A-Za-z])['’](?=[a-z]\b)")
+_LETTER_APOSTROPHE = "\u02bc"  # YAKE would make "Boyle law" of "Boyle's law"
+_TORN = re.compile(r"^['’]|n['’]t$|^[a-z]$|..\.$|\d:\d")  # "'s", "n't", "x", "cells.", "8:10"
+_PARTICIPLE = re.compile(r"^(?!infrared|hundred|quadruped)[a-z]{3,}(?<!e)ed$")  # "pressure exerted", "bonded"
+_SPLIT = re.compile(rf"[\n\r{MARK}]+")
+# Characters that end a Chinese noun and that jieba may cut off: 直角坐标 of 直角坐标系, 等腰三角 of 等腰三角形.
+_CHINESE_ENDINGS = frozenset("形系法式性率数线面体角图点量表器学律论仪")
+_PERSONS = frozenset("甲乙丙丁戊")
+_CHINESE_EXERCISE = frozenset(
+    word_list(
+        "结果 计算结果 全部 关系 数量 情况 条件 符合条件 问题 答案 题目 正确 说法 选项 结论 过程 方法 地方 时候 部分 "
+        "个数 小时 同学 老师 学生 小朋友 爸爸 妈妈 爷爷 奶奶 哥哥 姐姐 弟弟 妹妹 爸爸妈妈 范围 道题 算式 个人 无法 规定"
+    )
+)
+
+
+def find_keyphrases(texts: Iterable[tuple[str, str]], most: int) -> Iterator[list[str]]:
+    """For each (text, language) up to `most` key phrases, the weightiest first, none of them twice.
+
+    No phrase reaches over the end of a line or over what `clean.plain_text` cut out.
+
+    Raises
+    ------
+    ConfigError
+        The extra `extract` is not installed.
+    """
+    for text, language in texts:
+        parts = [_LABEL.sub("", part).strip(" .") for part in _SPLIT.split(plain_text(text))]
+        parts = [part for part in parts if any(map(str.isalpha, part))]
+        found = _chinese(parts, most) if language.casefold().startswith("zh") else _english(parts, most)
+        names: dict[str, str] = {}
+        for phrase in found:
+            if is_name(phrase):
+                names.setdefault(key_of(normal_form(phrase)), phrase)
+        yield list(names.values())[:most]
+
+
+def _english(parts: Sequence[str], most: int) -> list[str]:
+    text = _APOSTROPHE.sub(_LETTER_APOSTROPHE, _GLUED.sub(" ", " . ".join(parts)))
+    if not text:
+        return []
+    found = sorted(_yake(4 * most).extract_keywords(text), key=lambda item: float(item[1]))
+    ranked = [re.sub(rf" ?{_LETTER_APOSTROPHE}", "'", phrase).strip(" .") for phrase, _ in found]
+    return _whole([phrase for phrase in ranked if _is_phrase(phrase)], text.replace(_LETTER_APOSTROPHE, "'"))
+
+
+def _is_phrase(phrase: str) -> bool:
+    """Whether a phrase begins and ends with words of its own, and holds no function word but "of", "and", "the"."""
+    words = phrase.split()
+    folded = [word.casefold() for word in words]
+    if not words or {folded[0], folded[-1]} & _FUNCTION_WORDS or folded[0] in _EXERCISE:
+        return False
+    return (
+        (folded[-1] not in _EXERCISE or folded[-1] in _NAMES_END_WITH)
+        and not any(word in _FUNCTION_WORDS and word not in _BETWEEN for word in folded)
+        and not any(_TORN.search(word) for word in words)
+        and not _PARTICIPLE.search(folded[-1])
+        and (len(words) > 1 or len(phrase) > 2 or phrase.isupper())
+    )
+
+
+def _whole(phrases: Sequence[str], text: str) -> list[str]:
+    """Leave out what stands only inside a longer phrase, but for its end, and longer ones of a phrase that recurs.
+
+    English names end with what they name: of "average kinetic energy" the end is a name too, the begin is none.
+    """
+    text = f" {text.casefold()} "
+    folded = {phrase: phrase.casefold() for phrase in phrases}
+    count = {phrase: text.count(name) for phrase, name in folded.items()}
+    kept = []
+    for phrase, name in folded.items():
+        longer = [other for other, its in folded.items() if f" {name} " in f" {its} " and other != phrase]
+        shorter = [other for other, its in folded.items() if " " in its and f" {its} " in f" {name} " and its != name]
+        inside = any(count[other] >= count[phrase] for other in longer)
+        ends = " " in name and any(folded[other].endswith(f" {name}") for other in longer)
+        if (not inside or ends) and not any(count[other] > count[phrase] for other in shorter):
+            kept.append(phrase)
+    return kept
+
+
+def _chinese(parts: Sequence[str], most: int) -> list[str]:
+    analyse, known = _jieba()
+    text = "\n".join(parts)
+    found = []
+    for tag in analyse.extract_tags(text, topK=4 * most, allowPOS=_NOUNS, withFlag=True):
+        word = tag.word
+        # Persons of exercises: 小明, 阳阳, 甲乙. What the dictionary lacks is a guess, mostly torn: 积是 of 积是它们.
+        person = (tag.flag == "nr" and word[0] in "小阿老") or len(set(word)) == 1 or set(word) <= _PERSONS
+        if len(word) > 1 and known(word) and not person and word not in _CHINESE_EXERCISE:
+            found.append(_ended(word, text, known))
+    held = {name for name in found if any(name != other and name in other for other in found)}
+    return [name for name in found if name not in held or _alone(name, found, text)]
+
+
+def _ended(word: str, text: str, known: Callable[[str], bool]) -> str:
+    """A word with the ending that follows it wherever it stands, unless that begins another word (函数 in 函数图象)."""
+    ends = [at.end() for at in re.finditer(re.escape(word), text)]
+    following = {text[end : end + 1] for end in ends}
+    if len(following) != 1 or not following <= _CHINESE_ENDINGS or any(known(text[end : end + 2]) for end in ends):
+        return word
+    return word + following.pop()
+
+
+def _alone(name: str, found: Sequence[str], text: str) -> bool:
+    """Whether a name stands somewhere outside the longer names that hold it."""
+    for other in found:
+        if name in other and name != other:
+            text = text.replace(other, " ")
+    return name in text
+
+
+@functools.lru_cache(maxsize=4)
+def _yake(top: int) -> Any:
+    try:
+        import yake
+    except ModuleNotFoundError as error:
+        raise _missing("yake", error) from None
+    return yake.KeywordExtractor(lan="en", n=MAX_WORDS, top=top, dedupLim=0.7)
+
+
+@functools.cache
+def _jieba() -> tuple[Any, Callable[[str], bool]]:
+    """jieba's search for tags, and whether a word is in its dictionary."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its own: invalid escapes, pkg_resources
+            import jieba
+            import jieba.analyse
+    except ModuleNotFoundError as error:
+        raise _missing("jieba", error) from None
+    jieba.setLogLevel(logging.WARNING)
+    jieba.initialize()
+    return jieba.analyse, lambda word: jieba.dt.FREQ.get(word, 0) > 0
+
+
+def _missing(package: str, error: ModuleNotFoundError) -> Exception:
+    if error.name != package:
+        return error
+    return ConfigError(f'extractor yake needs {package}: pip install "linksyn-gpu[extract]"')

@@ -1,0 +1,82 @@
+r"""Running text without what is no language: formulas, markup, code and links are found and left out.
+
+What is cut out leaves `GAP` in its place, so that no phrase reaches across it. For *names* that hold a formula, whose
+letters count, see `latex`.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+
+from linksyn_gpu.text.words import word_list
+
+MAX_WORDS = 12
+_SENTENCE = re.compile(r"[a-z]{4,}\.(?:\s|$)|[!?。！？；;]|[.。]\s.*[.。]$|[\n\r]")
+_STATES = frozenset(word_list("is are was were has have"))
+_UNFINISHED = frozenset(word_list("a an the of to as by for from with and or is are than that which"))
+MARK = "\u241f"
+GAP = f" {MARK} "
+"""Stands where something was cut out: a sign that is neither letter nor space, so that phrases end there."""
+JOINT = f"\n{MARK}\n"
+"""Between texts that are read as one: no phrase reaches over it."""
+
+_CODE = re.compile(
+    r"```.*?(?:```|\Z)|<(code|pre|script|style)\b[^>]*>.*?</\1>|`[^`\n]{1,500}`", re.DOTALL | re.IGNORECASE
+)
+_BLOCK = re.compile(
+    r"\$\$.*?\$\$|\\\[.*?\\\]|\\\(.*?\\\)|\\begin\{(\w+\*?)\}.*?\\end\{\1\}|"
+    r"(?<![\\$\w])\$(?=[^\s$\d])[^$\n]{0,300}?[^\s$\\]\$(?!\d)|(?<![\\$\w])\$\d[^$\n]{0,300}?[=+\\^_<>*/][^$\n]{0,300}?\$(?!\d)"
+    r"|(?<![\\$\w])\$(?:\d+(?:\.\d+)?|[A-Za-z])\$(?!\d)",
+    re.DOTALL,
+)
+_WRAPPED = re.compile(r"\\(?:text|textbf|textit|emph|textrm)\{([^{}]*)\}")
+_COMMAND = re.compile(r"\\[A-Za-z]+\*?(?:\s*[_^]?\{[^{}]*\})*|[A-Za-z0-9)]+(?:\s*[_^]\s*(?:\{[^{}]*\}|\w))+|\{[_^]\S*")
+_TAG = re.compile(r"</?([A-Za-z][A-Za-z0-9]*)\b[^<>]{0,500}>|<!--.*?-->", re.DOTALL)
+_INLINE = frozenset(word_list("b i em strong span sub sup u a font small mark"))
+_LINK = re.compile(r"https?://\S+|www\.\S+|\S+@\S+\.\w+")
+_CODE_LINE = re.compile(
+    r"^[ \t]*(?:def |class |import |from \w+ import|#include|public |private |static |return\b.*;|for ?\(|while ?\("
+    r"|if ?\(|print\(|SELECT .* FROM |(?:var|let|const|int|float|double|char|void) \w+.*[;={(]).*$",
+    re.MULTILINE,
+)
+_OPERATION = re.compile(r"(?<!\w)[-+]?[\w.]*\d[\w.]*(?:\s*[=+×÷*/^<>≤≥≈-]\s*[\w.()]*\d?[\w.()]*)+")
+
+
+def plain_text(text: str) -> str:
+    """Give a text's words alone, with `GAP` where code, formulas, markup or links stood.
+
+    A `$` that is money ("costs $5 and $10") opens no formula.
+    """
+    if "`" in text or "<" in text:
+        text = _CODE.sub(GAP, text)
+    if any(mark in text for mark in (";", "(", "import ", "def ", "class ")):
+        text = _CODE_LINE.sub(GAP, text)
+    if "<" in text:
+        text = _TAG.sub(lambda m: "" if (m[1] or "").lower() in _INLINE else GAP, text)
+    if "&" in text:
+        text = html.unescape(text)
+    if "\\" in text or "$" in text:
+        text = _BLOCK.sub(GAP, text)
+    if "\\" in text or "^" in text or "_" in text:
+        text = _COMMAND.sub(GAP, _WRAPPED.sub(r"\1", text))
+    if "://" in text or "www." in text or "@" in text:
+        text = _LINK.sub(GAP, text)
+    return _OPERATION.sub(GAP, text) if any(c in text for c in "=<>≤≥≈×÷") else text
+
+
+def is_name(text: str) -> bool:
+    """Whether a string can be a knowledge point's name: two letters or a CJK character, no markup, no sentence."""
+    letters = sum(map(str.isalpha, text))
+    words = text.casefold().split()
+    if len(words) > MAX_WORDS or _SENTENCE.search(text) or len(set(words)) < (len(words) + 1) // 2:
+        return False  # a sentence, or a model that repeats itself
+    if words and (words[-1] in _UNFINISHED or (len(words) > 3 and not _STATES.isdisjoint(words))):
+        return False  # a piece of a sentence
+    if MARK in text or "\\" in text or "$" in text or "<" in text or "://" in text:
+        return False
+    return (
+        (letters >= 2 or (letters == 1 and text > "\u2e80"))
+        and 2 * letters >= len(text.replace(" ", ""))
+        and len(text) <= 120
+    )

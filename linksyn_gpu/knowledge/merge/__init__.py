@@ -1,0 +1,1 @@
+"""One knowledge point under one name."""

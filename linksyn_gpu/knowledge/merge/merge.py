@@ -1,0 +1,344 @@
+"""One knowledge point, one name: which names of a bank are one, why, and what is doubtful.
+
+    names -> units (normal form, key, sense) -> candidate pairs -> rules and guards -> clusters by complete linkage
+
+Every alias keeps the rule and the evidence by which it came to its name, and the line of a rules file that undoes it.
+docs/knowledge.md has the rules in words.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from linksyn_gpu.errors import DataError
+from linksyn_gpu.knowledge.merge.clusters import Link, complete_linkage
+from linksyn_gpu.knowledge.merge.glosses import Evidence, from_names, split_gloss, unambiguous
+from linksyn_gpu.knowledge.merge.guards import share_words, veto
+from linksyn_gpu.knowledge.merge.lookalike import DOUBTFUL, SAME, judge
+from linksyn_gpu.knowledge.merge.normal_form import HAS_CJK, key_of, normal_form, steps_between
+from linksyn_gpu.knowledge.merge.rules import Rules
+from linksyn_gpu.knowledge.merge.units import Mention, Senses, Unit, Units, make_units
+from linksyn_gpu.taxonomy.disciplines import Taxonomy
+
+LOOKALIKE_FORMS = 2  # fewer units have no pair
+SCORES = {"user": 2.0, "abbreviation": 1.0, "gloss": 1.0, "alias": 0.95, "typo": 0.9, "adjective": 0.9}
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A pair that no rule decides."""
+
+    left: int
+    right: int
+    why: str
+    score: float
+    evidence: str = ""
+
+
+Decide = Callable[[Sequence[tuple[Unit, Unit, str]]], Sequence[tuple[bool, float] | None]]
+"""Asks a model about (unit, unit, why): (same?, confidence) for each pair, None where it did not say."""
+Neighbours = Callable[[Sequence[str]], Iterable[tuple[int, int, float]]]
+"""Further candidate pairs (i, j, similarity) among spellings, from an embedding model for instance."""
+
+
+@dataclass
+class Options:
+    """How names are merged."""
+
+    fuzzy: bool = True
+    """Use evidence and look-alikes; False: normal forms and keys alone."""
+    threshold: float = 0.7
+    """Least cosine of a candidate pair."""
+    sure: float = 0.85
+    """Cosine from which a pair that no rule explains is doubtful; below it the two are different."""
+    rules: Rules = field(default_factory=Rules)
+    homographs: Senses = field(default_factory=dict)
+    taxonomy: Taxonomy | None = None
+    neighbours: Neighbours | None = None
+    accept_similarity: float | None = None
+    """Similarity of `neighbours` from which a pair that no guard stops is one; None: it is doubtful."""
+    decide: Decide | None = None
+
+
+@dataclass
+class Merging:
+    """What became of the names."""
+
+    canonical: list[str]
+    """[n_mentions] the name of each mention's knowledge point."""
+    merges: list[dict[str, Any]]
+    """One row an alias, as in merges.jsonl."""
+    doubtful: list[dict[str, Any]]
+    """Pairs left open, most similar first."""
+    counts: dict[str, Any]
+
+
+def merge_names(mentions: Sequence[Mention], options: Options, evidence: Iterable[Evidence] = ()) -> Merging:
+    """Decide which names are one.
+
+    Parameters
+    ----------
+    mentions : sequence of Mention
+        Each (name, discipline) once.
+    evidence : iterable of Evidence
+        What texts say (`evidence.from_text`); what names say in brackets is read here.
+
+    Raises
+    ------
+    DataError
+        A user's rules contradict each other or give two knowledge points one title.
+    """
+    found = make_units(mentions, rules=options.rules, homographs=options.homographs, taxonomy=options.taxonomy)
+    links = _Links(found, options)
+    links.add_rules()
+    if options.fuzzy:
+        links.add_evidence([*from_names(name for unit in found.units for name in unit.spellings), *evidence])
+        links.add_lookalikes()
+        links.add_neighbours()
+        links.ask()
+    clusters, refused = complete_linkage(links.accepted.values(), links.apart)
+    titles = _titles(found, clusters, options.rules)
+    merges = _merge_rows(found, clusters, titles, links.accepted)
+    counts = {
+        "names": len({mention.name for mention in mentions}),
+        "kps": len(set(titles)),
+        "merged_by_rule": dict(Counter(row["rule"] for row in merges)),
+        "homographs_split": len(found.homographs),
+        "doubtful": len(links.doubtful),
+        "kept_apart_by_guard": dict(links.vetoed),
+        "refused_by_linkage": len(refused),
+        "ambiguous_abbreviations": len(links.ambiguous),
+    }
+    doubtful = [_doubt_row(found.units, doubt) for doubt in links.doubtful.values()]
+    doubtful += [
+        _doubt_row(found.units, Doubt(r.left, r.right, f"linkage ({r.rule})", r.score, r.evidence)) for r in refused
+    ]
+    doubtful.sort(key=lambda row: (-row["score"], row["left"], row["right"]))
+    return Merging([titles[unit] for unit in found.of_mention], merges, doubtful, counts)
+
+
+class _Links:
+    """Gathers pairs of units: accepted, doubtful, or stopped by a guard."""
+
+    def __init__(self, found: Units, options: Options) -> None:
+        self._units = found.units
+        self._of_name = found.of_name
+        self._options = options
+        self._by_form: dict[str, list[int]] = {}
+        self._by_key: dict[str, list[int]] = {}
+        for place, unit in enumerate(found.units):
+            if not unit.held_apart:
+                self._by_key.setdefault(unit.key, []).append(place)
+        self.accepted: dict[tuple[int, int], Link] = {}
+        self.doubtful: dict[tuple[int, int], Doubt] = {}
+        self.apart: set[tuple[int, int]] = set()
+        self.vetoed: Counter[str] = Counter()
+        self.ambiguous: dict[str, set[str]] = {}
+
+    def add_rules(self) -> None:
+        """What the user said."""
+        for a, b in self._options.rules.apart:
+            self.apart.update(_pair(x, y) for x in self._of_name.get(a, ()) for y in self._of_name.get(b, ()) if x != y)
+        for a, b in self._options.rules.same:
+            for x in self._of_name.get(a, ()):
+                for y in self._of_name.get(b, ()):
+                    if x != y and self._units[x].sense in (self._units[y].sense, None):
+                        self._accept(x, y, "user", "merge rules")
+
+    def add_evidence(self, evidence: Sequence[Evidence]) -> None:
+        """What names and texts say of each other, and what follows from it for longer names."""
+        usable, self.ambiguous = unambiguous(evidence, key_of)
+        expansions: dict[str, Evidence] = {}
+        for item in usable:
+            self._link_evidence(item, key_of(item.short), key_of(item.long))
+            if item.kind == "abbreviation" and not HAS_CJK.search(item.short):
+                expansions[item.short] = item
+        for place, unit in enumerate(self._units):
+            for spelling in unit.spellings if expansions else ():
+                self._expand(place, spelling, expansions)
+
+    def _expand(self, place: int, spelling: str, expansions: dict[str, Evidence]) -> None:
+        """Link "DNA replication" to "deoxyribonucleic acid replication" where both are there."""
+        words = spelling.split()
+        for at, word in enumerate(words):
+            item = expansions.get(word.casefold()) if len(words) > 1 and word.isupper() else None
+            if item is not None:
+                other = key_of(normal_form(" ".join([*words[:at], item.long, *words[at + 1 :]])))
+                for found in self._by_key.get(other, ()):
+                    self._consider(place, found, item.kind, item.quote)
+
+    def _link_evidence(self, item: Evidence, short: str, long: str) -> None:
+        for x in self._by_key.get(short, ()):
+            for y in self._by_key.get(long, ()):
+                one, two = self._units[x].form, self._units[y].form
+                # Only of names with words in common does a number tell anything: vitamin C is ascorbic acid.
+                if item.kind == "alias" and share_words(one, two) and (guard := veto(one, two)):
+                    self.vetoed[guard] += 1
+                else:
+                    self._consider(x, y, item.kind, item.quote)
+
+    def _consider(self, x: int, y: int, rule: str, evidence: str, score: float | None = None) -> None:
+        """Accept a pair that a rule speaks for, unless disciplines or senses speak against it."""
+        if x == y or _pair(x, y) in self.accepted:
+            return
+        if not self._units[x].shares_groups(self._units[y]):
+            self._doubt(x, y, f"disciplines ({rule})", SCORES.get(rule, 0.9) if score is None else score, evidence)
+        else:
+            self._accept(x, y, rule, evidence, score)
+
+    def add_lookalikes(self) -> None:
+        """Candidates by their letters."""
+        from linksyn_gpu.knowledge.merge.candidates import similar_pairs
+        from linksyn_gpu.knowledge.merge.one_edit import one_edit_pairs
+
+        if len(self._units) < LOOKALIKE_FORMS:
+            return
+        forms = [unit.form for unit in self._units]
+        for x, y in zip(*(part.tolist() for part in one_edit_pairs(forms)), strict=True):
+            self._judge(x, y, 1.0)
+        found = similar_pairs(forms, threshold=self._options.threshold)
+        for x, y, score in zip(found.left.tolist(), found.right.tolist(), found.score.tolist(), strict=True):
+            self._judge(x, y, score)
+
+    def _judge(self, x: int, y: int, score: float) -> None:
+        pair, one, two = _pair(x, y), self._units[x], self._units[y]
+        if pair in self.accepted or pair in self.doubtful or pair in self.apart or one.key == two.key:
+            return
+        verdict, why = judge(one.form, two.form, one.spelling, two.spelling, score, self._options.sure)
+        if verdict == SAME:
+            self._consider(x, y, why, "")
+        elif verdict == DOUBTFUL:
+            self._doubt(x, y, why, score)
+        elif why:
+            self.vetoed[why] += 1
+
+    def add_neighbours(self) -> None:
+        """Candidates by their meaning."""
+        if self._options.neighbours is None:
+            return
+        sure = self._options.accept_similarity
+        for x, y, score in self._options.neighbours([unit.spelling for unit in self._units]):
+            pair, one, two = _pair(x, y), self._units[x], self._units[y]
+            if pair in self.accepted or pair in self.apart or one.key == two.key:
+                continue
+            if guard := veto(one.form, two.form):
+                self.vetoed[guard] += 1
+            elif sure is not None and score >= sure:
+                self._consider(x, y, "embedding", f"cosine {score:.3f}", min(score, 0.89))
+            else:
+                self._doubt(x, y, "similar meaning", score)
+
+    def ask(self) -> None:
+        """Let a model decide what is doubtful; what it does not say stays so."""
+        if self._options.decide is None or not self.doubtful:
+            return
+        doubts = list(self.doubtful.items())
+        answers = self._options.decide([(self._units[d.left], self._units[d.right], d.why) for _, d in doubts])
+        for (pair, doubt), answer in zip(doubts, answers, strict=True):
+            if answer is not None:
+                del self.doubtful[pair]
+                if answer[0]:
+                    self._accept(doubt.left, doubt.right, "model", f"confidence {answer[1]:.2f}", 0.8 * answer[1])
+
+    def _accept(self, x: int, y: int, rule: str, evidence: str, score: float | None = None) -> None:
+        if _pair(x, y) not in self.apart:
+            self.doubtful.pop(_pair(x, y), None)
+            score = SCORES.get(rule, 0.0) if score is None else score
+            self.accepted[_pair(x, y)] = Link(*_pair(x, y), rule, score, evidence)
+
+    def _doubt(self, x: int, y: int, why: str, score: float, evidence: str = "") -> None:
+        if _pair(x, y) not in self.apart and _pair(x, y) not in self.accepted:
+            self.doubtful[_pair(x, y)] = Doubt(*_pair(x, y), why, score, evidence)
+
+
+def _pair(x: int, y: int) -> tuple[int, int]:
+    return (x, y) if x < y else (y, x)
+
+
+def _titles(found: Units, clusters: Sequence[Sequence[int]], rules: Rules) -> list[str]:
+    """[n_units] name of each unit's knowledge point: its cluster's most frequent spelling, or the user's title."""
+    units = found.units
+    cluster_of = {member: cluster for cluster in clusters for member in cluster}
+    given: dict[int, str] = {}
+    for name, title in rules.titles.items():
+        for place in found.of_name.get(name, ()):
+            for member in cluster_of.get(place, [place]):
+                if given.setdefault(member, title) != title:
+                    raise DataError(
+                        f"the merge rules give one knowledge point two titles: {given[member]!r}, {title!r}"
+                    )
+    titles = []
+    for place, unit in enumerate(units):
+        members = [units[member] for member in cluster_of[place]] if place in cluster_of else [unit]
+        best = max(members, key=lambda u: u.spellings[u.spelling])
+        senses = {u.sense for u in members if u.sense is not None}
+        head = best.spelling.strip()
+        if len(senses) == 1 and not head.endswith(note := f" ({senses.pop()})"):
+            head = split_gloss(head)[0] + note
+        titles.append(given.get(place, head))
+    first: dict[str, object] = {}
+    for place, title in enumerate(titles):
+        owner = cluster_of[place][0] if place in cluster_of else place
+        if first.setdefault(title, owner) != owner:
+            raise DataError(f"two knowledge points would be called {title!r}; say 'same' of them in the merge rules")
+    return titles
+
+
+def _merge_rows(
+    found: Units, clusters: Sequence[Sequence[int]], titles: Sequence[str], links: dict[tuple[int, int], Link]
+) -> list[dict[str, Any]]:
+    """One row an alias: every spelling that is not the title."""
+    rows = []
+    grouped = {member for cluster in clusters for member in cluster}
+    alone = ([place] for place, unit in enumerate(found.units) if place not in grouped and len(unit.spellings) > 1)
+    for cluster in (*clusters, *alone):
+        main = max(cluster, key=lambda place: found.units[place].spellings[found.units[place].spelling])
+        base = found.units[main]
+        for place in cluster:
+            unit = found.units[place]
+            link = links.get(_pair(place, main)) or _any_link(place, cluster, links)
+            for spelling, count in unit.spellings.items():
+                if place == main and spelling == base.spelling:
+                    continue
+                rule, evidence, score = (
+                    _within(base, spelling) if link is None else (link.rule, link.evidence, link.score)
+                )
+                rows.append(
+                    {
+                        "canonical": titles[main],
+                        "alias": spelling,
+                        "seeds": count,
+                        "rule": rule,
+                        "evidence": evidence,
+                        "score": round(score, 4),
+                        "undo": f"apart\t{base.spelling.strip()}\t{spelling.strip()}",
+                    }
+                )
+    return rows
+
+
+def _any_link(place: int, cluster: Sequence[int], links: dict[tuple[int, int], Link]) -> Link | None:
+    return next((links[_pair(place, o)] for o in cluster if o != place and _pair(place, o) in links), None)
+
+
+def _within(base: Unit, spelling: str) -> tuple[str, str, float]:
+    """Rule, evidence and score of a spelling that has the unit's key."""
+    one, two = (normal_form(split_gloss(name)[0]) for name in (base.spelling, spelling))
+    steps = list(steps_between(one, two))
+    return ("+".join(steps), f"{one} | {two}", 1.0) if steps else ("normal_form", one, 1.0)
+
+
+def _doubt_row(units: Sequence[Unit], doubt: Doubt) -> dict[str, Any]:
+    left, right = units[doubt.left], units[doubt.right]
+    return {
+        "left": left.spelling,
+        "right": right.spelling,
+        "why": doubt.why,
+        "score": round(float(doubt.score), 4),
+        "seeds": [left.count, right.count],
+        "evidence": doubt.evidence,
+        "merge": f"same\t{left.spelling.strip()}\t{right.spelling.strip()}",
+    }

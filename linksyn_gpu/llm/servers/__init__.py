@@ -1,0 +1,1 @@
+"""Servers that this program starts, watches and stops, or only speaks to."""

@@ -1,0 +1,241 @@
+"""vLLM on this machine: its command line, its share of the memory, and the server under supervision.
+
+vLLM lives in an environment of its own and is only ever started as a program: `vllm serve`, on a free port of
+127.0.0.1, behind a random key that goes through the environment and stands in no command line, log or file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from linksyn_gpu.config import SynthesisConfig
+from linksyn_gpu.errors import EngineError
+from linksyn_gpu.llm import Engine
+from linksyn_gpu.llm.servers.supervisor import Command, Supervisor, to_stderr
+
+LOG_FILE = "vllm.log"
+GIB = 2**30
+RESERVE_BYTES = 2 * GIB
+"""Least that stays free on a device, for what vLLM does not count as its own: CUDA contexts, captured graphs, NCCL."""
+RESERVE_SHARE = 20
+"""One part in so many of a device stays free, where that is more than `RESERVE_BYTES`."""
+LEAST_BYTES = 4 * GIB
+"""With less than this, weights and KV cache of no model worth a campaign fit."""
+NOT_FOUND = (
+    "vLLM lives in an environment of its own: make one (python3 -m venv VENV && VENV/bin/pip install vllm) and pass "
+    "--vllm-python VENV/bin/python, or a command line with --vllm-command, such as 'conda run -n NAME vllm'"
+)
+
+
+@dataclass(frozen=True)
+class Device:
+    """A GPU as nvidia-smi tells of it; memory in bytes."""
+
+    index: str
+    uuid: str
+    total: int
+    free: int
+
+
+@contextlib.contextmanager
+def serve(
+    config: SynthesisConfig, folder: Path, walk_bytes: int = 0, *, say: Callable[[str], None] = to_stderr
+) -> Iterator[Engine]:
+    """Start `vllm serve` and stop it at the end, however the end comes.
+
+    Parameters
+    ----------
+    folder : Path
+        Gets the server's log, `vllm.log`.
+    walk_bytes : int
+        Device memory that graph and walks take of the first device.
+
+    Raises
+    ------
+    EngineError
+        vLLM is not to be found, has no room, or does not start.
+    """
+    if not sys.platform.startswith("linux"):
+        raise EngineError("engine 'vllm' starts servers on Linux only: start one yourself and use --engine openai")
+    assert config.model is not None  # SynthesisConfig sees to it
+    key, port = secrets.token_hex(16), _free_port()
+    environment = _environment(config, os.environ) | {"VLLM_API_KEY": key}
+    program = find_program(config, environment.get("PATH"))
+    share = config.vllm_memory_share
+    if share is None and (seen := visible(devices(), environment.get("CUDA_VISIBLE_DEVICES"))):
+        share = memory_share(seen, config.data_parallel * config.tensor_parallel, walk_bytes)
+        say(f"vLLM: {share:.1%} of the device memory; {walk_bytes / GIB:.1f} GiB are kept for graph and walks")
+    elif share is None:
+        environment.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_cache_gib(_available_bytes())))
+    log_file = folder / LOG_FILE
+    words = [*program, *serve_words(config, port, share)]
+    say(f"vLLM: starting {config.model} on 127.0.0.1:{port}; its log is {log_file}")
+    command = Command("vLLM", words, environment, port)
+    timeout = config.vllm_start_timeout
+    with Supervisor(command, log_file, restarts=config.vllm_restarts, start_timeout=timeout, say=say) as supervisor:
+        yield Engine(f"http://127.0.0.1:{port}/v1", config.model, key, watch=supervisor)
+
+
+# ---------------------------------------------------------------------- the command line
+
+
+def find_program(config: SynthesisConfig, path: str | None = None) -> list[str]:
+    """The words that start vLLM's own command line.
+
+    Raises
+    ------
+    EngineError
+        There is no such program.
+    """
+    if config.vllm_python is not None:
+        words = [config.vllm_python, "-m", "vllm.entrypoints.cli.main"]
+    else:
+        words = shlex.split(config.vllm_command or "vllm")
+    if shutil.which(words[0], path=path) is None:
+        setting = "--vllm-python" if config.vllm_python is not None else "--vllm-command"
+        given = config.vllm_python is not None or config.vllm_command is not None
+        what = f"{setting}: {words[0]} is no program here" if given else "no program 'vllm' is on PATH"
+        raise EngineError(f"{what}. {NOT_FOUND}")
+    return words
+
+
+def serve_words(config: SynthesisConfig, port: int, share: float | None) -> list[str]:
+    """The arguments behind the program's name."""
+    assert config.model is not None
+    words = ["serve", config.model, "--host", "127.0.0.1", "--port", str(port)]
+    words.append("--disable-uvicorn-access-log")  # a line for each request would bury what the log is read for
+    if config.data_parallel > 1:
+        words += ["--data-parallel-size", str(config.data_parallel)]
+    if config.tensor_parallel > 1:
+        words += ["--tensor-parallel-size", str(config.tensor_parallel)]
+    if share is not None:
+        words += ["--gpu-memory-utilization", f"{share:.4f}"]
+    return [*words, *config.vllm_args]
+
+
+def _environment(config: SynthesisConfig, own: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment without what would lead another Python to this one's packages."""
+    environment = {name: value for name, value in own.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    if config.vllm_python is not None:  # as if its environment were activated: vLLM calls ninja and others by name
+        folder = str(Path(config.vllm_python).absolute().parent)
+        environment["PATH"] = os.pathsep.join([folder, environment.get("PATH", os.defpath)])
+    return environment
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+# ---------------------------------------------------------------------- memory
+
+
+def memory_share(devices: Sequence[Device], n_devices: int, walk_bytes: int) -> float:
+    """vLLM's `gpu_memory_utilization`: (free - graph and walks - reserve) / total, the least over its devices.
+
+    This project's own formula. Graph and walks are on the first device alone.
+
+    Parameters
+    ----------
+    devices : sequence of Device
+        Those that vLLM sees; it takes the first `n_devices`.
+    walk_bytes : int
+        What graph and walks take by the memory plan.
+
+    Raises
+    ------
+    EngineError
+        There are too few devices, or one has less than `LEAST_BYTES` left.
+    """
+    if len(devices) < n_devices:
+        raise EngineError(
+            f"vLLM needs data_parallel * tensor_parallel = {n_devices} devices, and sees {len(devices)}: lower "
+            "--data-parallel or --tensor-parallel, or look at CUDA_VISIBLE_DEVICES"
+        )
+    shares = []
+    for i, device in enumerate(devices[:n_devices]):
+        reserve = max(RESERVE_BYTES, device.total // RESERVE_SHARE)
+        walks = walk_bytes if i == 0 else 0
+        room = device.free - walks - reserve
+        if room < LEAST_BYTES:
+            raise EngineError(
+                f"device {device.index} has {max(room, 0) / GIB:.1f} GiB for vLLM, which wants {LEAST_BYTES // GIB} "
+                f"at least: {device.free / GIB:.1f} of {device.total / GIB:.1f} GiB are free, {walks / GIB:.1f} are "
+                f"for graph and walks, {reserve / GIB:.1f} are kept. End what else uses the device, lower "
+                "--gpu-memory, walk with --backend cpu, or set synthesis.vllm_memory_share yourself"
+            )
+        shares.append(room / device.total)
+    return int(min(shares) * 10_000) / 10_000  # rounded down: vLLM refuses to start with more than is free
+
+
+def devices() -> list[Device]:
+    """The GPUs that nvidia-smi lists; none where there is no nvidia-smi, hence no NVIDIA driver.
+
+    Raises
+    ------
+    EngineError
+        nvidia-smi is there and fails.
+    """
+    if shutil.which("nvidia-smi") is None:
+        return []
+    query = ["nvidia-smi", "--query-gpu=index,uuid,memory.total,memory.free", "--format=csv,noheader,nounits"]
+    done = subprocess.run(query, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    mend = "mend the driver, or set synthesis.vllm_memory_share, which asks nobody"
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip().splitlines()
+        raise EngineError(f"nvidia-smi ended with status {done.returncode} ({' '.join(said[:2])}): {mend}")
+    found = []
+    for line in done.stdout.splitlines():
+        try:
+            index, uuid, total, free = (word.strip() for word in line.split(","))
+            found.append(Device(index, uuid, int(total) * 2**20, int(free) * 2**20))
+        except ValueError:  # such as [N/A] on boards whose memory is the system's
+            raise EngineError(f"nvidia-smi does not tell the memory of a device ({line.strip()}): {mend}") from None
+    return found
+
+
+def visible(devices: Sequence[Device], cuda_visible_devices: str | None) -> list[Device]:
+    """The devices that CUDA shows to a process, in its order.
+
+    Raises
+    ------
+    EngineError
+        CUDA_VISIBLE_DEVICES names what is not there, such as a MIG slice, whose memory nvidia-smi does not list so.
+    """
+    if cuda_visible_devices is None:
+        return list(devices)
+    found = []
+    for name in filter(None, (word.strip() for word in cuda_visible_devices.split(","))):
+        of_name = [d for d in devices if name == d.index or (name.startswith("GPU-") and d.uuid.startswith(name))]
+        if len(of_name) != 1:
+            raise EngineError(
+                f"CUDA_VISIBLE_DEVICES names {name!r}, which is none of {', '.join(d.index for d in devices)}: mend "
+                "it, or set synthesis.vllm_memory_share, which asks nobody"
+            )
+        found += of_name
+    return found
+
+
+def cpu_cache_gib(available: int) -> int:
+    """GiB of KV cache for vLLM on a CPU: a quarter of the memory that is available, 1 to 4."""
+    return max(1, min(4, available // 4 // GIB))
+
+
+def _available_bytes() -> int:
+    """What Linux would give to a new process without swapping."""
+    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0

@@ -1,0 +1,356 @@
+"""The optional stage `extract` over a run folder: seeds.parquet -> annotated.parquet, and what was decided on the way.
+
+annotated.parquet   the seeds, with their knowledge points, disciplines and difficulties as later stages see them
+extracted.parquet   one row a seed: what the extractor said, with confidences, or the reason why it said nothing
+merges.jsonl        one row an alias, with rule, evidence and the line of a rules file that undoes it
+doubtful.jsonl      pairs that nothing decided
+merges.md           all of it for people
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from linksyn_gpu.config import RunConfig
+from linksyn_gpu.config.loader import to_mapping
+from linksyn_gpu.errors import ConfigError
+from linksyn_gpu.knowledge.extract.llm import Labels, extraction_request, read_labels
+from linksyn_gpu.knowledge.extract.plain_text import JOINT
+from linksyn_gpu.knowledge.merge.report import merge_report
+from linksyn_gpu.run import store
+from linksyn_gpu.run.folder import Workspace
+from linksyn_gpu.run.progress import Progress, silent
+from linksyn_gpu.run.serving import StartEngine, engine_of
+from linksyn_gpu.taxonomy.disciplines import UNKNOWN, Taxonomy, load_taxonomy
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from linksyn_gpu.knowledge.ask import Asker
+    from linksyn_gpu.knowledge.merge.merge import Merging
+
+JOURNAL = "extract-journal"
+"""Answers by content: no stage's output, so that --force and other settings find again what was paid for."""
+VECTORS = "embed-journal"
+"""Vectors of names, by model and name."""
+FILES = ("glossary", "merge_rules", "homographs", "taxonomy")
+# Who is asked and how patiently: none of it makes the questions other questions.
+MODEL_SETTINGS = ("engine", "model", "max_prompt_chars")
+
+
+def extract(
+    ws: Workspace,
+    config: RunConfig,
+    *,
+    force: bool = False,
+    engine: StartEngine | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Find, label and merge the knowledge points of a run's seeds. Returns the stage's counts.
+
+    Raises
+    ------
+    ConfigError
+        A setting is wrong, or a later stage was made without this one and not `force`.
+    EngineError
+        The engine failed; what it said so far is kept, and the next call goes on from there.
+    """
+    if ws.begin("extract", _settings(config), force=force):
+        work = _Extraction(ws, config, progress)
+        with work.engine(engine):
+            work.find()
+            work.label()
+            merging = work.merge()
+        ws.finish("extract", work.write(merging))
+    return ws.counts("extract")
+
+
+def recorded_extraction(ws: Workspace) -> dict[str, Any] | None:
+    """Settings that the stage was begun with here, as `RunConfig` knows them; None: it never was."""
+    settings = ws.settings("extract")
+    return None if settings is None else {name: settings[name] for name in ("extract", "synthesis") if name in settings}
+
+
+def _settings(config: RunConfig) -> dict[str, Any]:
+    settings: dict[str, Any] = {"extract": to_mapping(config.extract)}
+    settings["files"] = {name: _file_digest(path) for name in FILES if (path := getattr(config.extract, name))}
+    if config.extract.uses_model:
+        from linksyn_gpu.knowledge.prompting import prompts_digest
+
+        settings["synthesis"] = {name: getattr(config.synthesis, name) for name in MODEL_SETTINGS}
+        settings["prompts"] = prompts_digest(config.synthesis.templates)
+    return settings
+
+
+def _file_digest(path: str) -> str:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+class _Extraction:
+    """The steps of the stage; rows are kept as columns of Python lists."""
+
+    def __init__(self, ws: Workspace, config: RunConfig, progress: Progress) -> None:
+        self._ws, self._config, self._settings, self._progress = ws, config, config.extract, progress
+        self._taxonomy: Taxonomy = load_taxonomy(config.extract.taxonomy)
+        self._table: pa.Table = store.read_raw_seeds(ws)
+        self._points: list[list[str]] = self._table.column("knowledge_points").to_pylist()
+        self._disciplines: list[list[str]] = self._table.column("disciplines").to_pylist()
+        self._difficulty: list[int | None] = self._table.column("difficulty").to_pylist()
+        self._found: dict[int, Labels | tuple[str, str]] = {}  # seed row -> labels, or (reason, detail)
+        self._asker: Asker | None = None
+        self._unmapped = Counter[str]()
+        self._embedding: dict[str, Any] | None = None  # of the search by meaning: model, names, pairs, how it was done
+
+    @contextlib.contextmanager
+    def engine(self, given: StartEngine | None) -> Iterator[None]:
+        """Keep the engine running while it is needed."""
+        if not self._settings.uses_model:
+            yield
+            return
+        from linksyn_gpu.knowledge.ask import Asker
+        from linksyn_gpu.llm.client import Limits
+        from linksyn_gpu.llm.journal import Journal
+
+        synthesis = self._config.synthesis
+        with Journal(self._ws.path(JOURNAL)) as journal, engine_of(self._ws, self._config, given) as start:
+            engine = start()
+            self._asker = Asker(engine, journal, Limits.of(synthesis, engine), synthesis.templates)
+            yield
+
+    # ------------------------------------------------------------------ knowledge points
+
+    def find(self) -> None:
+        """Let the extractor speak of the seeds it is asked about."""
+        extractor = self._settings.extractor
+        if extractor == "given":
+            return
+        rows = [row for row, points in enumerate(self._points) if not (self._settings.only_missing and points)]
+        if extractor == "llm":
+            self._ask(rows)
+        else:
+            self._match(rows, extractor)
+        for row, labels in self._found.items():
+            if isinstance(labels, Labels):
+                self._points[row] = list(labels.names)
+                if not self._disciplines[row] and labels.discipline != UNKNOWN:
+                    self._disciplines[row] = [labels.discipline]
+                if self._difficulty[row] is None:
+                    self._difficulty[row] = labels.difficulty
+
+    def _match(self, rows: Sequence[int], extractor: str) -> None:
+        from linksyn_gpu.knowledge.extract.glossary import find_terms, read_glossary
+        from linksyn_gpu.knowledge.extract.keyphrases import find_keyphrases
+
+        most = self._settings.max_kps
+        texts = (text for _, text in self._texts(rows))
+        if extractor == "terms":
+            assert self._settings.glossary is not None  # ExtractConfig sees to it
+            found = find_terms(texts, read_glossary(self._settings.glossary), most)
+        else:
+            languages = self._table.column("language").to_pylist()
+            found = find_keyphrases(((text, languages[row]) for row, text in self._texts(rows)), most)
+        for done, (row, names) in enumerate(zip(rows, found, strict=True), 1):
+            self._found[row] = Labels(tuple(names), (None,) * len(names)) if names else ("no_knowledge_points", "")
+            if done % 1000 == 0 or done == len(rows):
+                self._progress("seeds read", done, len(rows))
+
+    def _texts(self, rows: Sequence[int]) -> Iterator[tuple[int, str]]:
+        """(row, question, options and answer as one text), a batch of rows at a time."""
+        for start in range(0, len(rows), 4096):
+            part = rows[start : start + 4096]
+            columns = self._table.select(["question", "options", "answer"]).take(part).to_pylist()
+            for row, seed in zip(part, columns, strict=True):
+                yield row, JOINT.join([seed["question"], *seed["options"], seed["answer"]])
+
+    def _ask(self, rows: Sequence[int]) -> None:
+        from linksyn_gpu.knowledge.ask import read_answers
+        from linksyn_gpu.synthesis.requests import SMOL_PROMPT_CHARS
+
+        assert self._asker is not None
+        most, synthesis = self._settings.max_kps, self._config.synthesis
+        limit = min(synthesis.max_prompt_chars, SMOL_PROMPT_CHARS if synthesis.engine == "smol" else 2**31)
+
+        def requests() -> Iterator[tuple[int, dict[str, Any] | None]]:
+            for start in range(0, len(rows), 1024):
+                part = rows[start : start + 1024]
+                for row, seed in zip(part, self._table.take(part).to_pylist(), strict=True):
+                    made = extraction_request(seed, self._taxonomy, most=most, templates=synthesis.templates)
+                    chars = sum(len(message["content"]) for message in made["body"]["messages"])
+                    yield row, made if chars <= limit else None
+
+        def validate(text: str) -> str | None:
+            labels = read_labels(text, self._taxonomy, most)
+            return labels if isinstance(labels, str) else None
+
+        self._asker.ask(
+            (request for _, request in requests() if request is not None),
+            validate,
+            lambda stats: self._progress("answers", stats.done + stats.skipped, len(rows)),
+        )
+        kept = [row for row, request in requests() if request is not None]
+        for row in set(rows).difference(kept):
+            self._found[row] = ("prompt_too_long", f"over {limit} characters")
+        made = (request for _, request in requests() if request is not None)
+        for row, answer in zip(kept, read_answers(made, self._asker.journal), strict=True):
+            if answer.text is None:
+                self._found[row] = (answer.reason, answer.detail)
+            else:
+                labels = read_labels(answer.text, self._taxonomy, most)
+                self._found[row] = (labels, "") if isinstance(labels, str) else labels
+
+    # ------------------------------------------------------------------ labels and names
+
+    def label(self) -> None:
+        """Map disciplines to the taxonomy; what it does not know becomes 'unknown', the label behind it."""
+        named = Counter(label for labels in self._disciplines for label in labels)
+        mapped = {label: self._taxonomy.map_label(label) for label in named}
+        unmapped = sorted(label for label, name in mapped.items() if name == UNKNOWN)
+        if unmapped and self._settings.map_labels and self._asker is not None:
+            mapped |= dict(zip(unmapped, self._asker.disciplines(unmapped, self._taxonomy), strict=True))
+        self._unmapped = Counter({label: named[label] for label in unmapped if mapped[label] == UNKNOWN})
+        for row, labels in enumerate(self._disciplines):
+            names = (
+                n for label in labels for n in ((UNKNOWN, label) if mapped[label] == UNKNOWN else (mapped[label],))
+            )
+            self._disciplines[row] = list(dict.fromkeys(names))
+
+    def merge(self) -> Merging | None:
+        """Give every knowledge point one name."""
+        settings = self._settings
+        if settings.merge == "none":
+            return None
+        from linksyn_gpu.knowledge.merge.glosses import from_text
+        from linksyn_gpu.knowledge.merge.merge import Options, merge_names
+        from linksyn_gpu.knowledge.merge.normal_form import normal_form
+        from linksyn_gpu.knowledge.merge.rules import read_rules
+        from linksyn_gpu.knowledge.merge.units import count_mentions, load_homographs
+
+        primary = [labels[0] if labels and labels[0] != UNKNOWN else None for labels in self._disciplines]
+        mentions = count_mentions(zip(self._points, primary, strict=True))
+        options = Options(
+            fuzzy=settings.merge == "fuzzy",
+            threshold=settings.threshold,
+            sure=settings.sure,
+            rules=read_rules(settings.merge_rules),
+            homographs=load_homographs(settings.homographs),
+            taxonomy=self._taxonomy,
+            neighbours=self._neighbours if settings.embed_url is not None else None,
+            accept_similarity=settings.accept_similarity,
+            decide=self._asker.same if settings.decide_doubtful and self._asker is not None else None,
+        )
+        evidence = []
+        if options.fuzzy:
+            self._progress("texts searched", 0, None)
+            forms = {normal_form(mention.name) for mention in mentions}
+            rows = list(range(len(self._points)))
+            evidence = [found for _, text in self._texts(rows) for found in from_text(text, forms.__contains__)]
+        self._progress("names merged", 0, None)
+        merging = merge_names(mentions, options, evidence)
+        if self._embedding is not None:
+            merging.counts["embedding"] = self._embedding
+        canonical = {(m.name, m.discipline): name for m, name in zip(mentions, merging.canonical, strict=True)}
+        for row, points in enumerate(self._points):
+            self._points[row] = list(dict.fromkeys(canonical[name, primary[row]] for name in points))
+        return merging
+
+    def _neighbours(self, names: Sequence[str]) -> Iterator[tuple[int, int, float]]:
+        """Pairs of names whose vectors are near, by an embedding model and the backend's search."""
+        from linksyn_gpu.backend import resolve
+        from linksyn_gpu.llm import Engine, api_key
+        from linksyn_gpu.llm.embeddings import embed
+        from linksyn_gpu.llm.journal import Journal
+
+        settings = self._settings
+        assert settings.embed_url is not None
+        assert settings.embed_model is not None
+        backend = resolve(self._config.backend)
+        engine = Engine(settings.embed_url.rstrip("/"), settings.embed_model, api_key())
+        with Journal(self._ws.path(VECTORS)) as journal:
+            vectors = embed(
+                names,
+                engine,
+                journal,
+                timeout=self._config.synthesis.timeout,
+                on_progress=lambda done: self._progress("names embedded", done, len(names)),
+            )
+        found = backend.ops.similar_pairs(vectors, settings.embed_threshold)
+        backend.release()
+        self._embedding = {
+            "model": settings.embed_model,
+            "names": len(names),
+            "pairs": len(found),
+            "search": found.method,
+            "backend": backend.name,
+        }
+        yield from zip(found.left.tolist(), found.right.tolist(), found.score.tolist(), strict=True)
+
+    # ------------------------------------------------------------------ results
+
+    def write(self, merging: Merging | None) -> dict[str, Any]:
+        """Write the stage's files and give its counts."""
+        import pyarrow as pa
+
+        schema = self._table.schema
+        table = self._table
+        for name, values in (
+            ("knowledge_points", self._points),
+            ("disciplines", self._disciplines),
+            ("difficulty", self._difficulty),
+        ):
+            table = table.set_column(
+                schema.get_field_index(name), schema.field(name), pa.array(values, schema.field(name).type)
+            )
+        failed = Counter(found[0] for found in self._found.values() if isinstance(found, tuple))
+        counts: dict[str, Any] = {
+            "seeds": table.num_rows,
+            "asked_about": len(self._found),
+            "labelled": len(self._found) - failed.total(),
+            "failed": failed.total(),
+            "failed_by_reason": dict(failed),
+            "without_knowledge_points": sum(not points for points in self._points),
+            "unknown_disciplines": dict(self._unmapped.most_common()),
+            "merging": None if merging is None else merging.counts,
+        }
+        merges, doubtful = (merging.merges, merging.doubtful) if merging is not None else ([], [])
+        store.write_lines(self._ws, "merges.jsonl", merges)
+        store.write_lines(self._ws, "doubtful.jsonl", doubtful)
+        store.write_table(self._ws, "extracted.parquet", self._extracted())
+        with self._ws.replacing("merges.md") as part:
+            part.write_text(merge_report(counts, merges, doubtful), encoding="utf-8")
+        store.write_table(self._ws, "annotated.parquet", table)
+        return counts
+
+    def _extracted(self) -> pa.Table:
+        import pyarrow as pa
+
+        ids = self._table.column("id").to_pylist()
+        rows = []
+        for row, found in sorted(self._found.items()):
+            if isinstance(found, tuple):
+                rows.append({"id": ids[row], "reason": found[0], "detail": found[1]})
+            else:
+                rows.append(
+                    {"id": ids[row], **vars(found), "names": list(found.names), "confidences": list(found.confidences)}
+                )
+        schema = pa.schema(
+            [
+                ("id", pa.string()),
+                ("names", pa.list_(pa.string())),
+                ("confidences", pa.list_(pa.float32())),
+                ("discipline", pa.string()),
+                ("discipline_confidence", pa.float32()),
+                ("difficulty", pa.int8()),
+                ("difficulty_confidence", pa.float32()),
+                ("reason", pa.string()),  # null: labelled
+                ("detail", pa.string()),
+            ]
+        )
+        return pa.Table.from_pylist(rows, schema)

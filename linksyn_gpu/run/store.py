@@ -1,0 +1,233 @@
+"""Tables to files of a run folder and back: Parquet for rows, memory-mapped .npy for the graph's arrays."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from linksyn_gpu.errors import DataError
+from linksyn_gpu.run.folder import Workspace
+from linksyn_gpu.tables import Bundles, Cell, KPGraph, KPStatistics, Seeds, WalkBatch
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+GRAPH_ARRAYS = ("indptr", "indices", "count", "weight", "seed_count", "evidence_indptr", "evidence")
+ROWS_PER_READ = 65_536
+
+
+def write_seeds(ws: Workspace, seeds: Seeds) -> None:
+    """Write seeds.parquet and rejects.jsonl."""
+    import pyarrow.parquet as pq
+
+    with ws.replacing("rejects.jsonl") as part, part.open("w", encoding="utf-8") as out:
+        for reject in seeds.rejects:
+            out.write(json.dumps(vars(reject), ensure_ascii=False) + "\n")
+    with ws.replacing("seeds.parquet") as part:
+        pq.write_table(seeds.table, part, compression="zstd")
+
+
+def read_seed_table(ws: Workspace, columns: Sequence[str] | None = None) -> Seeds:
+    """Read the seeds of a run as its later stages see them (`seed_file`), or some columns of them."""
+    return Seeds(_read(ws, seed_file(ws).name, columns))
+
+
+def _read(ws: Workspace, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a Parquet file of the run.
+
+    Raises
+    ------
+    DataError
+        It is damaged; the message says how to have it made again.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = ws.path(name)
+    try:
+        return pq.read_table(path, columns=None if columns is None else list(columns))
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} cannot be read ({error}); remove it and run the same command again") from error
+
+
+def seed_file(ws: Workspace) -> Path:
+    """The seeds that stages after `extract` see: annotated.parquet where that stage was done, else seeds.parquet."""
+    return ws.path("annotated.parquet" if ws.finished("extract") else "seeds.parquet")
+
+
+def read_raw_seeds(ws: Workspace) -> pa.Table:
+    """Read seeds.parquet, whatever was annotated since."""
+    return _read(ws, "seeds.parquet")
+
+
+def write_table(ws: Workspace, name: str, table: pa.Table) -> None:
+    """Write a table as a Parquet file."""
+    import pyarrow.parquet as pq
+
+    with ws.replacing(name) as part:
+        pq.write_table(table, part, compression="zstd")
+
+
+def write_lines(ws: Workspace, name: str, rows: Iterable[Any]) -> None:
+    """Write rows as JSON Lines."""
+    with ws.replacing(name) as part, part.open("w", encoding="utf-8") as out:
+        for row in rows:
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def read_aliases(ws: Workspace) -> dict[str, list[str]]:
+    """Further names of each KP, by its name, as stage `extract` merged them; empty where it did not."""
+    aliases: dict[str, list[str]] = {}
+    if ws.finished("extract"):
+        with ws.path("merges.jsonl").open(encoding="utf-8") as lines:
+            for line in lines:
+                row = json.loads(line)
+                aliases.setdefault(row["canonical"], []).append(row["alias"])
+    return aliases
+
+
+def write_graph(
+    ws: Workspace, graph: KPGraph, statistics: KPStatistics, aliases: Mapping[str, Sequence[str]] | None = None
+) -> None:
+    """Write graph/*.npy and kps.parquet; `aliases` are further names of a KP, by its name."""
+    for name in GRAPH_ARRAYS:
+        with ws.replacing(f"graph/{name}.npy") as part, part.open("wb") as out:
+            np.save(out, getattr(graph, name))
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    counts = statistics.discipline_counts
+    labels = pa.array(statistics.disciplines, pa.string()).take(pa.array(counts.indices))
+    entries = pa.MapArray.from_arrays(
+        pa.array(counts.indptr.astype(np.int32)), labels, pa.array(counts.data.astype(np.int64))
+    )
+    table = pa.table(
+        {
+            "kp": pa.array(np.arange(graph.n_kps, dtype=np.int32)),
+            "name": pa.array(graph.names, pa.string()),
+            "aliases": pa.array([(aliases or {}).get(name, ()) for name in graph.names or ()], pa.list_(pa.string())),
+            "seed_count": pa.array(statistics.seed_count),
+            "degree": pa.array(graph.degree),
+            "mean_difficulty": pa.array(statistics.mean_difficulty, from_pandas=True),
+            "disciplines": entries,
+        }
+    )
+    with ws.replacing("kps.parquet") as part:
+        pq.write_table(table, part, compression="zstd")
+
+
+def read_graph(ws: Workspace) -> tuple[KPGraph, KPStatistics]:
+    """Read the graph, its arrays memory-mapped, and what the seeds of each KP are like."""
+    from scipy import sparse
+
+    # Mode "c" (copy on write) gives plain writable arrays, which compiled kernels know; the files stay as they are.
+    arrays = {name: np.asarray(np.load(ws.path(f"graph/{name}.npy"), mmap_mode="c")) for name in GRAPH_ARRAYS}
+    table = _read(ws, "kps.parquet").combine_chunks()
+    counts = ws.counts("build")
+    graph = KPGraph(
+        **arrays,
+        names=table.column("name").to_pylist(),
+        n_seeds=counts["seeds"],
+        drops=Counter(counts["drops"]),
+    )
+    column = table.column("disciplines").combine_chunks()
+    labels = column.keys.dictionary_encode()
+    held = sparse.csr_array(
+        (column.items.to_numpy(), labels.indices.to_numpy(), column.offsets.to_numpy()),
+        shape=(graph.n_kps, len(labels.dictionary)),
+    )
+    mean = table.column("mean_difficulty").to_numpy(zero_copy_only=False).astype(np.float64)
+    return graph, KPStatistics(graph.seed_count, mean, labels.dictionary.to_pylist(), held)
+
+
+def write_analytics(part: Path, graph: KPGraph, columns: dict[str, Any]) -> None:
+    """Write analytics.parquet: a row for each KP."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table(
+        {"kp": np.arange(graph.n_kps, dtype=np.int32), "name": pa.array(graph.names, pa.string()), **columns}
+    )
+    pq.write_table(table, part, compression="zstd")
+
+
+def read_kp_names(ws: Workspace) -> list[str]:
+    """Read the name of each KP."""
+    return list(_read(ws, "kps.parquet", ["name"]).column("name").to_pylist())
+
+
+def path_schema() -> pa.Schema:
+    """Columns of paths.parquet: every path asked for, kept or not."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("walk_id", pa.int64()),
+            ("round", pa.int32()),
+            ("cell", pa.int32()),
+            ("nodes", pa.list_(pa.int32())),
+            ("seeds", pa.list_(pa.int32())),
+            ("drop_reason", pa.string()),  # null: kept
+        ]
+    )
+
+
+def writing_paths(part: Path, rounds: Iterable[tuple[WalkBatch, Bundles, Any]]) -> Iterator[pa.Table]:
+    """Write the paths of a campaign, a row group a round, and give each round's when it is written.
+
+    Parameters
+    ----------
+    part : Path
+    rounds : iterable of (WalkBatch, Bundles, reasons)
+        On the host; reasons is an array of str or None, one a path.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetWriter(part, path_schema(), compression="zstd") as out:
+        for batch, bundles, reasons in rounds:
+            columns = [
+                pa.array(batch.ids),
+                pa.array(batch.round),
+                pa.array(batch.cell),
+                _lists(batch.nodes, batch.lengths),
+                _lists(bundles.seeds, bundles.sizes),
+                pa.array(reasons, pa.string()),
+            ]
+            table = pa.table(columns, schema=path_schema())
+            out.write_table(table)
+            yield table
+
+
+def _lists(padded: Any, sizes: Any) -> Any:
+    """Rows of a -1 padded int32 array, filled from the left, as an Arrow list array."""
+    import pyarrow as pa
+
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(padded[padded >= 0]))
+
+
+def read_paths(ws: Workspace) -> Iterator[pa.RecordBatch]:
+    """Read paths.parquet in batches."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(ws.path("paths.parquet")) as file:
+        yield from file.iter_batches(batch_size=ROWS_PER_READ)
+
+
+def write_plan(part: Path, cells: Sequence[Cell], delivered: Sequence[int]) -> None:
+    """Write plan.json: each cell with the paths asked for and delivered."""
+    rows = [{**vars(cell), "asked": cell.n_paths, "delivered": n} for cell, n in zip(cells, delivered, strict=True)]
+    for row in rows:
+        del row["n_paths"]
+    part.write_text(json.dumps({"cells": rows}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_plan(ws: Workspace) -> list[dict[str, Any]]:
+    """Read the cells of plan.json: discipline, difficulty, asked, delivered."""
+    return list(json.loads(ws.path("plan.json").read_text(encoding="utf-8"))["cells"])

@@ -1,0 +1,1 @@
+"""From seeds to bundles: the KP graph, the value function, the plan, walks, and linked seeds."""

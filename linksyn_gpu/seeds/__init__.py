@@ -1,0 +1,1 @@
+"""Seed files to a table of seeds: file formats, columns, values, rejects."""

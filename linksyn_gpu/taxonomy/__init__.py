@@ -1,0 +1,1 @@
+"""Disciplines and difficulty levels: labels of any bank under one set of names."""

@@ -1,0 +1,73 @@
+r"""LaTeX and HTML inside a *name* to plain text: "$\alpha$ decay" names what "α decay" does, "H<sub>2</sub>O" H2O.
+
+For running text, where formulas are left out whole, see `clean`.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+
+from linksyn_gpu.text.words import word_list
+
+_GREEK = word_list(
+    "alpha α beta β gamma γ delta δ epsilon ε varepsilon ε zeta ζ eta η theta θ vartheta θ iota ι kappa κ lambda λ "
+    "mu μ "
+    "nu ν xi ξ pi π rho ρ sigma σ tau τ upsilon υ phi φ varphi φ chi χ psi ψ omega ω Gamma Γ Delta Δ Theta Θ Lambda Λ "
+    "Xi Ξ Pi Π Sigma Σ Phi Φ Psi Ψ Omega Ω"
+)
+_SYMBOLS = {
+    **dict(zip(_GREEK[0::2], _GREEK[1::2], strict=True)),
+    "times": "×",
+    "cdot": "·",
+    "pm": "±",
+    "le": "≤",
+    "leq": "≤",
+    "ge": "≥",
+    "geq": "≥",
+    "neq": "≠",
+    "infty": "∞",
+    "int": "∫",
+    "sum": "∑",
+    "sqrt": "√",
+    "to": "→",
+    "rightarrow": "→",
+    "circ": "°",
+    "angle": "∠",
+    "degree": "°",
+}
+# Names of letters, for "beta decay" and "β decay"; only those that are spelled out in subject names.
+GREEK_NAMES = {
+    character: name.removeprefix("var").lower()
+    for name, character in zip(_GREEK[0::2], _GREEK[1::2], strict=True)
+    if not name.startswith("var")
+}
+_WRAPPER = re.compile(
+    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathbb|mathit|mathcal|operatorname|emph|bm)\*?\s*\{([^{}]*)\}"
+)
+_FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+_COMMAND = re.compile(r"\\([A-Za-z]+)\s?")
+_SUBSCRIPT = re.compile(r"_\{?(\w+)\}?")
+_POWER = re.compile(r"\^\{([^{}]*)\}")
+_CHARGE = re.compile(r"\^([+-])(?!\d)")
+_TAG = re.compile(r"</?[A-Za-z][^<>]{0,200}>")
+_SUP = re.compile(r"<sup>([^<>]*)</sup>", re.IGNORECASE)
+
+
+def plain_name(name: str) -> str:
+    """Write a name without LaTeX and HTML."""
+    if "<" in name or "&" in name:
+        name = html.unescape(_TAG.sub("", _SUP.sub(r"^\1", name)))
+    if "\\" not in name and "$" not in name and "_{" not in name and "^{" not in name:
+        return name
+    if name.count("$") >= 2 or "\\" in name:
+        name = name.replace("$", "{}")  # an end of a formula ends a command's name, and is no space
+    before = None
+    while before != name:  # wrappers inside wrappers, from the inside out
+        before = name
+        name = _WRAPPER.sub(r"\1", name)
+        name = _FRACTION.sub(r"\1/\2", name)
+    name = re.sub(r"\\[()\[\],;:!]|\\\\|~", " ", name).replace(r"\%", "%").replace(r"\&", "&")
+    name = _COMMAND.sub(lambda m: _SYMBOLS.get(m[1], f" {m[1]} "), name)
+    name = _CHARGE.sub(r"\1", _POWER.sub(r"^\1", _SUBSCRIPT.sub(r"\1", name)))
+    return name.replace("{", "").replace("}", "").replace("\\", " ")

@@ -1,0 +1,63 @@
+"""Settings check themselves, refuse what they do not know, and are named by their content."""
+
+import pytest
+
+from linksyn_gpu.config import RunConfig, SynthesisConfig, WalkConfig
+from linksyn_gpu.config.loader import digest, from_mapping, load_toml, to_mapping
+from linksyn_gpu.errors import ConfigError
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_toml_file_sets_fields_of_every_stage(tmp_path):
+    config = load_toml(
+        write(
+            tmp_path / "run.toml",
+            "paths = 500\n[walk]\nlength = 6\ntau = 1\n[quota.discipline]\nlaw = 0.5\nphysics = 0.5\n"
+            '[synthesis]\nquestion_types = ["proof"]\n',
+        )
+    )
+    assert (config.paths, config.walk.length, config.walk.tau) == (500, 6, 1.0)
+    assert config.quota.discipline == {"law": 0.5, "physics": 0.5}
+    assert config.synthesis.question_types == ("proof",)
+    assert config.walk.distinct  # a campaign's own default stays
+
+
+def test_an_unknown_key_is_refused_with_those_allowed(tmp_path):
+    with pytest.raises(ConfigError, match=r"walk\.lenght: no such setting; allowed here: length, tau"):
+        load_toml(write(tmp_path / "run.toml", "[walk]\nlenght = 6\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("paths = 'many'", "paths = 'many' must be of type int"),
+        ("paths = true", "must be of type int"),
+        ("walk = 3", "walk must be a table"),
+        ("[walk]\nbeta = 7", "beta = 7.0 is not one of"),
+        ("[synthesis]\nengine = 'openai'", "needs base_url"),
+        ("[seeds.columns]\nquery = 'q'", "is not one of id, question"),
+        ("paths = ", "not valid TOML"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_name(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_toml(write(tmp_path / "run.toml", text))
+
+
+def test_a_missing_file_is_a_config_error(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_toml(tmp_path / "none.toml")
+
+
+def test_configs_survive_the_way_through_json():
+    config = RunConfig(walk=WalkConfig(length=7), synthesis=SynthesisConfig(question_types=("case", "proof")))
+    assert from_mapping(RunConfig, to_mapping(config)) == config
+
+
+def test_digests_name_content():
+    assert digest(WalkConfig()) == digest(WalkConfig()) == digest(to_mapping(WalkConfig()))
+    assert digest(WalkConfig()) != digest(WalkConfig(length=5))

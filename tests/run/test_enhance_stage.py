@@ -1,0 +1,368 @@
+"""Stage enhance over a run folder, against a scripted server: files, counts, resuming, and what it leaves alone."""
+
+import json
+import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from linksyn_gpu.config import EnhanceConfig, RunConfig, SynthesisConfig, WalkConfig
+from linksyn_gpu.errors import ConfigError
+from linksyn_gpu.llm import Engine
+from linksyn_gpu.llm.protocol import Failure
+from linksyn_gpu.report.page import render
+from linksyn_gpu.report.stats import gather
+from linksyn_gpu.run import stages as pipeline
+from linksyn_gpu.run import store
+from linksyn_gpu.run.folder import Workspace
+from linksyn_gpu.run.stages import enhance as enhancement
+from tests.enhancing import Model, data_of, item, kind_of
+from tests.llm.fake_server import FakeServer, ok
+
+SEEDS = Path(__file__).parents[2] / "examples" / "seeds.jsonl"
+CONFIG = RunConfig(
+    paths=10,
+    seed=5,
+    walk=WalkConfig(calibration_rounds=2, distinct=True),
+    synthesis=SynthesisConfig(
+        engine="openai",
+        base_url="http://unused/v1",
+        model="fake",
+        question_types=("open",),
+        language="en",
+        max_attempts=1,
+        concurrency=4,
+    ),
+    enhance=EnhanceConfig(("all",), level=4, solves=3, tries=2),
+)
+
+
+class Server(Model):
+    """A `Model` behind HTTP; its own synthesis writes questions of levels 2, 3 and 4 in turn."""
+
+    def __init__(self):
+        super().__init__()
+        self.written = 0
+        self.answered = Counter()
+
+    def reply(self, body):
+        if kind_of(body) == "synthesize":
+            self.written += 1
+            level = 2 + self.written % 3
+            return json.dumps({"qa": [item(f"Q{self.written} written at level {level} with key because?")]})
+        return super().reply(body)
+
+    def __call__(self, body, n):
+        text = self.reply(body)
+        if isinstance(text, Failure):
+            return {"status": 500, "json": {"error": {"message": "out of order"}}}
+        self.answered[json.dumps(body["messages"]), body["seed"]] += 1
+        return ok(text)
+
+
+@pytest.fixture(scope="module")
+def synthesized(tmp_path_factory):
+    """A run folder up to stage synthesize: ten QA."""
+    folder = tmp_path_factory.mktemp("run") / "out"
+    with FakeServer(Server()) as server, Workspace(folder) as ws:
+        config = replace(CONFIG, synthesis=replace(CONFIG.synthesis, base_url=server.url, concurrency=1))
+        pipeline.ingest(ws, [str(SEEDS)], config)
+        pipeline.build(ws, config)
+        pipeline.walk(ws, config)
+        assert pipeline.synthesize(ws, config)["kept"] == 10
+    return folder
+
+
+@pytest.fixture
+def folder(synthesized, tmp_path):
+    shutil.copytree(synthesized, tmp_path / "out")
+    return tmp_path / "out"
+
+
+def enhance(folder, model, config=CONFIG, **options):
+    with FakeServer(model) as server, Workspace(folder) as ws:
+        return pipeline.enhance(ws, config, lambda: Engine(server.url, "fake"), **options)
+
+
+def rows(folder, name):
+    return pq.read_table(folder / name).to_pylist()
+
+
+def test_every_qa_is_kept_at_the_level_or_dropped_with_a_reason(folder):
+    counts = enhance(folder, Server())
+    kept, dropped = rows(folder, "enhanced.parquet"), rows(folder, "enhance-dropped.parquet")
+    before = Counter(int(row["question"].split("level ")[1][0]) for row in rows(folder, "qa.parquet"))
+    assert counts["levels_before"] == {str(level): n for level, n in sorted(before.items())}
+    assert counts["candidates"] == counts["qa"] == 10 == counts["kept"] + counts["dropped"]
+    assert (len(kept), len(dropped), counts["pending"]) == (10, 0, 0)
+    assert counts["levels_after"] == {"4": 10}
+    assert counts["kept_as_they_were"] == before[4]
+    assert counts["kept_rewritten"] == before[2] + before[3]
+    assert counts["rewrites"] == 2 * before[2] + before[3] == counts["rewrite_requests"]
+    assert counts["solve_requests"] == 30
+    assert counts["judge_requests"] == 10 + counts["rewrites"]
+    assert [json.loads(line) for line in (folder / "enhanced.jsonl").read_text().splitlines()] == kept
+
+
+def test_a_rewritten_row_names_its_extended_path_its_seeds_and_its_request(folder):
+    counts = enhance(folder, Server())
+    originals = {row["id"]: row for row in rows(folder, "qa.parquet")}
+    changed = [row for row in rows(folder, "enhanced.parquet") if row["enhanced"]]
+    assert changed
+    held = {seed["id"]: set(seed["knowledge_points"]) for seed in rows(folder, "seeds.parquet")}
+    for row in changed:
+        old = originals[row["id"]]
+        assert row["question"] != old["question"]
+        assert row["request_id"] != old["request_id"]
+        assert row["prompt_digest"] != old["prompt_digest"]
+        assert " > ".join(old["path"]) in " > ".join(row["path"])
+        added = len(row["path"]) - len(old["path"])
+        assert 0 <= added <= 2
+        assert len(row["path"]) == len(set(row["path"]))
+        for here, there in zip(row["path"], row["path"][1:], strict=False):
+            assert any({here, there} <= points for points in held.values()), "each step is an edge of the graph"
+        assert row["seed_ids"][: len(old["seed_ids"])] == old["seed_ids"]
+        assert len(row["seed_ids"]) <= len(old["seed_ids"]) + added
+        assert len(set(row["seed_ids"])) == len(row["seed_ids"])
+        assert (row["asked_level"], row["level_judged"], row["level_before"]) == (4, 4, 4 - row["tries"])
+        assert (row["solves_agreed"], row["solves"]) == (3, 3)
+        assert row["level_reasons"] == ["it looks like 4"]
+    grown = [row for row in changed if len(row["seed_ids"]) > len(originals[row["id"]]["seed_ids"])]
+    assert len(grown) > len(changed) / 2
+    short = sum(len(row["path"]) < len(originals[row["id"]]["path"]) + 2 for row in changed)
+    assert counts["rewrites_with_short_extension"] >= short
+
+
+def test_each_try_walks_on_another_way_and_is_shown_the_longer_path_with_its_seeds(folder):
+    class Stuck(Server):
+        def judge(self, qa):
+            return json.dumps({"reasons": [], "level": 3})
+
+    model = Stuck()
+    counts = enhance(folder, model)
+    paths = {}
+    for body in model.bodies:
+        if kind_of(body) == "rewrite":
+            first, *seeds = data_of(body)
+            original = next(line["make harder"]["question"] for line in seeds if "make harder" in line)
+            paths.setdefault(original, []).append(first["path"])
+            assert sum("answer" in line for line in seeds) >= 2
+    assert len(paths) == 10
+    assert all(len(tries) == 2 for tries in paths.values())
+    assert sum(one != two for one, two in paths.values()) > 5
+    assert counts["rewrites"] == 20
+
+
+def test_a_rewrite_that_repeats_any_question_of_the_run_is_no_new_question(folder):
+    taken = rows(folder, "qa.parquet")[-1]["question"]
+
+    class Copying(Server):
+        def rewrite(self, original, failures):
+            return json.dumps({"qa": [item(taken, "another answer")]})
+
+    model = Copying()
+    counts = enhance(folder, model)
+    assert counts["dropped_by_reason"] == {"repeats_batch": counts["rewrites"] / 2}
+    assert model.asked["judge"] == 10, "none of them is worth a judge"
+
+
+@pytest.mark.parametrize(
+    ("own", "linked", "before", "behind", "new"),
+    [
+        ((1, 2), (1, 2, 3, 4), 0, 2, [3, 4]),
+        ((1, 2), (5, 6, 3, 4), 0, 2, [3, 4]),
+        ((1, 2), (5, 6, 3, 4), 1, 1, [5, 4]),
+        ((1, 2), (5, 6, 3, 4), 2, 0, [5, 6]),
+        ((1, 2), (5, 1, 2), 0, 2, [5]),
+        ((1, 2), (5, 6, 3, 4), 0, 0, []),
+    ],
+)
+def test_a_bundle_grows_by_a_seed_for_each_step_those_of_the_new_ends_first(own, linked, before, behind, new):
+    assert enhancement.further_seeds(own, linked, before, behind) == new
+
+
+def test_the_same_seed_gives_the_same_extended_paths(synthesized, tmp_path):
+    paths = []
+    for name in ("one", "two"):
+        shutil.copytree(synthesized, tmp_path / name)
+        enhance(tmp_path / name, Server())
+        paths.append([(row["id"], row["path"], row["seed_ids"]) for row in rows(tmp_path / name, "enhanced.parquet")])
+    assert paths[0] == paths[1]
+
+
+def test_qa_of_other_disciplines_pass_through_unchanged(folder):
+    before = rows(folder, "qa.parquet")
+    chosen = Counter(row["discipline"] for row in before).most_common(1)[0][0]
+    config = replace(CONFIG, enhance=replace(CONFIG.enhance, disciplines=(chosen.upper(), "alchemy")))
+    model = Server()
+    counts = enhance(folder, model, config)
+    after = rows(folder, "enhanced.parquet")
+    assert [row["id"] for row in after] == [row["id"] for row in before], "the order stays"
+    others = [(old, new) for old, new in zip(before, after, strict=True) if old["discipline"] != chosen]
+    assert others
+    for old, new in others:
+        assert {name: new[name] for name in old} == old
+        assert (new["asked_level"], new["enhanced"], new["level_before"]) == (None, False, None)
+    assert (counts["passed_through"], counts["candidates"]) == (len(others), 10 - len(others))
+    assert counts["disciplines_without_qa"] == ["alchemy"]
+    for old, _ in others:
+        assert not any(old["question"] in str(body) for body in model.bodies), "no model is asked about it"
+
+
+def test_drops_carry_their_reason_and_what_each_try_came_to(folder):
+    class Stuck(Server):
+        def judge(self, qa):
+            return json.dumps({"reasons": ["too plain"], "level": 3})
+
+        def solve(self, qa, seed):
+            raise AssertionError("nothing below the level is solved")
+
+    counts = enhance(folder, Stuck())
+    assert counts["dropped_by_reason"] == {"level_not_reached": 10}
+    assert (counts["levels_before"], counts["levels_after"]) == ({"3": 10}, {})
+    assert rows(folder, "enhanced.parquet") == []
+    first = rows(folder, "enhance-dropped.parquet")[0]
+    assert (first["reason"], first["tries"], first["level_before"], first["level_judged"]) == (
+        "level_not_reached", 2, 3, 3,
+    )  # fmt: skip
+    assert first["detail"].count("judged 3, asked 4") == 3
+    assert "harder by 2" in first["text"]
+
+
+def test_a_failure_that_passes_leaves_rows_pending_and_a_later_call_asks_only_what_is_missing(folder):
+    class Flaky(Server):
+        def reply(self, body):
+            if kind_of(body) == "solve" and "Q3" in body["messages"][-1]["content"]:
+                return Failure("", "server_error", "")
+            return super().reply(body)
+
+    model = Flaky()
+    counts = enhance(folder, model)
+    assert (counts["pending"], counts["kept"]) == (1, 9)
+    assert counts["pending_reasons"] == {"server_error": 1}
+    assert len(rows(folder, "enhanced.parquet")) == 9
+    assert rows(folder, "enhance-dropped.parquet") == []
+
+    healthy = Server()
+    counts = enhance(folder, healthy)
+    assert (counts["pending"], counts["kept"]) == (0, 10)
+    assert not set(model.answered) & set(healthy.answered), "what was answered is not asked again"
+    assert set((model.answered + healthy.answered).values()) == {1}
+    assert set(healthy.asked) == {"solve"}
+    assert healthy.asked.total() == 3
+
+
+def test_an_engine_that_goes_away_stops_the_stage_and_what_is_decided_is_there(folder, monkeypatch):
+    from linksyn_gpu.llm import loop
+
+    monkeypatch.setattr(loop, "_Breaker", lambda most, engine, made=loop._Breaker: made(3, engine))
+
+    class Gone(Server):
+        def reply(self, body):
+            return Failure("", "server_error", "") if kind_of(body) == "rewrite" else super().reply(body)
+
+    model = Gone()
+    counts = enhance(folder, model)
+    assert "run the same command again" in counts["stopped"]
+    assert counts["kept"] == counts["kept_as_they_were"] > 0
+    assert counts["pending"] == 10 - counts["kept"]
+    assert set(model.asked) == {"judge", "solve"}
+    assert enhance(folder, Server())["kept"] == 10
+
+
+@pytest.mark.parametrize("bound", [{"max_requests": 10 + 14}, {"budget_tokens": 1000}])
+def test_the_bounds_of_the_run_hold_for_both_stages_together(folder, bound):
+    config = replace(CONFIG, synthesis=replace(CONFIG.synthesis, **bound))
+    model = Server()
+    counts = enhance(folder, model, config)
+    assert counts["pending"] > 0
+    assert "--max-requests" in counts["bound"] or "--budget-tokens" in counts["bound"]
+    if "max_requests" in bound:
+        assert model.asked.total() <= 14
+    else:  # each answer takes 15 tokens, and those of stage synthesize count too
+        assert 15 * model.asked.total() <= 1000
+    again = Server()
+    assert enhance(folder, again)["pending"] == 0, "without the bound it goes on"
+    assert not set(model.answered) & set(again.answered)
+
+
+def test_a_finished_stage_is_not_done_again_and_force_pays_nothing_twice(folder):
+    counts = enhance(folder, Server())
+
+    def no_engine():
+        raise AssertionError("nothing is to be asked")
+
+    with Workspace(folder) as ws:
+        assert pipeline.enhance(ws, CONFIG, no_engine) == counts
+        assert pipeline.enhance(ws, CONFIG, no_engine, force=True) == counts
+
+
+def test_rows_are_taken_into_work_a_bounded_number_at_a_time(folder, monkeypatch):
+    whole = enhance(folder, Server())
+    table = rows(folder, "enhanced.parquet")
+    monkeypatch.setattr(enhancement, "ROWS_IN_WORK", 3)
+    parts = enhance(folder, Server(), force=True)
+    assert parts == whole
+    assert rows(folder, "enhanced.parquet") == table
+
+
+def test_other_settings_and_another_input_are_refused(folder):
+    enhance(folder, Server())
+    other = replace(CONFIG, enhance=replace(CONFIG.enhance, level=5))
+    with pytest.raises(ConfigError, match=r"enhance\.level was 4, is 5"):
+        enhance(folder, Server(), other)
+    with (folder / "qa.parquet").open("ab") as file:
+        file.write(b"more")
+    with Workspace(folder) as ws:
+        ws.manifest["stages"]["synthesize"]["files"]["qa.parquet"] += 4
+        with pytest.raises(ConfigError, match=r"bytes of qa\.parquet"):
+            pipeline.enhance(ws, CONFIG, lambda: None)
+
+
+def test_the_stage_says_what_it_needs(folder, tmp_path):
+    with Workspace(folder) as ws:
+        with pytest.raises(ConfigError, match="--enhance-disciplines"):
+            pipeline.enhance(ws, replace(CONFIG, enhance=EnhanceConfig()), lambda: None)
+        batch = replace(CONFIG, synthesis=replace(CONFIG.synthesis, engine="batch"))
+        with pytest.raises(ConfigError, match="--engine openai"):
+            pipeline.enhance(ws, batch, lambda: None)
+    with Workspace(tmp_path / "new") as ws, pytest.raises(ConfigError, match="'synthesize' is not finished"):
+        pipeline.enhance(ws, CONFIG, lambda: None)
+
+
+def test_the_folder_remembers_the_settings_of_the_stage_and_of_its_engine(folder):
+    with Workspace(folder) as ws:
+        assert pipeline.recorded_enhancement(ws)["synthesis"]["engine"] == "openai"
+    enhance(folder, Server())
+    with Workspace(folder) as ws:
+        recorded = pipeline.recorded_enhancement(ws)
+    assert recorded["enhance"]["level"] == 4
+    assert recorded["synthesis"]["base_url"] == "http://unused/v1"
+
+
+def test_synthesis_done_anew_takes_the_enhanced_rows_away_but_not_the_answers(folder):
+    enhance(folder, Server())
+    with FakeServer(Server()) as server, Workspace(folder) as ws:
+        synthesis = replace(CONFIG.synthesis, base_url=server.url)
+        pipeline.synthesize(ws, replace(CONFIG, synthesis=synthesis), force=True)
+    assert not (folder / "enhanced.parquet").exists()
+    assert list((folder / "enhance-journal").glob("answers-*.jsonl"))
+
+
+def test_the_report_shows_asked_against_reached(folder):
+    counts = enhance(folder, Server())
+    with Workspace(folder) as ws:
+        stats = gather(ws)
+        page = render(stats, "a run")
+    assert stats.stages["enhance"] == counts
+    assert "Levels asked for and reached" in page
+    assert "4 (asked)" in page
+
+
+def test_the_report_of_a_run_without_the_stage_has_no_such_table(folder):
+    with Workspace(folder) as ws:
+        assert "Levels asked for" not in render(gather(ws), "a run")
+        assert len(store.read_kp_names(ws)) > 0

@@ -1,0 +1,49 @@
+"""What a server beside the walks must leave to them: nothing on a CPU, else the memory plan of the graph."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from linksyn_gpu.config import RunConfig, SynthesisConfig
+from linksyn_gpu.run import serving
+from linksyn_gpu.run import stages as pipeline
+from linksyn_gpu.run.folder import Workspace
+
+FREE = 8 * 2**30
+CONFIG = RunConfig(synthesis=SynthesisConfig(engine="vllm", model="m"))
+
+
+@pytest.fixture
+def on_a_gpu(monkeypatch):
+    ops = SimpleNamespace(free_memory=lambda: FREE)
+    monkeypatch.setattr(serving, "resolve", lambda name: SimpleNamespace(name="gpu", ops=ops))
+
+
+@pytest.fixture
+def ws(tmp_path):
+    seeds = tmp_path / "seeds.jsonl"
+    row = '{{"question": "What is {0}?", "answer": "a", "knowledge_points": ["k{0}", "k{1}", "k{2}"]}}\n'
+    seeds.write_text("".join(row.format(i, i + 1, i + 2) for i in range(30)))
+    with Workspace(tmp_path / "out") as ws:
+        pipeline.ingest(ws, [str(seeds)], CONFIG)
+        yield ws
+
+
+def test_the_plan_of_the_graph_is_kept_and_a_quarter_before_there_is_one(ws, on_a_gpu):
+    assert serving.walk_bytes(ws, CONFIG) == FREE // 4
+    pipeline.build(ws, CONFIG)
+    kept = serving.walk_bytes(ws, CONFIG)
+    assert kept == serving.plan_of(ws, CONFIG.walk.length, 2, FREE).peak_bytes, "24 paths in 20 rounds are 2 a round"
+    assert 0 < kept < FREE // 4
+    assert serving.walk_bytes(ws, replace(CONFIG, paths=10_000_000)) > kept
+
+
+def test_what_the_user_gives_the_walks_is_what_they_get(ws, on_a_gpu):
+    assert serving.walk_bytes(ws, replace(CONFIG, gpu_memory=5 * 2**30)) == 5 * 2**30
+
+
+def test_nothing_is_kept_where_the_cpu_walks_or_no_server_is_started(ws, monkeypatch):
+    assert serving.walk_bytes(ws, replace(CONFIG, backend="cpu")) == 0
+    monkeypatch.setattr(serving, "resolve", lambda name: pytest.fail("no device need be asked"))
+    assert serving.walk_bytes(ws, RunConfig()) == 0

@@ -1,0 +1,824 @@
+"""Reading seeds: every format, every name of a column, every reason to refuse a record."""
+
+import csv
+import itertools
+import json
+import unicodedata
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from linksyn_gpu.config import SeedsConfig
+from linksyn_gpu.errors import ConfigError, DataError
+from linksyn_gpu.seeds import normalize as seeds_module
+from linksyn_gpu.seeds import readers as records
+from linksyn_gpu.seeds.normalize import NOTES, REASONS, read_seeds
+from linksyn_gpu.tables import seed_schema
+from linksyn_gpu.text import guess_language
+
+RECORDS = [
+    {
+        "id": "a1",
+        "question": "What moves water through a membrane?",
+        "answer": "Osmosis",
+        "options": ["Osmosis", "Torque"],
+        "discipline": "biology",
+        "difficulty": 2,
+        "knowledge_points": ["osmosis", "cell membrane"],
+        "language": "en",
+        "source": "own",
+        "license": "CC0",
+    },
+    {
+        "id": "a2",
+        "question": "求 $x^2=4$ 的正根。",
+        "answer": "2",
+        "options": [],
+        "discipline": "mathematics",
+        "difficulty": 1,
+        "knowledge_points": ["quadratic equation"],
+        "language": "zh",
+        "source": "own",
+        "license": "CC0",
+    },
+]
+EXPECTED = [
+    {key: value for key, value in {**record, "disciplines": [record["discipline"]]}.items() if key != "discipline"}
+    for record in RECORDS
+]
+
+
+def rows_of(seeds):
+    return [seeds[row] for row in range(len(seeds))]
+
+
+def verdicts(seeds):
+    return [(reject.line, reject.reason) for reject in seeds.rejects]
+
+
+@pytest.fixture
+def jsonl(tmp_path):
+    """Writes records, or raw lines of bytes, to a JSONL file."""
+
+    def write(*lines, name="seeds.jsonl"):
+        path = tmp_path / name
+        raw = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
+        path.write_bytes(b"\n".join(raw) + b"\n")
+        return path
+
+    return write
+
+
+def read_one(jsonl, record, **options):
+    seeds = read_seeds(jsonl(record), **options)
+    assert len(seeds) == 1
+    return seeds[0]
+
+
+# --- formats
+
+
+def delimited(delimiter, path):
+    cells = [{k: json.dumps(v) if isinstance(v, list) else v for k, v in record.items()} for record in RECORDS]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(cells[0]), delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(cells)
+
+
+def json_lines(path):
+    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in RECORDS), encoding="utf-8")
+
+
+WRITERS = {
+    ".jsonl": json_lines,
+    ".ndjson": json_lines,
+    ".json": lambda path: path.write_text(json.dumps(RECORDS), encoding="utf-8"),
+    ".csv": lambda path: delimited(",", path),
+    ".tsv": lambda path: delimited("\t", path),
+    ".parquet": lambda path: pq.write_table(pa.Table.from_pylist(RECORDS), path),
+}
+TEXT_SUFFIXES = [suffix for suffix in WRITERS if suffix != ".parquet"]
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_every_format_gives_the_same_seeds(tmp_path, suffix):
+    path = tmp_path / f"bank.v2{suffix}"
+    WRITERS[suffix](path)
+    seeds = read_seeds(path)
+    assert rows_of(seeds) == EXPECTED
+    assert seeds.table.schema == seed_schema()
+    assert (seeds.rejects, seeds.notes) == ([], Counter())
+
+
+@pytest.mark.parametrize("suffix", TEXT_SUFFIXES)
+@pytest.mark.parametrize(("ending", "codec"), [(".gz", "gzip"), (".zst", "zstd"), (".GZ", "gzip")])
+def test_every_text_format_is_read_compressed(tmp_path, suffix, ending, codec):
+    plain, packed = tmp_path / f"p{suffix}", tmp_path / f"packed{suffix}{ending}"
+    WRITERS[suffix](plain)
+    with pa.output_stream(str(packed), compression=codec) as stream:
+        stream.write(plain.read_bytes())
+    assert rows_of(read_seeds(packed)) == EXPECTED
+
+
+@pytest.mark.parametrize("suffix", TEXT_SUFFIXES)
+def test_a_byte_order_mark_is_no_part_of_the_first_record(tmp_path, suffix):
+    path = tmp_path / f"bom{suffix}"
+    WRITERS[suffix](path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert rows_of(read_seeds(path)) == EXPECTED
+
+
+def test_a_json_object_may_hold_the_list_of_records(tmp_path):
+    path = tmp_path / "wrapped.json"
+    path.write_text(json.dumps({"version": 1, "splits": ["train"], "data": RECORDS}))
+    assert rows_of(read_seeds(path)) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"train": RECORDS, "test": RECORDS}, "2 lists of records among its keys 'train', 'test'"),
+        ({"question": "one record", "options": ["a"]}, "0 lists of records"),
+        ("text", "not a list of records"),
+    ],
+)
+def test_json_without_one_list_of_records_is_refused(tmp_path, value, message):
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps(value))
+    with pytest.raises(DataError, match=message):
+        read_seeds(path)
+
+
+def test_a_csv_record_bears_the_line_where_it_begins(tmp_path):
+    path = tmp_path / "lines.csv"
+    path.write_text('\nquestion,answer\r\n"two\r\nlines",1\r\n\r\n,no question\r\n"third, with ""quotes""",3,\r\n')
+    seeds = read_seeds(path)
+    assert seeds.table["question"].to_pylist() == ["two\r\nlines", 'third, with "quotes"']
+    assert verdicts(seeds) == [(6, "no_question")]
+
+
+def test_csv_rows_that_do_not_fit_are_set_aside_one_by_one(tmp_path):
+    path = tmp_path / "broken.csv"
+    path.write_bytes(
+        b"id,question,answer\n1,short\n2,long,x,y\n3,ok,x\n4,bad \xff byte,x\n"
+        b'5,"stray" quote,x\n6,nul \x00 byte,x\n7,"never closed\n'
+    )
+    seeds = read_seeds(path)
+    assert seeds.table["question"].to_pylist() == ["ok", "nul \x00 byte"]
+    assert verdicts(seeds) == [
+        (2, "not_a_record"),
+        (3, "not_a_record"),
+        (5, "invalid_utf8"),
+        (6, "not_a_record"),
+        (8, "not_a_record"),
+    ]
+    assert seeds.rejects[0].detail == "2 cells where the header has 3"
+
+
+def test_of_csv_columns_with_one_name_the_first_is_read(tmp_path):
+    path = tmp_path / "twice.csv"
+    path.write_text("question,answer,question\nfirst,x,second\n")
+    assert read_seeds(path)[0]["question"] == "first"
+
+
+def test_a_long_csv_cell_is_read_whole(tmp_path):
+    path = tmp_path / "long.csv"
+    path.write_text(f"question,answer\n{'q' * 200_000},a\n")
+    assert len(read_seeds(path, max_chars=300_000)[0]["question"]) == 200_000
+
+
+def test_parquet_is_read_across_batches_with_its_own_types(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "_PARQUET_ROWS", 3)
+    path = tmp_path / "types.parquet"
+    n = 10
+    columns = {
+        "Question ID": pa.array(range(n), pa.int64()),
+        "question": pa.array([f"q{i}" for i in range(n)]).dictionary_encode(),
+        "answer": pa.array([Decimal(i) / 2 for i in range(n)], pa.decimal128(5, 1)),
+        "choices": pa.array([{"B": "b", "A": f"a{i}", "C": None} for i in range(n)]),
+        "level": pa.array([float(i % 5 + 1) for i in range(n)]),
+        "unused": pa.array([b"\xff"] * n),
+    }
+    pq.write_table(pa.table(columns), path)
+    seeds = read_seeds(path)
+    assert len(seeds) == n
+    assert seeds.table["id"].to_pylist() == [str(i) for i in range(n)]
+    assert (seeds[3]["answer"], seeds[3]["options"], seeds[3]["difficulty"]) == ("1.5", ["a3", "b"], 4)
+
+
+def test_a_parquet_row_that_is_not_utf8_is_set_aside_alone(tmp_path):
+    texts = pa.array([b"one", b"tw\xff", b"three"]).view(pa.string())
+    path = tmp_path / "bytes.parquet"
+    pq.write_table(pa.table({"question": texts}), path)
+    seeds = read_seeds(path)
+    assert seeds.table["question"].to_pylist() == ["one", "three"]
+    assert verdicts(seeds) == [(2, "invalid_utf8")]
+
+
+# --- files
+
+
+def test_files_keep_their_order_and_a_pattern_is_sorted(tmp_path, jsonl):
+    for name in ("b.jsonl", "a.jsonl", "c.jsonl", ".hidden.jsonl"):
+        jsonl({"question": name}, name=name)
+    seeds = read_seeds([tmp_path / "c.jsonl", str(tmp_path / "*.jsonl"), tmp_path / "." / "b.jsonl"])
+    assert seeds.table["question"].to_pylist() == ["c.jsonl", "a.jsonl", "b.jsonl"]
+
+
+def test_a_pattern_reaches_into_folders_and_takes_files_alone(tmp_path, jsonl):
+    (tmp_path / "x" / "folder.jsonl").mkdir(parents=True)
+    jsonl({"question": "deep"}, name="x/folder.jsonl/deep.jsonl")
+    jsonl({"question": "brackets"}, name="x/set[1].jsonl")
+    assert len(read_seeds(tmp_path / "**" / "*.jsonl")) == 2
+    assert read_seeds(tmp_path / "x" / "set[1].jsonl")[0]["question"] == "brackets"
+
+
+def test_rejects_name_the_file_as_the_user_did(tmp_path, jsonl, monkeypatch):
+    jsonl({"question": "q"}, b"{", name="x.jsonl")
+    monkeypatch.chdir(tmp_path)
+    assert read_seeds("./x.jsonl").rejects[0].file == "./x.jsonl"
+    assert read_seeds("x*.jsonl").rejects[0].file == "x.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none.jsonl", "none.jsonl: no such file"),
+        ("none*.jsonl", r"none\*.jsonl: the pattern matches no file"),
+        ("folder", "is a folder; name the files in it"),
+        ("notes.txt", "unknown suffix; seeds are read from .jsonl, .ndjson"),
+        ("table.parquet.gz", "unknown suffix"),
+        ("packed.gz", "unknown suffix"),
+        ("x" * 300 + ".jsonl", "cannot be looked up"),
+    ],
+)
+def test_what_is_no_seed_file_is_an_error_that_says_so(tmp_path, name, message):
+    (tmp_path / "folder").mkdir()
+    for other in ("notes.txt", "table.parquet.gz", "packed.gz"):
+        (tmp_path / other).touch()
+    with pytest.raises(DataError, match=message):
+        read_seeds(tmp_path / name)
+
+
+def test_no_path_at_all_is_an_error():
+    with pytest.raises(DataError, match="no seed file was named"):
+        read_seeds([])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("bad.json", b'[{"question": "q"},\n {]', r"bad.json:2:3: not valid JSON.*must be named .jsonl"),
+        ("lines.json", b'{"question": "q"}\n{"question": "r"}\n', r"lines.json:2:1: .*must be named .jsonl"),
+        ("bytes.json", b'[{"question": "\xff"}]', "byte 16 is not UTF-8"),
+        ("deep.json", b"[" * 100_000, "deep.json: not valid JSON"),
+        ("digits.json", b"[" + b"1" * 5000 + b"]", "digits.json: not valid JSON"),
+        ("text.jsonl.gz", b"plain text", "text.jsonl.gz: cannot be read to its end as gzip of jsonl"),
+        ("text.csv.zst", b"plain text", "text.csv.zst: cannot be read to its end as zstd of csv"),
+        ("text.parquet", b"plain text", "text.parquet: cannot be read to its end as parquet"),
+        ("head.csv", b"\xff,question\nx,y\n", "head.csv:1: the header cannot be read"),
+    ],
+)
+def test_a_file_that_is_broken_as_a_whole_is_an_error_that_names_it(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_seeds(tmp_path / name)
+
+
+@pytest.mark.parametrize(("ending", "codec"), [(".gz", "gzip"), (".zst", "zstd")])
+def test_a_compressed_file_that_was_cut_off_is_an_error(tmp_path, ending, codec):
+    path = tmp_path / f"cut.jsonl{ending}"
+    with pa.output_stream(str(path), compression=codec) as stream:
+        stream.write(b"".join(b'{"question": "%d"}\n' % i for i in range(9999)))
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(DataError, match=f"cut.jsonl{ending}: cannot be read to its end"):
+        read_seeds(path)
+
+
+def test_a_parquet_file_that_was_cut_off_is_an_error(tmp_path):
+    path = tmp_path / "cut.parquet"
+    WRITERS[".parquet"](path)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DataError, match=r"cut.parquet: cannot be read to its end"):
+        read_seeds(path)
+
+
+# --- columns
+
+
+@pytest.mark.parametrize(
+    ("field", "name"), [(f, n) for f, names in seeds_module.USUAL_NAMES.items() for n in names if f != "question"]
+)
+def test_every_usual_name_is_found(jsonl, field, name):
+    seed = read_one(jsonl, {"question": "q", name: "4"})
+    assert seed[field] in ("4", ["4"], 4)
+
+
+@pytest.mark.parametrize("name", [*seeds_module.USUAL_NAMES["question"], "Question", "PROMPT", " Que-sti_on "])
+def test_a_question_is_found_whatever_its_spelling(jsonl, name):
+    assert read_one(jsonl, {name: "q"})["question"] == "q"
+
+
+def test_the_first_usual_name_wins_and_stays_even_where_it_is_empty(jsonl):
+    record = {"query": "5", "problem": "4", "prompt": "2", "output": "o", "response": None}
+    seed = read_one(jsonl, record)
+    assert (seed["question"], seed["answer"]) == ("2", "")
+
+
+def test_a_mapping_overrides_the_usual_names(jsonl):
+    record = {"question": "not this", "stem": "this", "answer": "a", "topic": ["x"]}
+    seed = read_one(jsonl, record, columns={"question": "stem", "knowledge_points": "topic"})
+    assert (seed["question"], seed["answer"], seed["knowledge_points"]) == ("this", "a", ["x"])
+
+
+def test_a_record_without_its_mapped_column_does_not_fall_back(jsonl):
+    path = jsonl({"stem": "s"}, {"question": "q"})
+    seeds = read_seeds(path, columns={"question": "stem"})
+    assert verdicts(seeds) == [(2, "no_question")]
+    assert seeds.rejects[0].detail == "no column stem among 'question'"
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_a_mapped_column_that_no_record_has_is_an_error_with_the_columns(tmp_path, suffix):
+    path = tmp_path / f"x{suffix}"
+    WRITERS[suffix](path)
+    with pytest.raises(DataError, match=r"no column 'stem', asked for; the file has 'id', 'question', 'answer'"):
+        read_seeds(path, columns={"question": "stem"})
+
+
+def test_records_that_all_differ_in_their_keys_are_read(jsonl, monkeypatch):
+    monkeypatch.setattr(seeds_module, "_MAX_LAYOUTS", 2)
+    path = jsonl(*({"question": f"q{i}", f"k{i}": 1} for i in range(6)), {"question": "last", "kp": "late"})
+    assert read_seeds(path, columns={"knowledge_points": "kp"})[6]["knowledge_points"] == ["late"]
+
+
+def test_alpaca_input_follows_the_instruction_after_a_blank_line(jsonl):
+    path = jsonl(
+        {"instruction": "Translate.", "input": "le chat", "output": "the cat"},
+        {"instruction": "Say hello.", "input": " ", "output": "hello"},
+        {"question": "Not Alpaca?", "input": "ignored", "output": "yes"},
+        {"instruction": "Lists?", "input": ["x"], "output": "no"},
+    )
+    seeds = read_seeds(path)
+    assert seeds.table["question"].to_pylist() == ["Translate.\n\nle chat", "Say hello.", "Not Alpaca?"]
+    assert verdicts(seeds) == [(4, "wrong_type")]
+    mapped = read_seeds(path, columns={"answer": "input"})
+    assert mapped[0]["question"] == "Translate."
+
+
+# --- values
+
+
+@pytest.mark.parametrize(
+    ("value", "points"),
+    [
+        (["b", "", "a", " ", "b"], ["b", "a", "b"]),
+        ([" kept as it is ", None, 7], [" kept as it is ", "7"]),
+        ("algebra", ["algebra"]),
+        ("algebra; roots |sets；集合;", ["algebra", "roots", "sets", "集合"]),
+        ("a, b", ["a, b"]),
+        ('["a; b", "c"]', ["a; b", "c"]),
+        ("['it\\'s', \"b\", 'c\\\\d']", ["it's", "b", "c\\d"]),
+        ("[not a list]", ["[not a list]"]),
+        ("['\\xzz']", ["['\\xzz']"]),
+        ("[" * 50_000, ["[" * 50_000]),
+        ("", []),
+        (None, []),
+        (float("nan"), []),
+    ],
+)
+def test_knowledge_points_are_read_from_lists_and_strings(jsonl, value, points):
+    assert read_one(jsonl, {"question": "q", "kps": value})["knowledge_points"] == points
+
+
+def test_routes_are_split_into_their_nodes(jsonl):
+    record = {"question": "q", "tags": ["Algebra -> Roots->", "Algebra->Sets"]}
+    assert read_one(jsonl, record, route_separator="->")["knowledge_points"] == ["Algebra", "Roots", "Algebra", "Sets"]
+    record["tags"] = "A->B; C"
+    assert read_one(jsonl, record, route_separator="->")["knowledge_points"] == ["A", "B", "C"]
+
+
+@pytest.mark.parametrize(
+    ("value", "options"),
+    [
+        (["x", 2, 0.5, True, None], ["x", "2", "0.5", "true", ""]),
+        ({"B": "two", "A": "one", "C": None}, ["one", "two"]),
+        ({str(i): f"o{i}" for i in (10, 9, 1)}, ["o1", "o9", "o10"]),
+        ({"text": ["one", "two"], "label": ["A", "B"]}, ["one", "two"]),
+        ('["one", "two"]', ["one", "two"]),
+        ('{"B": "two", "A": "one"}', ["one", "two"]),
+        ("[0, 1)", ["[0, 1)"]),
+        ("", []),
+    ],
+)
+def test_options_are_read_from_lists_objects_and_strings(jsonl, value, options):
+    assert read_one(jsonl, {"question": "q", "choices": value})["options"] == options
+
+
+@pytest.mark.parametrize(
+    ("value", "scale", "level"),
+    [
+        (1, "1-5", 1),
+        (5.0, "1-5", 5),
+        ("3", "1-5", 3),
+        (" 4.0 ", "1-5", 4),
+        (0, "0-4", 1),
+        ("4", "0-4", 5),
+        (None, "1-5", None),
+        (" ", "1-5", None),
+        (float("nan"), "1-5", None),
+    ],
+)
+def test_difficulty_is_moved_to_1_to_5(jsonl, value, scale, level):
+    seeds = read_seeds(jsonl({"question": "q", "level": value}), difficulty_scale=scale)
+    assert seeds[0]["difficulty"] == level
+    assert "difficulty_off_scale" not in seeds.notes
+
+
+@pytest.mark.parametrize(
+    "value", [0, 6, 2.5, "hard", True, [3], {"x": 1}, 10**400, float("inf"), "nan", "1e999", -(10**30)]
+)
+def test_difficulty_off_the_scale_becomes_null_and_is_counted(jsonl, value):
+    seeds = read_seeds(jsonl({"question": "q", "level": value}))
+    assert seeds[0]["difficulty"] is None
+    assert seeds.notes["difficulty_off_scale"] == 1
+    assert seeds.rejects == []
+
+
+def test_disciplines_are_trimmed_and_keep_their_order(jsonl):
+    assert read_one(jsonl, {"question": "q", "subject": [" physics", "", "art"]})["disciplines"] == ["physics", "art"]
+
+
+AWKWARD = "ﬁne  \u00a0Ａ\u0301\u200b e\u0301é \\frac{1}{2}\r\n\t\x00 𠀀 🜁 \u2028 $$x^{2}$$ "
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".parquet"])
+def test_text_is_kept_to_the_byte(tmp_path, suffix):
+    path = tmp_path / f"x{suffix}"
+    record = {"question": AWKWARD, "answer": AWKWARD, "options": [AWKWARD, " "], "kps": [AWKWARD]}
+    if suffix == ".jsonl":
+        path.write_text(json.dumps(record, ensure_ascii=False), encoding="utf-8", newline="")
+    elif suffix == ".json":
+        path.write_text(json.dumps([record], ensure_ascii=False), encoding="utf-8", newline="")
+    elif suffix == ".csv":
+        with path.open("w", encoding="utf-8", newline="") as file:
+            cells = {k: v if isinstance(v, str) else json.dumps(v) for k, v in record.items()}
+            csv.writer(file).writerows([cells.keys(), cells.values()])
+    else:
+        pq.write_table(pa.Table.from_pylist([record]), path)
+    seed = read_seeds(path)[0]
+    assert {key: seed[key] for key in ("question", "answer", "options")} == {
+        key: record[key] for key in ("question", "answer", "options")
+    }
+    assert seed["knowledge_points"] == [AWKWARD]
+
+
+def test_a_missing_id_is_made_from_the_content_alone(jsonl):
+    one = {"question": "q", "options": ["a"], "answer": "x"}
+    seeds = read_seeds(
+        jsonl({"source": "elsewhere", **one}, {**one, "options": ["a", "b"]}, {"id": 7, "question": "r"})
+    )
+    again = read_seeds(jsonl(one, name="other.jsonl"))
+    assert seeds[0]["id"] == again[0]["id"] == "seed-8619a51b4aaaf284"
+    assert seeds[1]["id"] != seeds[0]["id"]
+    assert seeds[2]["id"] == "7"
+    assert seeds.notes["id_made"] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("What is osmosis?", "en"),
+        ("1 + 1 = ?", "en"),
+        ("什么是渗透？", "zh"),
+        ("计算：$$\\frac{{{5}^{2}}+1}{{{5}^{2}}-1}+\\frac{{{7}^{2}}+1}{{{7}^{2}}-1}$$", "zh"),
+        ("Where does the word 茶 for tea come from?", "en"),
+        ("Où est l'été ?", "en"),
+    ],
+)
+def test_a_missing_language_is_guessed_by_the_share_of_ideographs(jsonl, text, language):
+    seeds = read_seeds(jsonl({"question": text}, {"question": "given", "language": "fr"}))
+    assert seeds.table["language"].to_pylist() == [language, "fr"]
+    assert seeds.notes["language_guessed"] == 1
+
+
+def test_seeds_without_answer_or_points_are_kept_and_counted(jsonl):
+    path = jsonl(
+        {"question": "a", "answer": " "}, {"question": "b", "kps": []}, {"question": "c", "answer": "", "kps": "k"}
+    )
+    seeds = read_seeds(path)
+    assert len(seeds) == 3
+    assert seeds.notes == {"empty_answer": 3, "no_knowledge_points": 2, "id_made": 3, "language_guessed": 3}
+    assert set(seeds.notes) <= set(NOTES)
+
+
+# --- rejects
+
+REFUSED = [
+    (b"{not json", "invalid_json"),
+    (b"[" * 100_000, "invalid_json"),
+    (b'{"question": ' + b"1" * 5000 + b"}", "invalid_json"),
+    (b'{"question": "raw \x00 NUL"}', "invalid_json"),
+    (b'"text"', "not_a_record"),
+    (b"[1, 2]", "not_a_record"),
+    (b"null", "not_a_record"),
+    (b"12", "not_a_record"),
+    (b'{"question": "\xff"}', "invalid_utf8"),
+    (b'{"question": "\\ud800"}', "invalid_utf8"),
+    (b'{"question": "q", "kps": ["\\udfff"]}', "invalid_utf8"),
+    (b'{"question": "q", "id": "\\ud83d"}', "invalid_utf8"),
+    (b"{}", "no_question"),
+    (b'{"text": "q"}', "no_question"),
+    (b'{"question": null}', "no_question"),
+    (b'{"question": NaN}', "no_question"),
+    (b'{"question": " \\n\\u3000"}', "no_question"),
+    (b'{"question": 5}', "wrong_type"),
+    (b'{"question": ["q"]}', "wrong_type"),
+    (b'{"question": {"q": "q"}}', "wrong_type"),
+    (b'{"question": "q", "answer": ["a"]}', "wrong_type"),
+    (b'{"question": "q", "options": [["a"]]}', "wrong_type"),
+    (b'{"question": "q", "options": {"A": {}}}', "wrong_type"),
+    (b'{"question": "q", "kps": [{"name": "k"}]}', "wrong_type"),
+    (b'{"question": "q", "id": {"$oid": "1"}}', "wrong_type"),
+    (b'{"question": "' + b"q" * 101 + b'"}', "too_long"),
+    (b'{"question": "q", "answer": "' + b"a" * 60 + b'", "options": ["' + b"o" * 60 + b'"]}', "too_long"),
+    (b'{"question": "kept", "id": "other"}', "duplicate_question"),
+    (b'{"question": "another", "id": "first"}', "duplicate_id"),
+]
+
+
+@pytest.mark.parametrize(("line", "reason"), REFUSED)
+def test_a_bad_row_is_set_aside_with_its_line_and_reason_and_the_job_goes_on(jsonl, line, reason):
+    path = jsonl({"id": "first", "question": "kept"}, b" \t\r", line, {"id": "last", "question": "kept too"})
+    seeds = read_seeds(path, max_chars=100)
+    assert seeds.table["id"].to_pylist() == ["first", "last"]
+    [reject] = seeds.rejects
+    assert (reject.file, reject.line, reject.reason) == (str(path), 3, reason)
+    assert reject.detail
+    reject.detail.encode()  # can be written to a file
+
+
+def test_every_reason_is_tested():
+    assert {reason for _, reason in REFUSED} == set(REASONS)
+
+
+def test_a_line_beyond_all_measure_is_passed_over_without_being_held(jsonl, monkeypatch):
+    monkeypatch.setattr(records, "MAX_LINE", 64)
+    seeds = read_seeds(jsonl({"question": "a"}, b"x" * 1000, b'{"question": "' + b"b" * 47 + b'"}', b"y" * 64))
+    assert seeds.table["question"].to_pylist() == ["a", "b" * 47]
+    assert verdicts(seeds) == [(2, "too_long"), (4, "too_long")]
+
+
+def test_a_reject_never_drags_the_record_along(jsonl):
+    seeds = read_seeds(jsonl({"question": "q", "id": "i" * 5000}, {"question": "r", "id": "i" * 5000}))
+    assert len(seeds.rejects[0].detail) <= 200
+
+
+def test_no_record_taken_is_an_error_with_counts_and_the_first(jsonl):
+    path = jsonl(b"{", {"text": "x"}, {"text": "y"})
+    with pytest.raises(DataError) as caught:
+        read_seeds(path)
+    assert str(caught.value) == (
+        f"no seed was read: all 3 records were rejected (no_question 2, invalid_json 1); first {path}:1: invalid_json:"
+        " column 2: Expecting property name enclosed in double quotes; name the question's column:"
+        " columns={'question': 'COLUMN'} (--map question=COLUMN)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("e.jsonl", b"\n \n"), ("e.json", b"[]"), ("e.json", b'{"data": []}'), ("e.csv", b"question\n")],
+)
+def test_no_record_at_all_is_an_error(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=f"no seed was read: no records in '.*{name}'"):
+        read_seeds(tmp_path / name)
+
+
+def test_an_empty_file_beside_a_full_one_is_no_error(tmp_path, jsonl):
+    (tmp_path / "empty.csv").touch()
+    assert len(read_seeds([tmp_path / "empty.csv", jsonl({"question": "q"})], columns={"question": "question"})) == 1
+
+
+# --- duplicates
+
+
+def test_a_repeated_question_is_a_duplicate_however_it_is_spaced_or_composed(jsonl):
+    path = jsonl(
+        {"id": 1, "question": "What is caf\u00e9  ﬁne?"},
+        {"id": 2, "question": " What is cafe\u0301\nfine？", "answer": "another"},
+        {"id": 3, "question": "what is café fine?"},
+    )
+    seeds = read_seeds(path)
+    assert seeds.table["id"].to_pylist() == ["1", "3"]  # upper and lower case are kept apart
+    assert verdicts(seeds) == [(2, "duplicate_question")]
+
+
+def test_the_same_stem_with_other_options_is_another_question(jsonl):
+    stem = "Which of the following statements is true?"
+    path = jsonl(
+        {"question": stem, "options": ["Salt is sweet.", "Ice floats."]},
+        {"question": stem, "options": ["Lead floats.", "Ice floats."]},
+        {"question": stem},
+        {"question": stem, "options": [""]},
+        {"question": stem, "options": ["Ice floats.", "Salt is sweet."]},
+        {"question": stem, "options": [" Salt is  sweet.", "Ice floats."]},
+    )
+    assert verdicts(read_seeds(path)) == [(6, "duplicate_question")]
+
+
+def test_duplicates_are_found_across_files_and_formats(tmp_path, jsonl):
+    WRITERS[".csv"](tmp_path / "a.csv")
+    WRITERS[".parquet"](tmp_path / "b.parquet")
+    seeds = read_seeds([tmp_path / "a.csv", tmp_path / "b.parquet", jsonl({**RECORDS[0], "id": "new"})])
+    assert [(Path(r.file).name, r.line, r.reason) for r in seeds.rejects] == [
+        ("b.parquet", 1, "duplicate_id"),
+        ("b.parquet", 2, "duplicate_id"),
+        ("seeds.jsonl", 1, "duplicate_question"),
+    ]
+
+
+def test_only_kept_records_count_as_read_before(jsonl):
+    path = jsonl({"id": "x", "question": "q", "answer": []}, {"id": "x", "question": "q"}, {"question": "q"})
+    assert verdicts(read_seeds(path)) == [(1, "wrong_type"), (3, "duplicate_question")]
+
+
+def test_an_id_that_equals_a_made_one_is_a_duplicate(jsonl):
+    made = read_seeds(jsonl({"question": "q"}))[0]["id"]
+    assert verdicts(read_seeds(jsonl({"id": made, "question": "r"}, {"question": "q"}))) == [(2, "duplicate_id")]
+
+
+def test_keep_duplicates_keeps_all(jsonl):
+    path = jsonl({"id": 1, "question": "q"}, {"id": 1, "question": "q"}, {"question": "q"}, {"question": "q"})
+    seeds = read_seeds(path, keep_duplicates=True)
+    assert (len(seeds), seeds.rejects) == (4, [])
+
+
+# --- settings
+
+
+def test_settings_are_fields_of_the_config(jsonl):
+    path = jsonl({"stem": "q", "level": 0})
+    settings = {"columns": {"question": "stem"}, "difficulty_scale": "0-4"}
+    assert rows_of(read_seeds(path, **settings)) == rows_of(read_seeds(path, SeedsConfig(**settings)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"colums": {}}, "colums: no such setting; allowed here: columns"),
+        ({"columns": {"stem": "question"}}, "a field of columns = 'stem'"),
+        ({"columns": {"question": 3}}, "must be the name of a column"),
+        ({"difficulty_scale": "1-7"}, "difficulty_scale"),
+        ({"max_chars": 0}, "max_chars"),
+        ({"config": SeedsConfig(), "max_chars": 5}, "not both"),
+    ],
+)
+def test_wrong_settings_fail_before_a_file_is_opened(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        read_seeds("no such file.jsonl", **settings)
+
+
+def test_batches_do_not_show_in_the_result(jsonl, monkeypatch):
+    path = jsonl(*({"question": f"q{i}", "kps": ["k"] * (i % 3)} for i in range(50)))
+    whole = read_seeds(path)
+    monkeypatch.setattr(seeds_module, "_BATCH_ROWS", 7)
+    monkeypatch.setattr(seeds_module, "_BATCH_CHARS", 60)
+    cut = read_seeds(path)
+    assert cut.table["id"].num_chunks > 1
+    assert cut.table.equals(whole.table)
+
+
+# --- whatever comes
+
+JSON_VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(alphabet=st.characters(), max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+USUAL = [name for names in seeds_module.USUAL_NAMES.values() for name in names]
+LINES = st.one_of(
+    st.binary(max_size=40),
+    st.dictionaries(st.sampled_from(USUAL), JSON_VALUE, max_size=6).map(lambda r: json.dumps(r).encode()),
+    st.dictionaries(st.sampled_from(USUAL), JSON_VALUE).map(lambda r: json.dumps({"question": "q", **r}).encode()),
+)
+
+
+def attempt(path, **options):
+    try:
+        return read_seeds(path, **options)
+    except DataError as error:
+        return error
+
+
+FUZZ = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@FUZZ
+@given(lines=st.lists(LINES, max_size=8), keep=st.booleans(), route=st.sampled_from([None, "->"]))
+def test_no_line_crashes_and_every_line_is_kept_or_has_a_reason(tmp_path, lines, keep, route):
+    path = tmp_path / "fuzz.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    expected = sum(bool(line.strip()) for line in content.split(b"\n"))
+    seeds = attempt(path, keep_duplicates=keep, route_separator=route)
+    if isinstance(seeds, DataError):
+        assert str(seeds).startswith("no seed was read")
+        return
+    assert len(seeds) + len(seeds.rejects) == expected
+    assert {reject.reason for reject in seeds.rejects} <= set(REASONS)
+    seeds.table.validate(full=True)
+    if not keep:
+        assert len(set(seeds.table["id"].to_pylist())) == len(seeds)
+
+
+@FUZZ
+@given(body=st.binary(max_size=80) | st.text(alphabet='a,"\n\r\t;1', max_size=40).map(str.encode))
+def test_no_csv_crashes(tmp_path, body):
+    path = tmp_path / "fuzz.csv"
+    path.write_bytes(b"question,answer\nq,a\n" + body)
+    seeds = read_seeds(path)
+    assert seeds[0]["question"] == "q"
+    seeds.table.validate(full=True)
+
+
+@FUZZ
+@given(where=st.integers(0, 10_000), value=st.integers(0, 255))
+def test_a_damaged_parquet_file_is_read_or_refused(tmp_path, where, value):
+    path = tmp_path / "fuzz.parquet"
+    pq.write_table(pa.Table.from_pylist(RECORDS), path, compression="none")
+    content = bytearray(path.read_bytes())
+    content[where % len(content)] = value
+    path.write_bytes(content)
+    seeds = attempt(path)
+    if isinstance(seeds, DataError):
+        assert "fuzz.parquet" in str(seeds)
+    else:
+        seeds.table.validate(full=True)
+
+
+# --- real data
+
+
+def graph_size(seeds, same):
+    """(KPs, co-occurring pairs) worked out from the lists alone."""
+    names, pairs = set(), set()
+    for points in seeds.table["knowledge_points"].to_pylist():
+        points = sorted(set(map(same, points)))
+        names.update(points)
+        pairs.update(itertools.combinations(points, 2))
+    return len(names), len(pairs)
+
+
+def folded(name):
+    return unicodedata.normalize("NFKC", name).casefold().strip()
+
+
+def test_openstax_gives_the_graph_that_was_measured_independently(real_data):
+    path = real_data("seed_openstax_en.jsonl")
+    seeds = read_seeds(path)
+    assert (len(seeds), Counter(r.reason for r in seeds.rejects)) == (3271, {"duplicate_question": 165})
+    assert graph_size(seeds, folded) == (2944, 15008)
+    everything = read_seeds(path, keep_duplicates=True)
+    assert len(everything) == 3436
+    assert graph_size(everything, str) == (2975, 15132)
+
+
+def test_tal_routes_give_connected_points_in_both_languages(real_data):
+    path = real_data("seed_tal_math_en_zh.jsonl")
+    settings = {"columns": {"knowledge_points": "kp_routes"}, "route_separator": "->", "difficulty_scale": "0-4"}
+    seeds = read_seeds(path, **settings)
+    assert (len(seeds), Counter(r.reason for r in seeds.rejects)) == (3881, {"duplicate_question": 119})
+    assert "difficulty_off_scale" not in seeds.notes
+    assert Counter(seeds.table["language"].to_pylist()).keys() == {"en", "zh"}
+
+    everything = read_seeds(path, keep_duplicates=True, **settings)
+    raw = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for field in ("question", "answer", "options"):  # Chinese and LaTeX as shipped
+        assert everything.table[field].to_pylist() == [record[field] for record in raw]
+    assert everything.table["difficulty"].to_pylist() == [record["difficulty"] + 1 for record in raw]
+    # The README's 1,272 points and 6,324 pairs of the Chinese half leave out the two top levels of each route.
+    inner = set(), set()
+    for record in raw:
+        if record["language"] == "zh":
+            nodes = sorted({node for route in record["kp_routes"] for node in route.split("->")[2:]})
+            inner[0].update(nodes)
+            inner[1].update(itertools.combinations(nodes, 2))
+    assert tuple(map(len, inner)) == (1272, 6324)
+
+
+def test_the_language_guess_agrees_with_the_labels_of_real_questions(real_data):
+    labelled = [
+        json.loads(line)
+        for name in ("seed_openstax_en.jsonl", "seed_tal_math_en_zh.jsonl")
+        for line in real_data(name).read_text(encoding="utf-8").splitlines()
+    ]
+    wrong = [record for record in labelled if guess_language(record["question"]) != record["language"]]
+    assert len(wrong) <= 5  # English questions with a Chinese heading, labelled zh

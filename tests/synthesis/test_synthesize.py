@@ -1,0 +1,374 @@
+"""The stage from bundles to kept QA: everything counted, in the order of the requests, through any engine."""
+
+import json
+import logging
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from linksyn_gpu.config import SynthesisConfig
+from linksyn_gpu.errors import DataError
+from linksyn_gpu.llm import Engine, batchfile
+from linksyn_gpu.llm.budget import Budget
+from linksyn_gpu.llm.client import Limits
+from linksyn_gpu.llm.journal import Journal
+from linksyn_gpu.llm.loop import generate
+from linksyn_gpu.synthesis import prompts, synthesize
+from linksyn_gpu.tables import seed_schema
+from tests.llm.fake_server import FakeServer, completion, ok
+
+NAMES = [f"kp {i}" for i in range(10)]
+PATHS = pa.schema(
+    [
+        ("walk_id", pa.int64()),
+        ("cell", pa.int32()),
+        ("nodes", pa.list_(pa.int32())),
+        ("seeds", pa.list_(pa.int32())),
+        ("drop_reason", pa.string()),
+    ]
+)
+
+
+@pytest.fixture
+def seeds():
+    rows = [
+        {
+            "id": f"seed-{i}",
+            "question": f"What is seed question number {i}?",
+            "answer": str(i),
+            "options": [],
+            "disciplines": ["physics" if i % 2 else "biology"],
+            "difficulty": i % 5 + 1,
+            "knowledge_points": NAMES[i : i + 2],
+            "language": "en",
+        }
+        for i in range(10)
+    ]
+    return pa.Table.from_pylist(rows, schema=seed_schema())
+
+
+def path(i, reason=None):
+    return {
+        "walk_id": 100 + i,
+        "cell": i % 2,
+        "nodes": [i % 8, i % 8 + 1],
+        "seeds": [i % 8, i % 8 + 1],
+        "drop_reason": reason,
+    }
+
+
+def value_of(generator):
+    """What a generator returns when all it gives was taken."""
+    while True:
+        try:
+            next(generator)
+        except StopIteration as end:
+            return end.value
+
+
+class Run:
+    """The stage over a folder."""
+
+    def __init__(self, folder, seeds, **settings):
+        self.folder = folder
+        self.config = SynthesisConfig(
+            **{"engine": "openai", "base_url": "http://x/v1", "question_types": ("open",), **settings}
+        )
+        self.common = {"kp_names": NAMES, "seeds": seeds, "config": self.config}
+
+    def write(self, rows, cells=(("biology", 2), (None, None))):
+        made = synthesize.make_requests(
+            [pa.Table.from_pylist(rows, schema=PATHS)],
+            cells=cells,
+            requests_file=self.folder / "requests.jsonl",
+            tasks_file=self.folder / "tasks.parquet",
+            **self.common,
+        )
+        return value_of(made)
+
+    def requests(self):
+        return list(synthesize.read_requests(self.folder / "requests.jsonl"))
+
+    def ask(self, script):
+        with FakeServer(script) as server, Journal(self.folder / "journal") as journal:
+            engine = Engine(server.url, "fake")
+            index = journal.index()
+            return synthesize.generate(self.requests(), engine, journal, self.config, budget=Budget(), index=index)
+
+    def assemble(self):
+        with Journal(self.folder / "journal", writable=False) as journal:
+            counts = synthesize.assemble(
+                journal,
+                tasks_file=self.folder / "tasks.parquet",
+                qa_parquet=self.folder / "qa.parquet",
+                qa_jsonl=self.folder / "qa.jsonl",
+                dropped_parquet=self.folder / "dropped.parquet",
+                **self.common,
+            )
+        rows = [json.loads(line) for line in (self.folder / "qa.jsonl").read_text().splitlines()]
+        assert pq.read_table(self.folder / "qa.parquet").to_pylist() == rows
+        assert counts["generated"] == counts["kept"] + counts["dropped"]
+        assert counts["kept"] == len(rows)
+        return counts, rows, pq.read_table(self.folder / "dropped.parquet").to_pylist()
+
+
+def qa(question, answer="because", **fields):
+    return {
+        "question": question,
+        "answer": answer,
+        "explanation": "",
+        "knowledge_points": ["kp 1"],
+        "discipline": "d",
+        "difficulty": 4,
+        **fields,
+    }
+
+
+def answer(*items):
+    return ok(json.dumps({"qa": items}))
+
+
+def number(body):
+    """Which request this is, by the first knowledge point of its path."""
+    return int(body["messages"][-1]["content"].split('"kp ')[1][0])
+
+
+def test_a_kept_qa_names_everything_that_it_was_made_from(tmp_path, seeds):
+    run = Run(tmp_path, seeds)
+    assert run.write([path(1)]) == {"paths": 1, "requests": 1, "dropped": {}}
+    run.ask(lambda body, n: answer(qa("How do these two points go together?")))
+    _, rows, _ = run.assemble()
+    request = run.requests()[0]
+    assert rows == [
+        {
+            "id": request["custom_id"] + "-0",
+            "question": "How do these two points go together?",
+            "options": [],
+            "answer": "because",
+            "explanation": "",
+            "reasoning": "",
+            "knowledge_points": ["kp 1"],
+            "discipline": "physics",
+            "difficulty": 4,
+            "language": "en",
+            "question_type": "open",
+            "walk_id": 101,
+            "path": ["kp 1", "kp 2"],
+            "seed_ids": ["seed-1", "seed-2"],
+            "cell": 1,
+            "request_id": request["custom_id"],
+            "prompt_digest": prompts.prompt_digest(),
+            "model": "fake",
+            "temperature": 0.7,
+            "top_p": 0.95,
+            "seed": request["body"]["seed"],
+            "max_tokens": request["body"]["max_tokens"],
+            "prompt_tokens": 10,
+            "completion_tokens": 5,
+        }
+    ]
+
+
+def test_generated_is_kept_and_dropped_with_every_reason(tmp_path, seeds):
+    run = Run(tmp_path, seeds, max_attempts=1)
+    written = run.write([path(0, "few_seeds"), *(path(i) for i in range(1, 8))])
+    assert written == {"paths": 8, "requests": 7, "dropped": {"few_seeds": 1}}
+    replies = {
+        1: answer(qa("What is a first new question?"), qa("What is seed question number 3?"), qa("", "x")),
+        2: ok("no JSON at all"),
+        3: ok('{"qa": [', finish="length"),
+        4: {"status": 400, "json": {"error": {"message": "refused"}}},
+        5: {"status": 500, "json": {"error": "boom"}},
+        6: answer(qa("What is a first new question?")),
+        7: ok('{"qa": []}'),
+    }
+    stats = run.ask(lambda body, n: replies[number(body)])
+    assert (stats.completed, stats.failed) == (2, 5)
+    counts, rows, dropped = run.assemble()
+    assert (counts["generated"], counts["kept"], counts["dropped"]) == (8, 1, 7)
+    assert (counts["pending"], counts["paths_dropped"]) == (1, 1)
+    assert counts["pending_reasons"] == {"server_error": 1}
+    assert counts["reasons"] == {
+        "path": {"few_seeds": 1},
+        "request": {"bad_request": 1},
+        "answer": {"invalid_json": 1, "cut_off": 1, "no_items": 1},
+        "qa": {"repeats_seed": 1, "empty_question": 1, "repeats_batch": 1},
+    }
+    assert counts["kept_by_cell"] == {1: 1}
+    by_reason = {row["reason"]: row for row in dropped}
+    assert len(dropped) == 8
+    assert by_reason["invalid_json"]["text"] == "no JSON at all"
+    assert by_reason["bad_request"]["detail"] == "HTTP 400: refused"
+    assert by_reason["few_seeds"]["request_id"] is None
+    assert [row["id"][-2:] for row in rows] == ["-0"]
+
+
+def test_output_is_in_the_order_of_the_requests_whatever_the_order_of_arrival(tmp_path, seeds):
+    run = Run(tmp_path, seeds)
+    run.write([path(i) for i in range(8)])
+    run.ask(
+        lambda body, n: {**answer(qa(f"What is new question {number(body)}?")), "latency": 0.2 - 0.02 * number(body)}
+    )
+    _, rows, _ = run.assemble()
+    with Journal(tmp_path / "journal", writable=False) as journal:
+        arrived = [record["id"] for record in journal.read()]
+    asked = [request["custom_id"] for request in run.requests()]
+    assert arrived != asked
+    assert [row["request_id"] for row in rows] == asked
+
+
+def test_a_stopped_run_shows_what_is_pending_and_then_goes_on(tmp_path, seeds):
+    run = Run(tmp_path, seeds)
+    run.write([path(i) for i in range(8)])
+    script = lambda body, n: answer(qa(f"What is new question {number(body)}?"))  # noqa: E731
+    with FakeServer(script) as server, Journal(tmp_path / "journal") as journal:
+        generate(run.requests()[:3], Engine(server.url, "fake"), journal, limits=Limits(concurrency=2))
+    counts, rows, dropped = run.assemble()
+    assert (counts["generated"], counts["pending"], len(rows), dropped) == (3, 5, 3, [])
+    assert counts["pending_reasons"] == {"no_answer": 5}
+    stats = run.ask(script)
+    assert (stats.completed, stats.skipped) == (5, 3)
+    assert run.assemble()[0]["pending"] == 0
+
+
+def test_a_passing_failure_is_pending_until_it_is_mended_and_never_dropped(tmp_path, seeds):
+    run = Run(tmp_path, seeds, max_attempts=1)
+    run.write([path(i) for i in range(4)])
+    good = lambda body, n: answer(qa(f"What is new question {number(body)}?"))  # noqa: E731
+    run.ask(lambda body, n: {"status": 500, "json": {"error": "boom"}} if number(body) % 2 else good(body, n))
+    counts, rows, dropped = run.assemble()
+    assert (counts["generated"], counts["pending"], counts["requests_answered"]) == (2, 2, 2)
+    assert (counts["pending_reasons"], len(rows), dropped) == ({"server_error": 2}, 2, [])
+    assert run.ask(good).completed == counts["pending"]
+    counts, rows, _ = run.assemble()
+    assert (counts["pending"], counts["pending_reasons"], len(rows)) == (0, {}, 4)
+
+
+def test_batch_answers_give_the_same_rows_as_a_server(tmp_path, seeds):
+    replies = {i: json.dumps({"qa": [qa(f"What is new question {i}?")]}) for i in range(8)}
+    one = Run(tmp_path / "one", seeds)
+    two = Run(tmp_path / "two", seeds)
+    for run in (one, two):
+        run.folder.mkdir()
+        run.write([path(i) for i in range(8)])
+    one.ask(lambda body, n: ok(replies[number(body)]))
+    lines = [
+        json.dumps(
+            {
+                "custom_id": r["custom_id"],
+                "response": {"status_code": 200, "body": completion(replies[number(r["body"])])},
+            }
+        )
+        for r in reversed(two.requests())
+    ]
+    (two.folder / "answers.jsonl").write_text("\n".join(lines))
+    with Journal(two.folder / "journal") as journal:
+        ids = (r["custom_id"] for r in two.requests())
+        batchfile.collect([two.folder / "answers.jsonl"], journal, ids, validate=synthesize.validator(None))
+    rows = two.assemble()[1]
+    assert rows == one.assemble()[1]
+    # A batch's answer does not tell how it was sampled; its request does.
+    assert [row["seed"] for row in rows] == [r["body"]["seed"] for r in two.requests()]
+
+
+def test_the_same_inputs_give_the_same_files(tmp_path, seeds):
+    contents = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        run = Run(tmp_path / name, seeds)
+        run.write([path(i) for i in range(5)])
+        contents.append((run.folder / "requests.jsonl").read_bytes())
+    assert contents[0] == contents[1]
+
+
+def test_question_types_come_in_turn_over_the_requests(tmp_path, seeds):
+    run = Run(tmp_path, seeds, question_types=("open", "proof", "case"))
+    run.write([path(0), path(1, "few_seeds"), path(2), path(3), path(4)])
+    types = pq.read_table(tmp_path / "tasks.parquet")["question_type"].to_pylist()
+    assert types == ["open", None, "proof", "case", "open"]
+
+
+def test_the_cells_discipline_and_level_are_asked_for(tmp_path, seeds):
+    run = Run(tmp_path, seeds)
+    run.write([path(0)])
+    row = pq.read_table(tmp_path / "tasks.parquet").to_pylist()[0]
+    assert (row["discipline"], row["difficulty"]) == ("biology", 2)
+
+
+def test_a_prompt_that_is_too_long_is_dropped_and_never_cut(tmp_path, seeds):
+    run = Run(tmp_path, seeds, max_prompt_chars=50)
+    assert run.write([path(0)]) == {"paths": 1, "requests": 0, "dropped": {"prompt_too_long": 1}}
+    (tmp_path / "journal").mkdir()
+    counts, _, dropped = run.assemble()
+    assert counts["generated"] == 0
+    assert dropped[0]["stage"] == "path"
+    assert "at most 50" in dropped[0]["detail"]
+
+
+def test_record_batches_are_taken_as_a_table_is(tmp_path, seeds):
+    run = Run(tmp_path, seeds)
+    table = pa.Table.from_pylist([path(i % 8) | {"walk_id": i} for i in range(2500)], schema=PATHS)
+    made = synthesize.make_requests(
+        iter(table.to_batches(max_chunksize=2000)),
+        cells=[],
+        requests_file=tmp_path / "requests.jsonl",
+        tasks_file=tmp_path / "tasks.parquet",
+        **run.common,
+    )
+    assert value_of(made)["requests"] == 2500
+    ids = [request["custom_id"] for request in run.requests()]
+    assert len(set(ids)) == 2500
+    assert pq.read_table(tmp_path / "tasks.parquet")["request_id"].to_pylist() == ids
+
+
+def test_an_answer_with_a_lone_surrogate_does_not_stop_the_run(tmp_path, seeds):
+    run = Run(tmp_path, seeds)
+    run.write([path(1)])
+    text = '{"qa": [{"question": "What is this sign \\ud800 good for?", "answer": "nothing"}]}'
+    run.ask(lambda body, n: ok(text))
+    assert run.assemble()[0]["kept"] == 1
+
+
+def test_wrong_files_are_data_errors(tmp_path, seeds):
+    run = Run(tmp_path, seeds)
+    with pytest.raises(DataError, match="seed row 99"):
+        run.write([{**path(0), "seeds": [0, 99]}])
+    (tmp_path / "requests.jsonl").write_text('{"custom_id": "a", "body": {}}\nnonsense\n')
+    with pytest.raises(DataError, match=r"requests.jsonl:2"):
+        run.requests()
+
+
+def test_a_refused_schema_still_gives_rows(tmp_path, seeds, caplog):
+    def script(body, n):
+        if "response_format" in body:
+            return {"status": 400, "json": {"error": {"message": "response_format is not supported"}}}
+        return ok("```json\n" + json.dumps({"qa": [qa(f"What is new question {number(body)}?")]}) + "\n```")
+
+    run = Run(tmp_path, seeds)
+    run.write([path(i) for i in range(5)])
+    with caplog.at_level(logging.ERROR):
+        assert run.ask(script).without_schema == 5
+    assert run.assemble()[0]["kept"] == 5
+
+
+def test_an_answer_that_cannot_be_used_is_to_be_asked_again():
+    long = json.dumps({"qa": [qa("What is it? " * 30)]})
+    assert synthesize.validator(None)(long) is None
+    assert synthesize.validator(100)(long) == "cut_text"
+    assert synthesize.validator(None)("nothing") == "invalid_json"
+
+
+@pytest.mark.parametrize("rows_per_chunk", [1, 3, 7])
+def test_seeds_in_several_chunks_give_the_same_files(tmp_path, seeds, rows_per_chunk):
+    contents = []
+    apart = pa.concat_tables([seeds.slice(i, rows_per_chunk) for i in range(0, 10, rows_per_chunk)])
+    assert apart.column("id").num_chunks > 1
+    for name, table in (("whole", seeds), ("apart", apart)):
+        (tmp_path / name).mkdir()
+        run = Run(tmp_path / name, table)
+        run.write([path(i) for i in range(8)])
+        run.ask(lambda body, n: answer(qa(f"What is new question {number(body)}?")))
+        contents.append(((run.folder / "requests.jsonl").read_bytes(), run.assemble()[1]))
+    assert contents[0] == contents[1]
+    assert len(contents[0][1]) == 8
