@@ -40,7 +40,6 @@ HOME_OF = {
     "xllamacpp": ("llm/",),
     "openai": ("llm/",),
     "aiohttp": ("llm/",),
-    "httptools": ("llm/",),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -33,7 +33,7 @@ from linksyn_gpu.llm.protocol import (
     unusable,
 )
 from linksyn_gpu.llm.servers.watch import outlived
-from linksyn_gpu.llm.transport import Broken, Reply, Transport, Unreachable, open_transport
+from linksyn_gpu.llm.transport import Broken, Reply, Transport, Unreachable
 
 log = logging.getLogger(__name__)
 
@@ -183,20 +183,18 @@ class Client:
         """The server's message when it refused a JSON schema; from then on requests go without one."""
         self._room_name = "max_tokens"
         self._validate = validate or (lambda text: None)
-        self._url = f"{engine.base_url.rstrip('/')}/{CHAT_PATH}"
         self._gate = Gate(self.limits.concurrency, self.stats)
         self._down_since: float | None = None
-        self._transport: Transport | None = None
+        self._transport: Transport
 
     async def __aenter__(self) -> Client:
-        self._transport = open_transport(self.engine, CHAT_PATH, self.limits.timeout)
+        self._transport = Transport(self.engine, self.limits.timeout)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._transport is not None
-        await self._transport.close()
+        await self._transport.__aexit__(kind, error, trace)
 
     async def complete(self, request: Mapping[str, Any]) -> Outcome:
         """Ask until there is a usable answer or the attempts are spent.
@@ -289,13 +287,12 @@ class Client:
 
     async def _send(self, request_id: str, body: dict[str, Any], attempt: int) -> Reply | Failure:
         """Send once a connection can be made; gives what came back, or what broke it."""
-        assert self._transport is not None
         payload = to_json(body)
         tries = 0
         while True:
             await self._gate.enter()
             try:
-                reply = await self._transport.post(payload)
+                reply = await self._transport.post(CHAT_PATH, payload)
                 self._down_since = None
                 return reply
             except Unreachable as error:
@@ -329,7 +326,7 @@ class Client:
             )
         if status == 404 or 300 <= status < 400:
             raise EngineError(
-                f"{self._url} answered HTTP {status} ({message}): check --base-url, which mostly ends in /v1, "
+                f"{self.engine.base_url}/{CHAT_PATH} answered HTTP {status} ({message}): check --base-url, which mostly ends in /v1, "
                 f"and --model (now {self.engine.model!r})"
             )
         if status >= 500 or status in (408, 409, 425):

@@ -6,7 +6,7 @@ from linksyn_gpu.llm import Engine
 from linksyn_gpu.llm.budget import ENOUGH, Budget, prompt_tokens
 from linksyn_gpu.llm.client import Limits
 from linksyn_gpu.llm.journal import Journal
-from linksyn_gpu.llm.loop import generate
+from linksyn_gpu.llm.dispatch import ask_all
 from linksyn_gpu.llm.protocol import Completion
 from linksyn_gpu.text import COMPLETION_GUESS
 from tests.llm.fake_server import FakeServer, completion, ok, request
@@ -22,7 +22,7 @@ def ask(folder, server, **bounds):
     with Journal(folder) as journal:
         index = journal.index()
         budget = Budget(**bounds, requests=len(index), tokens=index.tokens)
-        stats = generate(
+        stats = ask_all(
             map(request, NAMES), Engine(server.url, "m"), journal, limits=Limits(concurrency=4), budget=budget
         )
         return stats, budget, journal.index()

@@ -194,7 +194,7 @@ def test_vectors_of_different_lengths_are_refused_in_an_answer_and_across_answer
         embed(folder, server, ["x"])
     with (
         FakeServer(embed=lambda body, n: {"json": {"data": [{"index": 0, "embedding": [1.0]}]}}) as server,
-        pytest.raises(EngineError, match=r"have 8 numbers and 1: another model .* delete .*embed-journal"),
+        pytest.raises(EngineError, match=r"have 8 numbers and 1: .* another model; delete .*embed-journal"),
     ):
         embed(folder, server, ["x", "z"])
 
@@ -220,7 +220,7 @@ def test_a_chat_server_without_embeddings_is_told(folder):
 def test_a_server_that_is_gone_is_told_after_some_patience(folder):
     with FakeServer() as server:
         url = server.url
-    with pytest.raises(EngineError, match=r"5 times; vectors that came before are kept"):
+    with pytest.raises(EngineError, match=r"5 times; vectors received before are kept"):
         embed(folder, url, ["x"])
 
 

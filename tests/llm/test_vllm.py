@@ -20,7 +20,7 @@ from linksyn_gpu.errors import EngineError
 from linksyn_gpu.llm import Engine
 from linksyn_gpu.llm.client import Limits
 from linksyn_gpu.llm.journal import Journal
-from linksyn_gpu.llm.loop import generate
+from linksyn_gpu.llm.dispatch import ask_all
 from linksyn_gpu.llm.servers import launch, supervisor, vllm
 from tests.llm.fake_server import request
 
@@ -69,7 +69,7 @@ def left(folder, seconds=0.0):
 def answer_all(config, folder, n, limits=FAST):
     """Ask `n` requests; their records by id."""
     with Journal(folder / "journal") as journal, launch.running(config, folder=folder) as engine:
-        stats = generate([request(f"r{i}") for i in range(n)], engine, journal, limits=limits)
+        stats = ask_all([request(f"r{i}") for i in range(n)], engine, journal, limits=limits)
         records = list(journal.read())
     assert sorted(record["id"] for record in records) == sorted(f"r{i}" for i in range(n)), "each is answered once"
     return {record["id"]: record for record in records}, stats
@@ -110,7 +110,7 @@ def test_a_server_that_dies_is_started_again_and_no_request_loses_an_attempt(fau
     assert stats.retries["server_died"] >= 1
     first, second = starts(tmp_path)
     assert first["argv"] == second["argv"], "the same port"
-    assert "starting it again, 1 of 3" in capfd.readouterr().err
+    assert "restart 1 of 3" in capfd.readouterr().err
     assert left(tmp_path) == []
 
 
@@ -120,13 +120,13 @@ class Told:
     state, detail, starts = "starting", "given up, says the watch", 1
 
 
-def test_a_server_that_is_being_started_is_not_unreachable_until_its_keeper_gives_up(tmp_path):
+def test_a_server_that_is_being_started_is_not_unreachable_until_its_watch_gives_up(tmp_path):
     watch = Told()
     engine = Engine(f"http://127.0.0.1:{vllm._free_port()}/v1", "small", watch=watch)
     giving_up = threading.Timer(3 * FAST.unreachable_after, setattr, (watch, "state", "failed"))
     giving_up.start()
     with Journal(tmp_path) as journal, pytest.raises(EngineError, match="given up, says the watch"):
-        generate([request("r")], engine, journal, limits=FAST)
+        ask_all([request("r")], engine, journal, limits=FAST)
     giving_up.join()
 
 
@@ -137,7 +137,7 @@ def test_a_server_that_dies_each_time_is_given_up_and_the_answers_stay(tmp_path)
         launch.running(config, folder=tmp_path) as engine,
         pytest.raises(EngineError) as error,
     ):
-        generate([request(f"r{i}") for i in range(60)], engine, journal, limits=FAST)
+        ask_all([request(f"r{i}") for i in range(60)], engine, journal, limits=FAST)
     assert len(starts(tmp_path)) == 3
     assert "started 3 times" in str(error.value)
     assert str(tmp_path / "vllm.log") in str(error.value)

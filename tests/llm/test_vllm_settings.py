@@ -35,14 +35,14 @@ def test_the_device_with_least_room_decides_and_walks_are_on_the_first():
     assert vllm.memory_share(devices, 2, 40 * GIB) == pytest.approx(26 / 80)
     with pytest.raises(EngineError, match="device 2"):
         vllm.memory_share(devices, 3, 0)
-    with pytest.raises(EngineError, match="= 4 devices, and sees 3"):
+    with pytest.raises(EngineError, match="= 4 devices and sees 3"):
         vllm.memory_share(devices, 4, 0)
 
 
-def test_too_little_room_says_who_has_it_and_how_to_mend_it():
+def test_too_little_room_says_who_has_it_and_how_to_fix_it():
     with pytest.raises(EngineError) as error:
         vllm.memory_share([gpu(free=30)], 1, 25 * GIB)
-    for part in ("1.0 GiB", "30.0 of 80.0 GiB", "25.0 are for graph and walks", "--gpu-memory", "vllm_memory_share"):
+    for part in ("1.0 GiB", "30.0 of 80.0 GiB", "25.0 are reserved for graph and walks", "--gpu-memory", "vllm_memory_share"):
         assert part in str(error.value)
 
 
@@ -106,9 +106,9 @@ def test_the_program_is_a_python_a_command_line_or_the_one_on_path(monkeypatch, 
     assert vllm.find_program(config(vllm_command="env -u A vllm")) == ["env", "-u", "A", "vllm"]
     monkeypatch.setenv("PATH", str(tmp_path))
     for settings, said in (
-        ({}, "no program 'vllm' is on PATH"),
-        ({"vllm_python": "/no/python"}, "--vllm-python: /no/python"),
-        ({"vllm_command": "conda run vllm"}, "--vllm-command: conda"),
+        ({}, "program 'vllm' not found on PATH"),
+        ({"vllm_python": "/no/python"}, "--vllm-python: program /no/python"),
+        ({"vllm_command": "conda run vllm"}, "--vllm-command: program conda"),
     ):
         with pytest.raises(EngineError, match=said) as error:
             launch.running(config(**settings), folder=tmp_path).__enter__()

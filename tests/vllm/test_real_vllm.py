@@ -141,10 +141,10 @@ def test_a_campaign_outlives_ctrl_c_and_the_death_of_its_server(tmp_path, settin
 
     with Run(out, settings, environment, tmp_path / "again.log") as again:
         again.until_answers(len(before) + 1)
-        server = [pid for pid, line in marked(environment).items() if "serve" in line and "keeper" not in line]
+        server = [pid for pid, line in marked(environment).items() if "serve" in line and "subreaper" not in line]
         os.kill(min(server), signal.SIGKILL)
         assert again.process.wait(600) == 0, again.told()
-        assert "starting it again, 1 of 3" in again.told()
+        assert "restart 1 of 3" in again.told()
         assert marked(environment) == {}
 
     log = (out / "vllm.log").read_text()
