@@ -27,8 +27,8 @@ from timing import report
 
 from linksyn_gpu.llm import Engine
 from linksyn_gpu.llm.client import Limits, Stats
-from linksyn_gpu.llm.journal import Journal
 from linksyn_gpu.llm.dispatch import ask_all
+from linksyn_gpu.llm.journal import Journal
 from linksyn_gpu.synthesis.prompts import Task, answer_schema, render
 from linksyn_gpu.synthesis.synthesize import validator
 
@@ -128,8 +128,8 @@ def main() -> None:
         f"{record['requests_per_s']:,.0f} requests/s, {100 * record['share_of_ideal']:.0f}% of the ideal rate",
         f"  client: {record['client_cpu_us_per_request']:.0f} us of processor time per request; "
         f"most at work in the server: {record['most_at_work_in_server']}",
-        f"  resident memory: {record['resident_mib'][0]:.0f} MiB at the start, {record['resident_mib'][-1]:.0f} MiB at the "
-        f"end, change after the first fifth {record['resident_growth_mib']:+.1f} MiB",
+        f"  resident memory: {record['resident_mib'][0]:.0f} MiB at the start, {record['resident_mib'][-1]:.0f} MiB at "
+        f"the end, change after the first fifth {record['resident_growth_mib']:+.1f} MiB",
     ]
     report(record, parser.parse_args().json, lines)
 

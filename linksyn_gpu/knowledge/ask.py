@@ -50,9 +50,7 @@ class Asker:
         from linksyn_gpu.llm.dispatch import ask_all
 
         todo = self.journal.index().unsettled(requests)
-        return ask_all(
-            todo, self.engine, self.journal, limits=self.limits, validate=validate, on_progress=on_progress
-        )
+        return ask_all(todo, self.engine, self.journal, limits=self.limits, validate=validate, on_progress=on_progress)
 
     def same(self, pairs: Sequence[tuple[Unit, Unit, str]]) -> list[tuple[bool, float] | None]:
         """Ask of each pair of units whether they are one: (same?, confidence), or None without a usable answer."""

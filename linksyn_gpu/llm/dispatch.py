@@ -19,7 +19,7 @@ Request = Mapping[str, Any]
 READ_AHEAD = 128
 """Requests that are read before a worker is free for them."""
 BUDGET_SECONDS = 0.05
-"""Time between two checks whether answers that arrived leave room in the budget."""
+"""Time between two checks whether answers that arrived leave tokens in the budget."""
 
 
 def ask_all(

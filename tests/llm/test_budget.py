@@ -5,8 +5,8 @@ import pytest
 from linksyn_gpu.llm import Engine
 from linksyn_gpu.llm.budget import ENOUGH, Budget, prompt_tokens
 from linksyn_gpu.llm.client import Limits
-from linksyn_gpu.llm.journal import Journal
 from linksyn_gpu.llm.dispatch import ask_all
+from linksyn_gpu.llm.journal import Journal
 from linksyn_gpu.llm.protocol import Completion
 from linksyn_gpu.text import COMPLETION_GUESS
 from tests.llm.fake_server import FakeServer, completion, ok, request

@@ -15,8 +15,8 @@ import pytest
 from linksyn_gpu.errors import ConfigError, EngineError
 from linksyn_gpu.llm import Engine, api_key, protocol
 from linksyn_gpu.llm.client import Client, Limits
-from linksyn_gpu.llm.journal import Journal
 from linksyn_gpu.llm.dispatch import ask_all
+from linksyn_gpu.llm.journal import Journal
 from linksyn_gpu.llm.protocol import Completion, Failure
 from tests.llm.fake_server import GOOD, FakeServer, completion, ok, request
 

@@ -177,7 +177,9 @@ def test_an_index_follows_what_is_appended(tmp_path):
         index = journal.index()
         for _ in range(60):
             name = rng.choice("abcdefghij")
-            journal.append(rng.choice([done(name, rng.random().hex()), failed(name, "timeout"), failed(name, "cut_off")]))
+            journal.append(
+                rng.choice([done(name, rng.random().hex()), failed(name, "timeout"), failed(name, "cut_off")])
+            )
             with Journal(tmp_path, writable=False) as fresh:
                 again = fresh.index()
                 assert len(index) == len(again)

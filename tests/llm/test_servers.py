@@ -13,8 +13,8 @@ from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import ConfigError, EngineError
 from linksyn_gpu.llm import EMBEDDED_MODEL
 from linksyn_gpu.llm.client import Limits
-from linksyn_gpu.llm.journal import Journal
 from linksyn_gpu.llm.dispatch import ask_all
+from linksyn_gpu.llm.journal import Journal
 from linksyn_gpu.llm.servers import launch, smol
 from tests.llm.fake_server import FakeServer
 

@@ -107,8 +107,17 @@ def test_no_server_is_unreachable():
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [(None, None), ("7", 7.0), ("0.5", 0.5), ("-3", 0.0), ("1e9", 300.0), ("nan", None), ("soon", None)]
-    + [("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("Fri, 31 Dec 9999 23:59:59 GMT", 300.0)],
+    [
+        (None, None),
+        ("7", 7.0),
+        ("0.5", 0.5),
+        ("-3", 0.0),
+        ("1e9", 300.0),
+        ("nan", None),
+        ("soon", None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 300.0),
+    ],
 )
 def test_retry_after_is_a_bounded_number_of_seconds_or_a_date(header, seconds):
     assert retry_seconds(header) == seconds

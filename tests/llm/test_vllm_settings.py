@@ -42,7 +42,13 @@ def test_the_device_with_least_room_decides_and_walks_are_on_the_first():
 def test_too_little_room_says_who_has_it_and_how_to_fix_it():
     with pytest.raises(EngineError) as error:
         vllm.memory_share([gpu(free=30)], 1, 25 * GIB)
-    for part in ("1.0 GiB", "30.0 of 80.0 GiB", "25.0 are reserved for graph and walks", "--gpu-memory", "vllm_memory_share"):
+    for part in (
+        "1.0 GiB",
+        "30.0 of 80.0 GiB",
+        "25.0 are reserved for graph and walks",
+        "--gpu-memory",
+        "vllm_memory_share",
+    ):
         assert part in str(error.value)
 
 

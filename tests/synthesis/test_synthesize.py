@@ -12,8 +12,8 @@ from linksyn_gpu.errors import DataError
 from linksyn_gpu.llm import Engine, batchfile
 from linksyn_gpu.llm.budget import Budget
 from linksyn_gpu.llm.client import Limits
-from linksyn_gpu.llm.journal import Journal
 from linksyn_gpu.llm.dispatch import ask_all
+from linksyn_gpu.llm.journal import Journal
 from linksyn_gpu.synthesis import prompts, synthesize
 from linksyn_gpu.tables import seed_schema
 from tests.llm.fake_server import FakeServer, completion, ok

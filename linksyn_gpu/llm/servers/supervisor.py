@@ -211,7 +211,9 @@ class Supervisor:
             if now - reported > REPORT_SECONDS:
                 reported = now
                 last = self._tail(1).strip()
-                self._say(f"{self._command.name}: still starting after {now - began:.0f} s; last line of its log: {last}")
+                self._say(
+                    f"{self._command.name}: still starting after {now - began:.0f} s; last line of its log: {last}"
+                )
         return "stopped"
 
     def _until_lost(self) -> str:

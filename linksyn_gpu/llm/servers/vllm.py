@@ -170,7 +170,7 @@ def memory_share(devices: Sequence[Device], n_devices: int, walk_bytes: int) -> 
                 f"device {device.index} has {max(left, 0) / GIB:.1f} GiB for vLLM, which needs at least "
                 f"{LEAST_BYTES // GIB}: {device.free / GIB:.1f} of {device.total / GIB:.1f} GiB are free, "
                 f"{walks / GIB:.1f} are reserved for graph and walks, {reserve / GIB:.1f} stay free. End other "
-                "programs on the device, lower --gpu-memory, walk with --backend cpu, or set synthesis.vllm_memory_share"
+                "programs on the device, lower --gpu-memory, use --backend cpu, or set synthesis.vllm_memory_share"
             )
         shares.append(left / device.total)
     return int(min(shares) * 10_000) / 10_000  # rounded down: vLLM refuses to start with more than is free
