@@ -1,4 +1,4 @@
-"""The client against a server with every fault: each request comes to exactly one typed outcome."""
+"""The client against a server with every fault: each request has exactly one typed outcome."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ def first_then(first, *, times=1):
     return lambda body, n: first if n <= times else ok()
 
 
-def test_an_answer_keeps_its_text_tokens_model_seed_and_room():
+def test_an_answer_keeps_its_text_tokens_model_seed_and_limit():
     with FakeServer() as server:
         outcome, _ = ask(server)
     assert outcome == Completion("a", GOOD, "", "stop", 10, 5, "fake", 1, 7, 64, spent_tokens=15)
@@ -74,7 +74,7 @@ def test_thinking_is_kept_apart_from_the_answer():
     ],
     ids=["500", "502", "dropped", "half-sent", "not-json", "wrong-body", "list", "no-choices"],
 )
-def test_a_passing_fault_is_retried_and_answered(fault):
+def test_a_transient_fault_is_retried_and_answered(fault):
     with FakeServer(first_then(fault)) as server:
         outcome, client = ask(server)
     assert isinstance(outcome, Completion)
@@ -135,7 +135,7 @@ def test_endless_throttling_ends_as_rate_limited():
     assert outcome.reason == "rate_limited"
 
 
-def test_a_cut_off_answer_is_asked_again_with_twice_the_room_and_then_fails():
+def test_a_cut_off_answer_is_asked_again_with_twice_the_limit_and_then_fails():
     limits = Limits(max_attempts=9, max_tokens_retry=200)
     with FakeServer(lambda body, n: ok('{"qa": [', finish="length")) as server:
         outcome, _ = ask(server, limits=limits)
@@ -178,7 +178,7 @@ def test_a_refused_schema_is_left_out_once_for_the_whole_run(caplog):
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 307])
-def test_what_no_request_can_survive_stops_the_run(status):
+def test_what_every_request_would_meet_stops_the_run(status):
     with (
         FakeServer(lambda body, n: {"status": status, "json": {"error": "no"}}) as server,
         pytest.raises(EngineError, match=str(status)),
@@ -186,7 +186,7 @@ def test_what_no_request_can_survive_stops_the_run(status):
         ask(server)
 
 
-def test_an_absent_server_stops_the_run_without_burning_requests(tmp_path):
+def test_an_absent_server_stops_the_run_without_using_up_requests(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
@@ -271,7 +271,7 @@ def test_an_interrupted_run_keeps_every_answer_that_came(tmp_path):
             assert sorted(r["id"] for r in journal.read()) == sorted(names)
 
 
-def test_generate_runs_inside_a_running_loop_as_in_a_notebook(tmp_path):
+def test_requests_are_asked_inside_a_running_loop_as_in_a_notebook(tmp_path):
     async def cell(server):
         with Journal(tmp_path) as journal:
             return ask_all([request("a")], Engine(server.url, "m"), journal, limits=FAST)
@@ -281,7 +281,7 @@ def test_generate_runs_inside_a_running_loop_as_in_a_notebook(tmp_path):
     assert not [t for t in threading.enumerate() if t.name == "linksyn-requests"]
 
 
-def test_a_server_that_wants_its_room_under_another_name_gets_it(tmp_path):
+def test_a_server_that_wants_its_answer_limit_under_another_name_gets_it(tmp_path):
     def picky(body, n):
         if "max_tokens" in body:
             message = "Unsupported parameter: 'max_tokens' is not supported, use 'max_completion_tokens' instead."
@@ -292,7 +292,7 @@ def test_a_server_that_wants_its_room_under_another_name_gets_it(tmp_path):
         stats = ask_all(map(request, "abc"), Engine(server.url, "m"), journal, limits=replace(FAST, concurrency=1))
         rooms = {record["max_tokens"] for record in journal.read()}
     assert (stats.completed, rooms) == (3, {128})
-    assert sum("max_tokens" in body for body in server.bodies) == 1, "it is told once"
+    assert sum("max_tokens" in body for body in server.bodies) == 1, "only the first request is refused"
 
 
 def test_throttling_lets_fewer_in_and_recovery_lets_all_back(tmp_path):

@@ -1,4 +1,4 @@
-"""The journal: what was appended is there after any death of the process, each id once."""
+"""The journal: what was appended survives any death of the process, each id once."""
 
 import errno
 import os
@@ -64,7 +64,7 @@ def test_cut_at_any_byte_it_keeps_every_whole_record_and_goes_on(tmp_path):
             assert ids(journal) == [*names[:whole], "later"]
 
 
-def test_a_damaged_line_is_counted_and_passed_over(tmp_path):
+def test_a_damaged_line_is_counted_and_skipped(tmp_path):
     with Journal(tmp_path) as journal:
         for name in "abc":
             journal.append(done(name))

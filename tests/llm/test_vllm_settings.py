@@ -1,4 +1,4 @@
-"""What vLLM is started with: its program, its words, and its share of the memory."""
+"""How vLLM is started: its program, its command line, and its share of the memory."""
 
 import shlex
 import sys
@@ -19,7 +19,7 @@ def gpu(index=0, total=80, free=80):
     return Device(str(index), f"GPU-{index}f00", total * GIB, free * GIB)
 
 
-def test_the_share_is_what_is_free_less_walks_and_reserve():
+def test_the_share_is_free_memory_less_walks_and_reserve():
     # 80 GiB: a twentieth, 4 GiB, stays free.
     assert vllm.memory_share([gpu()], 1, 0) == pytest.approx(76 / 80)
     assert vllm.memory_share([gpu(free=60)], 1, 16 * GIB) == pytest.approx(40 / 80)
@@ -29,7 +29,7 @@ def test_the_share_is_what_is_free_less_walks_and_reserve():
     assert share * 24 <= 22, "never more than there is"
 
 
-def test_the_device_with_least_room_decides_and_walks_are_on_the_first():
+def test_the_device_with_least_memory_decides_and_walks_are_on_the_first():
     devices = [gpu(0, free=70), gpu(1, free=50), gpu(2, free=5)]
     assert vllm.memory_share(devices, 2, 10 * GIB) == pytest.approx(46 / 80)
     assert vllm.memory_share(devices, 2, 40 * GIB) == pytest.approx(26 / 80)
@@ -39,7 +39,7 @@ def test_the_device_with_least_room_decides_and_walks_are_on_the_first():
         vllm.memory_share(devices, 4, 0)
 
 
-def test_too_little_room_says_who_has_it_and_how_to_fix_it():
+def test_too_little_memory_lists_what_uses_it_and_how_to_fix_it():
     with pytest.raises(EngineError) as error:
         vllm.memory_share([gpu(free=30)], 1, 25 * GIB)
     for part in (
@@ -98,7 +98,7 @@ def test_a_cpu_gets_a_quarter_of_the_available_memory_within_bounds():
     assert [vllm.cpu_cache_gib(n * GIB) for n in (0, 3, 8, 12, 900)] == [1, 1, 2, 3, 4]
 
 
-def test_replicas_share_and_further_words_are_passed_on():
+def test_replicas_memory_share_and_further_words_are_passed_on():
     words = vllm.serve_words(config(), 8123, None)
     assert words[:6] == ["serve", "m", "--host", "127.0.0.1", "--port", "8123"]
     assert not any("parallel" in word or "memory" in word for word in words)
