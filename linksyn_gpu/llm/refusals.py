@@ -78,7 +78,8 @@ _TOO_LONG = re.compile(
 )
 _CONTEXT = re.compile(r"(?:context[ _-]?(?:length|window|size)|max_model_len|n_ctx)\D{0,40}?(\d[\d,]*)", re.I)
 _PROMPT = re.compile(
-    r"(\d[\d,]*)(?: input tokens| tokens? (?:from|in) the (?:input|prompt|messages)| in (?:the|your) (?:messages|prompt))"
+    r"(\d[\d,]*)(?: input tokens| tokens? (?:from|in) the (?:input|prompt|messages)"
+    r"| in (?:the|your) (?:messages|prompt))"
     r"|(?:resulted in|request \(|prompt (?:contains|has|is)|input (?:has|is|of)|n_prompt_tokens\D{1,4}) ?(\d[\d,]*)",
     re.I,
 )
@@ -86,7 +87,7 @@ _MOST = re.compile(
     r"(?:at most|less than or equal to|<=|range[^\]]{0,60}[,~-]|up to|maximum(?: of| is| value)?)\s*(\d[\d,]*)"
 )
 _REFUSED = re.compile(
-    r"unsupported|not (be |yet |currently )?(supported|permitted|allowed|recogni[sz]ed|accepted|available|valid|implemented)"
+    r"unsupported|not (be |yet |currently )?(supported|permitted|allowed|recogni[sz]ed|accepted|available|valid)"
     r"|un(known|recogni[sz]ed|expected|available)|extra (inputs|fields)|extra_forbidden|invalid|forbidden"
     r"|does(n't| not) (support|accept|allow)|deprecated|only the default|must be|incompatible|cannot|failed to",
     re.I,

@@ -211,7 +211,7 @@ def test_a_refused_parameter_is_left_out_and_recorded(name, status, caplog):
 
 
 def test_requests_in_flight_meet_one_refusal_without_a_race(tmp_path, caplog):
-    """Slow refusals of two parameters arrive after the first was learned: no request fails, each change is told once."""
+    """Slow refusals of two parameters arrive after the first was learned: no request fails, one warning for each."""
 
     def script(body, n):
         named = [name for name in ("seed", "temperature") if name in body]
@@ -344,8 +344,17 @@ def test_a_key_is_removed_as_a_whole_word_before_a_text_is_cut(tmp_path):
 
 @pytest.mark.parametrize(
     ("host", "local"),
-    [("localhost", True), ("127.0.0.9", True), ("0.0.0.0", True), ("[::1]", True), ("[::ffff:127.0.0.1]", True)]
-    + [("example.com", False), ("10.0.0.1", False), ("[2001:db8::1]", False), ("localhost.example.com", False)],
+    [
+        ("localhost", True),
+        ("127.0.0.9", True),
+        ("0.0.0.0", True),
+        ("[::1]", True),
+        ("[::ffff:127.0.0.1]", True),
+        ("example.com", False),
+        ("10.0.0.1", False),
+        ("[2001:db8::1]", False),
+        ("localhost.example.com", False),
+    ],
 )
 def test_a_server_on_this_machine_is_never_behind_a_proxy(host, local):
     assert Engine(f"http://{host}:8000/v1", "m").is_local is local
