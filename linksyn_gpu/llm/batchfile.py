@@ -26,7 +26,17 @@ from linksyn_gpu.llm.journal import (
     request_key,
     request_keys,
 )
-from linksyn_gpu.llm.protocol import Failure, Outcome, clip, error_message, fail, read_body, to_record, unusable
+from linksyn_gpu.llm.protocol import (
+    TRANSIENT,
+    Failure,
+    Outcome,
+    clip,
+    error_message,
+    fail,
+    read_body,
+    to_record,
+    unusable,
+)
 from linksyn_gpu.llm.refusals import Dialect, Kind, read_refusal
 
 REASONS = {Kind.INVALID: "invalid_json", Kind.UNUSABLE: "bad_request", Kind.FILTERED: "filtered"}
@@ -117,6 +127,14 @@ def collect(
     known = request_keys(known_ids)
     best = journal.index().ranks_of(known)
     result = Collected()
+    doubtful: list[tuple[int, Failure]] = []
+
+    def keep(row: int, outcome: Outcome) -> None:
+        record = to_record(outcome)
+        if (rank := rank_of(record)) < best[row]:
+            journal.append(record)
+            best[row] = rank
+
     for where, line in _lines(answers):
         result.lines += 1
         value = _object(line)
@@ -139,10 +157,14 @@ def collect(
             _note(result, f"{where}: {outcome.reason}: {outcome.detail}")
         else:
             result.completions += 1
-        record = to_record(outcome)
-        if (rank := rank_of(record)) < best[row]:
-            journal.append(record)
-            best[row] = rank
+        if isinstance(outcome, Failure) and outcome.reason == "bad_request":
+            doubtful.append((row, outcome))
+        else:
+            keep(row, outcome)
+    # As in a run: a refusal says something about its request only where other requests were answered.
+    if result.completions or result.duplicates or result.failed.keys() - {"bad_request", *TRANSIENT}:
+        for row, failure in doubtful:
+            keep(row, failure)
     journal.sync()
     if result.lines and not result.completions and not result.failed and not result.duplicates:
         raise DataError(f"no line belongs to this run; the first: {result.examples[0]}")
@@ -162,7 +184,10 @@ def read_line(value: dict[str, Any], validate: Callable[[str], str | None] | Non
         if not isinstance(status, int) or isinstance(status, bool) or not 400 <= status < 500:
             return Failure(request_id, "server_error", clip(f"HTTP {status}: {error_message(error)}"))
         refusal = read_refusal(status, error, PARAMETERS)
-        return Failure(request_id, REASONS.get(refusal.kind, "refused"), clip(refusal.message))
+        reason = REASONS.get(refusal.kind, "refused")
+        if refusal.kind is Kind.TOO_LONG and refusal.space is not None and refusal.space <= 0:
+            reason = "prompt_too_long"
+        return Failure(request_id, reason, clip(refusal.message))
     outcome = read_body(request_id, body)
     if isinstance(outcome, Failure):
         return outcome

@@ -109,8 +109,7 @@ def read_body(
         content, shown = _parts(message.get("content"))
         shown += _texts(message.get("reasoning_content") or message.get("reasoning"))
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        said = f": {error_message(body)}" if isinstance(body, dict) else ""
-        detail = f"not a chat completion ({type(error).__name__}: {error}){said}"
+        detail = f"not a chat completion ({type(error).__name__}: {error}) {_describe(body)}".strip()
         return Failure(request_id, "bad_response", clip(detail), attempts)
     usage = body.get("usage")
     usage = usage if isinstance(usage, dict) else {}
