@@ -20,7 +20,7 @@ import numpy as np
 from scipy import sparse
 from timing import interleave, report
 
-from linksyn_gpu.backend import cpu
+from linksyn_gpu.backend.cpu import operations as cpu
 
 
 def scipy_graph(indptr: Any, kp_indices: Any, n_kps: int) -> tuple[Any, Any, Any]:

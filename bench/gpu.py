@@ -19,7 +19,8 @@ import numpy as np
 from graphs import SIZES, cached_incidence, zipf_graph
 from timing import Times, interleave, report
 
-from linksyn_gpu.backend import cpu, kernels
+from linksyn_gpu.backend.cpu import operations as cpu
+from linksyn_gpu.backend.gpu import cuda as kernels
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.tables import KPGraph
 
@@ -119,7 +120,7 @@ def main() -> None:
     everything = {f"cpu: {name}": work for name, work in cases(cpu, lambda: None, *shape).items()}
     compiled: dict[str, float] = {}
     if usable:
-        from linksyn_gpu.backend import gpu
+        from linksyn_gpu.backend.gpu import operations as gpu
 
         check_parity(gpu, incidence, graph, target, min(options.walks, 20_000), options.length)
         compiled = compile_seconds()

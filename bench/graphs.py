@@ -67,7 +67,7 @@ def cached_incidence(n_seeds: int, n_kps: int, exponent: float = 0.9) -> tuple[I
 
 def zipf_graph(n_seeds: int = 500_000, n_kps: int = 200_000, exponent: float = 0.9) -> KPGraph:
     """Co-occurrence graph of `cached_incidence`, built by the CPU backend."""
-    from linksyn_gpu.backend import cpu
+    from linksyn_gpu.backend.cpu import operations as cpu
 
     indptr, kp_indices = cached_incidence(n_seeds, n_kps, exponent)
     rows, columns, count = cpu.cooccurrence(indptr, kp_indices, n_kps)

@@ -25,7 +25,7 @@ import numpy as np
 from numba import float32, int64, njit, prange, uint64
 from timing import Times, interleave, report
 
-from linksyn_gpu.backend import cpu
+from linksyn_gpu.backend.cpu import operations as cpu
 from linksyn_gpu.sampling.value import target_shares
 from linksyn_gpu.tables import KPGraph
 
@@ -246,7 +246,7 @@ def plot(records: list[dict[str, Any]], file: Path) -> None:
 START_UP = """
 import time; begin = time.perf_counter()
 import numpy as np
-from linksyn_gpu.backend import cpu
+from linksyn_gpu.backend.cpu import operations as cpu
 from linksyn_gpu.tables import KPGraph
 imported = time.perf_counter()
 graph = KPGraph.from_csr([0, 2, 4, 6], [1, 2, 0, 2, 0, 1], [1, 2, 1, 3, 2, 3])

@@ -31,7 +31,7 @@ STILL_TO_SEPARATE = {
     ("report", "sampling"),
 }  # imports between stages that the layout does not allow
 HOME_OF = {
-    "cupy": ("backend/gpu", "backend/kernels"),
+    "cupy": ("backend/gpu",),
     "cudf": ("backend/gpu",),
     "cugraph": ("backend/gpu",),
     "pylibcugraph": ("backend/gpu",),

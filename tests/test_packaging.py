@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from linksyn_gpu.backend.kernels import kernel_folder
+from linksyn_gpu.backend.gpu.cuda import kernel_folder
 
 ROOT = Path(__file__).parents[1]
 
@@ -50,7 +50,7 @@ def test_an_installed_wheel_finds_its_kernels_in_a_fresh_venv(wheel, tmp_path):
     )
     lent = tmp_path / "venv" / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     (lent / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    script = "from linksyn_gpu.backend import kernels; print(kernels.kernel_folder())"
+    script = "from linksyn_gpu.backend.gpu import cuda; print(cuda.kernel_folder())"
     found = subprocess.run([python, "-c", script], check=True, capture_output=True, text=True, cwd=tmp_path)
     folder = Path(found.stdout.strip())
     assert folder.is_relative_to(tmp_path / "venv")

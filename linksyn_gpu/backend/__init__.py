@@ -10,7 +10,7 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
-from linksyn_gpu.backend.kernels import probe_device
+from linksyn_gpu.backend.gpu.cuda import probe_device
 from linksyn_gpu.errors import BackendUnavailable, ConfigError
 
 
@@ -52,12 +52,12 @@ def resolve(choice: str = "auto") -> Backend:
         `choice` is not a backend.
     """
     if choice in ("cpu", "reference"):
-        return Backend(choice, "asked for", importlib.import_module(f"linksyn_gpu.backend.{choice}"))
+        return Backend(choice, "asked for", importlib.import_module(f"linksyn_gpu.backend.{choice}.operations"))
     if choice not in ("auto", "gpu"):
         raise ConfigError(f"backend = {choice!r} is not one of auto, cpu, gpu, reference")
     usable, finding = probe_device()
     if usable:
-        return Backend("gpu", finding, importlib.import_module("linksyn_gpu.backend.gpu"))
+        return Backend("gpu", finding, importlib.import_module("linksyn_gpu.backend.gpu.operations"))
     if choice == "gpu":
         raise BackendUnavailable(f"the GPU backend cannot run: {finding}; use --backend cpu")
-    return Backend("cpu", finding, importlib.import_module("linksyn_gpu.backend.cpu"))
+    return Backend("cpu", finding, importlib.import_module("linksyn_gpu.backend.cpu.operations"))

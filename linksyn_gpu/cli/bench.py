@@ -18,7 +18,7 @@ from linksyn_gpu.cli.console import at_the_border
 @at_the_border
 def command(arguments: tuple[str, ...]) -> None:
     """Run bench/gpu.py with these ARGUMENTS; --help shows its own."""
-    from linksyn_gpu.backend.kernels import bench_folder
+    from linksyn_gpu.backend.gpu.cuda import bench_folder
 
     folder = bench_folder()
     sys.argv = ["linksyn-gpu bench", *arguments]

@@ -30,7 +30,7 @@ def command(folder: str | None, length: int, round_paths: int, gpu_memory: int |
     """Show what was found: processor, memory, GPU, packages, and the backend that would be used."""
     from linksyn_gpu import __version__
     from linksyn_gpu.backend import resolve
-    from linksyn_gpu.backend.kernels import kernel_folder
+    from linksyn_gpu.backend.gpu.cuda import kernel_folder
     from linksyn_gpu.errors import BackendUnavailable
     from linksyn_gpu.llm.servers.smol import model_status
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from linksyn_gpu.backend import resolve
-from linksyn_gpu.backend.gpu_memory import MemoryPlan, plan_memory
+from linksyn_gpu.backend.gpu.memory import MemoryPlan, plan_memory
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.run import store
 from linksyn_gpu.run.folder import Workspace

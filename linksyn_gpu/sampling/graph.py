@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from linksyn_gpu.backend import resolve
-from linksyn_gpu.backend.incidence_cpu import incidence_from_lists
+from linksyn_gpu.backend.cpu.incidence import incidence_from_lists
 from linksyn_gpu.config import GraphConfig
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.tables import MAX_KPS, Float64, Int32, Int64, KPGraph, KPStatistics, Seeds, name_key

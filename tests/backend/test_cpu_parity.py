@@ -11,8 +11,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from linksyn_gpu.backend import cpu, numba_core, numba_tables, numba_walk
-from linksyn_gpu.backend import reference as ref
+from linksyn_gpu.backend.cpu import operations as cpu
+from linksyn_gpu.backend.cpu import walk as cpu_walk
+from linksyn_gpu.backend.cpu.kernels import core as numba_core
+from linksyn_gpu.backend.cpu.kernels import tables as numba_tables
+from linksyn_gpu.backend.cpu.kernels import walk as numba_walk
+from linksyn_gpu.backend.reference import operations as ref
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.tables import KPGraph
@@ -104,11 +108,11 @@ def test_a_round_is_the_reference_round(graph, masked, beta, rule, length, first
     ids = np.arange(first_id, first_id + 60)
     options = {"length": length, "rule": rule, "key": KEY}
     expected = ref.sample_walks(on_ref, expected_table, expected_start, ids, **options)
-    before, cpu._LANES = cpu._LANES, lanes
+    before, cpu_walk._LANES = cpu_walk._LANES, lanes
     try:
         halves = [cpu.sample_walks(on_cpu, table, start, part, **options) for part in (ids[:cut], ids[cut:])]
     finally:
-        cpu._LANES = before
+        cpu_walk._LANES = before
     nodes = np.concatenate(halves)
     assert_same(nodes, expected)
     keep = rng.random(60) < 0.7

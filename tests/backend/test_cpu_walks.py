@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 from numba import njit, uint64
 from scipy import sparse, stats
 
-from linksyn_gpu.backend import cpu, numba_tables, numba_walk
-from linksyn_gpu.backend import reference as ref
-from linksyn_gpu.backend.numba_core import mulhi
+from linksyn_gpu.backend.cpu import operations as cpu
+from linksyn_gpu.backend.cpu.kernels import tables as numba_tables
+from linksyn_gpu.backend.cpu.kernels import walk as numba_walk
+from linksyn_gpu.backend.cpu.kernels.core import mulhi
+from linksyn_gpu.backend.reference import operations as ref
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.tables import KPGraph
 from tests.graphs import edge_graph, random_incidence

@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linksyn_gpu.backend import cpu, cpu_neighbours, neighbours, reference
+from linksyn_gpu.backend import neighbours
+from linksyn_gpu.backend.cpu import neighbours as cpu_neighbours
+from linksyn_gpu.backend.cpu import operations as cpu
+from linksyn_gpu.backend.reference import operations as reference
 from tests.vectors import clustered, pairs
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from linksyn_gpu.backend import reference as ref
+from linksyn_gpu.backend.reference import operations as ref
+from linksyn_gpu.backend.reference import walk as reference_walk
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from tests.graphs import edge_graph, random_graph
 
@@ -148,7 +149,7 @@ def test_masses_lie_in_1_to_2_40_and_rows_fit_in_32_bits_exactly():
     graph = edge_graph(3, {(0, 1): 2**30, (0, 2): 1})
     walk_graph, table, _ = prepared(graph, value=np.array([1.0, 1.0, 2.0**-20]))
     # max x = 2^30 = 0.5 * 2^31, so E = 31: mass of (0, 1) = 2^39, of (0, 2) = floor(2^-20 * 2^9) -> 1
-    masses = ref._quantise(walk_graph.weight * np.array([1.0, 1.0, 2.0**-20])[walk_graph.indices])
+    masses = reference_walk._quantise(walk_graph.weight * np.array([1.0, 1.0, 2.0**-20])[walk_graph.indices])
     assert masses.tolist() == [2**39, 1, 2**39, 2**9]
     total = 2**39 + 1
     assert table.total[0] == total >> (total.bit_length() - 32)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from linksyn_gpu.backend import reference as ref
+from linksyn_gpu.backend.reference import operations as ref
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.tables import KPGraph
 from tests.graphs import random_graph, random_incidence

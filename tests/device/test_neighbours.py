@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from linksyn_gpu.backend import reference
+from linksyn_gpu.backend.reference import operations as reference
 from linksyn_gpu.errors import BackendUnavailable
 from tests.device import standin_cuvs
 from tests.device.conftest import gpu_over_standins
@@ -15,7 +15,7 @@ from tests.vectors import clustered, pairs
 @pytest.fixture
 def search(gpu):
     standin_cuvs.SEARCHES.clear()
-    return sys.modules["linksyn_gpu.backend.gpu_neighbours"]
+    return sys.modules["linksyn_gpu.backend.gpu.neighbours"]
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 20, 400])

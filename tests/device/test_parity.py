@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from linksyn_gpu.backend import kernels
-from linksyn_gpu.backend import reference as ref
+from linksyn_gpu.backend.gpu import cuda as kernels
+from linksyn_gpu.backend.reference import operations as ref
 from linksyn_gpu.errors import DataError, KernelError
 from linksyn_gpu.tables import KPGraph
 from tests.device import hostbuild, report, standin_cupy
@@ -74,7 +74,7 @@ def incidences(draw):
 def test_construction_has_the_reference_bits_in_one_batch_or_many(gpu, incidence, limit):
     indptr, kps, n_kps = incidence
     rows, columns, _ = assert_same_construction(gpu, indptr, kps, n_kps, limit)
-    module = sys.modules["linksyn_gpu.backend.gpu_graph"]
+    module = sys.modules["linksyn_gpu.backend.gpu.build"]
     with pytest.MonkeyPatch.context() as patch:
         if limit is not None:
             patch.setattr(module, "free_memory", lambda: limit)
@@ -93,7 +93,7 @@ def test_tables_have_the_reference_bits(gpu, data):
     graph = data.draw(graphs())
     value, target = data.draw(values(graph.n_kps)), data.draw(values(graph.n_kps))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gpu, "LONG_ROW", data.draw(st.sampled_from([1, 3, 2048])))
+        patch.setattr("linksyn_gpu.backend.gpu.walk.LONG_ROW", data.draw(st.sampled_from([1, 3, 2048])))
         assert_same_tables(gpu, graph, value, target)
 
 
@@ -158,7 +158,7 @@ def test_bundles_have_the_reference_bits(gpu, seed, spread, free):
     nodes = assert_same_walks(gpu, expected, found, ids, 4, ref.StepRule(True, 1.0, 1.0))
     rank = rng.integers(0, 3, 40) * spread
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules["linksyn_gpu.backend.gpu_graph"], "free_memory", lambda: free)
+        patch.setattr(sys.modules["linksyn_gpu.backend.gpu.bundle"], "free_memory", lambda: free)
         assert_same_bundles(gpu, graph, rank, nodes, ids, rng.random(30) < 0.7)
 
 
@@ -220,7 +220,7 @@ def test_the_guide_table_never_changes_a_draw(gpu):
 def test_results_do_not_depend_on_the_launch_shape(gpu, shape, monkeypatch):
     if shape is not None:
         monkeypatch.setattr(kernels, "launch_shape", lambda name, n: shape)
-    monkeypatch.setattr(gpu, "LONG_ROW", 8)
+    monkeypatch.setattr("linksyn_gpu.backend.gpu.walk.LONG_ROW", 8)
     standin_cupy.LAUNCHES.clear()
     run_everything(gpu)
     label = "own shape" if shape is None else "x".join(map(str, shape))
@@ -230,12 +230,12 @@ def test_results_do_not_depend_on_the_launch_shape(gpu, shape, monkeypatch):
 @pytest.mark.parametrize("order", [1, 5])
 def test_results_do_not_depend_on_the_order_of_threads(gpu, order, monkeypatch):
     monkeypatch.setattr(standin_cupy, "ORDER", order)
-    monkeypatch.setattr(gpu, "LONG_ROW", 4)
+    monkeypatch.setattr("linksyn_gpu.backend.gpu.walk.LONG_ROW", 4)
     run_everything(gpu)
 
 
 def test_the_scenario_launches_every_kernel(gpu, monkeypatch):
-    monkeypatch.setattr(gpu, "LONG_ROW", 4)
+    monkeypatch.setattr("linksyn_gpu.backend.gpu.walk.LONG_ROW", 4)
     standin_cupy.LAUNCHES.clear()
     run_everything(gpu)
     assert set(standin_cupy.LAUNCHES) == set(kernels.declared_kernels())
@@ -322,7 +322,7 @@ from tests.device import standin_cupy
 from tests.device.conftest import gpu_over_standins
 from tests.device.scenario import run_everything
 with gpu_over_standins() as gpu:
-    gpu.LONG_ROW = 2048 if len(sys.argv) > 1 else 4
+    sys.modules["linksyn_gpu.backend.gpu.walk"].LONG_ROW = 2048 if len(sys.argv) > 1 else 4
     if len(sys.argv) > 1:  # the last row ends behind the entries
         load = gpu.load_graph
         def broken(graph, *, second_order):

@@ -6,9 +6,10 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
-from linksyn_gpu.backend import analytics_cpu, incidence_cpu, resolve
-from linksyn_gpu.backend import reference as ref
-from linksyn_gpu.backend.gpu_memory import SLACK, Crossings, items_that_fit, plan_memory
+from linksyn_gpu.backend import resolve
+from linksyn_gpu.backend.cpu import operations as cpu
+from linksyn_gpu.backend.gpu.memory import SLACK, Crossings, items_that_fit, plan_memory
+from linksyn_gpu.backend.reference import operations as ref
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.config import GraphConfig, WalkConfig
 from linksyn_gpu.errors import BackendUnavailable, DataError
@@ -106,7 +107,7 @@ def test_names_are_read_folded_and_numbered_alike_on_host_and_device(gpu, tmp_pa
     seeds = make_seeds([{"knowledge_points": names} for names in lists])
     pq.write_table(seeds.table, tmp_path / "seeds.parquet")
     arguments = (tmp_path / "seeds.parquet", "knowledge_points")
-    on_host = incidence_cpu.incidence_from_table(*arguments, kp_form=form, max_kps_per_seed=limit)
+    on_host = cpu.incidence_from_table(*arguments, kp_form=form, max_kps_per_seed=limit)
     on_device = gpu.incidence_from_table(*arguments, kp_form=form, max_kps_per_seed=limit)
     stage = read_incidence(seeds, GraphConfig(kp_form=form, max_kps_per_seed=limit))
     assert list(stage.names) == on_host[2] == on_device[2]
@@ -121,7 +122,7 @@ def test_names_are_read_folded_and_numbered_alike_on_host_and_device(gpu, tmp_pa
 
 def test_seeds_without_a_single_kp_are_an_error_on_both_sides(gpu, tmp_path):
     pq.write_table(pa.table({"kps": pa.array([[], []], pa.list_(pa.string()))}), tmp_path / "empty.parquet")
-    for ops in (incidence_cpu, gpu):
+    for ops in (cpu, gpu):
         with pytest.raises(DataError, match="no seed"):
             ops.incidence_from_table(tmp_path / "empty.parquet", "kps")
 
@@ -133,7 +134,7 @@ def test_analytics_agree_and_an_isolated_kp_is_a_component(gpu):
     pytest.importorskip("igraph", reason="NOT COMPARED: python-igraph is not installed; pip install -e '.[analytics]'")
     graph = random_graph(n_seeds=25, n_kps=30, seed=4)
     assert (graph.degree == 0).any()
-    on_host, on_device = analytics_cpu.analytics(graph), gpu.analytics(graph)
+    on_host, on_device = cpu.analytics(graph), gpu.analytics(graph)
     assert on_host.keys() == on_device.keys()
     for name in ("degree", "component", "core"):
         assert np.array_equal(on_host[name], on_device[name]), name
@@ -149,7 +150,7 @@ def test_analytics_agree_and_an_isolated_kp_is_a_component(gpu):
 @pytest.mark.parametrize("n_kps", [0, 3])
 def test_analytics_of_a_graph_without_edges(gpu, n_kps):
     pytest.importorskip("igraph", reason="NOT COMPARED: python-igraph is not installed; pip install -e '.[analytics]'")
-    on_host, on_device = analytics_cpu.analytics(edge_graph(n_kps, {})), gpu.analytics(edge_graph(n_kps, {}))
+    on_host, on_device = cpu.analytics(edge_graph(n_kps, {})), gpu.analytics(edge_graph(n_kps, {}))
     for name, expected in on_host.items():
         assert np.allclose(expected, on_device[name]), name
         assert expected.dtype == on_device[name].dtype, name

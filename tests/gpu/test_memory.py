@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from linksyn_gpu.backend import reference as ref
-from linksyn_gpu.backend.gpu_memory import SLACK, plan_memory
+from linksyn_gpu.backend.gpu.memory import SLACK, plan_memory
+from linksyn_gpu.backend.reference import operations as ref
 from tests.graphs import random_graph
 
 N_WALKS = 60_000

@@ -20,8 +20,8 @@ would pass. racecheck looks at shared memory: that is kernels/prefix.cu.
 import numpy as np
 import pytest
 
-from linksyn_gpu.backend import kernels
-from linksyn_gpu.backend import reference as ref
+from linksyn_gpu.backend.gpu import cuda as kernels
+from linksyn_gpu.backend.reference import operations as ref
 from linksyn_gpu.config import WalkConfig
 from linksyn_gpu.sampling.walk import Walker
 from tests.device.scenario import assert_same_construction, assert_same_tables, assert_same_walks, run_everything
@@ -32,7 +32,7 @@ from tests.graphs import random_graph, random_incidence
 def test_every_primitive_has_the_reference_bits_at_every_launch_shape(gpu, shape, monkeypatch):
     if shape is not None:
         monkeypatch.setattr(kernels, "launch_shape", lambda name, n: shape)
-    monkeypatch.setattr(gpu, "LONG_ROW", 8)
+    monkeypatch.setattr("linksyn_gpu.backend.gpu.walk.LONG_ROW", 8)
     run_everything(gpu)
 
 

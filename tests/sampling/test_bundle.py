@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from linksyn_gpu import WalkConfig, Walker, build_graph, link_seeds
-from linksyn_gpu.backend import reference
+from linksyn_gpu.backend.reference import operations as reference
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.sampling.bundle import SeedLinker
 from linksyn_gpu.tables import WalkBatch

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from linksyn_gpu.backend import reference
+from linksyn_gpu.backend.reference import operations as reference
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.sampling.value import cell_affinity, divergence, gini, target_shares
 

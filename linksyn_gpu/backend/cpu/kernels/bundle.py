@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numba import int64, uint64
 
-from linksyn_gpu.backend.numba_core import fetch_add, jit, mulhi, prefetch
-from linksyn_gpu.backend.numba_philox import draw, splitmix
+from linksyn_gpu.backend.cpu.kernels.core import fetch_add, jit, mulhi, prefetch
+from linksyn_gpu.backend.cpu.kernels.philox import draw, splitmix
 
 AHEAD = 16  # keys whose slot is asked for ahead of its use
 INSERTION_MAX = 32

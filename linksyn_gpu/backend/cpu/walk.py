@@ -1,7 +1,6 @@
-"""The CPU backend: every primitive of `reference.py` in Numba, on all cores, with the same bits.
+"""Values, tables and walks on the CPU: what the reference does, in Numba on all cores, with the same bits.
 
-How walks are made fast is told in docs/walks.md; the kernels are in `numba_*.py`. Construction, what walks leave
-behind and bundles are in `cpu_build.py`, `cpu_paths.py` and `cpu_bundle.py`. Threads are Numba's setting
+docs/walks.md explains how walks are made fast; the kernels are in `kernels/`. Threads are Numba's setting
 (NUMBA_NUM_THREADS, `numba.set_num_threads`), and no result depends on it.
 """
 
@@ -10,28 +9,12 @@ from __future__ import annotations
 import math
 import weakref
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from linksyn_gpu.backend import numba_tables, numba_walk
-from linksyn_gpu.backend.analytics_cpu import analytics as analytics
-from linksyn_gpu.backend.cpu_build import cooccurrence as cooccurrence
-from linksyn_gpu.backend.cpu_build import evidence as evidence
-from linksyn_gpu.backend.cpu_bundle import EvidenceGraph as EvidenceGraph
-from linksyn_gpu.backend.cpu_bundle import OrderedEvidence as OrderedEvidence
-from linksyn_gpu.backend.cpu_bundle import link_paths as link_paths
-from linksyn_gpu.backend.cpu_bundle import load_evidence as load_evidence
-from linksyn_gpu.backend.cpu_bundle import order_evidence as order_evidence
-from linksyn_gpu.backend.cpu_neighbours import SimilarPairs as SimilarPairs
-from linksyn_gpu.backend.cpu_neighbours import similar_pairs as similar_pairs
-from linksyn_gpu.backend.cpu_paths import KeySet as KeySet
-from linksyn_gpu.backend.cpu_paths import count_occurrences as count_occurrences
-from linksyn_gpu.backend.cpu_paths import key_set as key_set
-from linksyn_gpu.backend.cpu_paths import path_keys as path_keys
-from linksyn_gpu.backend.cpu_paths import path_lengths as path_lengths
-from linksyn_gpu.backend.cpu_paths import screen_paths as screen_paths
-from linksyn_gpu.backend.cpu_tasks import (
+from linksyn_gpu.backend.cpu.kernels import tables, walk
+from linksyn_gpu.backend.cpu.kernels.core import allocate, operand, run_tasks
+from linksyn_gpu.backend.cpu.tasks import (
     ENTRIES_PER_TASK,
     ROWS_PER_TASK,
     WALKS_PER_TASK,
@@ -40,10 +23,8 @@ from linksyn_gpu.backend.cpu_tasks import (
     offsets,
     split,
 )
-from linksyn_gpu.backend.incidence_cpu import incidence_from_table as incidence_from_table
-from linksyn_gpu.backend.numba_core import allocate, operand, run_tasks
-from linksyn_gpu.backend.reference import MASS_BITS, MAX_BATCH
-from linksyn_gpu.backend.reference import StepRule as StepRule
+from linksyn_gpu.backend.protocol import StepRule
+from linksyn_gpu.backend.reference.walk import MASS_BITS
 from linksyn_gpu.tables import Float64, Int32, Int64, KPGraph, UInt32, UInt64
 
 _LANES = 64  # walks that a thread keeps going at once
@@ -78,14 +59,14 @@ class TransitionTable:
     pairs: UInt64
     """[n_entries + 3] (prefix << 32 | neighbour): a search finds both in one place. The last are never answers."""
     cells: UInt64
-    """[n_entries + 1] see `numba_tables`; the last is never read for its value."""
+    """[n_entries + 1] see `tables`; the last is never read for its value."""
     node: UInt64
     """[n_kps, 2] start of the row and its coarse shift; total and degree of the row."""
 
     @property
     def prefix(self) -> UInt32:
         """[n_entries] (a copy)."""
-        return (self.pairs[: -numba_tables.SPARE_PAIRS] >> np.uint64(32)).astype(np.uint32)
+        return (self.pairs[: -tables.SPARE_PAIRS] >> np.uint64(32)).astype(np.uint32)
 
     @property
     def total(self) -> UInt32:
@@ -107,44 +88,7 @@ class StartTable:
     @property
     def prefix(self) -> UInt32:
         """[n_kps] (a copy)."""
-        return (self.pairs[: -numba_tables.SPARE_PAIRS] >> np.uint64(32)).astype(np.uint32)
-
-
-# ---------------------------------------------------------------------- placement
-
-
-def asarray(array: Any) -> Any:
-    """Bring a host array into the backend's memory."""
-    return np.asarray(array)
-
-
-def to_host(array: Any) -> Any:
-    """Bring a backend array to the host."""
-    return np.asarray(array)
-
-
-def walk_ids(begin: int, end: int) -> Int64:
-    """Walk ids begin .. end - 1 in the backend's memory."""
-    return np.arange(begin, end, dtype=np.int64)
-
-
-def flatnonzero(array: Any) -> Any:
-    """Rows where `array` is not 0, ascending."""
-    return np.flatnonzero(array)
-
-
-def walks_that_fit(graph: KPGraph, length: int, *, memory: int | None = None) -> int:
-    """Walks that the backend's memory holds at once beside the graph, its tables and postings.
-
-    Parameters
-    ----------
-    length : int
-        Steps of a walk.
-    memory : int, optional
-        Bytes that may be taken; a host pages, so it is not looked at here.
-    """
-    del graph, length, memory
-    return MAX_BATCH
+        return (self.pairs[: -tables.SPARE_PAIRS] >> np.uint64(32)).astype(np.uint32)
 
 
 def load_graph(graph: KPGraph, *, second_order: bool) -> WalkGraph:
@@ -153,15 +97,15 @@ def load_graph(graph: KPGraph, *, second_order: bool) -> WalkGraph:
     indices, weight = operand(graph.indices, np.int32), operand(graph.weight, np.int32)
     n_kps = indptr.size - 1
     column_max = np.zeros(n_kps, np.int32)
-    numba_tables.column_max(indices, weight, column_max)
+    tables.column_max(indices, weight, column_max)
     task_rows = split(indptr, ENTRIES_PER_TASK)
     edge_start, edge_slots = np.zeros(0, np.int64), np.zeros(0, np.int32)
     if second_order:
         above = np.zeros(n_kps, np.int64)
-        run_tasks(numba_walk.upper_degree_tasks, task_rows.size - 1, task_rows, indptr, indices, above)
+        run_tasks(walk.upper_degree_tasks, task_rows.size - 1, task_rows, indptr, indices, above)
         edge_start = offsets(2 * above)
         edge_slots = allocate(int(edge_start[-1]), np.int32)
-        run_tasks(numba_walk.edge_slot_tasks, task_rows.size - 1, task_rows, indptr, indices, edge_start, edge_slots)
+        run_tasks(walk.edge_slot_tasks, task_rows.size - 1, task_rows, indptr, indices, edge_start, edge_slots)
     return WalkGraph(
         indptr=indptr,
         indices=indices,
@@ -187,7 +131,7 @@ def node_value(target: Float64, potential: Float64, visits: Int64, beta: float) 
     visits = operand(visits, np.int64)
     out = np.empty(target.size, np.float64)
     arguments = (target, potential, visits, float(visits.sum()), float(beta), out)
-    run_tasks(numba_tables.value_tasks, count_tasks(target.size, ROWS_PER_TASK), *arguments)
+    run_tasks(tables.value_tasks, count_tasks(target.size, ROWS_PER_TASK), *arguments)
     return out
 
 
@@ -197,7 +141,7 @@ def calibrated_potential(potential: Float64, target: Float64, visits: Int64) -> 
     visits = operand(visits, np.int64)
     out = np.empty(target.size, np.float64)
     arguments = (potential, target, visits, float(visits.sum()), out)
-    run_tasks(numba_tables.potential_tasks, count_tasks(target.size, ROWS_PER_TASK), *arguments)
+    run_tasks(tables.potential_tasks, count_tasks(target.size, ROWS_PER_TASK), *arguments)
     return out
 
 
@@ -215,13 +159,13 @@ def transition_table(graph: WalkGraph, value: Float64) -> TransitionTable:
         arrays = graph.spare.pop()
     except IndexError:
         arrays = (
-            allocate(n_entries + numba_tables.SPARE_PAIRS, np.uint64),
+            allocate(n_entries + tables.SPARE_PAIRS, np.uint64),
             allocate(n_entries + 1, np.uint64),
             allocate((n_kps, 2), np.uint64),
         )
     pairs, cells, node = arrays
     fixed = (graph.task_rows, graph.indptr, graph.indices, graph.weight, scaled)
-    run_tasks(numba_tables.transition_tasks, graph.task_rows.size - 1, *fixed, pairs, cells, node, graph.max_degree)
+    run_tasks(tables.transition_tasks, graph.task_rows.size - 1, *fixed, pairs, cells, node, graph.max_degree)
     table = TransitionTable(pairs, cells, node)
     weakref.finalize(table, graph.spare.append, arrays)
     return table
@@ -231,7 +175,7 @@ def start_table(table: TransitionTable, target: Float64, value: Float64) -> Star
     """Table of start draws: masses T * V over KPs whose row is not massless."""
     mass = np.where(table.total > 0, np.asarray(target) * np.asarray(value), 0.0)
     n_kps = mass.size
-    pairs, cells = np.zeros(n_kps + numba_tables.SPARE_PAIRS, np.uint64), np.zeros(n_kps, np.uint64)
+    pairs, cells = np.zeros(n_kps + tables.SPARE_PAIRS, np.uint64), np.zeros(n_kps, np.uint64)
     if n_kps == 0:
         return StartTable(pairs, cells, 0, 0)
     _, exponent = math.frexp(float(mass.max()))
@@ -240,7 +184,7 @@ def start_table(table: TransitionTable, target: Float64, value: Float64) -> Star
     scales = math.ldexp(1.0, first), math.ldexp(1.0, MASS_BITS - exponent - first)
     scratch = np.empty(n_kps + 1, np.uint64), np.empty(n_kps + 2, np.int32)
     names = np.arange(n_kps, dtype=np.int32)
-    total, coarse = numba_tables.start_row(mass, *scales, names, *scratch, pairs, cells)
+    total, coarse = tables.start_row(mass, *scales, names, *scratch, pairs, cells)
     return StartTable(pairs, cells, int(total), int(coarse))
 
 
@@ -271,7 +215,7 @@ def sample_walks(
     if rule.second_order and graph.edge_start.size == 0:
         raise ValueError("load_graph(..., second_order=True) is needed for p or q other than 1")
     run_tasks(
-        numba_walk.walk_tasks(rule.no_revisit, rule.second_order),
+        walk.walk_tasks(rule.no_revisit, rule.second_order),
         count_tasks(ids.size, WALKS_PER_TASK),
         (table.node, table.cells, table.pairs),
         (graph.edge_start, graph.edge_slots),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from linksyn_gpu.backend import numba_bundle
-from linksyn_gpu.backend.cpu_tasks import ENTRIES_PER_TASK, WALKS_PER_TASK, count_tasks, key_words
-from linksyn_gpu.backend.numba_core import allocate, operand, run_tasks
-from linksyn_gpu.backend.reference import EvidenceGraph as EvidenceGraph
-from linksyn_gpu.backend.reference import OrderedEvidence as OrderedEvidence
-from linksyn_gpu.backend.reference import load_evidence as load_evidence
+from linksyn_gpu.backend.cpu.kernels import bundle
+from linksyn_gpu.backend.cpu.kernels.core import allocate, operand, run_tasks
+from linksyn_gpu.backend.cpu.tasks import ENTRIES_PER_TASK, WALKS_PER_TASK, count_tasks, key_words
+from linksyn_gpu.backend.reference.bundle import EvidenceGraph as EvidenceGraph
+from linksyn_gpu.backend.reference.bundle import OrderedEvidence as OrderedEvidence
+from linksyn_gpu.backend.reference.bundle import load_evidence as load_evidence
 from linksyn_gpu.tables import Bool, Int32, Int64
 
 
@@ -24,7 +24,7 @@ def order_evidence(evidence: EvidenceGraph, rank: Int64) -> OrderedEvidence:
     indptr, seeds = operand(evidence.indptr, np.int64), operand(evidence.seeds, np.int32)
     ordered, ties = allocate(seeds.size, np.int32), np.empty(indptr.size - 1, np.int32)
     arguments = (indptr, seeds, operand(rank, np.int64), ordered, ties)
-    run_tasks(numba_bundle.order_tasks, count_tasks(seeds.size, ENTRIES_PER_TASK), *arguments)
+    run_tasks(bundle.order_tasks, count_tasks(seeds.size, ENTRIES_PER_TASK), *arguments)
     return OrderedEvidence(ordered, ties)
 
 
@@ -50,5 +50,5 @@ def link_paths(
     postings = operand(evidence.indptr, np.int64), operand(ordered.seeds, np.int32), operand(ordered.ties, np.int32)
     bundles: Int32 = allocate((nodes.shape[0], nodes.shape[1] - 1), np.int32)
     arguments = (graph, *postings, nodes, ids, keep, key_words(key), bundles)
-    run_tasks(numba_bundle.link_tasks, count_tasks(nodes.shape[0], WALKS_PER_TASK), *arguments)
+    run_tasks(bundle.link_tasks, count_tasks(nodes.shape[0], WALKS_PER_TASK), *arguments)
     return bundles

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import int64, uint64
 
-from linksyn_gpu.backend.numba_core import fetch_add, jit, jit_inline, prefetch
+from linksyn_gpu.backend.cpu.kernels.core import fetch_add, jit, jit_inline, prefetch
 
 INSERTION_MAX = 40  # rows up to this size are sorted by insertion
 DENSE_SHARE = 4  # a row of more than n_kps / 4 KPs is counted in an array over all KPs instead of sorted

@@ -1,34 +1,17 @@
-"""The readable NumPy reference of every backend primitive: the oracle that faster backends must match to the bit.
+"""The readable NumPy reference of values, tables and walks: the oracle that faster backends must match to the bit.
 
-Same names and signatures as `cpu.py` and `gpu.py`. Plain array code, no attention to speed. Formulas and their
-sources are in docs/method.md; the arithmetic that runs per round uses only + * / sqrt in float64 and integers,
-so that each backend gets the same bits.
+Plain array code, no attention to speed. Formulas and their sources are in docs/method.md; the arithmetic that runs
+per round uses only + * / sqrt in float64 and integers, so that each backend gets the same bits.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from linksyn_gpu.backend import rng
-from linksyn_gpu.backend.analytics_cpu import analytics as analytics
-from linksyn_gpu.backend.incidence_cpu import incidence_from_table as incidence_from_table
-from linksyn_gpu.backend.reference_bundle import EvidenceGraph as EvidenceGraph
-from linksyn_gpu.backend.reference_bundle import OrderedEvidence as OrderedEvidence
-from linksyn_gpu.backend.reference_bundle import link_paths as link_paths
-from linksyn_gpu.backend.reference_bundle import load_evidence as load_evidence
-from linksyn_gpu.backend.reference_bundle import order_evidence as order_evidence
-from linksyn_gpu.backend.reference_neighbours import SimilarPairs as SimilarPairs
-from linksyn_gpu.backend.reference_neighbours import similar_pairs as similar_pairs
-from linksyn_gpu.backend.reference_paths import KeySet as KeySet
-from linksyn_gpu.backend.reference_paths import count_occurrences as count_occurrences
-from linksyn_gpu.backend.reference_paths import key_set as key_set
-from linksyn_gpu.backend.reference_paths import path_keys as path_keys
-from linksyn_gpu.backend.reference_paths import path_lengths as path_lengths
-from linksyn_gpu.backend.reference_paths import screen_paths as screen_paths
+from linksyn_gpu.backend.protocol import StepRule
 from linksyn_gpu.tables import Bool, Float64, Int32, Int64, KPGraph, UInt32, UInt64
 
 MASS_BITS = 40  # masses of edges lie in 1 .. 2^40
@@ -37,7 +20,6 @@ TRIALS = 32  # proposals of a step before the exact scan of the row
 SMOOTHING = 1.0  # s of the value function
 VALUE_CAP = 2.0**20
 POTENTIAL_CAP = 2.0**10
-MAX_BATCH = 2**31
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,127 +53,9 @@ class StartTable:
         return int(self.prefix[-1]) if self.prefix.size else 0
 
 
-@dataclass(frozen=True)
-class StepRule:
-    """How a step is taken."""
-
-    no_revisit: bool
-    p: float
-    q: float
-
-    @property
-    def second_order(self) -> bool:
-        return self.p != 1.0 or self.q != 1.0
-
-    def acceptance(self) -> tuple[int, int, int]:
-        """floor(a * 2^53) for a step (back to the previous KP, to a neighbour of it, elsewhere)."""
-        raw = (1.0 / self.p, 1.0, 1.0 / self.q)
-        back, near, far = (int(a / max(raw) * 2.0**53) for a in raw)
-        return back, near, far
-
-
-# ---------------------------------------------------------------------- placement
-
-
-def asarray(array: Any) -> Any:
-    """Bring a host array into the backend's memory."""
-    return np.asarray(array)
-
-
-def to_host(array: Any) -> Any:
-    """Bring a backend array to the host."""
-    return np.asarray(array)
-
-
-def walk_ids(begin: int, end: int) -> Int64:
-    """Walk ids begin .. end - 1 in the backend's memory."""
-    return np.arange(begin, end, dtype=np.int64)
-
-
-def flatnonzero(array: Any) -> Any:
-    """Rows where `array` is not 0, ascending."""
-    return np.flatnonzero(array)
-
-
-def walks_that_fit(graph: KPGraph, length: int, *, memory: int | None = None) -> int:
-    """Walks that the backend's memory holds at once beside the graph, its tables and postings.
-
-    Parameters
-    ----------
-    length : int
-        Steps of a walk.
-    memory : int, optional
-        Bytes that may be taken; a host pages, so it is not looked at here.
-    """
-    del graph, length, memory
-    return MAX_BATCH
-
-
 def load_graph(graph: KPGraph, *, second_order: bool) -> WalkGraph:
     """Bring a graph into the backend's memory, with what node2vec's neighbour test needs if `second_order`."""
     return WalkGraph(graph.indptr, graph.indices, graph.weight)
-
-
-# ---------------------------------------------------------------------- construction
-
-
-def cooccurrence(
-    indptr: Int64, kp_indices: Int32, n_kps: int, *, memory_limit: int | None = None
-) -> tuple[Int64, Int32, Int32]:
-    """C = A'A without its diagonal, as CSR with sorted columns.
-
-    Parameters
-    ----------
-    indptr : int64 [n_seeds + 1]
-    kp_indices : int32 [n_mentions]
-        KPs of each seed, ascending and distinct within a seed.
-    n_kps : int
-    memory_limit : int, optional
-        Bytes that the product may take; the reference does not look at it.
-
-    Returns
-    -------
-    indptr int64 [n_kps + 1], indices int32 [n_entries], count int32 [n_entries]
-    """
-    ones = np.ones(kp_indices.size, np.int64)
-    incidence = sparse.csr_array((ones, kp_indices, indptr), shape=(indptr.size - 1, n_kps))
-    product = (incidence.T @ incidence).tocoo()
-    off = product.row != product.col
-    product = sparse.csr_array((product.data[off], (product.row[off], product.col[off])), shape=(n_kps, n_kps))
-    product.sort_indices()
-    return (
-        product.indptr.astype(np.int64),
-        product.indices.astype(np.int32),
-        product.data.astype(np.int32),
-    )
-
-
-def evidence(indptr: Int64, kp_indices: Int32, graph_indptr: Int64, graph_indices: Int32) -> tuple[Int64, Int32]:
-    """Postings: for each undirected edge (u < v, in row order), the seeds that hold both ends, ascending.
-
-    Pairs whose edge is not in the graph (it was pruned) are left out.
-
-    Returns
-    -------
-    evidence_indptr int64 [n_edges + 1], evidence int32
-    """
-    n_kps = graph_indptr.size - 1
-    rows = np.repeat(np.arange(n_kps, dtype=np.int64), np.diff(graph_indptr))
-    edge_keys = (rows * n_kps + graph_indices)[rows < graph_indices]
-    pair_keys, pair_seeds = [], []
-    for seed in range(indptr.size - 1):
-        kps = kp_indices[indptr[seed] : indptr[seed + 1]].astype(np.int64)
-        first, second = np.triu_indices(kps.size, 1)
-        pair_keys.append(kps[first] * n_kps + kps[second])
-        pair_seeds.append(np.full(first.size, seed, np.int32))
-    if not pair_keys:
-        return np.zeros(1, np.int64), np.zeros(0, np.int32)
-    keys, seeds = np.concatenate(pair_keys), np.concatenate(pair_seeds)
-    known = np.isin(keys, edge_keys)
-    keys, seeds = keys[known], seeds[known]
-    order = np.lexsort((seeds, keys))
-    starts = np.searchsorted(keys[order], edge_keys, side="left")
-    return np.append(starts, keys.size).astype(np.int64), seeds[order]
 
 
 # ---------------------------------------------------------------------- value function

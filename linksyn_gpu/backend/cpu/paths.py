@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from linksyn_gpu.backend import numba_bundle, numba_walk
-from linksyn_gpu.backend.cpu_tasks import ROWS_PER_TASK, WALKS_PER_TASK, count_tasks
-from linksyn_gpu.backend.numba_core import allocate, operand, run_tasks, thread_count
+from linksyn_gpu.backend.cpu.kernels import bundle, walk
+from linksyn_gpu.backend.cpu.kernels.core import allocate, operand, run_tasks, thread_count
+from linksyn_gpu.backend.cpu.tasks import ROWS_PER_TASK, WALKS_PER_TASK, count_tasks
 from linksyn_gpu.tables import Bool, Int32, Int64, UInt64
 
 LEAST_SLOTS = 1 << 12
@@ -36,7 +36,7 @@ def path_lengths(nodes: Int32) -> Int32:
     """KPs on each path: int32 [n]."""
     nodes = operand(nodes, np.int32)
     out = np.empty(nodes.shape[0], np.int32)
-    run_tasks(numba_walk.length_tasks, count_tasks(nodes.shape[0], ROWS_PER_TASK), nodes, out)
+    run_tasks(walk.length_tasks, count_tasks(nodes.shape[0], ROWS_PER_TASK), nodes, out)
     return out
 
 
@@ -49,7 +49,7 @@ def count_occurrences(table: Int32, keep: Bool, size: int) -> Int64:
     # A task has counters of its own: never more counters than numbers to count.
     n_tasks = max(1, min(thread_count(), table.size // max(1, size)))
     counts = np.empty((n_tasks, size), np.int64)
-    run_tasks(numba_walk.occurrence_tasks, n_tasks, table, keep, counts)
+    run_tasks(walk.occurrence_tasks, n_tasks, table, keep, counts)
     total: Int64 = counts.sum(axis=0)
     return total
 
@@ -71,9 +71,9 @@ def screen_paths(nodes: Int32, min_length: int, seen: KeySet | None) -> NDArray[
         if needed > seen.slots.size:
             slots = allocate(1 << (needed - 1).bit_length(), np.uint64)
             slots.fill(0)
-            numba_bundle.rehash(seen.slots, slots, _slot_shift(slots))
+            bundle.rehash(seen.slots, slots, _slot_shift(slots))
             seen.slots = slots
-        added, seen.holds_zero = numba_bundle.screen_rows(
+        added, seen.holds_zero = bundle.screen_rows(
             path_keys(nodes), seen.slots, _slot_shift(seen.slots), seen.holds_zero, status
         )
         seen.used += added
@@ -92,5 +92,5 @@ def path_keys(nodes: Int32) -> UInt64:
     """
     nodes = operand(nodes, np.int32)
     keys = np.empty(nodes.shape[0], np.uint64)
-    run_tasks(numba_bundle.path_key_tasks, count_tasks(nodes.shape[0], WALKS_PER_TASK), nodes, keys)
+    run_tasks(bundle.path_key_tasks, count_tasks(nodes.shape[0], WALKS_PER_TASK), nodes, keys)
     return keys

@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 from numba import int64, uint64
 
-from linksyn_gpu.backend.numba_core import fetch_add, jit, jit_inline, mulhi, prefetch
-from linksyn_gpu.backend.numba_philox import draw, philox_lanes
-from linksyn_gpu.backend.numba_tables import (
+from linksyn_gpu.backend.cpu.kernels.core import fetch_add, jit, jit_inline, mulhi, prefetch
+from linksyn_gpu.backend.cpu.kernels.philox import draw, philox_lanes
+from linksyn_gpu.backend.cpu.kernels.tables import (
     COARSE_SHIFT,
     ID_MASK,
     MARK_SHIFT,
     RIGHT_SHIFT,
     first_above,
 )
-from linksyn_gpu.backend.reference import TRIALS
+from linksyn_gpu.backend.reference.walk import TRIALS
 from linksyn_gpu.backend.rng import LOW
 
 ROW_START = (1 << COARSE_SHIFT) - 1

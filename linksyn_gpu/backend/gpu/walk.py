@@ -1,8 +1,4 @@
-"""The GPU backend: CuPy arrays, kernels/*.cu between them, the same bits as the reference.
-
-Same public names and signatures as `reference.py` and `cpu.py`; what only a GPU has (memory plan, count of
-crossings, cuGraph's walks) is listed in GPU_ONLY. Arrays stay on the device from call to call.
-"""
+"""Values, tables and walks on the device: CuPy arrays, kernels/*.cu between them, the bits of the reference."""
 
 from __future__ import annotations
 
@@ -12,87 +8,11 @@ from typing import Any
 import cupy as cp
 import numpy as np
 
-from linksyn_gpu.backend.gpu_device import (
-    Array,
-    asarray,
-    flatnonzero,
-    free_memory,
-    limit_memory,
-    release,
-    size_of,
-    to_device,
-    to_host,
-    walk_ids,
-)
-from linksyn_gpu.backend.gpu_graph import (
-    EvidenceGraph,
-    OrderedEvidence,
-    cooccurrence,
-    evidence,
-    link_paths,
-    load_evidence,
-    order_evidence,
-)
-from linksyn_gpu.backend.gpu_memory import Crossings, MemoryPlan, crossings, plan_memory
-from linksyn_gpu.backend.gpu_neighbours import SimilarPairs, similar_pairs
-from linksyn_gpu.backend.gpu_rapids import analytics, incidence_from_table, sample_walks_cugraph
-from linksyn_gpu.backend.kernels import BLOCK_SIZES, WARP, launch
-from linksyn_gpu.backend.reference import MAX_BATCH, StepRule
+from linksyn_gpu.backend.gpu.cuda import BLOCK_SIZES, WARP, launch
+from linksyn_gpu.backend.gpu.device import Array, free_memory, limit_memory, size_of, to_device
+from linksyn_gpu.backend.gpu.memory import plan_memory
+from linksyn_gpu.backend.protocol import MAX_BATCH, StepRule
 from linksyn_gpu.tables import KPGraph
-
-GPU_ONLY = (
-    "Crossings",
-    "MemoryPlan",
-    "crossings",
-    "free_memory",
-    "limit_memory",
-    "plan_memory",
-    "release",
-    "sample_walks_cugraph",
-)
-
-__all__ = [
-    "Crossings",
-    "EvidenceGraph",
-    "KeySet",
-    "MemoryPlan",
-    "OrderedEvidence",
-    "SimilarPairs",
-    "StartTable",
-    "StepRule",
-    "TransitionTable",
-    "WalkGraph",
-    "analytics",
-    "asarray",
-    "calibrated_potential",
-    "cooccurrence",
-    "count_occurrences",
-    "crossings",
-    "evidence",
-    "flatnonzero",
-    "free_memory",
-    "incidence_from_table",
-    "key_set",
-    "limit_memory",
-    "link_paths",
-    "load_evidence",
-    "load_graph",
-    "node_value",
-    "order_evidence",
-    "path_keys",
-    "path_lengths",
-    "plan_memory",
-    "release",
-    "sample_walks",
-    "sample_walks_cugraph",
-    "screen_paths",
-    "similar_pairs",
-    "start_table",
-    "to_host",
-    "transition_table",
-    "walk_ids",
-    "walks_that_fit",
-]
 
 LONG_ROW = 2048  # a row from this length on is summed by a whole block
 
@@ -128,14 +48,6 @@ class StartTable:
     @property
     def total(self) -> int:
         return size_of(self.prefix[-1]) if self.prefix.size else 0
-
-
-@dataclass(eq=False)
-class KeySet:
-    """Names of the KP sets sampled so far in a campaign."""
-
-    keys: Any
-    """uint64, ascending"""
 
 
 def walks_that_fit(graph: KPGraph, length: int, *, memory: int | None = None) -> int:
@@ -261,69 +173,3 @@ def _guide(graph: WalkGraph, table: TransitionTable) -> Any:
     guide = cp.empty(n_entries, np.uint32)
     launch("build_guide", n_entries, graph.indptr, table.prefix, table.total, n_kps, n_entries, guide)
     return guide
-
-
-# ---------------------------------------------------------------------- what walks leave behind
-
-
-def path_lengths(nodes: Array) -> Array:
-    """KPs on each path: int32 [n]."""
-    lengths = cp.empty(nodes.shape[0], np.int32)
-    launch("path_lengths", nodes.shape[0], nodes, *_layout(nodes), lengths)
-    return lengths
-
-
-def count_occurrences(table: Array, keep: Any, size: int) -> Array:
-    """How often each number 0 .. size - 1 stands in the kept rows of a -1 padded table: int64 [size].
-
-    Visits of KPs over paths, and uses of seeds over bundles.
-    """
-    counts = cp.zeros(size, np.int64)
-    launch("count_occurrences", table.size, table, keep, *_layout(table), size, counts)
-    return counts
-
-
-def key_set() -> KeySet:
-    """Make an empty set of KP sets already sampled."""
-    return KeySet(cp.empty(0, np.uint64))
-
-
-def screen_paths(nodes: Array, min_length: int, seen: KeySet | None) -> Any:
-    """Judge each path, in row order: index into `tables.PATH_STATUS`.
-
-    Too short: fewer than `min_length` KPs. Repeated: its set of KPs is in `seen` or was kept in an earlier row
-    (not asked when `seen` is None). The sets of kept paths are added to `seen`.
-    """
-    short = path_lengths(nodes) < min_length
-    status = short.astype(np.uint8)
-    rows = flatnonzero(~short)
-    if seen is None or rows.size == 0:
-        return status
-    keys = path_keys(nodes)[rows]
-    order = cp.argsort(keys)  # stable: the earliest row of a set stands first
-    keys = keys[order]
-    repeated = cp.zeros(keys.size, np.bool_)
-    repeated[1:] = keys[1:] == keys[:-1]
-    if seen.keys.size:
-        at = cp.minimum(cp.searchsorted(seen.keys, keys), seen.keys.size - 1)
-        repeated |= seen.keys[at] == keys
-    status[rows[order]] = 2 * repeated.astype(np.uint8)
-    seen.keys = cp.concatenate((seen.keys, keys[flatnonzero(~repeated)]))
-    seen.keys.sort()
-    return status
-
-
-def path_keys(nodes: Array) -> Array:
-    """64-bit name of each path's set of KPs: the sum, over its distinct KPs, of splitmix64's finaliser.
-
-    Two sets share a name with probability 2^-64; then the later path is taken for a repeat and drawn again.
-    """
-    keys = cp.empty(nodes.shape[0], np.uint64)
-    launch("path_keys", nodes.shape[0], nodes, *_layout(nodes), keys)
-    return keys
-
-
-def _layout(table: Any) -> tuple[int, int, int, int]:
-    """Rows, columns, and the strides of both in elements."""
-    row_stride, column_stride = (step // table.itemsize for step in table.strides)
-    return table.shape[0], table.shape[1], row_stride, column_stride

@@ -1,51 +1,20 @@
-"""Construction and evidence on the device: pairs of KPs, sorted by CuPy, counted and placed by kernels/pairs.cu."""
+"""Construction on the device: pairs of KPs, sorted by CuPy, counted and placed by kernels/pairs.cu."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import cupy as cp
 import numpy as np
 
-from linksyn_gpu.backend.gpu_device import Array, flatnonzero, free_memory, size_of, to_device
-from linksyn_gpu.backend.gpu_memory import items_that_fit
-from linksyn_gpu.backend.kernels import launch
+from linksyn_gpu.backend.gpu.cuda import launch
+from linksyn_gpu.backend.gpu.device import Array, flatnonzero, free_memory, size_of
+from linksyn_gpu.backend.gpu.memory import items_that_fit
 from linksyn_gpu.errors import DataError
-from linksyn_gpu.tables import KPGraph
 
 # Bytes that one item of a batch takes at the height of its sort: keys, radix sort's second copy, runs.
 PAIR_BYTES = 48
 LOW = 0xFFFFFFFF
-
-
-@dataclass(frozen=True, eq=False)
-class EvidenceGraph:
-    """Postings of a graph, in device memory."""
-
-    graph_indptr: Any
-    graph_indices: Any
-    upper_first: Any
-    """[n_kps] first entry of a row whose column is above the row's KP."""
-    upper_running: Any
-    """[n_kps + 1] undirected edges before a row."""
-    indptr: Any
-    """[n_edges + 1]"""
-    seeds: Any
-    """[n_postings] seeds of each edge, ascending."""
-
-
-@dataclass(frozen=True, eq=False)
-class OrderedEvidence:
-    """Postings in the order of a round's preference, in device memory."""
-
-    seeds: Any
-    """[n_postings] seeds of each edge, best first."""
-    ties: Any
-    """[n_edges] seeds of the best rank."""
-
-
-# ---------------------------------------------------------------------- construction
 
 
 def cooccurrence(
@@ -151,7 +120,7 @@ def evidence(indptr: Array, kp_indices: Array, graph_indptr: Array, graph_indice
     n_edges = graph_indices.size // 2
     if n_edges >= LOW or indptr.size > 2**31:
         raise DataError(f"{n_edges:,} edges of {indptr.size - 1:,} seeds exceed the 32 bits of a posting's key")
-    upper_first, upper_running = _upper(graph_indptr, graph_indices)
+    upper_first, upper_running = upper(graph_indptr, graph_indices)
     running = _pairs_up_to(indptr, kp_indices)
     n_pairs = size_of(running[-1]) if kp_indices.size else 0
     batch = items_that_fit(free_memory(), PAIR_BYTES, n_pairs)
@@ -188,94 +157,9 @@ def _indptr(sizes: Any) -> Any:
     return indptr
 
 
-def _upper(graph_indptr: Any, graph_indices: Any) -> tuple[Any, Any]:
+def upper(graph_indptr: Any, graph_indices: Any) -> tuple[Any, Any]:
     """First entry of each row above its KP, and the undirected edges before each row."""
     n_kps = graph_indptr.size - 1
     first = cp.empty(n_kps, np.int64)
     launch("first_above", n_kps, graph_indptr, graph_indices, n_kps, first)
     return first, _indptr(graph_indptr[1:] - first)
-
-
-# ---------------------------------------------------------------------- bundles of seeds
-
-
-def load_evidence(graph: KPGraph) -> EvidenceGraph:
-    """Bring the postings, and what finds an edge in them, into the backend's memory."""
-    if graph.evidence is None or graph.evidence_indptr is None:
-        raise DataError("the graph has no postings: build it from seeds, not from a bare matrix")
-    indptr = to_device(graph.indptr, "load_evidence")
-    indices = to_device(graph.indices, "load_evidence")
-    return EvidenceGraph(
-        indptr,
-        indices,
-        *_upper(indptr, indices),
-        to_device(graph.evidence_indptr, "load_evidence"),
-        to_device(graph.evidence, "load_evidence"),
-    )
-
-
-def order_evidence(evidence: EvidenceGraph, rank: Array) -> OrderedEvidence:
-    """Sort each edge's seeds by (rank, seed), for one round.
-
-    Seeds are ordered once by (rank, seed); an edge's postings then sort by the 64-bit key (edge, place of seed).
-
-    Parameters
-    ----------
-    rank : int64 [n_seeds]
-        Lower is better: uses so far, then distance to the cell's difficulty.
-    """
-    best_first = cp.argsort(rank)  # stable: equal ranks stay in the order of seeds
-    place = cp.empty(rank.size, np.int32)
-    place[best_first] = cp.arange(rank.size, dtype=np.int32)
-    best_first = best_first.astype(np.int32)
-    n_edges, n_postings = evidence.indptr.size - 1, evidence.seeds.size
-    ordered = cp.empty(n_postings, np.int32)
-    batch = items_that_fit(free_memory(), PAIR_BYTES, n_postings)
-    first = 0
-    while first < n_postings:
-        last = _end_of_batch(evidence.indptr, first, first + batch, n_postings)
-        keys = cp.empty(last - first, np.uint64)
-        launch(
-            "posting_keys", last - first,
-            evidence.indptr, evidence.seeds, place, n_edges, first, last - first, keys,
-        )  # fmt: skip
-        keys.sort()
-        ordered[first:last] = best_first[(keys & LOW).astype(np.int64)]
-        first = last
-    ties = cp.empty(n_edges, np.int32)
-    launch("best_ties", n_edges, evidence.indptr, ordered, rank, n_edges, ties)
-    return OrderedEvidence(ordered, ties)
-
-
-def _end_of_batch(indptr: Any, first: int, last: int, n_postings: int) -> int:
-    """End of the last edge that begins at `first` or later and ends by `last`; of one edge if none does."""
-    if last >= n_postings:
-        return n_postings
-    end = size_of(indptr[cp.searchsorted(indptr, cp.full(1, last, np.int64), side="right") - 1][0])
-    if end > first:
-        return end
-    return size_of(indptr[cp.searchsorted(indptr, cp.full(1, first, np.int64), side="right")][0])
-
-
-def link_paths(
-    evidence: EvidenceGraph, ordered: OrderedEvidence, nodes: Array, ids: Array, keep: Any, key: int
-) -> Array:
-    """One seed for each edge of each kept path, no seed twice in a bundle.
-
-    Among the seeds of the best rank the search begins at a Philox draw and goes round; then come the others in
-    their order. An edge all of whose seeds are in the bundle already adds none.
-
-    Returns
-    -------
-    seeds : int32 [n, length], -1 padded
-    """
-    n_paths, length = nodes.shape[0], nodes.shape[1] - 1
-    bundles = cp.full((length, n_paths), -1, np.int32)
-    row_stride, column_stride = (step // nodes.itemsize for step in nodes.strides)
-    launch(
-        "link_paths", n_paths,
-        evidence.graph_indptr, evidence.graph_indices, evidence.upper_first, evidence.upper_running,
-        evidence.indptr, ordered.seeds, ordered.ties, nodes, row_stride, column_stride,
-        ids, keep, n_paths, length, key, bundles,
-    )  # fmt: skip
-    return bundles.T

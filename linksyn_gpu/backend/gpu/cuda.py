@@ -83,7 +83,7 @@ def kernel_folder() -> Path:
 
 def _shipped(name: str, member: str) -> Path:
     """A folder that a wheel carries inside the package and a repository beside it, known by a file in it."""
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parents[2]
     for folder in (package / name, package.parent / name):
         if (folder / member).is_file():
             return folder

@@ -10,10 +10,10 @@ import cupy as cp
 import numpy as np
 from numpy.typing import NDArray
 
-from linksyn_gpu.backend.analytics_cpu import DAMPING, LEIDEN_ITERATIONS, LEIDEN_SEED, number_by_first, without_edges
-from linksyn_gpu.backend.gpu_device import Array, flatnonzero, from_device, to_device
-from linksyn_gpu.backend.gpu_memory import crossings
-from linksyn_gpu.backend.kernels import launch
+from linksyn_gpu.backend.cpu.analytics import DAMPING, LEIDEN_ITERATIONS, LEIDEN_SEED, number_by_first, without_edges
+from linksyn_gpu.backend.gpu.cuda import launch
+from linksyn_gpu.backend.gpu.device import Array, flatnonzero, from_device, to_device
+from linksyn_gpu.backend.gpu.memory import crossings
 from linksyn_gpu.errors import BackendUnavailable, DataError
 from linksyn_gpu.tables import KPGraph, name_key
 

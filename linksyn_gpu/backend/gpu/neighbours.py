@@ -9,7 +9,7 @@ from typing import Any
 import cupy as cp
 import numpy as np
 
-from linksyn_gpu.backend.gpu_device import free_memory, from_device, to_device
+from linksyn_gpu.backend.gpu.device import free_memory, from_device, to_device
 from linksyn_gpu.backend.neighbours import SPARE, Nearest
 from linksyn_gpu.backend.neighbours import SimilarPairs as SimilarPairs
 from linksyn_gpu.errors import BackendUnavailable

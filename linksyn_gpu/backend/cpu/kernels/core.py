@@ -39,8 +39,9 @@ numba_config: Any = numba.config
 def _content_stamp() -> str:
     """Name the content of every file that compiled code is made from."""
     folder = Path(__file__).parent
+    backend = folder.parents[1]
     digest = hashlib.sha256()
-    for file in (*sorted(folder.glob("numba_*.py")), folder / "reference.py", folder / "rng.py"):
+    for file in (*sorted(folder.glob("*.py")), backend / "reference" / "walk.py", backend / "rng.py"):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 

@@ -7,7 +7,7 @@ from typing import Any
 import cupy as cp
 import numpy as np
 
-from linksyn_gpu.backend.gpu_memory import crossings
+from linksyn_gpu.backend.gpu.memory import crossings
 
 Array = Any  # a cupy.ndarray, which has no types of its own for type checkers
 

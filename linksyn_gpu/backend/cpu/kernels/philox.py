@@ -6,7 +6,7 @@ from typing import Any
 
 from numba import uint64
 
-from linksyn_gpu.backend.numba_core import jit, jit_inline
+from linksyn_gpu.backend.cpu.kernels.core import jit, jit_inline
 from linksyn_gpu.backend.rng import LOW, M0, M1, W0, W1
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from linksyn_gpu.backend import numba_build
-from linksyn_gpu.backend.cpu_tasks import ENTRIES_PER_TASK, offsets, split
-from linksyn_gpu.backend.numba_core import allocate, free_memory, operand, run_tasks, thread_count
+from linksyn_gpu.backend.cpu.kernels import build
+from linksyn_gpu.backend.cpu.kernels.core import allocate, free_memory, operand, run_tasks, thread_count
+from linksyn_gpu.backend.cpu.tasks import ENTRIES_PER_TASK, offsets, split
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.tables import Int32, Int64, UInt64
 
@@ -42,11 +42,11 @@ def cooccurrence(
     limit = int(free_memory() * FREE_SHARE) if memory_limit is None else memory_limit
     pairs = np.zeros(n_kps, np.int64)
     post_indptr, spans, _ = _mentions_of_kps(indptr, kp_indices, n_kps, after=False)
-    numba_build.pair_counts(indptr, kp_indices, pairs)
+    build.pair_counts(indptr, kp_indices, pairs)
     pair_start = offsets(pairs)
-    longest = int(pairs[pairs * numba_build.DENSE_SHARE <= n_kps].max(initial=0))
+    longest = int(pairs[pairs * build.DENSE_SHARE <= n_kps].max(initial=0))
     bits = max(1, int(n_kps - 1).bit_length())
-    passes = -(-bits // numba_build.DIGIT_MAX)
+    passes = -(-bits // build.DIGIT_MAX)
     digit = -(-bits // passes)
     task_rows = split(pair_start, ENTRIES_PER_TASK)
     entries = np.zeros(n_kps, np.int64)
@@ -54,9 +54,9 @@ def cooccurrence(
 
     def make_rows(place: Int64, columns: Int32, counts: Int32) -> None:
         fixed = (task_rows, pair_start, post_indptr, spans, kp_indices, longest, digit, passes)
-        run_tasks(numba_build.row_tasks, task_rows.size - 1, *fixed, place, columns, counts, entries)
+        run_tasks(build.row_tasks, task_rows.size - 1, *fixed, place, columns, counts, entries)
 
-    per_thread = 8 * longest + (4 * n_kps if (pairs * numba_build.DENSE_SHARE > n_kps).any() else 0)
+    per_thread = 8 * longest + (4 * n_kps if (pairs * build.DENSE_SHARE > n_kps).any() else 0)
     taken = spans.nbytes + 5 * 8 * n_kps + per_thread * thread_count()
     n_pairs = int(pair_start[-1])
     if taken + 16 * n_pairs <= limit:
@@ -65,7 +65,7 @@ def cooccurrence(
         out_indptr = offsets(entries)
         out_columns, out_counts = (allocate(int(out_indptr[-1]), np.int32) for _ in range(2))
         moved = (task_rows, pair_start, columns, counts, out_indptr, out_columns, out_counts)
-        run_tasks(numba_build.compact_tasks, task_rows.size - 1, *moved)
+        run_tasks(build.compact_tasks, task_rows.size - 1, *moved)
         return out_indptr, out_columns, out_counts
     make_rows(pair_start, nothing, nothing)
     out_indptr = offsets(entries)
@@ -81,7 +81,7 @@ def cooccurrence(
 
 
 def _mentions_of_kps(indptr: Int64, kp_indices: Int32, n_kps: int, *, after: bool) -> tuple[Int64, UInt64, Int32]:
-    """For each KP its mentions, in the order of seeds: see `numba_build.postings_scatter`; seeds only with `after`."""
+    """For each KP its mentions, in the order of seeds: see `build.postings_scatter`; seeds only with `after`."""
     n_seeds = indptr.size - 1
     if n_seeds >= 2**31:
         raise DataError(f"{n_seeds:,} seeds; fewer than 2^31 are supported")
@@ -89,14 +89,14 @@ def _mentions_of_kps(indptr: Int64, kp_indices: Int32, n_kps: int, *, after: boo
     n_tasks = max(1, min(thread_count(), int(kp_indices.size) // max(1, n_kps)))
     histogram = np.empty((n_tasks, n_kps), np.int64)
     lost = np.zeros(n_tasks, np.int64)
-    run_tasks(numba_build.postings_histogram, n_tasks, indptr, kp_indices, histogram, lost)
+    run_tasks(build.postings_histogram, n_tasks, indptr, kp_indices, histogram, lost)
     if lost.any():
         raise DataError(f"the KPs of {int(lost.sum()):,} seeds do not ascend without repeats within 0 .. {n_kps - 1}")
     starts = np.empty(n_kps + 1, np.int64)
-    numba_build.postings_offsets(histogram, starts)
+    build.postings_offsets(histogram, starts)
     spans = allocate(int(kp_indices.size), np.uint64)
     seeds = allocate(int(kp_indices.size) if after else 0, np.int32)
-    run_tasks(numba_build.postings_scatter, n_tasks, indptr, kp_indices, histogram, after, spans, seeds)
+    run_tasks(build.postings_scatter, n_tasks, indptr, kp_indices, histogram, after, spans, seeds)
     return starts, spans, seeds
 
 
@@ -114,12 +114,12 @@ def evidence(indptr: Int64, kp_indices: Int32, graph_indptr: Int64, graph_indice
     n_kps = graph_indptr.size - 1
     post_indptr, spans, post_seeds = _mentions_of_kps(indptr, kp_indices, n_kps, after=True)
     first, running = np.zeros(n_kps, np.int64), np.zeros(n_kps + 1, np.int64)
-    numba_build.upper_start(graph_indptr, graph_indices, first, running)
+    build.upper_start(graph_indptr, graph_indices, first, running)
     task_rows = split(post_indptr + graph_indptr, ENTRIES_PER_TASK)
     fixed = (task_rows, graph_indptr, graph_indices, first, running, post_indptr, spans)
     sizes = np.empty(int(running[-1]), np.int64)
-    run_tasks(numba_build.edge_count_tasks, task_rows.size - 1, *fixed, kp_indices, sizes)
+    run_tasks(build.edge_count_tasks, task_rows.size - 1, *fixed, kp_indices, sizes)
     edge_start = offsets(sizes)
     edge_seeds = allocate(int(edge_start[-1]), np.int32)
-    run_tasks(numba_build.edge_fill_tasks, task_rows.size - 1, *fixed, post_seeds, kp_indices, edge_start, edge_seeds)
+    run_tasks(build.edge_fill_tasks, task_rows.size - 1, *fixed, post_seeds, kp_indices, edge_start, edge_seeds)
     return edge_start, edge_seeds

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from numba import float64, int64, uint64
 
-from linksyn_gpu.backend.numba_core import fetch_add, jit, jit_inline
-from linksyn_gpu.backend.reference import POTENTIAL_CAP, ROW_BITS, SMOOTHING, VALUE_CAP
+from linksyn_gpu.backend.cpu.kernels.core import fetch_add, jit, jit_inline
+from linksyn_gpu.backend.reference.walk import POTENTIAL_CAP, ROW_BITS, SMOOTHING, VALUE_CAP
 
 ID_MASK = (1 << 24) - 1  # node ids and entry numbers within a row stay below 2^24 (tables.MAX_KPS)
 RIGHT_SHIFT = 24
