@@ -13,7 +13,7 @@ PACKAGE = ROOT / "linksyn_gpu"
 # Data flows down this list; a module imports from rows above its own, never from its own row or below.
 LAYERS = [
     ["errors"],
-    ["text"],
+    ["text", "machine"],
     ["config"],
     ["taxonomy"],
     ["tables"],

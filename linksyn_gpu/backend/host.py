@@ -1,44 +1,50 @@
-"""Operations that backends with arrays in host memory share."""
+"""Operations of the backends whose arrays are NumPy arrays on the host."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from linksyn_gpu.backend.protocol import MAX_BATCH
+from linksyn_gpu.backend.protocol import MAX_BATCH, StepRule
+from linksyn_gpu.errors import BackendUnavailable
+from linksyn_gpu.machine import free_memory as free_memory
 from linksyn_gpu.tables import Int64, KPGraph
 
 
-def asarray(array: Any) -> Any:
-    """Bring a host array into the backend's memory."""
+def asarray(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the array: it is in the backend's memory."""
     return np.asarray(array)
 
 
-def to_host(array: Any) -> Any:
-    """Bring a backend array to the host."""
+def to_host(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the array: it is on the host."""
     return np.asarray(array)
 
 
 def walk_ids(begin: int, end: int) -> Int64:
-    """Walk ids begin .. end - 1 in the backend's memory."""
+    """Walk ids begin .. end - 1."""
     return np.arange(begin, end, dtype=np.int64)
 
 
-def flatnonzero(array: Any) -> Any:
-    """Rows where `array` is not 0, ascending."""
-    return np.flatnonzero(array)
+def release() -> int:
+    """Hold nothing on a device."""
+    return 0
 
 
 def walks_that_fit(graph: KPGraph, length: int, *, memory: int | None = None) -> int:
-    """Walks that the backend's memory holds at once beside the graph, its tables and postings.
-
-    Parameters
-    ----------
-    length : int
-        Steps of a walk.
-    memory : int, optional
-        Bytes that may be taken; a host pages, so it is not looked at here.
-    """
-    del graph, length, memory
+    """As many as a batch can have: host memory is paged."""
     return MAX_BATCH
+
+
+def sample_walks_cugraph(
+    graph: Any, table: Any, start: Any, ids: Any, *, length: int, rule: StepRule, key: int
+) -> NDArray[Any]:
+    """Refuse: cuGraph runs on a GPU only.
+
+    Raises
+    ------
+    BackendUnavailable
+    """
+    raise BackendUnavailable("walker 'cugraph' needs the GPU backend: pass --backend gpu, or set walk.walker = 'exact'")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from linksyn_gpu.backend.gpu import cuda as kernels
+from linksyn_gpu.backend.gpu.memory import crossings
 from tests.device import report, standin_cupy, standin_cuvs, standin_rapids
 
 STANDINS = ("cupy", "cudf", "pylibcugraph", "cuvs", "cuvs.neighbors")
@@ -43,7 +44,7 @@ def gpu_over_standins() -> Iterator[Any]:
     kernels._module.cache_clear()
     try:
         gpu = importlib.import_module("linksyn_gpu.backend.gpu.operations")
-        gpu.crossings.clear()
+        crossings.clear()
         standin_cupy.READS.clear()
         yield gpu
     finally:

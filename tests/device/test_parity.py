@@ -272,7 +272,7 @@ def test_a_launch_that_does_not_fit_its_kernel_is_refused(gpu):
     rows, wrong = gpu.asarray(np.zeros(3, np.int64)), gpu.asarray(np.zeros(3, np.int32))
     for arguments, message in [
         ((rows, 3), "takes 3 arguments"),
-        ((wrong, 3, rows), "uint64 is needed"),
+        ((wrong, 3, rows), "uint64 is required"),
         ((np.zeros(3, np.uint64), 3, rows), "device array"),
         ((gpu.asarray(np.zeros(6, np.uint64))[::2], 3, rows), "contiguous"),
         ((gpu.asarray(np.zeros(3, np.uint64)), 2**63, rows), "does not fit"),
@@ -304,7 +304,7 @@ def test_what_the_device_refuses_names_the_kernel(gpu, monkeypatch):
 
 
 def test_a_graph_without_postings_cannot_link_seeds(gpu):
-    with pytest.raises(DataError, match="no postings"):
+    with pytest.raises(DataError, match="no evidence"):
         gpu.load_evidence(edge_graph(3, {(0, 1): 1}))
 
 

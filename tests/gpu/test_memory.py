@@ -25,7 +25,7 @@ def test_a_round_takes_no_more_than_its_plan(gpu):
     gpu.count_occurrences(nodes, status == 0, 300)
     gpu.path_lengths(nodes)
     gpu.to_host(nodes)
-    plan = plan_memory(graph.n_kps, graph.indices.size, 0, N_WALKS, 4, False, gpu.free_memory())
+    plan = plan_memory(graph.n_kps, graph.indices.size, 0, N_WALKS, 4, gpu.free_memory())
     taken = pool.total_bytes()
     assert plan.n_batches == 1
     assert taken <= plan.peak_bytes

@@ -144,7 +144,7 @@ def test_a_config_and_keywords_together_are_refused():
         ([0, 2], [1, 1], "ascend"),
         ([0, 1], [5], "must lie in"),
         ([0, 3], [0, 1], "number of KP mentions"),
-        ([0, 2, 1, 2], [0, 1], "must not fall"),
+        ([0, 2, 1, 2], [0, 1], "must not decrease"),
     ],
 )
 def test_arrays_that_are_no_incidence_are_refused(indptr, kps, message):

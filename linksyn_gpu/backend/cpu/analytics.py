@@ -1,4 +1,4 @@
-"""Graph analytics on the CPU, by SciPy and python-igraph: what `gpu.analytics` asks of cuGraph."""
+"""Graph analytics on the CPU."""
 
 from __future__ import annotations
 
@@ -17,16 +17,7 @@ LEIDEN_ITERATIONS = 100
 
 
 def analytics(graph: KPGraph) -> dict[str, NDArray[Any]]:
-    """Describe each KP's place in the graph.
-
-    Returns
-    -------
-    dict of arrays on the host, each [n_kps]
-        degree : int64, neighbours.
-        component : int32, weakly connected component, numbered by its first KP; an isolated KP is one of its own.
-        pagerank : float64, by edge weight, damping 0.85, summing to 1.
-        core : int32, the largest k of a k-core that holds the KP.
-        community : int32, Leiden on weighted modularity, numbered by its first KP.
+    """By SciPy and python-igraph.
 
     Raises
     ------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from linksyn_gpu.backend.cpu.kernels import bundle
+from linksyn_gpu.backend.cpu.kernels.build import UpperEdges
 from linksyn_gpu.backend.cpu.kernels.core import allocate, operand, run_tasks
 from linksyn_gpu.backend.cpu.tasks import ENTRIES_PER_TASK, WALKS_PER_TASK, count_tasks, key_words
 from linksyn_gpu.backend.reference.bundle import EvidenceGraph as EvidenceGraph
@@ -14,13 +15,7 @@ from linksyn_gpu.tables import Bool, Int32, Int64
 
 
 def order_evidence(evidence: EvidenceGraph, rank: Int64) -> OrderedEvidence:
-    """Sort each edge's seeds by (rank, seed), for one round.
-
-    Parameters
-    ----------
-    rank : int64 [n_seeds]
-        Lower is better: uses so far, then distance to the cell's difficulty.
-    """
+    """Edge by edge, in all threads."""
     indptr, seeds = operand(evidence.indptr, np.int64), operand(evidence.seeds, np.int32)
     ordered, ties = allocate(seeds.size, np.int32), np.empty(indptr.size - 1, np.int32)
     arguments = (indptr, seeds, operand(rank, np.int64), ordered, ties)
@@ -31,24 +26,16 @@ def order_evidence(evidence: EvidenceGraph, rank: Int64) -> OrderedEvidence:
 def link_paths(
     evidence: EvidenceGraph, ordered: OrderedEvidence, nodes: Int32, ids: Int64, keep: Bool, key: int
 ) -> Int32:
-    """One seed for each edge of each kept path, no seed twice in a bundle.
-
-    Among the seeds of the best rank the search begins at a Philox draw and goes round; then come the others in
-    their order. An edge all of whose seeds are in the bundle already adds none.
-
-    Returns
-    -------
-    seeds : int32 [n, length], -1 padded
-    """
+    """Path by path, in all threads."""
     nodes, ids, keep = operand(nodes, np.int32), operand(ids, np.int64), operand(keep, np.bool_)
-    graph = (
+    edges = UpperEdges(
         operand(evidence.graph_indptr, np.int64),
         operand(evidence.graph_indices, np.int32),
         operand(evidence.upper_first, np.int64),
         operand(evidence.upper_running, np.int64),
     )
-    postings = operand(evidence.indptr, np.int64), operand(ordered.seeds, np.int32), operand(ordered.ties, np.int32)
+    best_first = bundle.Ordered(operand(evidence.indptr, np.int64), ordered.seeds, ordered.ties)
     bundles: Int32 = allocate((nodes.shape[0], nodes.shape[1] - 1), np.int32)
-    arguments = (graph, *postings, nodes, ids, keep, key_words(key), bundles)
+    arguments = (edges, best_first, nodes, ids, keep, key_words(key), bundles)
     run_tasks(bundle.link_tasks, count_tasks(nodes.shape[0], WALKS_PER_TASK), *arguments)
     return bundles

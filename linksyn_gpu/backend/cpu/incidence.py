@@ -1,58 +1,23 @@
-"""Which seed holds which knowledge point, from a Parquet file, by Arrow and NumPy: the mirror of cuDF's way."""
+"""Which seed holds which knowledge point, by Arrow and NumPy."""
 
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.tables import Int32, Int64, name_key
 
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-def incidence_from_table(
-    path: str | Path, column: str, *, kp_form: str = "folded", max_kps_per_seed: int | None = None
+
+def incidence(
+    column: pa.ChunkedArray, *, kp_form: str = "folded", max_kps_per_seed: int | None = None
 ) -> tuple[Int64, Int32, list[str], Counter[str]]:
-    """Read KP names of seeds, number them, and list each seed's KPs.
-
-    Parameters
-    ----------
-    path : str or Path
-        A Parquet file with one row a seed.
-    column : str
-        Its list<string> column of KP names; neither lists nor names are null.
-    kp_form : {'folded', 'exact'}
-        'folded': names are one KP when `tables.name_key` is the same; 'exact': byte for byte.
-    max_kps_per_seed : int, optional
-        Use at most this many KPs of a seed, the first in the seed's own order.
-
-    Returns
-    -------
-    indptr : int64 [n_seeds + 1], in the backend's memory
-    kp_indices : int32 [n_mentions], in the backend's memory
-        KPs of each seed, ascending and distinct in a seed.
-    names : list of str [n_kps]
-        First spelling of each KP, in order of first appearance.
-    drops : Counter
-        Mentions left out, by reason: 'repeated_in_seed', 'max_kps_per_seed'.
-
-    Raises
-    ------
-    DataError
-        No seed has a KP.
-    """
-    import pyarrow.parquet as pq
-
-    lists = pq.read_table(path, columns=[column]).column(column)
-    return incidence_from_lists(lists, kp_form=kp_form, max_kps_per_seed=max_kps_per_seed)
-
-
-def incidence_from_lists(
-    column: Any, *, kp_form: str = "folded", max_kps_per_seed: int | None = None
-) -> tuple[Int64, Int32, list[str], Counter[str]]:
-    """Do the same for an Arrow column of list<string> in memory."""
+    """Number the distinct spellings, then the mentions."""
     import pyarrow as pa
 
     # 64-bit offsets: the chunks of a large table hold more than 2 GiB of names together.

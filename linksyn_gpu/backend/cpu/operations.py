@@ -3,7 +3,7 @@
 from linksyn_gpu.backend.cpu.analytics import analytics
 from linksyn_gpu.backend.cpu.build import cooccurrence, evidence
 from linksyn_gpu.backend.cpu.bundle import EvidenceGraph, OrderedEvidence, link_paths, load_evidence, order_evidence
-from linksyn_gpu.backend.cpu.incidence import incidence_from_table
+from linksyn_gpu.backend.cpu.incidence import incidence
 from linksyn_gpu.backend.cpu.neighbours import similar_pairs
 from linksyn_gpu.backend.cpu.paths import KeySet, count_occurrences, key_set, path_keys, path_lengths, screen_paths
 from linksyn_gpu.backend.cpu.walk import (
@@ -17,6 +17,14 @@ from linksyn_gpu.backend.cpu.walk import (
     start_table,
     transition_table,
 )
-from linksyn_gpu.backend.host import asarray, flatnonzero, to_host, walk_ids, walks_that_fit
+from linksyn_gpu.backend.host import (
+    asarray,
+    free_memory,
+    release,
+    sample_walks_cugraph,
+    to_host,
+    walk_ids,
+    walks_that_fit,
+)
 from linksyn_gpu.backend.neighbours import SimilarPairs
 from linksyn_gpu.backend.protocol import StepRule

@@ -1,4 +1,4 @@
-"""What walks leave behind, on the CPU: lengths, visits, and which paths are kept."""
+"""Paths on the CPU: lengths, visits, and which are kept."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ LEAST_SLOTS = 1 << 12
 
 @dataclass(eq=False)
 class KeySet:
-    """Names of the KP sets sampled so far in a campaign: open addressing, at most half full."""
+    """Keys of the KP sets sampled so far: open addressing, at most half full."""
 
     slots: UInt64 = field(default_factory=lambda: np.zeros(LEAST_SLOTS, np.uint64))
     """[a power of two] 0 where empty."""
     used: int = 0
     holds_zero: bool = False
-    """The name 0, which means an empty slot, is kept here."""
+    """Key 0, which marks an empty slot, is stored here."""
 
     @property
     def keys(self) -> set[int]:
-        """The names, as `reference.KeySet` has them."""
+        """The keys, as the reference stores them."""
         held = set(self.slots[self.slots != 0].tolist())
         return held | {0} if self.holds_zero else held
 
 
 def path_lengths(nodes: Int32) -> Int32:
-    """KPs on each path: int32 [n]."""
+    """Count what is not padding."""
     nodes = operand(nodes, np.int32)
     out = np.empty(nodes.shape[0], np.int32)
     run_tasks(walk.length_tasks, count_tasks(nodes.shape[0], ROWS_PER_TASK), nodes, out)
@@ -41,12 +41,9 @@ def path_lengths(nodes: Int32) -> Int32:
 
 
 def count_occurrences(table: Int32, keep: Bool, size: int) -> Int64:
-    """How often each number 0 .. size - 1 stands in the kept rows of a -1 padded table: int64 [size].
-
-    Visits of KPs over paths, and uses of seeds over bundles.
-    """
+    """One array of counters per task, then their sum."""
     table, keep = operand(table, np.int32), operand(keep, np.bool_)
-    # A task has counters of its own: never more counters than numbers to count.
+    # Each task has its own counters: never more counters than numbers to count.
     n_tasks = max(1, min(thread_count(), table.size // max(1, size)))
     counts = np.empty((n_tasks, size), np.int64)
     run_tasks(walk.occurrence_tasks, n_tasks, table, keep, counts)
@@ -55,16 +52,12 @@ def count_occurrences(table: Int32, keep: Bool, size: int) -> Int64:
 
 
 def key_set() -> KeySet:
-    """Make an empty set of KP sets already sampled."""
+    """Make an empty table."""
     return KeySet()
 
 
 def screen_paths(nodes: Int32, min_length: int, seen: KeySet | None) -> NDArray[np.uint8]:
-    """Judge each path, in row order: index into `tables.PATH_STATUS`.
-
-    Too short: fewer than `min_length` KPs. Repeated: its set of KPs is in `seen` or was kept in an earlier row
-    (not asked when `seen` is None). The sets of kept paths are added to `seen`.
-    """
+    """Row by row over a hash table, after all keys are computed in parallel."""
     status = (path_lengths(nodes) < min_length).astype(np.uint8)
     if seen is not None:
         needed = 2 * (seen.used + status.size)
@@ -81,15 +74,12 @@ def screen_paths(nodes: Int32, min_length: int, seen: KeySet | None) -> NDArray[
 
 
 def _slot_shift(slots: UInt64) -> np.uint64:
-    """The top bits of a key name its slot: path keys are sums of well mixed words."""
+    """The top bits of a key are its slot: path keys are sums of well mixed words."""
     return np.uint64(64 - (slots.size - 1).bit_length())
 
 
 def path_keys(nodes: Int32) -> UInt64:
-    """64-bit name of each path's set of KPs: the sum, over its distinct KPs, of splitmix64's finaliser.
-
-    Two sets share a name with probability 2^-64; then the later path is taken for a repeat and drawn again.
-    """
+    """Path by path, in all threads."""
     nodes = operand(nodes, np.int32)
     keys = np.empty(nodes.shape[0], np.uint64)
     run_tasks(bundle.path_key_tasks, count_tasks(nodes.shape[0], WALKS_PER_TASK), nodes, keys)

@@ -15,14 +15,14 @@ ROWS_PER_TASK = 1 << 14
 
 
 def offsets(sizes: Any) -> Int64:
-    """Where each of consecutive blocks begins, and where the last ends."""
+    """Begin of each of consecutive blocks, and end of the last."""
     out = np.zeros(sizes.size + 1, np.int64)
     np.cumsum(sizes, out=out[1:])
     return out
 
 
 def split(offsets: Int64, work: int) -> Int64:
-    """Cut blocks into runs of about `work` units: a hub makes a run of its own and keeps one thread busy, not all."""
+    """Cut blocks into runs of about `work` units: a hub is a run of its own and keeps one thread busy, not all."""
     n_tasks = max(1, int(offsets[-1]) // work)
     targets = np.linspace(0, int(offsets[-1]), n_tasks + 1)[1:-1]
     inner = np.searchsorted(offsets, targets)

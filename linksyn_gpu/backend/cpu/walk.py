@@ -27,18 +27,18 @@ from linksyn_gpu.backend.protocol import StepRule
 from linksyn_gpu.backend.reference.walk import MASS_BITS
 from linksyn_gpu.tables import Float64, Int32, Int64, KPGraph, UInt32, UInt64
 
-_LANES = 64  # walks that a thread keeps going at once
+_LANES = 64  # walks that a thread advances together
 
 
 @dataclass(frozen=True, eq=False)
 class WalkGraph:
-    """A graph as walks need it."""
+    """A graph, as walks need it."""
 
     indptr: Int64
     indices: Int32
     weight: Int32
     column_max: Int32
-    """[n_kps] largest weight of the entries that lead to a KP: the round's largest mass without a look at them all."""
+    """[n_kps] largest weight of the entries that lead to a KP: it gives the largest mass of a round at once."""
     names: Int32
     """[n_kps] 0 .. n_kps - 1, the neighbours in the row of start draws."""
     task_rows: Int64
@@ -49,7 +49,7 @@ class WalkGraph:
     edge_slots: Int32
     """Neighbours with a larger id, one hash table per KP at most half full; -1 where empty."""
     spare: list[tuple[UInt64, UInt64, UInt64]] = field(default_factory=list)
-    """Arrays of tables that are gone. Fresh memory would cost as much as the table itself: the system clears it."""
+    """Arrays of freed tables. New memory would cost as much as the table itself, because the system clears it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +57,9 @@ class TransitionTable:
     """Inclusive prefix sums of integer masses inside each row, and the cells that answer draws from them."""
 
     pairs: UInt64
-    """[n_entries + 3] (prefix << 32 | neighbour): a search finds both in one place. The last are never answers."""
+    """[n_entries + 3] (prefix << 32 | neighbour): a search finds both in one place. The last 3 are never answers."""
     cells: UInt64
-    """[n_entries + 1] see `tables`; the last is never read for its value."""
+    """[n_entries + 1] see `kernels/tables.py`; the last is never used."""
     node: UInt64
     """[n_kps, 2] start of the row and its coarse shift; total and degree of the row."""
 
@@ -92,7 +92,7 @@ class StartTable:
 
 
 def load_graph(graph: KPGraph, *, second_order: bool) -> WalkGraph:
-    """Bring a graph into the backend's memory, with what node2vec's neighbour test needs if `second_order`."""
+    """Take the graph's own arrays, and build the hash tables of the neighbour test if `second_order`."""
     indptr = operand(graph.indptr, np.int64)
     indices, weight = operand(graph.indices, np.int32), operand(graph.weight, np.int32)
     n_kps = indptr.size - 1
@@ -123,10 +123,7 @@ def load_graph(graph: KPGraph, *, second_order: bool) -> WalkGraph:
 
 
 def node_value(target: Float64, potential: Float64, visits: Int64, beta: float) -> Float64:
-    """V(v) = P(v) * F(v), clipped to [2^-20, 2^20]; 0 where the target is 0.
-
-    F(v) = ((T(v) * N + s) / (n(v) + s)) ^ beta, what KP v is still owed: this project's own formula.
-    """
+    """V(v), in all threads."""
     target, potential = operand(target, np.float64), operand(potential, np.float64)
     visits = operand(visits, np.int64)
     out = np.empty(target.size, np.float64)
@@ -136,7 +133,7 @@ def node_value(target: Float64, potential: Float64, visits: Int64, beta: float) 
 
 
 def calibrated_potential(potential: Float64, target: Float64, visits: Int64) -> Float64:
-    """P(v) <- clip(P(v) * sqrt((T(v) * M + s) / (m(v) + s)), 2^-10, 2^10): this project's own rule."""
+    """One step of calibration, in all threads."""
     target, potential = operand(target, np.float64), operand(potential, np.float64)
     visits = operand(visits, np.int64)
     out = np.empty(target.size, np.float64)
@@ -149,7 +146,7 @@ def calibrated_potential(potential: Float64, target: Float64, visits: Int64) -> 
 
 
 def transition_table(graph: WalkGraph, value: Float64) -> TransitionTable:
-    """Table of a round: edge masses w * V, quantised to integers, summed exactly within rows."""
+    """Masses w * V, their sums, and the cells that answer draws, row by row."""
     value = operand(value, np.float64)
     n_kps, n_entries = graph.indptr.size - 1, graph.indices.size
     # Rounding is monotone, so the largest w * V is that of the heaviest entry into some KP.
@@ -172,7 +169,7 @@ def transition_table(graph: WalkGraph, value: Float64) -> TransitionTable:
 
 
 def start_table(table: TransitionTable, target: Float64, value: Float64) -> StartTable:
-    """Table of start draws: masses T * V over KPs whose row is not massless."""
+    """Masses T * V as one row over all KPs."""
     mass = np.where(table.total > 0, np.asarray(target) * np.asarray(value), 0.0)
     n_kps = mass.size
     pairs, cells = np.zeros(n_kps + tables.SPARE_PAIRS, np.uint64), np.zeros(n_kps, np.uint64)
@@ -201,12 +198,7 @@ def sample_walks(
     rule: StepRule,
     key: int,
 ) -> Int32:
-    """Draw one walk for each id.
-
-    Returns
-    -------
-    nodes : int32 [n, length + 1], -1 padded
-    """
+    """Batches of walks, in all threads."""
     ids = operand(ids, np.int64)
     nodes: Int32 = allocate((ids.size, length + 1), np.int32)
     if ids.size == 0 or start.total == 0:
@@ -217,12 +209,12 @@ def sample_walks(
     run_tasks(
         walk.walk_tasks(rule.no_revisit, rule.second_order),
         count_tasks(ids.size, WALKS_PER_TASK),
-        (table.node, table.cells, table.pairs),
-        (graph.edge_start, graph.edge_slots),
-        (start.pairs, start.cells, np.uint64(start.total), np.uint64(start.coarse)),
+        walk.Tables(table.node, table.cells, table.pairs),
+        walk.EdgeSlots(graph.edge_start, graph.edge_slots),
+        walk.Starts(start.pairs, start.cells, np.uint64(start.total), np.uint64(start.coarse)),
         ids,
         length,
-        tuple(np.uint64(bound) for bound in rule.acceptance()),
+        walk.Rule(*map(np.uint64, rule.acceptance())),
         key_words(key),
         _LANES,
         nodes,

@@ -8,35 +8,22 @@ import cupy as cp
 import numpy as np
 
 from linksyn_gpu.backend.gpu.cuda import launch
-from linksyn_gpu.backend.gpu.device import Array, flatnonzero, free_memory, size_of
+from linksyn_gpu.backend.gpu.device import DeviceArray, flatnonzero, free_memory, size_of
 from linksyn_gpu.backend.gpu.memory import items_that_fit
 from linksyn_gpu.errors import DataError
 
-# Bytes that one item of a batch takes at the height of its sort: keys, radix sort's second copy, runs.
+# Bytes per item of a batch at the peak of its sort: keys, the second copy of the radix sort, runs.
 PAIR_BYTES = 48
 LOW = 0xFFFFFFFF
 
 
 def cooccurrence(
-    indptr: Array, kp_indices: Array, n_kps: int, *, memory_limit: int | None = None
-) -> tuple[Array, Array, Array]:
-    """C = A'A without its diagonal, as CSR with sorted columns.
+    indptr: DeviceArray, kp_indices: DeviceArray, n_kps: int, *, memory_limit: int | None = None
+) -> tuple[DeviceArray, DeviceArray, DeviceArray]:
+    """Sort and count pairs in batches that fit in `memory_limit` (None: what the device has free).
 
-    Each pair u < v of a seed becomes the key u * n_kps + v; equal keys are sorted together and counted, in
-    batches that fit in `memory_limit` (None: what the device has free). Both triangles are then placed in one pass.
-
-    Parameters
-    ----------
-    indptr : int64 [n_seeds + 1]
-    kp_indices : int32 [n_mentions]
-        KPs of each seed, ascending and distinct within a seed.
-    n_kps : int
-    memory_limit : int, optional
-        Bytes that the batches of pairs may take.
-
-    Returns
-    -------
-    indptr int64 [n_kps + 1], indices int32 [n_entries], count int32 [n_entries]
+    Each pair u < v of a seed becomes the key u * n_kps + v; equal keys are counted after a sort. Both triangles are
+    then placed in one pass.
     """
     running = _pairs_up_to(indptr, kp_indices)
     n_pairs = size_of(running[-1]) if kp_indices.size else 0
@@ -63,7 +50,7 @@ def _pairs_up_to(indptr: Any, kp_indices: Any) -> Any:
 
 
 def _run_starts(keys: Any) -> Any:
-    """Where each run of equal keys begins, and the number of keys at the end: int64 [n_runs + 1]."""
+    """Begin of each run of equal keys, then the number of keys: int64 [n_runs + 1]."""
     change = cp.ones(keys.size + 1, np.bool_)
     change[1:-1] = keys[1:] != keys[:-1]
     return flatnonzero(change)
@@ -88,15 +75,15 @@ def _merge(keys: Any, count: Any) -> tuple[Any, Any]:
 def _symmetric_csr(keys: Any, count: Any, n_kps: int) -> tuple[Any, Any, Any]:
     """CSR of both triangles from the ascending keys of the upper one.
 
-    A row's entries below its KP come from the keys turned over and sorted; those above it follow as they are.
+    A row's entries below its KP come from the transposed keys, sorted; those above it follow unchanged.
     """
     n = max(n_kps, 1)
-    borders = cp.arange(n_kps + 1, dtype=np.uint64) * n
-    turned = (keys % n) * n + keys // n
-    order = cp.argsort(turned)
-    lower_keys, lower_count = turned[order], count[order]
-    upper_running = cp.searchsorted(keys, borders)
-    lower_running = cp.searchsorted(lower_keys, borders)
+    row_starts = cp.arange(n_kps + 1, dtype=np.uint64) * n
+    transposed = (keys % n) * n + keys // n
+    order = cp.argsort(transposed)
+    lower_keys, lower_count = transposed[order], count[order]
+    upper_running = cp.searchsorted(keys, row_starts)
+    lower_running = cp.searchsorted(lower_keys, row_starts)
     indptr = (upper_running + lower_running).astype(np.int64)
     n_edges = keys.size
     indices, counts = cp.empty(2 * n_edges, np.int32), cp.empty(2 * n_edges, np.int32)
@@ -107,19 +94,16 @@ def _symmetric_csr(keys: Any, count: Any, n_kps: int) -> tuple[Any, Any, Any]:
     return indptr, indices, counts
 
 
-def evidence(indptr: Array, kp_indices: Array, graph_indptr: Array, graph_indices: Array) -> tuple[Array, Array]:
-    """Postings: for each undirected edge (u < v, in row order), the seeds that hold both ends, ascending.
-
-    Pairs whose edge is not in the graph (it was pruned) are left out. Pairs come in the order of their seeds, so
-    batches of them are placed one behind the other.
-
-    Returns
-    -------
-    evidence_indptr int64 [n_edges + 1], evidence int32
-    """
+def evidence(
+    indptr: DeviceArray, kp_indices: DeviceArray, graph_indptr: DeviceArray, graph_indices: DeviceArray
+) -> tuple[DeviceArray, DeviceArray]:
+    """Place the seeds of each edge, batch by batch: pairs come in the order of their seeds."""
     n_edges = graph_indices.size // 2
     if n_edges >= LOW or indptr.size > 2**31:
-        raise DataError(f"{n_edges:,} edges of {indptr.size - 1:,} seeds exceed the 32 bits of a posting's key")
+        raise DataError(
+            f"{n_edges:,} edges of {indptr.size - 1:,} seeds exceed the 32 bits of an evidence key: prune edges, or "
+            "pass --backend cpu"
+        )
     upper_first, upper_running = upper(graph_indptr, graph_indices)
     running = _pairs_up_to(indptr, kp_indices)
     n_pairs = size_of(running[-1]) if kp_indices.size else 0

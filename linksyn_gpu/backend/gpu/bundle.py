@@ -10,7 +10,7 @@ import numpy as np
 
 from linksyn_gpu.backend.gpu.build import LOW, PAIR_BYTES, upper
 from linksyn_gpu.backend.gpu.cuda import launch
-from linksyn_gpu.backend.gpu.device import Array, free_memory, size_of, to_device
+from linksyn_gpu.backend.gpu.device import DeviceArray, free_memory, size_of, to_device
 from linksyn_gpu.backend.gpu.memory import items_that_fit
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.tables import KPGraph
@@ -18,7 +18,7 @@ from linksyn_gpu.tables import KPGraph
 
 @dataclass(frozen=True, eq=False)
 class EvidenceGraph:
-    """Postings of a graph, in device memory."""
+    """Evidence of a graph, in device memory."""
 
     graph_indptr: Any
     graph_indices: Any
@@ -29,23 +29,23 @@ class EvidenceGraph:
     indptr: Any
     """[n_edges + 1]"""
     seeds: Any
-    """[n_postings] seeds of each edge, ascending."""
+    """[sum of sizes] seeds of each edge, ascending."""
 
 
 @dataclass(frozen=True, eq=False)
 class OrderedEvidence:
-    """Postings in the order of a round's preference, in device memory."""
+    """Evidence in a round's order of preference, in device memory."""
 
     seeds: Any
-    """[n_postings] seeds of each edge, best first."""
+    """[sum of sizes] seeds of each edge, best first."""
     ties: Any
     """[n_edges] seeds of the best rank."""
 
 
 def load_evidence(graph: KPGraph) -> EvidenceGraph:
-    """Bring the postings, and what finds an edge in them, into the backend's memory."""
+    """Copy the arrays; what finds an edge is computed on the device."""
     if graph.evidence is None or graph.evidence_indptr is None:
-        raise DataError("the graph has no postings: build it from seeds, not from a bare matrix")
+        raise DataError("the graph has no evidence: build it from seeds, not from a bare matrix")
     indptr = to_device(graph.indptr, "load_evidence")
     indices = to_device(graph.indices, "load_evidence")
     return EvidenceGraph(
@@ -57,16 +57,8 @@ def load_evidence(graph: KPGraph) -> EvidenceGraph:
     )
 
 
-def order_evidence(evidence: EvidenceGraph, rank: Array) -> OrderedEvidence:
-    """Sort each edge's seeds by (rank, seed), for one round.
-
-    Seeds are ordered once by (rank, seed); an edge's postings then sort by the 64-bit key (edge, place of seed).
-
-    Parameters
-    ----------
-    rank : int64 [n_seeds]
-        Lower is better: uses so far, then distance to the cell's difficulty.
-    """
+def order_evidence(evidence: EvidenceGraph, rank: DeviceArray) -> OrderedEvidence:
+    """Sort seeds once by (rank, seed); the evidence of an edge then sorts by the 64-bit key (edge, place of seed)."""
     best_first = cp.argsort(rank)  # stable: equal ranks stay in the order of seeds
     place = cp.empty(rank.size, np.int32)
     place[best_first] = cp.arange(rank.size, dtype=np.int32)
@@ -101,17 +93,9 @@ def _end_of_batch(indptr: Any, first: int, last: int, n_postings: int) -> int:
 
 
 def link_paths(
-    evidence: EvidenceGraph, ordered: OrderedEvidence, nodes: Array, ids: Array, keep: Any, key: int
-) -> Array:
-    """One seed for each edge of each kept path, no seed twice in a bundle.
-
-    Among the seeds of the best rank the search begins at a Philox draw and goes round; then come the others in
-    their order. An edge all of whose seeds are in the bundle already adds none.
-
-    Returns
-    -------
-    seeds : int32 [n, length], -1 padded
-    """
+    evidence: EvidenceGraph, ordered: OrderedEvidence, nodes: DeviceArray, ids: DeviceArray, keep: Any, key: int
+) -> DeviceArray:
+    """One thread per path."""
     n_paths, length = nodes.shape[0], nodes.shape[1] - 1
     bundles = cp.full((length, n_paths), -1, np.int32)
     row_stride, column_stride = (step // nodes.itemsize for step in nodes.strides)

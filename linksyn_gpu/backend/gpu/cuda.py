@@ -1,7 +1,7 @@
-"""Finds kernels/*.cu, compiles them for the device at hand, launches them and checks each launch.
+"""Finds kernels/*.cu, compiles them for the current device, launches them and checks each launch.
 
-A kernel is named by its CUDA function. Its parameters are read from its source, so a launch whose arrays or
-integers do not fit is an error with the parameter's name, not a read of the wrong memory.
+A kernel has the name of its CUDA function. Its parameters are read from its source: a launch whose arrays or integers
+do not match is an error with the name of the parameter, not a read of the wrong memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from linksyn_gpu.errors import BackendUnavailable, KernelError
 
-# Threads of a block, by kernel; a walker keeps more state in registers than an element of an array does.
+# Threads per block, by kernel; a walker needs more registers than an element of an array.
 BLOCK_ELEMENTS = 256
 BLOCK_ROWS = 256
 BLOCK_WALKERS = 128
@@ -28,14 +28,14 @@ BLOCK_SIZES = {
     "prefix_short_rows": BLOCK_ROWS,
     "prefix_long_rows": BLOCK_ROWS,
 }
-MAX_BLOCKS = 1 << 16  # every kernel strides over its grid, so more blocks would only wait in line
+MAX_BLOCKS = 1 << 16  # every kernel has a grid-stride loop: more blocks would only queue
 WARP = 32
 
 # C++17, and doubles exactly as on the host: no fused multiply-add; division and square root are IEEE by default.
-# CuPy adds -ftz=true, which touches single precision alone: no kernel here uses any.
+# CuPy adds -ftz=true, which affects only single precision; no kernel here uses it.
 COMPILE_OPTIONS = ("--std=c++17", "--fmad=false")
 
-MIN_COMPUTE_CAPABILITY = 75  # Turing: the oldest that CUDA 13 compiles for
+MIN_COMPUTE_CAPABILITY = 75  # Turing: the oldest that CUDA 13 supports
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "int32_t": np.dtype(np.int32),
@@ -66,40 +66,40 @@ class Kernel:
 
 
 def bench_folder() -> Path:
-    """Folder of the benchmarks: inside the installed package, or beside it in a repository."""
+    """Folder of the benchmarks: inside the installed package, or next to it in a repository."""
     return _shipped("bench", "gpu.py")
 
 
 def kernel_folder() -> Path:
-    """Folder of the CUDA sources: inside the installed package, or beside it in a repository.
+    """Folder of the CUDA sources: inside the installed package, or next to it in a repository.
 
     Raises
     ------
     KernelError
-        Neither holds them: the installation is broken.
+        They are in neither place: the installation is broken.
     """
     return _shipped("kernels", "philox.cuh")
 
 
 def _shipped(name: str, member: str) -> Path:
-    """A folder that a wheel carries inside the package and a repository beside it, known by a file in it."""
+    """A folder that is inside the package in a wheel and next to it in a repository, recognised by a file in it."""
     package = Path(__file__).resolve().parents[2]
     for folder in (package / name, package.parent / name):
         if (folder / member).is_file():
             return folder
-    raise KernelError(f"{package / name} holds no {member}; install linksyn-gpu again")
+    raise KernelError(f"{package / name} has no {member}: the installation is broken; reinstall linksyn-gpu")
 
 
 def source_files() -> list[str]:
-    """Names of the CUDA sources that hold kernels, sorted."""
+    """Names of the CUDA sources that define kernels, sorted."""
     return sorted(path.name for path in kernel_folder().glob("*.cu"))
 
 
 def source_text(file: str) -> str:
-    """Source of a file with what it includes put in place, each once.
+    """Source of a file with its includes inserted, each once.
 
-    `#line` directives keep compile errors true: they name `kernels/walk.cu(43)`. One text also means that a
-    compile cache which looks at the text alone sees an edit to an included file.
+    `#line` directives keep compile errors correct: they name `kernels/walk.cu(43)`. With a single text, a compile cache
+    that compares texts notices an edit to an included file.
     """
     return "\n".join(_expanded(file, set())) + "\n"
 
@@ -122,7 +122,7 @@ def _expanded(file: str, seen: set[str]) -> list[str]:
 
 @cache
 def declared_kernels() -> dict[str, Kernel]:
-    """Every kernel, by name, with the parameters that its source declares."""
+    """Every kernel, by name, with the parameters in its source."""
     found: dict[str, Kernel] = {}
     for file in source_files():
         text = (kernel_folder() / file).read_text(encoding="utf-8")
@@ -142,7 +142,7 @@ def _parameter(declaration: str) -> Parameter:
 
 @cache
 def _module(file: str, device: int) -> Any:
-    """Compile a file for a device; CuPy keeps the result on disk, this cache keeps it in the process."""
+    """Compile a file for a device; CuPy caches the result on disk, this function in the process."""
     import cupy
 
     module = cupy.RawModule(code=source_text(file), options=COMPILE_OPTIONS, backend="nvrtc")
@@ -154,15 +154,15 @@ def _module(file: str, device: int) -> Any:
 
 
 def launch(name: str, n_threads: int, *arguments: Any) -> None:
-    """Launch a kernel over `n_threads` threads of work and check that it was taken.
+    """Launch a kernel over `n_threads` threads of work and check that the launch succeeded.
 
-    Launches are asynchronous: an error inside the kernel shows at the next copy to the host. With
+    Launches are asynchronous: an error inside the kernel is raised at the next copy to the host. With
     LINKSYN_GPU_SYNC=1 in the environment each launch is waited for, and the error names its kernel.
 
     Raises
     ------
     KernelError
-        An argument does not fit the kernel's declaration, or the device refused or failed.
+        An argument does not match the declaration of the kernel, or the device refused or failed.
     """
     import cupy
 
@@ -181,13 +181,13 @@ def launch(name: str, n_threads: int, *arguments: Any) -> None:
 
 
 def launch_shape(name: str, n_threads: int) -> tuple[int, int]:
-    """Blocks, and threads of a block, for `n_threads` threads of work; results do not depend on them."""
+    """Blocks, and threads per block, for `n_threads` threads of work; results do not depend on them."""
     block_size = BLOCK_SIZES.get(name, BLOCK_ELEMENTS)
     return min(-(-n_threads // block_size), MAX_BLOCKS), block_size
 
 
 def checked_arguments(kernel: Kernel, arguments: tuple[Any, ...], array_type: type[Any]) -> tuple[Any, ...]:
-    """Arguments as a launch needs them: contiguous device arrays of the declared type, integers of exact width."""
+    """Arguments of a launch: contiguous device arrays of the declared type, integers of exact width."""
     if len(arguments) != len(kernel.parameters):
         raise KernelError(f"kernel {kernel.name} takes {len(kernel.parameters)} arguments, not {len(arguments)}")
     return tuple(
@@ -200,16 +200,16 @@ def _checked(kernel: Kernel, parameter: Parameter, argument: Any, array_type: ty
     where = f"kernel {kernel.name}, argument {parameter.name}"
     if parameter.is_array:
         if not isinstance(argument, array_type):
-            raise KernelError(f"{where}: a device array is needed, not {type(argument).__name__}")
+            raise KernelError(f"{where}: a device array is required, not {type(argument).__name__}")
         dtype = np.dtype(np.uint8) if argument.dtype == np.bool_ else argument.dtype
         if dtype != parameter.dtype:
-            raise KernelError(f"{where}: {parameter.dtype} is needed, not {argument.dtype}")
+            raise KernelError(f"{where}: {parameter.dtype} is required, not {argument.dtype}")
         strided = any(p.name == "row_stride" for p in kernel.parameters) and argument.ndim == 2
         if not (strided or argument.flags.c_contiguous):
-            raise KernelError(f"{where}: a contiguous array is needed")
+            raise KernelError(f"{where}: a contiguous array is required")
         return argument
     if isinstance(argument, array_type) or parameter.dtype.kind == "f":
-        raise KernelError(f"{where}: a host integer is needed")
+        raise KernelError(f"{where}: a host integer is required")
     info = np.iinfo(parameter.dtype)
     if not info.min <= int(argument) <= info.max:
         raise KernelError(f"{where}: {argument} does not fit in {parameter.dtype}")
@@ -217,18 +217,18 @@ def _checked(kernel: Kernel, parameter: Parameter, argument: Any, array_type: ty
 
 
 def probe_device() -> tuple[bool, str]:
-    """Ask for a usable CUDA device.
+    """Look for a usable CUDA device.
 
     Returns
     -------
     usable : bool
     finding : str
-        One true sentence for people and the manifest.
+        One sentence for people and the manifest.
 
     Raises
     ------
     BackendUnavailable
-        CuPy is installed but broken: that must not look like a missing GPU.
+        CuPy is installed but broken, which must not look like a missing GPU.
     """
     if importlib.util.find_spec("cupy") is None:
         return False, "CuPy is not installed, so the GPU cannot be used"
@@ -236,7 +236,7 @@ def probe_device() -> tuple[bool, str]:
         import cupy
     except ImportError as error:
         raise BackendUnavailable(
-            f"CuPy is installed but does not import ({error}); mend the installation or pass --backend cpu"
+            f"CuPy is installed but does not import ({error}); fix the installation, or pass --backend cpu"
         ) from error
     if not cupy.cuda.is_available():
         return False, f"CuPy {cupy.__version__} is installed but finds no usable CUDA device"

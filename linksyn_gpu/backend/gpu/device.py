@@ -6,24 +6,25 @@ from typing import Any
 
 import cupy as cp
 import numpy as np
+from numpy.typing import NDArray
 
 from linksyn_gpu.backend.gpu.memory import crossings
 
-Array = Any  # a cupy.ndarray, which has no types of its own for type checkers
+DeviceArray = Any  # a cupy.ndarray: CuPy has no types for type checkers
 
 
-def asarray(array: Any) -> Any:
-    """Bring a host array into the backend's memory."""
+def asarray(array: Any) -> DeviceArray:
+    """Copy a host array to the device."""
     return to_device(array, "asarray")
 
 
-def to_host(array: Any) -> Any:
-    """Bring a backend array to the host."""
+def to_host(array: DeviceArray) -> NDArray[Any]:
+    """Copy an array to the host."""
     return from_device(array, "to_host")
 
 
-def to_device(array: Any, place: str) -> Any:
-    """Copy a host array to the device, counted under `place`; an array that is there already stays."""
+def to_device(array: Any, place: str) -> DeviceArray:
+    """Copy a host array to the device, counted under `place`; an array on the device is returned as it is."""
     if isinstance(array, cp.ndarray):
         return array
     host = np.ascontiguousarray(array)
@@ -31,12 +32,13 @@ def to_device(array: Any, place: str) -> Any:
     return cp.asarray(host)
 
 
-def from_device(array: Any, place: str) -> Any:
-    """Copy a device array to the host, counted under `place`; a host array stays what it is."""
+def from_device(array: Any, place: str) -> NDArray[Any]:
+    """Copy a device array to the host, counted under `place`; a host array is returned as it is."""
     if not isinstance(array, cp.ndarray):
         return np.asarray(array)
     crossings.count(f"{place}, to host", array.nbytes)
-    return cp.asnumpy(array)
+    host: NDArray[Any] = cp.asnumpy(array)
+    return host
 
 
 def size_of(scalar: Any) -> int:
@@ -45,19 +47,19 @@ def size_of(scalar: Any) -> int:
     return int(scalar)
 
 
-def walk_ids(begin: int, end: int) -> Any:
-    """Walk ids begin .. end - 1 in the backend's memory."""
+def walk_ids(begin: int, end: int) -> DeviceArray:
+    """Walk ids begin .. end - 1, made on the device."""
     return cp.arange(begin, end, dtype=np.int64)
 
 
-def flatnonzero(array: Any) -> Any:
+def flatnonzero(array: DeviceArray) -> DeviceArray:
     """Rows where `array` is not 0, ascending."""
     crossings.count("sizes, to host", 8)
     return cp.flatnonzero(array)
 
 
 def free_memory() -> int:
-    """Bytes that can be taken on the current device: free there, or held by the pool and unused."""
+    """Bytes that can be allocated on the current device: free there, or held by the pool and unused."""
     pool = cp.get_default_memory_pool()
     free = int(cp.cuda.runtime.memGetInfo()[0]) + int(pool.free_bytes())
     limit = int(pool.get_limit())
@@ -65,18 +67,12 @@ def free_memory() -> int:
 
 
 def limit_memory(n_bytes: int) -> None:
-    """Let the pool take at most `n_bytes` on the current device."""
+    """Let the pool allocate at most `n_bytes` on the current device."""
     cp.get_default_memory_pool().set_limit(size=n_bytes)
 
 
 def release() -> int:
-    """Give unused device memory back, before a language-model server starts on the device.
-
-    Returns
-    -------
-    int
-        Bytes that live arrays still hold.
-    """
+    """Free what the pools hold and no array uses."""
     pool = cp.get_default_memory_pool()
     pool.free_all_blocks()
     cp.get_default_pinned_memory_pool().free_all_blocks()

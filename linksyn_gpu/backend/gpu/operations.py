@@ -2,11 +2,10 @@
 
 from linksyn_gpu.backend.gpu.build import cooccurrence, evidence
 from linksyn_gpu.backend.gpu.bundle import EvidenceGraph, OrderedEvidence, link_paths, load_evidence, order_evidence
-from linksyn_gpu.backend.gpu.device import asarray, flatnonzero, free_memory, limit_memory, release, to_host, walk_ids
-from linksyn_gpu.backend.gpu.memory import crossings
+from linksyn_gpu.backend.gpu.device import DeviceArray, asarray, free_memory, release, to_host, walk_ids
 from linksyn_gpu.backend.gpu.neighbours import similar_pairs
 from linksyn_gpu.backend.gpu.paths import KeySet, count_occurrences, key_set, path_keys, path_lengths, screen_paths
-from linksyn_gpu.backend.gpu.rapids import analytics, incidence_from_table, sample_walks_cugraph
+from linksyn_gpu.backend.gpu.rapids import analytics, incidence, sample_walks_cugraph
 from linksyn_gpu.backend.gpu.walk import (
     StartTable,
     TransitionTable,

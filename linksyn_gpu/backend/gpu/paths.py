@@ -1,4 +1,4 @@
-"""What walks leave behind, on the device: lengths, visits, and which paths are kept."""
+"""Paths on the device: lengths, visits, and which are kept."""
 
 from __future__ import annotations
 
@@ -9,45 +9,38 @@ import cupy as cp
 import numpy as np
 
 from linksyn_gpu.backend.gpu.cuda import launch
-from linksyn_gpu.backend.gpu.device import Array, flatnonzero
+from linksyn_gpu.backend.gpu.device import DeviceArray, flatnonzero
 
 
 @dataclass(eq=False)
 class KeySet:
-    """Names of the KP sets sampled so far in a campaign."""
+    """Keys of the KP sets sampled so far."""
 
     keys: Any
     """uint64, ascending"""
 
 
-def path_lengths(nodes: Array) -> Array:
-    """KPs on each path: int32 [n]."""
+def path_lengths(nodes: DeviceArray) -> DeviceArray:
+    """Count what is not padding."""
     lengths = cp.empty(nodes.shape[0], np.int32)
     launch("path_lengths", nodes.shape[0], nodes, *_layout(nodes), lengths)
     return lengths
 
 
-def count_occurrences(table: Array, keep: Any, size: int) -> Array:
-    """How often each number 0 .. size - 1 stands in the kept rows of a -1 padded table: int64 [size].
-
-    Visits of KPs over paths, and uses of seeds over bundles.
-    """
+def count_occurrences(table: DeviceArray, keep: Any, size: int) -> DeviceArray:
+    """One counter per number, added to atomically."""
     counts = cp.zeros(size, np.int64)
     launch("count_occurrences", table.size, table, keep, *_layout(table), size, counts)
     return counts
 
 
 def key_set() -> KeySet:
-    """Make an empty set of KP sets already sampled."""
+    """Make an empty set."""
     return KeySet(cp.empty(0, np.uint64))
 
 
-def screen_paths(nodes: Array, min_length: int, seen: KeySet | None) -> Any:
-    """Judge each path, in row order: index into `tables.PATH_STATUS`.
-
-    Too short: fewer than `min_length` KPs. Repeated: its set of KPs is in `seen` or was kept in an earlier row
-    (not asked when `seen` is None). The sets of kept paths are added to `seen`.
-    """
+def screen_paths(nodes: DeviceArray, min_length: int, seen: KeySet | None) -> Any:
+    """Sort the keys of paths that are long enough, and find equal ones."""
     short = path_lengths(nodes) < min_length
     status = short.astype(np.uint8)
     rows = flatnonzero(~short)
@@ -67,11 +60,8 @@ def screen_paths(nodes: Array, min_length: int, seen: KeySet | None) -> Any:
     return status
 
 
-def path_keys(nodes: Array) -> Array:
-    """64-bit name of each path's set of KPs: the sum, over its distinct KPs, of splitmix64's finaliser.
-
-    Two sets share a name with probability 2^-64; then the later path is taken for a repeat and drawn again.
-    """
+def path_keys(nodes: DeviceArray) -> DeviceArray:
+    """One thread per path."""
     keys = cp.empty(nodes.shape[0], np.uint64)
     launch("path_keys", nodes.shape[0], nodes, *_layout(nodes), keys)
     return keys

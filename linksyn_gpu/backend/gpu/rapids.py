@@ -1,10 +1,9 @@
-"""What cuDF and cuGraph do: read and name knowledge points, describe the graph, and walk it a second way."""
+"""What cuDF and cuGraph do: number knowledge points, describe the graph, and sample walks as a second engine."""
 
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cupy as cp
 import numpy as np
@@ -12,58 +11,38 @@ from numpy.typing import NDArray
 
 from linksyn_gpu.backend.cpu.analytics import DAMPING, LEIDEN_ITERATIONS, LEIDEN_SEED, number_by_first, without_edges
 from linksyn_gpu.backend.gpu.cuda import launch
-from linksyn_gpu.backend.gpu.device import Array, flatnonzero, from_device, to_device
+from linksyn_gpu.backend.gpu.device import DeviceArray, flatnonzero, from_device, to_device
 from linksyn_gpu.backend.gpu.memory import crossings
+from linksyn_gpu.backend.gpu.walk import StartTable, TransitionTable, WalkGraph
+from linksyn_gpu.backend.protocol import StepRule
 from linksyn_gpu.errors import BackendUnavailable, DataError
 from linksyn_gpu.tables import KPGraph, name_key
 
-# What Python's str.strip() takes off an ASCII string; cuDF's own default takes every control character.
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# What Python's str.strip() removes from an ASCII string; the default of cuDF removes every control character.
 ASCII_SPACE = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f"
 
 
 # ---------------------------------------------------------------------- names of knowledge points
 
 
-def incidence_from_table(
-    path: str | Path, column: str, *, kp_form: str = "folded", max_kps_per_seed: int | None = None
-) -> tuple[Array, Array, list[str], Counter[str]]:
-    """Read KP names of seeds, number them, and list each seed's KPs.
+def incidence(
+    column: pa.ChunkedArray, *, kp_form: str = "folded", max_kps_per_seed: int | None = None
+) -> tuple[DeviceArray, DeviceArray, list[str], Counter[str]]:
+    """Number the distinct spellings, then the mentions, with cuDF.
 
-    cuDF reads, folds ASCII names and finds equal ones. Names with other characters need Unicode's NFKC, which
-    cuDF lacks: their distinct spellings cross to the host and back. So do the names of the KPs, once, at the end.
-
-    Parameters
-    ----------
-    path : str or Path
-        A Parquet file with one row a seed.
-    column : str
-        Its list<string> column of KP names; neither lists nor names are null.
-    kp_form : {'folded', 'exact'}
-        'folded': names are one KP when `tables.name_key` is the same; 'exact': byte for byte.
-    max_kps_per_seed : int, optional
-        Use at most this many KPs of a seed, the first in the seed's own order.
-
-    Returns
-    -------
-    indptr : int64 [n_seeds + 1], in the backend's memory
-    kp_indices : int32 [n_mentions], in the backend's memory
-        KPs of each seed, ascending and distinct in a seed.
-    names : list of str [n_kps]
-        First spelling of each KP, in order of first appearance.
-    drops : Counter
-        Mentions left out, by reason: 'repeated_in_seed', 'max_kps_per_seed'.
-
-    Raises
-    ------
-    DataError
-        No seed has a KP.
+    cuDF folds ASCII names and finds equal ones. Names with other characters need Unicode's NFKC, which cuDF does not
+    have: their distinct spellings cross to the host and back. The names of the KPs cross once, at the end.
     """
     import cudf
 
-    lists = cudf.read_parquet(str(path), columns=[column])[column]
+    crossings.count("KP lists, to device", column.nbytes)
+    lists = cudf.Series(column)
     mentions = lists.list.leaves
     if len(mentions) == 0:
-        raise DataError(f"no seed of {path} has a knowledge point")
+        raise DataError("no seed has a knowledge point; map their column with --map knowledge_points=COLUMN")
     spelling, spellings = mentions.factorize()
     spellings = cudf.Series(spellings)
     group = _groups(spellings) if kp_form == "folded" else cp.arange(len(spellings), dtype=np.int64)
@@ -78,7 +57,7 @@ def incidence_from_table(
 
 
 def _groups(spellings: Any) -> Any:
-    """Number of each spelling's key: int64 [n_spellings], in no particular order."""
+    """Number of each spelling's key, in any order: int64 [n_spellings]."""
     import cudf
 
     ascii_only = spellings.str.byte_count().to_cupy() == spellings.str.len().to_cupy()
@@ -98,7 +77,7 @@ def _groups(spellings: Any) -> Any:
 def _in_order_of_appearance(spelling: Any, group: Any) -> tuple[Any, Any]:
     """KP number of each spelling, and the first mention of each KP, KPs numbered by their first mention."""
     group_of_mention = group[spelling]
-    order = cp.argsort(group_of_mention)  # stable: a group's first mention stands first
+    order = cp.argsort(group_of_mention)  # stable: the first mention of a group comes first
     in_group = group_of_mention[order]
     change = cp.ones(in_group.size, np.bool_)
     change[1:] = in_group[1:] != in_group[:-1]
@@ -138,16 +117,7 @@ def _rows(kps: Any, ends: Any, n_kps: int, limit: int | None) -> tuple[Any, Any,
 
 
 def analytics(graph: KPGraph) -> dict[str, NDArray[Any]]:
-    """Describe each KP's place in the graph.
-
-    Returns
-    -------
-    dict of arrays on the host, each [n_kps]
-        degree : int64, neighbours.
-        component : int32, weakly connected component, numbered by its first KP; an isolated KP is one of its own.
-        pagerank : float64, by edge weight, damping 0.85, summing to 1.
-        core : int32, the largest k of a k-core that holds the KP.
-        community : int32, Leiden on weighted modularity, numbered by its first KP.
+    """By cuGraph.
 
     Raises
     ------
@@ -184,29 +154,33 @@ def analytics(graph: KPGraph) -> dict[str, NDArray[Any]]:
     }
 
 
-def sample_walks_cugraph(graph: Any, table: Any, start: Any, ids: Array, *, length: int, rule: Any, key: int) -> Array:
-    """Draw walks with cuGraph's biased_random_walks, over edges that weigh what the transition table says.
-
-    A second engine, for comparison: starts are those of `sample_walks`, steps have the same probabilities but
-    other random numbers. It knows neither no_revisit nor p and q.
-
-    Returns
-    -------
-    nodes : int32 [n, length + 1], -1 padded
+def sample_walks_cugraph(
+    graph: WalkGraph,
+    table: TransitionTable,
+    start: StartTable,
+    ids: DeviceArray,
+    *,
+    length: int,
+    rule: StepRule,
+    key: int,
+) -> DeviceArray:
+    """Draw starts with the walk kernel, and steps with cuGraph.
 
     Raises
     ------
     BackendUnavailable
-        The rule asks for what cuGraph's walks lack, or cuGraph is not installed.
+        The rule uses what cuGraph's walks do not have, or cuGraph is not installed.
     """
     if rule.no_revisit or rule.second_order:
-        raise BackendUnavailable("cuGraph's biased walks have neither no_revisit nor p and q: use the own walker")
+        raise BackendUnavailable(
+            "cuGraph's biased walks have neither no_revisit nor p and q: set walk.walker = 'exact'"
+        )
     plc = _cugraph()
     n_walks = ids.size
     nodes = cp.full((n_walks, length + 1), -1, np.int32)
     if n_walks == 0 or start.total == 0:
         return nodes
-    starts = cp.empty(n_walks, np.int32)  # one thread a walker, walks of 0 steps
+    starts = cp.empty(n_walks, np.int32)  # walks of 0 steps
     launch(
         "sample_walks", n_walks,
         graph.indptr, graph.indices, table.prefix, table.total, table.total, False, start.prefix,
@@ -221,8 +195,8 @@ def sample_walks_cugraph(graph: Any, table: Any, start: Any, ids: Array, *, leng
     return nodes
 
 
-def _live_entries(graph: Any, table: Any) -> tuple[Any, Any, Any]:
-    """CSR of the entries that can be drawn, with their masses: a prefix sum less the one before it in the row."""
+def _live_entries(graph: WalkGraph, table: TransitionTable) -> tuple[Any, Any, Any]:
+    """CSR of the entries that can be drawn, with their masses: differences of prefix sums in a row."""
     n_entries = graph.indices.size
     mass = table.prefix.copy()
     mass[1:] -= table.prefix[:-1]
@@ -252,16 +226,16 @@ def _network(plc: Any, handle: Any, indptr: Any, indices: Any, weight: Any, *, s
 
 
 def _index_type(n_entries: int) -> Any:
-    """Type of offsets, indices and vertices, which must be one: int32 until an offset no longer fits."""
+    """Common type of offsets, indices and vertices: int32 until an offset no longer fits."""
     return np.int32 if n_entries < 2**31 else np.int64
 
 
 def _cugraph() -> Any:
-    """cuGraph's own low-level module, which takes CuPy arrays as they are."""
+    """cuGraph's low-level module, which takes CuPy arrays."""
     try:
         import pylibcugraph
     except ModuleNotFoundError as error:
         if error.name != "pylibcugraph":
             raise
-        raise BackendUnavailable("cuGraph is not installed: make the environment of environment.yml") from None
+        raise BackendUnavailable("cuGraph is not installed: create the environment of environment.yml") from None
     return pylibcugraph

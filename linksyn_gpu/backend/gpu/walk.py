@@ -9,17 +9,17 @@ import cupy as cp
 import numpy as np
 
 from linksyn_gpu.backend.gpu.cuda import BLOCK_SIZES, WARP, launch
-from linksyn_gpu.backend.gpu.device import Array, free_memory, limit_memory, size_of, to_device
+from linksyn_gpu.backend.gpu.device import DeviceArray, free_memory, limit_memory, size_of, to_device
 from linksyn_gpu.backend.gpu.memory import plan_memory
 from linksyn_gpu.backend.protocol import MAX_BATCH, StepRule
 from linksyn_gpu.tables import KPGraph
 
-LONG_ROW = 2048  # a row from this length on is summed by a whole block
+LONG_ROW = 2048  # rows of this length or more are summed by a whole block
 
 
 @dataclass(frozen=True, eq=False)
 class WalkGraph:
-    """A graph as walks need it, in device memory."""
+    """A graph, as walks need it, in device memory."""
 
     indptr: Any
     indices: Any
@@ -51,24 +51,16 @@ class StartTable:
 
 
 def walks_that_fit(graph: KPGraph, length: int, *, memory: int | None = None) -> int:
-    """Walks that the backend's memory holds at once beside the graph, its tables and postings.
-
-    Parameters
-    ----------
-    length : int
-        Steps of a walk.
-    memory : int, optional
-        Bytes that may be taken; None: all that is free.
-    """
+    """What the memory plan says, for the evidence too."""
     if memory is not None:
         limit_memory(memory)
-    postings = 0 if graph.evidence is None else graph.evidence.size
-    plan = plan_memory(graph.n_kps, graph.indices.size, postings, MAX_BATCH, length, False, free_memory())
+    n_evidence = 0 if graph.evidence is None else graph.evidence.size
+    plan = plan_memory(graph.n_kps, graph.indices.size, n_evidence, MAX_BATCH, length, free_memory())
     return plan.walks_per_batch
 
 
 def load_graph(graph: KPGraph, *, second_order: bool) -> WalkGraph:
-    """Bring a graph into the backend's memory; node2vec's neighbour test searches the rows themselves."""
+    """Copy the arrays; the neighbour test searches the rows themselves."""
     long_rows = np.flatnonzero(graph.degree >= LONG_ROW).astype(np.int64)
     return WalkGraph(*(to_device(a, "load_graph") for a in (graph.indptr, graph.indices, graph.weight, long_rows)))
 
@@ -76,11 +68,8 @@ def load_graph(graph: KPGraph, *, second_order: bool) -> WalkGraph:
 # ---------------------------------------------------------------------- value function
 
 
-def node_value(target: Array, potential: Array, visits: Array, beta: float) -> Array:
-    """V(v) = P(v) * F(v), clipped to [2^-20, 2^20]; 0 where the target is 0.
-
-    F(v) = ((T(v) * N + s) / (n(v) + s)) ^ beta, what KP v is still owed: this project's own formula.
-    """
+def node_value(target: DeviceArray, potential: DeviceArray, visits: DeviceArray, beta: float) -> DeviceArray:
+    """V(v), one thread per KP."""
     value = cp.empty(target.size, np.float64)
     launch(
         "node_value", target.size,
@@ -89,18 +78,18 @@ def node_value(target: Array, potential: Array, visits: Array, beta: float) -> A
     return value
 
 
-def calibrated_potential(potential: Array, target: Array, visits: Array) -> Array:
-    """P(v) <- clip(P(v) * sqrt((T(v) * M + s) / (m(v) + s)), 2^-10, 2^10): this project's own rule."""
-    renewed = cp.empty(target.size, np.float64)
-    launch("calibrated_potential", target.size, potential, target, visits, visits.sum(), target.size, renewed)
-    return renewed
+def calibrated_potential(potential: DeviceArray, target: DeviceArray, visits: DeviceArray) -> DeviceArray:
+    """One step of calibration, one thread per KP."""
+    out = cp.empty(target.size, np.float64)
+    launch("calibrated_potential", target.size, potential, target, visits, visits.sum(), target.size, out)
+    return out
 
 
 # ---------------------------------------------------------------------- tables
 
 
-def transition_table(graph: WalkGraph, value: Array) -> TransitionTable:
-    """Table of a round: edge masses w * V, quantised to integers, summed exactly within rows."""
+def transition_table(graph: WalkGraph, value: DeviceArray) -> TransitionTable:
+    """Masses w * V and their sums: a warp per short row, a block per long one."""
     n_kps, n_entries = graph.indptr.size - 1, graph.indices.size
     top_bits = cp.zeros(1, np.uint64)
     launch("largest_weight", n_entries, graph.indices, graph.weight, value, n_entries, top_bits)
@@ -118,8 +107,8 @@ def transition_table(graph: WalkGraph, value: Array) -> TransitionTable:
     return TransitionTable(prefix, total)
 
 
-def start_table(table: TransitionTable, target: Array, value: Array) -> StartTable:
-    """Table of start draws: masses T * V over KPs whose row is not massless."""
+def start_table(table: TransitionTable, target: DeviceArray, value: DeviceArray) -> StartTable:
+    """Masses T * V and their sums."""
     n_kps = target.size
     prefix = cp.empty(n_kps, np.uint32)
     if n_kps == 0:
@@ -139,20 +128,16 @@ def sample_walks(
     graph: WalkGraph,
     table: TransitionTable,
     start: StartTable,
-    ids: Array,
+    ids: DeviceArray,
     *,
     length: int,
     rule: StepRule,
     key: int,
-) -> Array:
-    """Draw one walk for each id.
+) -> DeviceArray:
+    """One thread per walk; the result is step-major in memory.
 
-    A guide table is built first when there are at least as many steps to take as it has entries: it costs one
-    search per entry, and shortens that of every step. It cannot change a walk.
-
-    Returns
-    -------
-    nodes : int32 [n, length + 1], -1 padded; step-major in memory
+    A guide table is built first if there are at least as many steps as it has entries: it costs one search per entry,
+    and shortens the search of every step. It never changes a walk.
     """
     n_walks, n_kps = ids.size, start.prefix.size
     guided = n_walks * length >= graph.indices.size
@@ -168,7 +153,7 @@ def sample_walks(
 
 
 def _guide(graph: WalkGraph, table: TransitionTable) -> Any:
-    """Where the search of each bucket of a row's draws begins: uint32 [n_entries]."""
+    """Begin of the search for each bucket of a row's draws: uint32 [n_entries]."""
     n_kps, n_entries = graph.indptr.size - 1, graph.indices.size
     guide = cp.empty(n_entries, np.uint32)
     launch("build_guide", n_entries, graph.indptr, table.prefix, table.total, n_kps, n_entries, guide)

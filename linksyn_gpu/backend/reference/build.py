@@ -11,21 +11,7 @@ from linksyn_gpu.tables import Int32, Int64
 def cooccurrence(
     indptr: Int64, kp_indices: Int32, n_kps: int, *, memory_limit: int | None = None
 ) -> tuple[Int64, Int32, Int32]:
-    """C = A'A without its diagonal, as CSR with sorted columns.
-
-    Parameters
-    ----------
-    indptr : int64 [n_seeds + 1]
-    kp_indices : int32 [n_mentions]
-        KPs of each seed, ascending and distinct within a seed.
-    n_kps : int
-    memory_limit : int, optional
-        Bytes that the product may take; the reference does not look at it.
-
-    Returns
-    -------
-    indptr int64 [n_kps + 1], indices int32 [n_entries], count int32 [n_entries]
-    """
+    """The product itself, by SciPy; the reference ignores `memory_limit`."""
     ones = np.ones(kp_indices.size, np.int64)
     incidence = sparse.csr_array((ones, kp_indices, indptr), shape=(indptr.size - 1, n_kps))
     product = (incidence.T @ incidence).tocoo()
@@ -40,14 +26,7 @@ def cooccurrence(
 
 
 def evidence(indptr: Int64, kp_indices: Int32, graph_indptr: Int64, graph_indices: Int32) -> tuple[Int64, Int32]:
-    """Postings: for each undirected edge (u < v, in row order), the seeds that hold both ends, ascending.
-
-    Pairs whose edge is not in the graph (it was pruned) are left out.
-
-    Returns
-    -------
-    evidence_indptr int64 [n_edges + 1], evidence int32
-    """
+    """Every pair of every seed, sorted by edge, then seed."""
     n_kps = graph_indptr.size - 1
     rows = np.repeat(np.arange(n_kps, dtype=np.int64), np.diff(graph_indptr))
     edge_keys = (rows * n_kps + graph_indices)[rows < graph_indices]

@@ -1,4 +1,4 @@
-"""The reference's way from path to bundle: postings, their order in a round, one seed for each edge."""
+"""The reference's bundles: the evidence of each edge, its order in a round, one seed per edge of a path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from linksyn_gpu.tables import Bool, Int32, Int64, KPGraph
 
 @dataclass(frozen=True, eq=False)
 class EvidenceGraph:
-    """Postings of a graph, in the backend's memory."""
+    """Evidence of a graph, and what finds an edge in it."""
 
     graph_indptr: Int64
     graph_indices: Int32
@@ -24,35 +24,29 @@ class EvidenceGraph:
     indptr: Int64
     """[n_edges + 1]"""
     seeds: Int32
-    """[n_postings] seeds of each edge, ascending."""
+    """[sum of sizes] seeds of each edge, ascending."""
 
 
 @dataclass(frozen=True, eq=False)
 class OrderedEvidence:
-    """Postings in the order of a round's preference."""
+    """Evidence in a round's order of preference."""
 
     seeds: Int32
-    """[n_postings] seeds of each edge, best first."""
+    """[sum of sizes] seeds of each edge, best first."""
     ties: Int32
     """[n_edges] seeds of the best rank."""
 
 
 def load_evidence(graph: KPGraph) -> EvidenceGraph:
-    """Bring the postings, and what finds an edge in them, into the backend's memory."""
+    """Take the graph's own arrays."""
     if graph.evidence is None or graph.evidence_indptr is None:
-        raise DataError("the graph has no postings: build it from seeds, not from a bare matrix")
+        raise DataError("the graph has no evidence: build it from seeds, not from a bare matrix")
     first, running = graph.upper
     return EvidenceGraph(graph.indptr, graph.indices, first, running, graph.evidence_indptr, graph.evidence)
 
 
 def order_evidence(evidence: EvidenceGraph, rank: Int64) -> OrderedEvidence:
-    """Sort each edge's seeds by (rank, seed), for one round.
-
-    Parameters
-    ----------
-    rank : int64 [n_seeds]
-        Lower is better: uses so far, then distance to the cell's difficulty.
-    """
+    """One sort by (edge, rank, seed)."""
     n_edges = evidence.indptr.size - 1
     edge = np.repeat(np.arange(n_edges), np.diff(evidence.indptr))
     order = np.lexsort((evidence.seeds, rank[evidence.seeds], edge))
@@ -65,15 +59,7 @@ def order_evidence(evidence: EvidenceGraph, rank: Int64) -> OrderedEvidence:
 def link_paths(
     evidence: EvidenceGraph, ordered: OrderedEvidence, nodes: Int32, ids: Int64, keep: Bool, key: int
 ) -> Int32:
-    """One seed for each edge of each kept path, no seed twice in a bundle.
-
-    Among the seeds of the best rank the search begins at a Philox draw and goes round; then come the others in
-    their order. An edge all of whose seeds are in the bundle already adds none.
-
-    Returns
-    -------
-    seeds : int32 [n, length], -1 padded
-    """
+    """Edge by edge, path by path."""
     length = nodes.shape[1] - 1
     bundles = np.full((nodes.shape[0], length), -1, np.int32)
     offsets = [rng.draw(key, ids.astype(np.uint64), step, 0)[0] for step in range(1, length + 1)]
@@ -83,7 +69,7 @@ def link_paths(
             if nodes[row, step] < 0:
                 break
             begin, end = _edge_evidence(evidence, int(nodes[row, step - 1]), int(nodes[row, step]))
-            ties = int(ordered.ties[_edge_rank(evidence, int(nodes[row, step - 1]), int(nodes[row, step]))])
+            ties = int(ordered.ties[_edge_number(evidence, int(nodes[row, step - 1]), int(nodes[row, step]))])
             offset = (int(offsets[step - 1][row]) * ties) >> 64
             best = ordered.seeds[begin : begin + ties]
             for seed in np.concatenate([best[offset:], best[:offset], ordered.seeds[begin + ties : end]]):
@@ -94,7 +80,7 @@ def link_paths(
     return bundles
 
 
-def _edge_rank(evidence: EvidenceGraph, u: int, v: int) -> int:
+def _edge_number(evidence: EvidenceGraph, u: int, v: int) -> int:
     """Number of the undirected edge (u, v) in the order of (smaller end, larger end)."""
     low, high = min(u, v), max(u, v)
     row = evidence.graph_indices[evidence.upper_first[low] : evidence.graph_indptr[low + 1]]
@@ -102,5 +88,5 @@ def _edge_rank(evidence: EvidenceGraph, u: int, v: int) -> int:
 
 
 def _edge_evidence(evidence: EvidenceGraph, u: int, v: int) -> tuple[int, int]:
-    edge = _edge_rank(evidence, u, v)
+    edge = _edge_number(evidence, u, v)
     return int(evidence.indptr[edge]), int(evidence.indptr[edge + 1])

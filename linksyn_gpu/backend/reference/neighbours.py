@@ -4,29 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from linksyn_gpu.backend.neighbours import Float32, cosine
-from linksyn_gpu.backend.neighbours import SimilarPairs as SimilarPairs
+from linksyn_gpu.backend.neighbours import Float32, SimilarPairs, cosine
 
 
 def similar_pairs(vectors: Float32, threshold: float, *, top_k: int = 8) -> SimilarPairs:
-    """Pairs of vectors with a cosine of at least `threshold`, one of them among the `top_k` nearest of the other.
-
-    Parameters
-    ----------
-    vectors : float32 [n, d], finite
-        On the host; they need not have unit length.
-    threshold : float
-        Least cosine of a pair, in (0, 1]; it is applied to the cosine in double precision, on every backend.
-    top_k : int
-        Neighbours that a vector keeps; of equal cosines those of the smaller rows.
-
-    Returns
-    -------
-    SimilarPairs
-        On the host. Scores have the same bits on every backend; which pairs are found is exact here, and elsewhere
-        where `method` says so (but for rows with more than 24 neighbours beyond `top_k` within single precision's
-        rounding of each other).
-    """
+    """Every vector against every other."""
     vectors = np.asarray(vectors, np.float32).astype(np.float64)
     norms = np.sqrt((vectors * vectors).sum(axis=1))
     found: dict[tuple[int, int], float] = {}

@@ -1,8 +1,16 @@
 """The reference backend: every operation in plain NumPy, readable and slow."""
 
 from linksyn_gpu.backend.cpu.analytics import analytics
-from linksyn_gpu.backend.cpu.incidence import incidence_from_table
-from linksyn_gpu.backend.host import asarray, flatnonzero, to_host, walk_ids, walks_that_fit
+from linksyn_gpu.backend.cpu.incidence import incidence
+from linksyn_gpu.backend.host import (
+    asarray,
+    free_memory,
+    release,
+    sample_walks_cugraph,
+    to_host,
+    walk_ids,
+    walks_that_fit,
+)
 from linksyn_gpu.backend.neighbours import SimilarPairs
 from linksyn_gpu.backend.protocol import StepRule
 from linksyn_gpu.backend.reference.build import cooccurrence, evidence

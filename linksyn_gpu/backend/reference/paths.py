@@ -1,4 +1,4 @@
-"""The reference's view of what walks leave behind: lengths, visits, and paths that must be drawn again."""
+"""The reference's view of paths: lengths, visits, and which must be drawn again."""
 
 from __future__ import annotations
 
@@ -12,36 +12,29 @@ from linksyn_gpu.tables import Bool, Int32, Int64, UInt64
 
 @dataclass(frozen=True, eq=False)
 class KeySet:
-    """Names of the KP sets sampled so far in a campaign."""
+    """Keys of the KP sets sampled so far."""
 
     keys: set[int]
 
 
 def path_lengths(nodes: Int32) -> Int32:
-    """KPs on each path: int32 [n]."""
+    """Count what is not padding."""
     return np.asarray((nodes >= 0).sum(axis=1), np.int32)
 
 
 def count_occurrences(table: Int32, keep: Bool, size: int) -> Int64:
-    """How often each number 0 .. size - 1 stands in the kept rows of a -1 padded table: int64 [size].
-
-    Visits of KPs over paths, and uses of seeds over bundles.
-    """
+    """One bincount of the kept rows."""
     kept = table[keep]
     return np.bincount(kept[kept >= 0], minlength=size).astype(np.int64)
 
 
 def key_set() -> KeySet:
-    """Make an empty set of KP sets already sampled."""
+    """Make an empty Python set."""
     return KeySet(set())
 
 
 def screen_paths(nodes: Int32, min_length: int, seen: KeySet | None) -> NDArray[np.uint8]:
-    """Judge each path, in row order: index into `tables.PATH_STATUS`.
-
-    Too short: fewer than `min_length` KPs. Repeated: its set of KPs is in `seen` or was kept in an earlier row
-    (not asked when `seen` is None). The sets of kept paths are added to `seen`.
-    """
+    """Row by row."""
     status = np.where(path_lengths(nodes) < min_length, 1, 0).astype(np.uint8)
     if seen is not None:
         for row, key in enumerate(path_keys(nodes).tolist()):
@@ -53,10 +46,7 @@ def screen_paths(nodes: Int32, min_length: int, seen: KeySet | None) -> NDArray[
 
 
 def path_keys(nodes: Int32) -> UInt64:
-    """64-bit name of each path's set of KPs: the sum, over its distinct KPs, of splitmix64's finaliser.
-
-    Two sets share a name with probability 2^-64; then the later path is taken for a repeat and drawn again.
-    """
+    """Sum over the columns whose KP is not in an earlier column."""
     x = (nodes.astype(np.int64) + 1).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

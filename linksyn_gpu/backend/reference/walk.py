@@ -24,7 +24,7 @@ POTENTIAL_CAP = 2.0**10
 
 @dataclass(frozen=True, eq=False)
 class WalkGraph:
-    """A graph as walks need it, in the backend's memory."""
+    """A graph, as walks need it."""
 
     indptr: Int64
     indices: Int32
@@ -54,7 +54,7 @@ class StartTable:
 
 
 def load_graph(graph: KPGraph, *, second_order: bool) -> WalkGraph:
-    """Bring a graph into the backend's memory, with what node2vec's neighbour test needs if `second_order`."""
+    """Take the graph's own arrays; the neighbour test searches its rows."""
     return WalkGraph(graph.indptr, graph.indices, graph.weight)
 
 
@@ -62,42 +62,39 @@ def load_graph(graph: KPGraph, *, second_order: bool) -> WalkGraph:
 
 
 def node_value(target: Float64, potential: Float64, visits: Int64, beta: float) -> Float64:
-    """V(v) = P(v) * F(v), clipped to [2^-20, 2^20]; 0 where the target is 0.
-
-    F(v) = ((T(v) * N + s) / (n(v) + s)) ^ beta, what KP v is still owed: this project's own formula.
-    """
+    """V(v), in NumPy."""
     n_visits = np.float64(visits.sum())
-    owed = (target * n_visits + SMOOTHING) / (visits.astype(np.float64) + SMOOTHING)
+    deficit = (target * n_visits + SMOOTHING) / (visits.astype(np.float64) + SMOOTHING)
     if beta == 0.0:
-        feedback = np.ones_like(owed)
+        feedback = np.ones_like(deficit)
     elif beta == 0.5:
-        feedback = np.sqrt(owed)
+        feedback = np.sqrt(deficit)
     elif beta == 1.0:
-        feedback = owed
+        feedback = deficit
     else:
-        feedback = owed * owed
+        feedback = deficit * deficit
     value = np.clip(potential * feedback, 1.0 / VALUE_CAP, VALUE_CAP)
     return np.where(target > 0.0, value, 0.0)
 
 
 def calibrated_potential(potential: Float64, target: Float64, visits: Int64) -> Float64:
-    """P(v) <- clip(P(v) * sqrt((T(v) * M + s) / (m(v) + s)), 2^-10, 2^10): this project's own rule."""
+    """One step of calibration, in NumPy."""
     n_visits = np.float64(visits.sum())
-    owed = (target * n_visits + SMOOTHING) / (visits.astype(np.float64) + SMOOTHING)
-    return np.clip(potential * np.sqrt(owed), 1.0 / POTENTIAL_CAP, POTENTIAL_CAP)
+    deficit = (target * n_visits + SMOOTHING) / (visits.astype(np.float64) + SMOOTHING)
+    return np.clip(potential * np.sqrt(deficit), 1.0 / POTENTIAL_CAP, POTENTIAL_CAP)
 
 
 # ---------------------------------------------------------------------- tables
 
 
 def transition_table(graph: WalkGraph, value: Float64) -> TransitionTable:
-    """Table of a round: edge masses w * V, quantised to integers, summed exactly within rows."""
+    """Masses w * V and their sums within rows."""
     masses = _quantise(graph.weight * value[graph.indices])
     return TransitionTable(*_row_prefix(masses, graph.indptr))
 
 
 def start_table(table: TransitionTable, target: Float64, value: Float64) -> StartTable:
-    """Table of start draws: masses T * V over KPs whose row is not massless."""
+    """Masses T * V and their sums."""
     masses = _quantise(np.where(table.total > 0, target * value, 0.0))
     prefix, _ = _row_prefix(masses, np.array([0, masses.size], np.int64))
     return StartTable(prefix)
@@ -135,12 +132,7 @@ def sample_walks(
     rule: StepRule,
     key: int,
 ) -> Int32:
-    """Draw one walk for each id.
-
-    Returns
-    -------
-    nodes : int32 [n, length + 1], -1 padded
-    """
+    """All walks step by step; proposals by binary search, the exact scan of a row after 32 rejections."""
     nodes = np.full((ids.size, length + 1), -1, np.int32)
     if ids.size == 0 or start.total == 0:
         return nodes
@@ -179,7 +171,7 @@ def _scale(bits: UInt64, total: UInt64) -> UInt64:
 
 
 def _accepted(graph: WalkGraph, rule: StepRule, path: Int32, proposal: Int32, bits: UInt64) -> Bool:
-    """Which proposals stand: not visited before (no_revisit) and accepted by node2vec's p and q."""
+    """Which proposals are accepted: not visited before (no_revisit), and by node2vec's p and q."""
     accepted = np.ones(proposal.size, bool)
     if rule.no_revisit:
         accepted &= (path != proposal[:, None]).all(axis=1)
@@ -208,10 +200,10 @@ def _has_edge(graph: WalkGraph, u: int, v: int) -> bool:
 def _scan_row(
     graph: WalkGraph, table: TransitionTable, rule: StepRule, path: Int32, key: int, walk_id: np.uint64, step: int
 ) -> int:
-    """Draw exactly from what the proposals may reach: masses without visited KPs, times node2vec's a.
+    """Draw exactly from what the proposals can reach: masses without visited KPs, times node2vec's a.
 
-    The draw is that of trial 32. a enters as floor(a * 2^32); a row's total stays below 2^64.
-    Returns -1 when nothing can be reached: the walk ends.
+    The draw is that of trial 32. a enters as floor(a * 2^32); a row's total stays below 2^64. Returns -1 if nothing
+    can be reached: the walk ends.
     """
     here = int(path[-1])
     begin, end = graph.indptr[here], graph.indptr[here + 1]

@@ -22,6 +22,7 @@ from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import EngineError
 from linksyn_gpu.llm import Engine
 from linksyn_gpu.llm.servers.supervisor import Command, Supervisor, to_stderr
+from linksyn_gpu.machine import free_memory
 
 LOG_FILE = "vllm.log"
 GIB = 2**30
@@ -76,7 +77,7 @@ def serve(
         share = memory_share(seen, config.data_parallel * config.tensor_parallel, walk_bytes)
         say(f"vLLM: {share:.1%} of the device memory; {walk_bytes / GIB:.1f} GiB are kept for graph and walks")
     elif share is None:
-        environment.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_cache_gib(_available_bytes())))
+        environment.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_cache_gib(free_memory())))
     log_file = folder / LOG_FILE
     words = [*program, *serve_words(config, port, share)]
     say(f"vLLM: starting {config.model} on 127.0.0.1:{port}; its log is {log_file}")
@@ -231,11 +232,3 @@ def visible(devices: Sequence[Device], cuda_visible_devices: str | None) -> list
 def cpu_cache_gib(available: int) -> int:
     """GiB of KV cache for vLLM on a CPU: a quarter of the memory that is available, 1 to 4."""
     return max(1, min(4, available // 4 // GIB))
-
-
-def _available_bytes() -> int:
-    """What Linux would give to a new process without swapping."""
-    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 0

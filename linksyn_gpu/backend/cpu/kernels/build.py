@@ -1,35 +1,81 @@
-"""Kernels that build the co-occurrence graph and its postings, row by row.
+"""Kernels that build the co-occurrence graph and its evidence, row by row.
 
 Row u of C = A'A is the multiset of the KPs of u's seeds, sorted and run-length encoded. Rows do not depend on one
-another, so threads take runs of rows and hold no more than one row's KPs each; what is sorted stays in the
-cache. (Sorting the pairs of all rows as one array moves every pair through memory several times.)
+another: threads take runs of rows and hold only one row's KPs each, which stay in the cache while they are sorted.
+(Sorting the pairs of all rows as one array moves every pair through memory several times.)
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import int64, uint64
 
-from linksyn_gpu.backend.cpu.kernels.core import fetch_add, jit, jit_inline, prefetch
+from linksyn_gpu.backend.cpu.kernels.core import jit, jit_inline, prefetch, tasks_of
 
 INSERTION_MAX = 40  # rows up to this size are sorted by insertion
 DENSE_SHARE = 4  # a row of more than n_kps / 4 KPs is counted in an array over all KPs instead of sorted
-DIGIT_MAX = 11  # bits that one pass of the sort looks at, at most
-AHEAD = 12  # seeds whose KPs are asked for ahead of their use
+DIGIT_MAX = 11  # most bits that one pass of the sort uses
+AHEAD = 12  # seeds whose KPs are prefetched
 SPAN_SHIFT = 24  # a seed holds fewer than 2^24 KPs, each once
 SPAN_MASK = (1 << SPAN_SHIFT) - 1
 
 
+class Mentions(NamedTuple):
+    """The mentions of each KP, in the order of seeds."""
+
+    indptr: Any
+    """int64 [n_kps + 1]"""
+    spans: Any
+    """uint64 [n_mentions] where the seed's KPs are: first place in `kp_indices` << 24 | their number."""
+    seeds: Any
+    """int32 [n_mentions], or empty if they are not needed."""
+    kp_indices: Any
+    """int32 [n_mentions] KPs of each seed."""
+
+
+class UpperEdges(NamedTuple):
+    """A graph, and its undirected edges: the entries of each row whose column is above the row's KP."""
+
+    indptr: Any
+    """int64 [n_kps + 1]"""
+    indices: Any
+    """int32 [n_entries]"""
+    first: Any
+    """int64 [n_kps] first such entry of a row."""
+    running: Any
+    """int64 [n_kps + 1] such entries before a row."""
+
+
+class RowSort(NamedTuple):
+    """How the KPs of a row are sorted."""
+
+    longest: Any
+    """Rows of more KPs are counted in an array over all KPs."""
+    digit: Any
+    """Bits of one pass."""
+    passes: Any
+
+
+class Rows(NamedTuple):
+    """Where the rows of C are written."""
+
+    place: Any
+    """int64 [n_kps + 1] place of each row in `columns` and `counts`."""
+    columns: Any
+    """int32; empty: only the lengths are counted."""
+    counts: Any
+    """int32"""
+    entries: Any
+    """int64 [n_kps] length of each row."""
+
+
 @jit
-def postings_histogram(counter: Any, n_tasks: Any, indptr: Any, kp_indices: Any, histogram: Any, lost: Any) -> None:
+def mention_counts(counter: Any, n_tasks: Any, indptr: Any, kp_indices: Any, histogram: Any, lost: Any) -> None:
     """histogram[task, v]: mentions of v in the task's seeds; lost[task]: seeds whose KPs are out of order or range."""
     n_seeds, n_kps = indptr.size - 1, histogram.shape[1]
-    while True:
-        task = fetch_add(counter, 0, 1)
-        if task >= n_tasks:
-            break
+    for task in tasks_of(counter, n_tasks):
         for v in range(n_kps):
             histogram[task, v] = 0
         bad = 0
@@ -46,8 +92,8 @@ def postings_histogram(counter: Any, n_tasks: Any, indptr: Any, kp_indices: Any,
 
 
 @jit
-def postings_offsets(histogram: Any, starts: Any) -> None:
-    """Turn the counts into each task's first place in each KP's list, and `starts` into the lists' begins."""
+def mention_offsets(histogram: Any, starts: Any) -> None:
+    """Turn the counts into each task's first place in each KP's list, and set `starts` to the begin of each list."""
     running = 0
     for v in range(histogram.shape[1]):
         starts[v] = running
@@ -59,20 +105,11 @@ def postings_offsets(histogram: Any, starts: Any) -> None:
 
 
 @jit
-def postings_scatter(
-    counter: Any, n_tasks: Any, indptr: Any, kp_indices: Any, histogram: Any, after: Any, spans: Any, seeds: Any
-) -> None:
-    """List each KP's mentions in the order of seeds: where the seed's KPs stand, and (if asked for) the seed.
-
-    spans : uint64 [n_mentions]
-        First place in `kp_indices` << 24 | number of KPs; all of the seed's or, with `after`, those behind the mention.
-    seeds : int32 [n_mentions], or empty
-    """
+def scatter_mentions(counter: Any, n_tasks: Any, indptr: Any, histogram: Any, after: Any, mentions: Any) -> None:
+    """Fill spans and seeds; with `after`, a span covers only the KPs of the seed after the mention itself."""
+    kp_indices, spans, seeds = mentions.kp_indices, mentions.spans, mentions.seeds
     n_seeds = indptr.size - 1
-    while True:
-        task = fetch_add(counter, 0, 1)
-        if task >= n_tasks:
-            break
+    for task in tasks_of(counter, n_tasks):
         for seed in range(n_seeds * task // n_tasks, n_seeds * (task + 1) // n_tasks):
             begin, end = indptr[seed], indptr[seed + 1]
             for m in range(begin, end):
@@ -95,11 +132,12 @@ def pair_counts(indptr: Any, kp_indices: Any, out: Any) -> None:
 
 
 @jit_inline
-def _gather(u: Any, post_indptr: Any, spans: Any, kp_indices: Any, out: Any) -> Any:
-    """Collect the KPs other than u of u's seeds; give their number. `out` needs one place more than that."""
+def _gather(u: Any, mentions: Any, out: Any) -> Any:
+    """Collect the KPs other than u of u's seeds; return their number. `out` needs one place more than that."""
+    spans, kp_indices = mentions.spans, mentions.kp_indices
     size = uint64(0)
-    end = uint64(post_indptr[u + 1])
-    for at in range(uint64(post_indptr[u]), end):
+    end = uint64(mentions.indptr[u + 1])
+    for at in range(uint64(mentions.indptr[u]), end):
         if at + uint64(AHEAD) < end:
             prefetch(kp_indices, int64(spans[at + uint64(AHEAD)] >> uint64(SPAN_SHIFT)))
         first = spans[at] >> uint64(SPAN_SHIFT)
@@ -153,7 +191,7 @@ def _sort(values: Any, spare: Any, size: Any, digit: Any, passes: Any, histogram
 
 @jit_inline
 def _run_lengths(ordered: Any, size: Any, columns: Any, counts: Any, at: Any) -> Any:
-    """Distinct values and their numbers from place `at` on; give how many. Without branches: repeats come at random."""
+    """Distinct values and their counts, from place `at` on; return how many. Branch-free: repeats are unpredictable."""
     place = uint64(at)
     before, first = int64(-1), int64(0)
     for i in range(size):
@@ -168,11 +206,11 @@ def _run_lengths(ordered: Any, size: Any, columns: Any, counts: Any, at: Any) ->
 
 
 @jit
-def _dense_row(
-    u: Any, post_indptr: Any, spans: Any, kp_indices: Any, tally: Any, columns: Any, counts: Any, at: Any
-) -> Any:
-    """Row u by counting in an array over all KPs (zero before and after); give its number of entries."""
-    for s in range(uint64(post_indptr[u]), uint64(post_indptr[u + 1])):
+def _dense_row(u: Any, mentions: Any, tally: Any, rows: Any) -> Any:
+    """Row u by counting in an array over all KPs (zero before and after); return its number of entries."""
+    spans, kp_indices, columns, counts = mentions.spans, mentions.kp_indices, rows.columns, rows.counts
+    at = rows.place[u]
+    for s in range(uint64(mentions.indptr[u]), uint64(mentions.indptr[u + 1])):
         first = spans[s] >> uint64(SPAN_SHIFT)
         for m in range(first, first + (spans[s] & uint64(SPAN_MASK))):
             tally[uint64(kp_indices[m])] += 1
@@ -189,47 +227,26 @@ def _dense_row(
 
 
 @jit
-def row_tasks(
-    counter: Any,
-    n_tasks: Any,
-    task_rows: Any,
-    pair_start: Any,
-    post_indptr: Any,
-    spans: Any,
-    kp_indices: Any,
-    longest_sorted: Any,
-    digit: Any,
-    passes: Any,
-    place: Any,
-    columns: Any,
-    counts: Any,
-    entries: Any,
-) -> None:
-    """Rows of C: row u goes to columns[place[u]:] and counts[place[u]:], its length to entries[u].
-
-    With empty `columns` only the lengths are found.
-    """
+def row_tasks(counter: Any, n_tasks: Any, task_rows: Any, pair_start: Any, mentions: Any, sort: Any, rows: Any) -> None:
+    """Rows of C, from the mentions of each KP."""
+    place, columns, counts, entries = rows.place, rows.columns, rows.counts, rows.entries
     n_kps = entries.size
-    values = np.empty(longest_sorted + 1, np.int32)
-    spare = np.empty(longest_sorted + 1, np.int32)
-    histogram = np.empty(1 << digit, np.int64)
+    values = np.empty(sort.longest + 1, np.int32)
+    spare = np.empty(sort.longest + 1, np.int32)
+    histogram = np.empty(1 << sort.digit, np.int64)
     tally = np.zeros(0, np.int32)
-    while True:
-        task = fetch_add(counter, 0, 1)
-        if task >= n_tasks:
-            break
+    for task in tasks_of(counter, n_tasks):
         for u in range(task_rows[task], task_rows[task + 1]):
             pairs = pair_start[u + 1] - pair_start[u]
-            at = place[u]
-            if pairs > longest_sorted:
+            if pairs > sort.longest:
                 if tally.size == 0:
                     tally = np.zeros(n_kps, np.int32)
-                entries[u] = _dense_row(u, post_indptr, spans, kp_indices, tally, columns, counts, at)
+                entries[u] = _dense_row(u, mentions, tally, rows)
                 continue
-            size = _gather(u, post_indptr, spans, kp_indices, values)
-            ordered = spare if _sort(values, spare, size, digit, passes, histogram) else values
+            size = _gather(u, mentions, values)
+            ordered = spare if _sort(values, spare, size, sort.digit, sort.passes, histogram) else values
             if columns.size > 0:
-                entries[u] = _run_lengths(ordered, size, columns, counts, at)
+                entries[u] = _run_lengths(ordered, size, columns, counts, place[u])
             else:
                 distinct = 0
                 before = -1
@@ -240,22 +257,11 @@ def row_tasks(
 
 
 @jit
-def compact_tasks(
-    counter: Any,
-    n_tasks: Any,
-    task_rows: Any,
-    place: Any,
-    columns: Any,
-    counts: Any,
-    indptr: Any,
-    out_columns: Any,
-    out_counts: Any,
-) -> None:
-    """Move each row from its place with room to spare to its place in the CSR."""
-    while True:
-        task = fetch_add(counter, 0, 1)
-        if task >= n_tasks:
-            break
+def compact_tasks(counter: Any, n_tasks: Any, task_rows: Any, rows: Any, indptr: Any, out: Any) -> None:
+    """Move each row from its place, which has space for repeats, to its place in the CSR; out = (columns, counts)."""
+    place, columns, counts = rows.place, rows.columns, rows.counts
+    out_columns, out_counts = out
+    for task in tasks_of(counter, n_tasks):
         for u in range(task_rows[task], task_rows[task + 1]):
             source, sink = place[u], indptr[u]
             for k in range(indptr[u + 1] - sink):
@@ -263,7 +269,7 @@ def compact_tasks(
                 out_counts[sink + k] = counts[source + k]
 
 
-# ---------------------------------------------------------------------- postings of edges
+# ---------------------------------------------------------------------- evidence
 
 
 @jit
@@ -285,33 +291,20 @@ def upper_start(graph_indptr: Any, graph_indices: Any, first: Any, running: Any)
 
 
 @jit
-def edge_count_tasks(
-    counter: Any,
-    n_tasks: Any,
-    task_rows: Any,
-    graph_indptr: Any,
-    graph_indices: Any,
-    first: Any,
-    running: Any,
-    post_indptr: Any,
-    spans: Any,
-    kp_indices: Any,
-    size_of: Any,
-) -> None:
-    """size_of[edge]: seeds that hold both ends; pairs that are no edge of the graph are passed over."""
+def edge_count_tasks(counter: Any, n_tasks: Any, task_rows: Any, edges: Any, mentions: Any, size_of: Any) -> None:
+    """size_of[edge]: seeds that hold both ends; pairs without an edge in the graph are skipped."""
+    graph_indptr, graph_indices, first, running = edges
+    spans, kp_indices = mentions.spans, mentions.kp_indices
     edge_of = np.full(graph_indptr.size - 1, -1, np.int64)
-    while True:
-        task = fetch_add(counter, 0, 1)
-        if task >= n_tasks:
-            break
+    for task in tasks_of(counter, n_tasks):
         for u in range(task_rows[task], task_rows[task + 1]):
             edge = running[u]
             for e in range(first[u], graph_indptr[u + 1]):
                 edge_of[graph_indices[e]] = edge
                 size_of[edge] = 0
                 edge += 1
-            end = uint64(post_indptr[u + 1])
-            for s in range(uint64(post_indptr[u]), end):
+            end = uint64(mentions.indptr[u + 1])
+            for s in range(uint64(mentions.indptr[u]), end):
                 if s + uint64(AHEAD) < end:
                     prefetch(kp_indices, int64(spans[s + uint64(AHEAD)] >> uint64(SPAN_SHIFT)))
                 behind = spans[s] >> uint64(SPAN_SHIFT)
@@ -325,33 +318,20 @@ def edge_count_tasks(
 
 @jit
 def edge_fill_tasks(
-    counter: Any,
-    n_tasks: Any,
-    task_rows: Any,
-    graph_indptr: Any,
-    graph_indices: Any,
-    first: Any,
-    running: Any,
-    post_indptr: Any,
-    spans: Any,
-    post_seeds: Any,
-    kp_indices: Any,
-    edge_start: Any,
-    edge_seeds: Any,
+    counter: Any, n_tasks: Any, task_rows: Any, edges: Any, mentions: Any, edge_start: Any, edge_seeds: Any
 ) -> None:
     """edge_seeds[edge_start[edge]:]: the edge's seeds, ascending because each KP's list of seeds is."""
+    graph_indptr, graph_indices, first, running = edges
+    spans, kp_indices, seeds = mentions.spans, mentions.kp_indices, mentions.seeds
     next_place = np.full(graph_indptr.size - 1, -1, np.int64)
-    while True:
-        task = fetch_add(counter, 0, 1)
-        if task >= n_tasks:
-            break
+    for task in tasks_of(counter, n_tasks):
         for u in range(task_rows[task], task_rows[task + 1]):
             edge = running[u]
             for e in range(first[u], graph_indptr[u + 1]):
                 next_place[graph_indices[e]] = edge_start[edge]
                 edge += 1
-            end = uint64(post_indptr[u + 1])
-            for s in range(uint64(post_indptr[u]), end):
+            end = uint64(mentions.indptr[u + 1])
+            for s in range(uint64(mentions.indptr[u]), end):
                 if s + uint64(AHEAD) < end:
                     prefetch(kp_indices, int64(spans[s + uint64(AHEAD)] >> uint64(SPAN_SHIFT)))
                 behind = spans[s] >> uint64(SPAN_SHIFT)
@@ -359,7 +339,7 @@ def edge_fill_tasks(
                     v = uint64(kp_indices[m])
                     place = next_place[v]
                     if place >= 0:
-                        edge_seeds[uint64(place)] = post_seeds[s]
+                        edge_seeds[uint64(place)] = seeds[s]
                         next_place[v] = place + 1
             for e in range(first[u], graph_indptr[u + 1]):
                 next_place[graph_indices[e]] = -1

@@ -1,16 +1,16 @@
-"""Kernels after the walk: the set of KP sets seen so far, and the linking of seeds along paths."""
+"""Kernels after the walk: keys of KP sets and their hash table, and the linking of seeds along paths."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import int64, uint64
 
-from linksyn_gpu.backend.cpu.kernels.core import fetch_add, jit, mulhi, prefetch
+from linksyn_gpu.backend.cpu.kernels.core import jit, mulhi, prefetch, tasks_of
 from linksyn_gpu.backend.cpu.kernels.philox import draw, splitmix
 
-AHEAD = 16  # keys whose slot is asked for ahead of its use
+AHEAD = 16  # keys whose slot is prefetched
 INSERTION_MAX = 32
 
 # ---------------------------------------------------------------------- KP sets seen before
@@ -18,12 +18,9 @@ INSERTION_MAX = 32
 
 @jit
 def path_key_tasks(counter: Any, n_tasks: Any, nodes: Any, out: Any) -> None:
-    """Names of the paths' KP sets, as `reference.path_keys`."""
+    """Keys of the KP sets of paths, as in the reference."""
     n = nodes.shape[0]
-    while True:
-        task = fetch_add(counter, 0, 1)
-        if task >= n_tasks:
-            break
+    for task in tasks_of(counter, n_tasks):
         for i in range(n * task // n_tasks, n * (task + 1) // n_tasks):
             key = uint64(0)
             for k in range(nodes.shape[1]):
@@ -40,10 +37,10 @@ def path_key_tasks(counter: Any, n_tasks: Any, nodes: Any, out: Any) -> None:
 
 @jit
 def screen_rows(keys: Any, slots: Any, shift: Any, holds_zero: Any, status: Any) -> Any:
-    """Look up and add the keys of rows with status 0, in row order; a key that is there sets status 2.
+    """Look up and add the keys of rows with status 0, in row order; a key that is present sets status 2.
 
-    `slots` is an open-addressing table of 2^(64 - shift) keys, 0 where empty, with room for all of `keys`; key 0
-    is kept apart. Returns (keys added to `slots`, whether key 0 is held).
+    `slots` is an open-addressing table of 2^(64 - shift) keys, 0 where empty, with space for all of `keys`; key 0 is
+    stored separately. Returns (keys added to `slots`, whether key 0 is present).
     """
     added = 0
     mask = slots.size - 1
@@ -87,13 +84,10 @@ def rehash(old: Any, new: Any, shift: Any) -> None:
 
 @jit
 def order_tasks(counter: Any, n_tasks: Any, indptr: Any, seeds: Any, rank: Any, out_seeds: Any, ties: Any) -> None:
-    """Each edge's seeds by (rank, seed), and how many share the best rank. Seeds of an edge come in ascending."""
+    """Each edge's seeds by (rank, seed), and how many have the best rank. The seeds of an edge are given ascending."""
     n_edges = indptr.size - 1
-    while True:
-        task = fetch_add(counter, 0, 1)
-        if task >= n_tasks:
-            break
-        # Edges of equal numbers of postings; an edge belongs to the task where its postings begin.
+    for task in tasks_of(counter, n_tasks):
+        # Tasks of about equal numbers of seeds; an edge belongs to the task in which its seeds begin.
         begin = np.searchsorted(indptr, indptr[n_edges] * task // n_tasks)
         end = n_edges
         if task < n_tasks - 1:
@@ -122,10 +116,21 @@ def order_tasks(counter: Any, n_tasks: Any, indptr: Any, seeds: Any, rank: Any, 
             ties[edge] = best
 
 
+class Ordered(NamedTuple):
+    """Evidence in a round's order of preference."""
+
+    indptr: Any
+    """int64 [n_edges + 1]"""
+    seeds: Any
+    """int32: seeds of each edge, best first."""
+    ties: Any
+    """int32 [n_edges] seeds of the best rank."""
+
+
 @jit
-def _edge_number(graph: Any, u: Any, v: Any) -> Any:
+def _edge_number(edges: Any, u: Any, v: Any) -> Any:
     """Number of the undirected edge (u, v) in the order of (smaller end, larger end)."""
-    graph_indptr, graph_indices, first, running = graph
+    graph_indptr, graph_indices, first, running = edges
     low, high = min(u, v), max(u, v)
     begin, end = first[low], graph_indptr[low + 1]
     while begin < end:
@@ -139,24 +144,12 @@ def _edge_number(graph: Any, u: Any, v: Any) -> Any:
 
 @jit
 def link_tasks(
-    counter: Any,
-    n_tasks: Any,
-    graph: Any,
-    indptr: Any,
-    seeds: Any,
-    ties: Any,
-    nodes: Any,
-    ids: Any,
-    keep: Any,
-    key: Any,
-    out: Any,
+    counter: Any, n_tasks: Any, edges: Any, ordered: Any, nodes: Any, ids: Any, keep: Any, key: Any, out: Any
 ) -> None:
-    """A seed for each edge of each kept path, as `reference.link_paths`; graph = (indptr, indices, first, running)."""
+    """A seed for each edge of each kept path, as in the reference; `edges` is a `build.UpperEdges`."""
+    indptr, seeds, ties = ordered
     n, length = out.shape
-    while True:
-        task = fetch_add(counter, 0, 1)
-        if task >= n_tasks:
-            break
+    for task in tasks_of(counter, n_tasks):
         for i in range(n * task // n_tasks, n * (task + 1) // n_tasks):
             for k in range(length):
                 out[i, k] = -1
@@ -166,7 +159,7 @@ def link_tasks(
             for step in range(1, length + 1):
                 if nodes[i, step] < 0:
                     break
-                edge = _edge_number(graph, int64(nodes[i, step - 1]), int64(nodes[i, step]))
+                edge = _edge_number(edges, int64(nodes[i, step - 1]), int64(nodes[i, step]))
                 begin, total, best = indptr[edge], indptr[edge + 1] - indptr[edge], int64(ties[edge])
                 bits, _ = draw(key[0], key[1], ids[i], step, 0)
                 offset = int64(mulhi(bits, uint64(best)))

@@ -1,13 +1,13 @@
-"""What all CPU kernels share: how they are compiled, how threads take work, prefetch, huge pages.
+"""What all CPU kernels share: compilation, tasks for threads, prefetch, huge pages.
 
-A kernel is a plain compiled function that releases the interpreter lock and takes numbered tasks from a
-counter until none is left (`run_tasks`). Each task writes to a place of its own, or adds integers, so results do
-not depend on how many threads there are or which of them is slow. Threads are ordinary Python threads rather
-than Numba's parallel loops: tasks are dealt out one by one (a parallel loop is cut into equal parts beforehand and
-waits for the slowest), callers on several threads are allowed, and compiling takes a fraction of the time.
+A kernel is a compiled function that releases the interpreter lock and takes numbered tasks from a counter until none
+is left (`tasks_of`, `run_tasks`). Each task writes to its own place, or adds integers: results depend neither on the
+number of threads nor on their speed. Threads are ordinary Python threads and not Numba's parallel loops: tasks are
+assigned one by one (a parallel loop is cut into equal parts beforehand and waits for the slowest), callers on several
+threads are allowed, and compilation takes a fraction of the time.
 
-Numba's on-disk cache takes a kernel for current as long as the file it stands in is. But a kernel also holds code
-and constants of other files, so here it is current only as long as all of them are (`_cache_by_content`).
+Numba's on-disk cache compares the time stamp of the file that defines a kernel. A kernel also contains code and
+constants of other files; here it is valid only as long as none of them changes (`_cache_by_content`).
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 HUGE_PAGE = 2 << 20
 
-cgutils: Any = numba_cgutils  # its functions bear no types
+cgutils: Any = numba_cgutils  # its functions have no types
 numba_config: Any = numba.config
 
 
 def _content_stamp() -> str:
-    """Name the content of every file that compiled code is made from."""
+    """Hash of every file that compiled code is made from."""
     folder = Path(__file__).parent
     backend = folder.parents[1]
     digest = hashlib.sha256()
@@ -50,7 +50,7 @@ _STAMP = _content_stamp()
 
 
 def _cache_by_content(dispatcher: Any) -> Any:
-    """Make a kernel's cache compare `_STAMP` where it would compare the time stamp of one file."""
+    """Make a kernel's cache compare `_STAMP` instead of the time stamp of one file."""
     file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)  # none with NUMBA_DISABLE_JIT
     if file is not None:
         file._source_stamp = _STAMP
@@ -63,16 +63,16 @@ def jit(function: F) -> F:
 
 
 def jit_inline(function: F) -> F:
-    """Compile a function into its callers: left to itself the compiler calls even Philox."""
+    """Compile a function into its callers: by default the compiler calls even Philox."""
     decorate = njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
     return cast(F, _cache_by_content(decorate(function)))
 
 
-# ---------------------------------------------------------------------- instructions Numba has no name for
+# ---------------------------------------------------------------------- instructions that Numba lacks
 
 
 def _prefetch(typing_context: Any, array: Any, index: Any) -> Any:
-    """Ask for the cache line of `array[index]` (1-D, or row `index` of a 2-D array) ahead of its use."""
+    """Prefetch the cache line of `array[index]` (1-D, or row `index` of a 2-D array)."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array_type = signature.args[0]
@@ -98,7 +98,7 @@ prefetch: Any = intrinsic(_prefetch)
 
 
 def _fetch_add(typing_context: Any, array: Any, index: Any, amount: Any) -> Any:
-    """Add to `array[index]` (1-D int64) in one indivisible step; give the value before."""
+    """Add to `array[index]` (1-D int64) atomically; return the value before."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array_type = signature.args[0]
@@ -110,6 +110,15 @@ def _fetch_add(typing_context: Any, array: Any, index: Any, amount: Any) -> Any:
 
 
 fetch_add: Any = intrinsic(_fetch_add)
+
+
+@jit
+def tasks_of(counter: Any, n_tasks: Any) -> Any:
+    """Numbers of the tasks that this thread takes, until none is left."""
+    task = fetch_add(counter, 0, 1)
+    while task < n_tasks:
+        yield task
+        task = fetch_add(counter, 0, 1)
 
 
 def _mulhi(typing_context: Any, a: Any, b: Any) -> Any:
@@ -130,7 +139,7 @@ mulhi: Any = intrinsic(_mulhi)
 
 
 class _Crew:
-    """The threads that help the calling one; made when first needed, and anew in a forked process."""
+    """The threads that help the calling one; started when first needed, and again in a forked process."""
 
     def __init__(self) -> None:
         self.pool: ThreadPoolExecutor | None = None
@@ -155,9 +164,9 @@ def thread_count() -> int:
 
 
 def run_tasks(kernel: Callable[..., None], n_tasks: int, *args: Any) -> None:
-    """Run `kernel(counter, n_tasks, *args)` on all threads; each takes tasks with `fetch_add(counter, 0, 1)`.
+    """Run `kernel(counter, n_tasks, *args)` on all threads; each loops over `tasks_of(counter, n_tasks)`.
 
-    The calling thread works too, and finishes the tasks alone if every helper is busy elsewhere.
+    The calling thread works too, and completes the tasks alone if every helper is busy.
     """
     counter = np.zeros(1, np.int64)
     n_helpers = min(thread_count(), n_tasks) - 1
@@ -175,10 +184,10 @@ def run_tasks(kernel: Callable[..., None], n_tasks: int, *args: Any) -> None:
 
 
 def allocate(shape: int | tuple[int, ...], dtype: Any) -> Any:
-    """An array of undefined content; large ones ask the system for huge pages.
+    """An array of undefined content; large ones request huge pages.
 
-    With 4 KiB pages a random read of a table of 100 MB misses the address cache as well as the data caches. Where
-    the system has no huge pages to give the array is an ordinary one: only speed differs.
+    With 4 KiB pages a random read of a table of 100 MB misses the TLB as well as the data caches. If the system has no
+    huge pages, the array is an ordinary one: only speed differs.
 
     Raises
     ------
@@ -190,7 +199,7 @@ def allocate(shape: int | tuple[int, ...], dtype: Any) -> Any:
     if n_bytes < HUGE_PAGE // 2 or not hasattr(mmap, "MADV_HUGEPAGE"):
         return np.empty(shape, dtype)
     try:
-        # One page more than needed, so that the array can begin where a huge page does.
+        # One page more than needed: the array begins at the start of a huge page.
         memory = mmap.mmap(-1, (-(-n_bytes // HUGE_PAGE) + 1) * HUGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except OSError as error:
         raise MemoryError(f"no memory for an array of {n_bytes:,} bytes") from error
@@ -201,7 +210,7 @@ def allocate(shape: int | tuple[int, ...], dtype: Any) -> Any:
 
 
 class _Alias:
-    """Lets NumPy see a read-only array as an ordinary one."""
+    """Presents a read-only array to NumPy as a writable one."""
 
     def __init__(self, array: Any) -> None:
         self.owner = array
@@ -211,26 +220,10 @@ class _Alias:
 
 
 def operand(array: Any, dtype: Any) -> Any:
-    """`array` as a kernel wants it: contiguous, of `dtype`, a plain array. Kernels never write to an operand.
+    """`array` as a kernel needs it: contiguous, of `dtype`, writable. Kernels never write to an operand.
 
-    Numba compiles a kernel a second time for read-only arrays, which memory-mapped files are; so those
-    are passed under an alias. No copy is made of an array that fits already.
+    Numba would compile a kernel a second time for read-only arrays, such as memory-mapped files; these are passed under
+    an alias. An array that already fits is not copied.
     """
     array = np.ascontiguousarray(array, dtype)
     return array if array.flags.writeable else np.asarray(_Alias(array))
-
-
-def free_memory() -> int:
-    """Bytes that this process may still take: what the system has available, within a container's limit."""
-    free = 1 << 62
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        with contextlib.suppress(ValueError, OSError, AttributeError):
-            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with contextlib.suppress(OSError, ValueError):  # no such file, or the word "max"
-        group = Path("/sys/fs/cgroup")
-        most, taken = (int((group / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
-        free = min(free, max(0, most - taken))
-    return free

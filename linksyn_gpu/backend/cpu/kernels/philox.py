@@ -1,4 +1,4 @@
-"""Philox4x32-10 for kernels: the same blocks as `rng.py`, and the path names of `reference.path_keys`."""
+"""Philox4x32-10 for kernels: the same blocks as `rng.py`, and the keys of KP sets."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def _round(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
 def philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
     """One block: counter words, key words and results are uint64 that hold 32 bits each.
 
-    Kept in 64-bit words, and the rounds written out, on purpose: so the compiler sees that upper halves are zero,
-    and multiplies four counters at a time (`philox_lanes`).
+    Words have 64 bits and the rounds are unrolled on purpose: the compiler then sees that upper halves are zero, and
+    multiplies four counters at a time (`philox_lanes`).
     """
     w0, w1 = uint64(W0), uint64(W1)
     c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0, k1)

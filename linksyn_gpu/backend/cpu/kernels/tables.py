@@ -1,19 +1,19 @@
-"""Kernels of a round: value function, integer masses, row prefix sums, and the cells that answer draws.
+"""Kernels of a round: value function, integer masses, prefix sums of rows, and the cells that answer draws.
 
 A row of d entries with prefix sums S and total T (docs/method.md) is cut into d buckets of equal probability:
-a draw of 64 bits x falls into bucket q = floor((x >> 32) * d / 2^32), and asks for the first entry e with
-S[e] > t, t = floor(x * T / 2^64). The draws of one bucket span about T / d values of t, so most buckets hold at
-most one boundary between entries, and then one 8-byte cell answers the draw:
+a draw of 64 bits x falls into bucket q = floor((x >> 32) * d / 2^32), and its answer is the first entry e with
+S[e] > t, t = floor(x * T / 2^64). The draws of one bucket span about T / d values of t. Most buckets therefore contain
+at most one boundary between entries, and one 8-byte cell answers the draw:
 
     bit 63       0
     bits 48..62  low 15 bits of S[e] >> coarse, e the first entry that the bucket can draw
     bits 24..47  neighbour of entry e + 1
     bits 0..23   neighbour of entry e
 
-t lies within 2^13 << coarse of S[e], so 15 bits tell which is larger, unless the two agree; then, unless coarse is
-0, the row is searched. A bucket with more boundaries has bit 63 set and the entry e, counted from
-the row's start, in bits 0..23: a lower bound from which the prefix sums are searched. The cells never change an
-answer: every bound below is on the safe side, and what a cell cannot decide the prefix sums do.
+t is within 2^13 << coarse of S[e]: 15 bits show which is larger, unless they are equal; then, unless coarse is 0, the
+row is searched. A bucket with more boundaries has bit 63 set and the entry e, counted from the start of the row, in
+bits 0..23: a lower bound from which the prefix sums are searched. The cells never change an answer: every bound below
+is on the safe side, and where a cell cannot decide, the prefix sums do.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from typing import Any
 import numpy as np
 from numba import float64, int64, uint64
 
-from linksyn_gpu.backend.cpu.kernels.core import fetch_add, jit, jit_inline
+from linksyn_gpu.backend.cpu.kernels.core import jit, jit_inline, tasks_of
 from linksyn_gpu.backend.reference.walk import POTENTIAL_CAP, ROW_BITS, SMOOTHING, VALUE_CAP
 
 ID_MASK = (1 << 24) - 1  # node ids and entry numbers within a row stay below 2^24 (tables.MAX_KPS)
 RIGHT_SHIFT = 24
 MARK_SHIFT = 48
 MARK_MASK = (1 << 15) - 1
-SPARE_PAIRS = 3  # places behind the last pair that a search may read
+SPARE_PAIRS = 3  # places after the last pair that a search may read
 MARK_REACH = 13  # a bucket spans fewer than 2^13 coarse steps, so 15-bit differences keep their sign
 MANY = 1 << 63
 COARSE_SHIFT = 56  # node word 0: start of the row, and coarse above it
-# Makes a product that may be rounded down by a few units in the last place a bound from above.
+# Turns a product that may be rounded down by a few units in the last place into an upper bound.
 ROUND_UP = 1.0 + 2.0**-48
 
 
@@ -42,22 +42,19 @@ ROUND_UP = 1.0 + 2.0**-48
 def value_tasks(
     counter: Any, n_tasks: Any, target: Any, potential: Any, visits: Any, n_visits: Any, beta: Any, out: Any
 ) -> None:
-    """V(v) as `reference.node_value`, operation for operation."""
+    """V(v) as in the reference, operation for operation."""
     n = target.size
-    while True:
-        task = fetch_add(counter, 0, 1)
-        if task >= n_tasks:
-            break
+    for task in tasks_of(counter, n_tasks):
         for v in range(n * task // n_tasks, n * (task + 1) // n_tasks):
-            owed = (target[v] * n_visits + SMOOTHING) / (float64(visits[v]) + SMOOTHING)
+            deficit = (target[v] * n_visits + SMOOTHING) / (float64(visits[v]) + SMOOTHING)
             if beta == 0.0:
                 feedback = 1.0
             elif beta == 0.5:
-                feedback = np.sqrt(owed)
+                feedback = np.sqrt(deficit)
             elif beta == 1.0:
-                feedback = owed
+                feedback = deficit
             else:
-                feedback = owed * owed
+                feedback = deficit * deficit
             value = min(max(potential[v] * feedback, 1.0 / VALUE_CAP), VALUE_CAP)
             out[v] = value if target[v] > 0.0 else 0.0
 
@@ -66,20 +63,17 @@ def value_tasks(
 def potential_tasks(
     counter: Any, n_tasks: Any, potential: Any, target: Any, visits: Any, n_visits: Any, out: Any
 ) -> None:
-    """P(v) as `reference.calibrated_potential`, operation for operation."""
+    """P(v) as in the reference, operation for operation."""
     n = target.size
-    while True:
-        task = fetch_add(counter, 0, 1)
-        if task >= n_tasks:
-            break
+    for task in tasks_of(counter, n_tasks):
         for v in range(n * task // n_tasks, n * (task + 1) // n_tasks):
-            owed = (target[v] * n_visits + SMOOTHING) / (float64(visits[v]) + SMOOTHING)
-            out[v] = min(max(potential[v] * np.sqrt(owed), 1.0 / POTENTIAL_CAP), POTENTIAL_CAP)
+            deficit = (target[v] * n_visits + SMOOTHING) / (float64(visits[v]) + SMOOTHING)
+            out[v] = min(max(potential[v] * np.sqrt(deficit), 1.0 / POTENTIAL_CAP), POTENTIAL_CAP)
 
 
 @jit
 def column_max(indices: Any, weight: Any, out: Any) -> None:
-    """Largest weight of the entries that lead to each node (0 where none does)."""
+    """Largest weight of the entries that lead to each node (0 if there is none)."""
     for e in range(indices.size):
         v = indices[e]
         if weight[e] > out[v]:
@@ -88,7 +82,7 @@ def column_max(indices: Any, weight: Any, out: Any) -> None:
 
 @jit_inline
 def bit_length(x: Any) -> Any:
-    """Bits of a uint64, as one."""
+    """Bit length of a uint64, as a uint64."""
     bits = uint64(0)
     while x > uint64(0):
         x >>= uint64(1)
@@ -98,9 +92,9 @@ def bit_length(x: Any) -> Any:
 
 @jit
 def finish_row(sums: Any, scratch: Any, neighbours: Any, begin: Any, degree: Any, pairs: Any, cells: Any) -> Any:
-    """Shift a row's sums into `pairs` and make its cells; give (total after the shift, coarse).
+    """Shift a row's sums into `pairs` and make its cells; return (total after the shift, coarse).
 
-    Selections are written as masks: a branch would be guessed wrong for every other cell.
+    Selections are written as masks: a branch would be mispredicted for every second cell.
 
     Parameters
     ----------
@@ -120,9 +114,9 @@ def finish_row(sums: Any, scratch: Any, neighbours: Any, begin: Any, degree: Any
         pairs[begin + k] = pair
     if total == uint64(0):
         return total, uint64(0)
-    sums[degree] = uint64(MANY)  # an entry after the last, above every draw: read, never answered
-    # skip[q]: entries that bucket q cannot draw, because they end at or before its first t. Entry k is out of
-    # every bucket q with q * T / d >= S[k]; the quotient is bounded from above, so no entry is left out wrongly.
+    sums[degree] = uint64(MANY)  # an entry after the last, above every draw: read, never an answer
+    # skip[q]: entries that bucket q cannot draw, because they end at or before its first t. Entry k is outside
+    # every bucket q with q * T / d >= S[k]; the quotient is an upper bound, and no entry is left out wrongly.
     skip = scratch
     for q in range(degree + uint64(2)):
         skip[q] = 0
@@ -177,10 +171,7 @@ def transition_tasks(
     """
     sums = np.empty(max_degree + 1, np.uint64)
     scratch = np.empty(max_degree + 2, np.int32)
-    while True:
-        task = fetch_add(counter, 0, 1)
-        if task >= n_tasks:
-            break
+    for task in tasks_of(counter, n_tasks):
         for row in range(task_rows[task], task_rows[task + 1]):
             begin = uint64(indptr[row])
             degree = uint64(indptr[row + 1]) - begin
@@ -224,9 +215,9 @@ def search_row(pairs: Any, begin: Any, end: Any, t: Any) -> Any:
 
 @jit_inline
 def first_above(pairs: Any, begin: Any, end: Any, t: Any) -> Any:
-    """The same, where the entry is likely one of the first four; those are compared without branches.
+    """The same, if the entry is likely one of the first four; those are compared without branches.
 
-    Reads up to four places, which may lie behind the row: its last sum is above t, and ends the count.
+    Reads up to four places, some perhaps after the row: its last sum is above t and ends the count.
     """
     half, one = uint64(32), uint64(1)
     first = (pairs[begin] >> half) <= t

@@ -1,22 +1,21 @@
-"""The walk kernel: many walks at once per thread, so that the memory answers many questions at a time.
+"""The walk kernel: each thread advances many walks together, to have many memory reads in flight.
 
 A step reads three places: the node (start, total and degree of its row), a cell of the row, and sometimes the row's
-prefix sums. On a large graph each is a cache miss, and a single walk would wait for one after the other. So a
-thread keeps a group of walks, its lanes, and does each part of a step for all lanes before the next part: the
-reads of a part are asked for in the part before (prefetch) and arrive together. A lane whose walk is over takes the
-next walk of the task at once. Nothing of this can be seen in the result: a draw is a function of
-(walk id, step, trial) and of the row alone.
+prefix sums. On a large graph each is a cache miss, and a single walk would wait for one after the other. A thread
+therefore keeps a group of walks, its lanes, and does each part of a step for all lanes before the next part: the reads
+of a part are prefetched in the part before. A lane whose walk has ended takes the next walk of the task at once. The
+result does not depend on any of this: a draw is a function of (walk id, step, trial) and of the row.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import int64, uint64
 
-from linksyn_gpu.backend.cpu.kernels.core import fetch_add, jit, jit_inline, mulhi, prefetch
+from linksyn_gpu.backend.cpu.kernels.core import jit, jit_inline, mulhi, prefetch, tasks_of
 from linksyn_gpu.backend.cpu.kernels.philox import draw, philox_lanes
 from linksyn_gpu.backend.cpu.kernels.tables import (
     COARSE_SHIFT,
@@ -33,6 +32,38 @@ EMPTY = -1
 SPREAD = 0x9E3779B1  # Fibonacci hashing: 2^32 / golden ratio, odd
 
 
+class Tables(NamedTuple):
+    """Transition table of a round: see `tables.finish_row`."""
+
+    node: Any
+    cells: Any
+    pairs: Any
+
+
+class Starts(NamedTuple):
+    """Start table of a round."""
+
+    pairs: Any
+    cells: Any
+    total: Any
+    coarse: Any
+
+
+class EdgeSlots(NamedTuple):
+    """The set of edges: one small hash table per node, of its neighbours with a larger id."""
+
+    start: Any
+    slots: Any
+
+
+class Rule(NamedTuple):
+    """floor(a * 2^53) of a step, by its place relative to the previous node."""
+
+    back: Any
+    near: Any
+    far: Any
+
+
 # ---------------------------------------------------------------------- the neighbour test of node2vec
 
 
@@ -40,11 +71,8 @@ SPREAD = 0x9E3779B1  # Fibonacci hashing: 2^32 / golden ratio, odd
 def edge_slot_tasks(
     counter: Any, n_tasks: Any, task_rows: Any, indptr: Any, indices: Any, slot_start: Any, slots: Any
 ) -> None:
-    """Fill the set of edges: one small hash table per node, of its neighbours with a larger id."""
-    while True:
-        task = fetch_add(counter, 0, 1)
-        if task >= n_tasks:
-            break
+    """Fill the hash tables of `EdgeSlots`."""
+    for task in tasks_of(counter, n_tasks):
         for u in range(task_rows[task], task_rows[task + 1]):
             begin, size = slot_start[u], slot_start[u + 1] - slot_start[u]
             for k in range(begin, begin + size):
@@ -61,10 +89,7 @@ def edge_slot_tasks(
 @jit
 def upper_degree_tasks(counter: Any, n_tasks: Any, task_rows: Any, indptr: Any, indices: Any, out: Any) -> None:
     """Neighbours with a larger id, of each node."""
-    while True:
-        task = fetch_add(counter, 0, 1)
-        if task >= n_tasks:
-            break
+    for task in tasks_of(counter, n_tasks):
         for u in range(task_rows[task], task_rows[task + 1]):
             above = 0
             for e in range(indptr[u], indptr[u + 1]):
@@ -79,7 +104,7 @@ def _home(v: Any, size: Any) -> Any:
 
 @jit_inline
 def _edge_slot(slot_start: Any, u: Any, v: Any) -> Any:
-    """Where the search for edge (u, v) begins."""
+    """Slot where the search for edge (u, v) begins."""
     low, high = min(u, v), max(u, v)
     return slot_start[low] + _home(high, slot_start[low + 1] - slot_start[low])
 
@@ -99,12 +124,11 @@ def _has_edge(slot_start: Any, slots: Any, u: Any, v: Any) -> Any:
 
 
 @jit_inline
-def _acceptance(edges: Any, bounds: Any, previous: Any, proposal: Any) -> Any:
-    """floor(a * 2^53) of a step to `proposal`, by its place relative to the previous node."""
-    back, near, far = bounds
+def _acceptance(edges: Any, rule: Any, previous: Any, proposal: Any) -> Any:
+    """floor(a * 2^53) of a step to `proposal`."""
     if proposal == previous:
-        return back
-    return near if _has_edge(edges[0], edges[1], previous, proposal) else far
+        return rule.back
+    return rule.near if _has_edge(edges.start, edges.slots, previous, proposal) else rule.far
 
 
 # ---------------------------------------------------------------------- the exact scan
@@ -114,7 +138,7 @@ def _acceptance(edges: Any, bounds: Any, previous: Any, proposal: Any) -> Any:
 def _scan_row(
     table: Any,
     edges: Any,
-    bounds: Any,
+    rule: Any,
     no_revisit: Any,
     second_order: Any,
     nodes: Any,
@@ -123,8 +147,8 @@ def _scan_row(
     key: Any,
     walk_id: Any,
 ) -> Any:
-    """Draw from what the proposals may reach, as `reference._scan_row`; -1 when that is nothing."""
-    node, _, pairs = table
+    """Draw from what the proposals can reach, as in the reference; -1 if that is nothing."""
+    node, pairs = table.node, table.pairs
     here = uint64(nodes[walk, step - 1])
     begin = node[here, 0] & uint64(ROW_START)
     target = uint64(0)
@@ -139,7 +163,7 @@ def _scan_row(
                 continue
             scale = uint64(1) << uint64(32)
             if second_order and step > 1:
-                scale = _acceptance(edges, bounds, int64(nodes[walk, step - 2]), to) >> uint64(21)
+                scale = _acceptance(edges, rule, int64(nodes[walk, step - 2]), to) >> uint64(21)
             running += mass * scale
             if turn == 1 and running > target:
                 return to
@@ -152,7 +176,7 @@ def _scan_row(
 
 @jit_inline
 def _on_path(nodes: Any, walk: Any, step: Any, to: Any) -> Any:
-    """Whether a walk has been at `to` before `step`."""
+    """Whether a walk visited `to` before `step`."""
     seen = False
     for k in range(step):
         seen |= nodes[walk, k] == to
@@ -164,7 +188,7 @@ def _on_path(nodes: Any, walk: Any, step: Any, to: Any) -> Any:
 
 @jit_inline
 def _decided(cell: Any, t: Any, coarse: Any) -> Any:
-    """What a cell says to draw t: (node, whether the prefix sums must be asked instead)."""
+    """Answer of a cell to draw t: (node, whether the prefix sums must decide instead)."""
     difference = int64(((t >> coarse) - (cell >> uint64(MARK_SHIFT))) << uint64(49))  # 15 bits with their sign
     right = uint64(RIGHT_SHIFT) & uint64(~(difference >> 63))
     unsure = (cell >> uint64(63)) | (uint64(difference == 0) & uint64(coarse > uint64(0)))
@@ -173,7 +197,7 @@ def _decided(cell: Any, t: Any, coarse: Any) -> Any:
 
 @jit_inline
 def _lower_bound(cell: Any) -> Any:
-    """Entry of the row where the search of an undecided draw begins: the cell's own, or the first."""
+    """Entry of the row where the search for an undecided draw begins: that of the cell, or the first."""
     return (cell & uint64(ID_MASK)) & (uint64(0) - (cell >> uint64(63)))
 
 
@@ -191,7 +215,7 @@ def _starts(
     unsure_walks: Any,
     out: Any,
 ) -> None:
-    """Draw the first node of walks begin .. end - 1 (no more than the scratch arrays hold)."""
+    """Draw the first node of walks begin .. end - 1 (no more than fit in the scratch arrays)."""
     pairs, cells, total, coarse = start
     n = uint64(cells.size)
     for k in range(end - begin):
@@ -218,7 +242,7 @@ def _starts(
 
 @cache
 def walk_tasks(no_revisit: bool, second_order: bool) -> Any:
-    """The walk kernel for one kind of step rule: what a rule does not ask for is not in its machine code."""
+    """The walk kernel for one kind of step rule: its machine code contains only what the rule uses."""
 
     @jit
     def tasks(
@@ -229,16 +253,12 @@ def walk_tasks(no_revisit: bool, second_order: bool) -> Any:
         start: Any,
         ids: Any,
         length: Any,
-        bounds: Any,
+        rule: Any,
         key: Any,
         n_lanes: Any,
         out: Any,
     ) -> None:
-        """Walks of the ids, cut into n_tasks runs of consecutive ids; `out` is int32 [n, length + 1].
-
-        table = (node, cells, pairs), edges = (slot_start, slots), start = (pairs, cells, total, coarse),
-        bounds = acceptance of a step (back, to a neighbour of the previous node, elsewhere), key = two key words.
-        """
+        """Walks of the ids, cut into n_tasks runs of consecutive ids; `out` is int32 [n, length + 1]."""
         node, cells, pairs = table
         n = ids.size
         size = max(n // n_tasks + 1, n_lanes)
@@ -249,12 +269,9 @@ def walk_tasks(no_revisit: bool, second_order: bool) -> Any:
         rows, extents = np.empty(n_lanes, np.uint64), np.empty(n_lanes, np.uint64)
         proposal, search_at = np.empty(n_lanes, np.int64), np.empty(n_lanes + 1, np.uint64)
         unsure_lanes = np.empty(size + 1, np.uint64)
-        least, most = min(bounds[0], min(bounds[1], bounds[2])), max(bounds[1], bounds[2])
+        least, most = min(rule.back, min(rule.near, rule.far)), max(rule.near, rule.far)
         half, low = uint64(32), uint64(LOW)
-        while True:
-            task = fetch_add(counter, 0, 1)
-            if task >= n_tasks:
-                break
+        for task in tasks_of(counter, n_tasks):
             begin, end = n * task // n_tasks, n * (task + 1) // n_tasks
             _starts(start, ids, key, begin, end, names, turns, cell_at, drawn, unsure_lanes, out)
             active = min(n_lanes, end - begin)
@@ -266,7 +283,7 @@ def walk_tasks(no_revisit: bool, second_order: bool) -> Any:
             while active > 0:
                 philox_lanes(active, names, turns, key[0], key[1], bits, accept_bits if second_order else None)
                 if second_order and no_revisit:
-                    # Nothing is accepted with these bits (going back is a revisit): on to the trial that may be.
+                    # Nothing is accepted with these bits (going back is a revisit): skip to the next trial that may be.
                     for j in range(active):
                         while (
                             accept_bits[j] >= most and turns[j] & low > uint64(1) and turns[j] >> half < uint64(TRIALS)
@@ -280,8 +297,8 @@ def walk_tasks(no_revisit: bool, second_order: bool) -> Any:
                     cell_at[j] = (row & uint64(ROW_START)) + (((bits[j] >> half) * (extent & low)) >> half)
                     drawn[j] = mulhi(bits[j], extent >> half)
                     prefetch(cells, int64(cell_at[j]))
-                # Written without branches: whether a cell decides its draw is not to be foreseen. A lane that needs no
-                # search asks for the first pairs, which are at hand anyway.
+                # Branch-free: whether a cell decides its draw is unpredictable. A lane that needs no search prefetches
+                # the first pairs, which are in the cache anyway.
                 n_unsure = uint64(0)
                 for j in range(active):
                     cell = cells[cell_at[j]]
@@ -302,10 +319,10 @@ def walk_tasks(no_revisit: bool, second_order: bool) -> Any:
                     for j in range(active):
                         step = int64(turns[j] & low)
                         if step > 1 and accept_bits[j] >= least:
-                            prefetch(edges[1], _edge_slot(edges[0], int64(out[walk[j], step - 2]), proposal[j]))
+                            prefetch(edges.slots, _edge_slot(edges.start, int64(out[walk[j], step - 2]), proposal[j]))
                 for j in range(active - 1, -1, -1):
                     i, step, to = walk[j], int64(turns[j] & low), proposal[j]
-                    if extents[j] >> half == uint64(0):  # nothing to draw from: the cell was another row's
+                    if extents[j] >> half == uint64(0):  # nothing to draw from: the cell belongs to another row
                         to = -1
                     accepted = True
                     if no_revisit or second_order:
@@ -313,12 +330,12 @@ def walk_tasks(no_revisit: bool, second_order: bool) -> Any:
                     if no_revisit and accepted:
                         accepted = not _on_path(out, i, step, to)
                     if second_order and accepted and to >= 0 and step > 1 and accept_bits[j] >= least:
-                        accepted = accept_bits[j] < _acceptance(edges, bounds, int64(out[i, step - 2]), to)
+                        accepted = accept_bits[j] < _acceptance(edges, rule, int64(out[i, step - 2]), to)
                     if not accepted:
                         turns[j] += uint64(1) << half
                         if turns[j] >> half < uint64(TRIALS):
                             continue
-                        to = _scan_row(table, edges, bounds, no_revisit, second_order, out, i, step, key, ids[i])
+                        to = _scan_row(table, edges, rule, no_revisit, second_order, out, i, step, key, ids[i])
                     out[i, step] = to
                     if to >= 0 and step < length:
                         at[j], turns[j] = uint64(to), uint64(step + 1)
@@ -330,24 +347,21 @@ def walk_tasks(no_revisit: bool, second_order: bool) -> Any:
                         names[j], turns[j] = uint64(ids[next_walk]), uint64(1)
                         prefetch(node, int64(at[j]))
                         next_walk += 1
-                    else:  # this lane takes over the last one, which has been served already
+                    else:  # move the last lane here: it has been advanced already
                         active -= 1
                         walk[j], at[j], names[j], turns[j] = walk[active], at[active], names[active], turns[active]
 
     return tasks
 
 
-# ---------------------------------------------------------------------- what walks leave behind
+# ---------------------------------------------------------------------- paths
 
 
 @jit
 def length_tasks(counter: Any, n_tasks: Any, nodes: Any, out: Any) -> None:
     """Entries of each row that are not -1."""
     n = nodes.shape[0]
-    while True:
-        task = fetch_add(counter, 0, 1)
-        if task >= n_tasks:
-            break
+    for task in tasks_of(counter, n_tasks):
         for i in range(n * task // n_tasks, n * (task + 1) // n_tasks):
             count = 0
             for k in range(nodes.shape[1]):
@@ -359,10 +373,7 @@ def length_tasks(counter: Any, n_tasks: Any, nodes: Any, out: Any) -> None:
 def occurrence_tasks(counter: Any, n_tasks: Any, table: Any, keep: Any, counts: Any) -> None:
     """Count numbers in kept rows; task i fills counts[i]."""
     n = table.shape[0]
-    while True:
-        task = fetch_add(counter, 0, 1)
-        if task >= n_tasks:
-            break
+    for task in tasks_of(counter, n_tasks):
         for v in range(counts.shape[1]):
             counts[task, v] = 0
         for i in range(n * task // n_tasks, n * (task + 1) // n_tasks):
