@@ -1,4 +1,4 @@
-"""The only place that knows a device: `resolve` chooses a backend once, and says why."""
+"""The only package that uses devices: `resolve` chooses a backend once and gives the reason."""
 
 from __future__ import annotations
 

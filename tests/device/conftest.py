@@ -32,7 +32,7 @@ def imports_cupy(module: str) -> bool:
 
 @contextmanager
 def gpu_over_standins() -> Iterator[Any]:
-    """`linksyn_gpu.backend.gpu.operations`, freshly imported while the stand-ins take the real packages' names."""
+    """`linksyn_gpu.backend.gpu.operations`, imported again while the stand-ins replace the real packages."""
     import linksyn_gpu.backend.gpu as package
 
     hidden = {n: sys.modules.pop(n) for n in list(sys.modules) if n in STANDINS or imports_cupy(n)}

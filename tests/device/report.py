@@ -1,4 +1,4 @@
-"""What was shown of each kernel in this session, for the end of pytest's output."""
+"""What the tests of this session showed about each kernel, for the end of pytest's output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ shown: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
 
 
 def note(kernels: Iterable[str], column: str, what: str) -> None:
-    """Remember that something was shown of these kernels."""
+    """Record a result for these kernels."""
     assert column in COLUMNS
     for kernel in kernels:
         if what not in shown[kernel][column]:
@@ -18,7 +18,7 @@ def note(kernels: Iterable[str], column: str, what: str) -> None:
 
 
 def table() -> list[str]:
-    """One line a kernel; '-' where a column's test did not run, was skipped, or failed."""
+    """One line per kernel; '-' if the test of a column did not run, was skipped, or failed."""
     rows = [("kernel", *COLUMNS)]
     rows += [(name, *(" ".join(shown[name][column]) or "-" for column in COLUMNS)) for name in sorted(shown)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

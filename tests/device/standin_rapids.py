@@ -1,6 +1,6 @@
-"""Stand-ins for cuDF and pylibcugraph, over Arrow and SciPy, that hand out device arrays of the CuPy stand-in.
+"""Stand-ins for cuDF and pylibcugraph, over Arrow and SciPy, that return device arrays of the CuPy stand-in.
 
-Where the real packages promise no order, these give an unhelpful one on purpose.
+If the real packages do not promise an order, these deliberately return an inconvenient one.
 """
 
 from __future__ import annotations

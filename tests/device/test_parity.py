@@ -66,7 +66,7 @@ def incidences(draw):
     return indptr, np.array([kp for row in rows for kp in sorted(row)], np.int32), n_kps
 
 
-# ---------------------------------------------------------------------- each primitive, on any input
+# ---------------------------------------------------------------------- each operation, on any input
 
 
 @MANY
@@ -129,7 +129,7 @@ def test_walks_have_the_reference_bits(gpu, data):
 
 @MANY
 @given(st.data())
-def test_what_walks_leave_behind_has_the_reference_bits(gpu, data):
+def test_lengths_keys_occurrences_and_screening_have_the_reference_bits(gpu, data):
     width = data.draw(st.integers(1, 5))
     row = st.lists(st.integers(-1, 4), min_size=width, max_size=width)
     seen, device_seen = ref.key_set(), gpu.key_set()
@@ -175,7 +175,7 @@ def test_a_star_with_half_its_weight_in_one_leaf(gpu, rule):
     assert_same_walks(gpu, expected, found, np.arange(400), 5, rule)
 
 
-def test_a_row_that_one_visited_kp_all_but_owns_is_scanned_exactly(gpu):
+def test_a_row_dominated_by_a_visited_kp_is_scanned_exactly(gpu):
     graph = edge_graph(4, {(0, 1): 4_000_000, (1, 2): 1, (1, 3): 3})
     expected, found = assert_same_tables(gpu, graph, np.ones(4), np.ones(4))
     assert_same_walks(gpu, expected, found, np.arange(500), 3, ref.StepRule(True, 1.0, 1.0))
@@ -242,7 +242,7 @@ def test_the_scenario_launches_every_kernel(gpu, monkeypatch):
 
 
 def test_a_removed_barrier_changes_the_result_of_some_order():
-    """The emulator would notice a missing barrier: without the first one, sums of warps are read too early."""
+    """The emulator detects a missing barrier: without the first one, sums of warps are read too early."""
     source = kernels.source_text("prefix.cu")
     broken = source.replace("__syncthreads();", "", 1)
     assert broken != source
@@ -323,7 +323,7 @@ from tests.device.conftest import gpu_over_standins
 from tests.device.scenario import run_everything
 with gpu_over_standins() as gpu:
     sys.modules["linksyn_gpu.backend.gpu.walk"].LONG_ROW = 2048 if len(sys.argv) > 1 else 4
-    if len(sys.argv) > 1:  # the last row ends behind the entries
+    if len(sys.argv) > 1:  # the last row ends after the entries
         load = gpu.load_graph
         def broken(graph, *, second_order):
             found = load(graph, second_order=second_order)

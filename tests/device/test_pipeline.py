@@ -1,4 +1,4 @@
-"""Stages over the GPU backend on the host: the same paths and bundles, and no array that crosses unnamed."""
+"""Stages over the GPU backend on the host: the same paths and bundles, and every copy of an array is counted."""
 
 import numpy as np
 import pyarrow as pa
@@ -49,7 +49,7 @@ def test_a_campaign_on_the_gpu_backend_has_the_reference_bits(gpu, seeds, config
     assert bundles[1].kept.any()
 
 
-def test_every_crossing_between_host_and_device_is_named_and_counted(gpu, seeds):
+def test_every_copy_between_host_and_device_is_counted_by_place(gpu, seeds):
     graph = build_graph(seeds, backend="gpu")
     walker = Walker(graph, WalkConfig(distinct=True), seed=1, backend="gpu")
     link_seeds(walker.sample(50), graph, seeds, backend="gpu", seed=1)
@@ -85,13 +85,13 @@ def test_batches_that_fit_give_the_same_paths_as_whole_rounds(gpu, config):
         assert np.array_equal(getattr(whole, name), getattr(cut, name)), name
 
 
-def test_auto_takes_the_gpu_where_one_answers(gpu):
+def test_auto_uses_the_gpu_if_a_device_is_usable(gpu):
     backend = resolve("auto")
     assert backend.name == "gpu"
     assert "a stand-in" in backend.reason
 
 
-def test_an_unnamed_copy_to_the_host_would_be_an_error(gpu):
+def test_an_implicit_copy_to_the_host_is_an_error(gpu):
     array = gpu.asarray(np.arange(3))
     with pytest.raises(TypeError, match="Implicit conversion"):
         np.asarray(array)

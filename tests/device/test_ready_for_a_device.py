@@ -1,4 +1,4 @@
-"""What a machine with a device will run is tried out over the stand-ins; and what one without it says."""
+"""What a machine with a device runs is run here over the stand-ins; and the messages of a machine without one."""
 
 import importlib.util
 import os

@@ -55,7 +55,7 @@ def all_uses(package):
 
 
 def objections(found, signature):
-    """What is wrong with these uses, by what `signature` knows."""
+    """Mismatches between these uses and the real signatures."""
     wrong = []
     for use in found:
         try:

@@ -31,5 +31,5 @@ def gpu() -> Any:
     if os.environ.get("LINKSYN_GPU_NO_POOL") == "1":
         import cupy
 
-        cupy.cuda.set_allocator(None)  # each array is an allocation of its own, with exact bounds
+        cupy.cuda.set_allocator(None)  # each array is a separate allocation, with exact bounds
     return gpu

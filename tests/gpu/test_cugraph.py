@@ -24,8 +24,8 @@ def test_analytics_agree_with_the_cpu(gpu):
         assert np.unique(on_device["component"][on_device["community"] == community]).size == 1
 
 
-def test_steps_of_cugraph_walks_go_as_the_transition_table(gpu):
-    """Chi-square of every row's steps against its masses; its random numbers are others than ours."""
+def test_steps_of_cugraph_walks_follow_the_transition_table(gpu):
+    """Chi-square of every row's steps against its masses; its random numbers differ from ours."""
     pytest.importorskip("pylibcugraph", reason="cuGraph is not installed")
     graph = random_graph(n_seeds=100, n_kps=20, seed=3)
     value = np.where(np.arange(20) % 5 == 0, 0.0, np.linspace(0.2, 3.0, 20))

@@ -1,4 +1,4 @@
-"""The memory plan against what the device's pool really gave."""
+"""The memory plan against what the device's pool allocated."""
 
 import numpy as np
 
@@ -34,7 +34,7 @@ def test_a_round_takes_no_more_than_its_plan(gpu):
     assert taken >= (plan.peak_bytes - SLACK) // 4
 
 
-def test_released_memory_goes_back(gpu):
+def test_released_memory_is_returned(gpu):
     import cupy
 
     array = gpu.asarray(np.zeros(1 << 20))

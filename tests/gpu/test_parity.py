@@ -13,7 +13,7 @@ Under NVIDIA's compute-sanitizer (part of the CUDA toolkit), one tool at a time;
     compute-sanitizer --tool synccheck --error-exitcode 1 python -m pytest -x tests/gpu/test_parity.py
     compute-sanitizer --tool initcheck --error-exitcode 1 python -m pytest -x tests/gpu/test_parity.py
 
-Set LINKSYN_GPU_NO_POOL=1 for memcheck: CuPy's pool rounds sizes up, and a read behind an array but inside its block
+Set LINKSYN_GPU_NO_POOL=1 for memcheck: CuPy's pool rounds sizes up, and a read after an array but inside its block
 would pass. racecheck looks at shared memory: that is kernels/prefix.cu.
 """
 
@@ -29,7 +29,7 @@ from tests.graphs import random_graph, random_incidence
 
 
 @pytest.mark.parametrize("shape", [None, (1, 32), (7, 64), (200, 128), (3, 256)], ids=str)
-def test_every_primitive_has_the_reference_bits_at_every_launch_shape(gpu, shape, monkeypatch):
+def test_every_operation_has_the_reference_bits_at_every_launch_shape(gpu, shape, monkeypatch):
     if shape is not None:
         monkeypatch.setattr(kernels, "launch_shape", lambda name, n: shape)
     monkeypatch.setattr("linksyn_gpu.backend.gpu.walk.LONG_ROW", 8)

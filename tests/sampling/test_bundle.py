@@ -1,4 +1,4 @@
-"""Bundles: one seed an edge, none twice, the least used first, and drops that are counted."""
+"""Bundles: one seed per edge, none twice, the least used first, and counted drops."""
 
 import itertools
 from collections import Counter
@@ -78,7 +78,7 @@ def test_the_least_used_seed_comes_first_then_the_nearest_level():
     picks = []
     for number in range(5):
         chosen = int(linker.link_round(batch_of([[0, 1]], [number]), level=5).seeds[0, 0])
-        # A bundle of one seed is not kept and so not counted as a use; here it is to be.
+        # A bundle of one seed is not kept and not counted as a use; count it here.
         linker._uses = linker._uses + np.bincount([chosen], minlength=4)
         picks.append(chosen)
     assert set(picks[:2]) == {1, 3}  # level 4 is one away from 5
@@ -103,7 +103,7 @@ def test_paths_with_fewer_than_two_seeds_are_dropped_and_counted():
     assert bundles.drops == Counter({"few_seeds": 2})
 
 
-def test_paths_dropped_before_get_no_seeds_and_keep_their_reason():
+def test_paths_dropped_earlier_get_no_seeds_and_keep_their_reason():
     seeds = bank()
     graph = build_graph(seeds, backend="reference")
     batch = batch_of([[0, 1, 2]] * 3)

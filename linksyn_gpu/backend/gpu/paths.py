@@ -47,7 +47,7 @@ def screen_paths(nodes: DeviceArray, min_length: int, seen: KeySet | None) -> An
     if seen is None or rows.size == 0:
         return status
     keys = path_keys(nodes)[rows]
-    order = cp.argsort(keys)  # stable: the earliest row of a set stands first
+    order = cp.argsort(keys)  # stable: the earliest row of a set comes first
     keys = keys[order]
     repeated = cp.zeros(keys.size, np.bool_)
     repeated[1:] = keys[1:] == keys[:-1]

@@ -112,7 +112,7 @@ def _fetch_add(typing_context: Any, array: Any, index: Any, amount: Any) -> Any:
 fetch_add: Any = intrinsic(_fetch_add)
 
 
-@jit
+@njit(nogil=True)  # not cached: Numba cannot compile a caller of a generator that it loaded from its cache
 def tasks_of(counter: Any, n_tasks: Any) -> Any:
     """Numbers of the tasks that this thread takes, until none is left."""
     task = fetch_add(counter, 0, 1)
