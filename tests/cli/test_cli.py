@@ -1,7 +1,7 @@
 """The command line over a run folder, with engine 'batch': no language model is needed to test all but its words."""
 
 import json
-import random
+import signal
 import subprocess
 import sys
 import time
@@ -213,25 +213,29 @@ def test_doctor_says_which_backend_and_why():
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_any_moment_goes_on_to_the_same_end(tmp_path):
-    """SIGKILL at random moments, many times; the files at the end are those of a run left in peace."""
+def test_a_run_killed_in_every_stage_ends_with_the_files_of_an_undisturbed_run(tmp_path):
+    """SIGKILL as soon as a file of the next stage appears; then the same command is run again."""
+    undisturbed, out = tmp_path / "undisturbed", tmp_path / "killed"
     flags = ["--engine", "batch", "--paths", "4000", "--calibration-rounds", "20"]
-    command = [sys.executable, "-m", "linksyn_gpu", "run", SEEDS, "--out"]
-    began = time.monotonic()
-    subprocess.run([*command, tmp_path / "peace", *flags], check=True, capture_output=True)
-    whole = time.monotonic() - began
-    chance = random.Random(4)
-    for _ in range(6):
-        process = subprocess.Popen(
-            [*command, tmp_path / "war", *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        time.sleep(chance.uniform(0.3, 0.9) * whole)
+    command = [sys.executable, "-m", "linksyn_gpu", "run", SEEDS, *flags, "--out"]
+    subprocess.run([*command, undisturbed], check=True, capture_output=True)
+    killed_at = []
+    for mark in ("manifest.json", "seeds.parquet", "graph", ".paths.parquet.part", "plan.json",
+                 ".tasks.parquet.part", "requests.jsonl"):  # fmt: skip
+        if (out / mark).exists():
+            continue
+        process = subprocess.Popen([*command, out], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not (out / mark).exists():
+            assert process.poll() is None, f"the run ended before {mark} was there"
+            time.sleep(0.001)
         process.kill()
-        process.wait()
-    subprocess.run([*command, tmp_path / "war", *flags], check=True, capture_output=True)
+        assert process.wait() == -signal.SIGKILL, f"the run ended before the kill at {mark}"
+        killed_at.append(mark)
+    assert len(killed_at) >= 5, killed_at
+    subprocess.run([*command, out], check=True, capture_output=True)
     for name in ("seeds.parquet", "kps.parquet", "paths.parquet", "requests.jsonl", "graph/evidence.npy"):
-        assert (tmp_path / "war" / name).read_bytes() == (tmp_path / "peace" / name).read_bytes()
-    assert not list((tmp_path / "war").rglob(".*.part"))
+        assert (out / name).read_bytes() == (undisturbed / name).read_bytes()
+    assert not list(out.rglob(".*.part"))
 
 
 def test_sizes_are_read_with_their_units(tmp_path):
