@@ -12,9 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from linksyn_gpu.cli import COMMANDS, main
-
-SEEDS = str(Path(__file__).parents[2] / "examples" / "seeds.jsonl")
-QUICK = ("--engine", "batch", "--paths", "12", "--calibration-rounds", "2")
+from tests.cli.conftest import QUICK, SEEDS
 
 
 def invoke(*words, code=0):
@@ -69,9 +67,7 @@ def test_run_writes_requests_in_the_openai_batch_format_and_says_what_comes_next
         assert request["body"]["messages"][-1]["role"] == "user"
 
 
-def test_collected_answers_become_qa_with_path_kps_and_seeds(tmp_path):
-    out = tmp_path / "out"
-    run(out)
+def test_collected_answers_become_qa_with_path_kps_and_seeds(out, tmp_path):
     requests = requests_of(out)
     half = len(requests) // 2
     answers = tmp_path / "answers.jsonl"
@@ -100,15 +96,14 @@ def test_collected_answers_become_qa_with_path_kps_and_seeds(tmp_path):
     assert "<svg" in (out / "report.html").read_text(encoding="utf-8")
 
 
-def test_the_stages_one_by_one_give_the_same_paths_as_run(tmp_path):
-    run(tmp_path / "whole")
+def test_the_stages_one_by_one_give_the_same_paths_as_run(finished_run, tmp_path):
     parts = tmp_path / "parts"
     invoke("ingest", SEEDS, "--out", parts)
     invoke("build", parts)
     invoke("walk", parts, "--paths", 12, "--calibration-rounds", 2)
     invoke("synthesize", parts, "--engine", "batch")
     for name in ("paths.parquet", "requests.jsonl", "kps.parquet"):
-        assert (parts / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        assert (parts / name).read_bytes() == (finished_run / name).read_bytes()
 
 
 def test_the_same_seed_gives_the_same_files_and_another_does_not(tmp_path):
@@ -119,21 +114,19 @@ def test_the_same_seed_gives_the_same_files_and_another_does_not(tmp_path):
     assert a != c
 
 
-def test_running_again_does_nothing_twice(tmp_path):
-    run(tmp_path)
-    made = [tmp_path / name for name in ("seeds.parquet", "kps.parquet", "paths.parquet", "requests.jsonl")]
+def test_running_again_does_nothing_twice(out):
+    made = [out / name for name in ("seeds.parquet", "kps.parquet", "paths.parquet", "requests.jsonl")]
     before = [path.stat().st_mtime_ns for path in made]
-    run(tmp_path)
+    run(out)
     assert [path.stat().st_mtime_ns for path in made] == before
 
 
-def test_other_settings_are_refused_by_name_and_force_starts_anew(tmp_path):
-    run(tmp_path)
-    refused = run(tmp_path, "--length", 3, code=2)
+def test_other_settings_are_refused_by_name_and_force_starts_over(out):
+    refused = run(out, "--length", 3, code=2)
     assert "walk.length was 4, is 3" in refused.stderr
     assert "--force" in refused.stderr
-    run(tmp_path, "--length", 3, "--force")
-    assert max(len(nodes) for nodes in pq.read_table(tmp_path / "paths.parquet")["nodes"].to_pylist()) == 4
+    run(out, "--length", 3, "--force")
+    assert max(len(nodes) for nodes in pq.read_table(out / "paths.parquet")["nodes"].to_pylist()) == 4
 
 
 def test_a_changed_input_file_is_noticed(tmp_path):
@@ -252,11 +245,10 @@ def test_a_walker_that_cannot_serve_is_refused_with_the_reason(tmp_path):
     assert "needs the GPU backend" in refused.stderr
 
 
-def test_analyze_writes_a_row_for_each_kp(tmp_path):
+def test_analyze_writes_a_row_for_each_kp(out):
     pytest.importorskip("igraph", reason="extra 'analytics' is not installed")
-    run(tmp_path / "out")
-    assert "1 components" in invoke("analyze", tmp_path / "out").stdout
-    table = pq.read_table(tmp_path / "out" / "analytics.parquet")
+    assert "1 components" in invoke("analyze", out).stdout
+    table = pq.read_table(out / "analytics.parquet")
     assert table.num_rows == 240
     assert sum(table["pagerank"].to_pylist()) == pytest.approx(1.0)
 
@@ -274,9 +266,7 @@ def test_a_mistake_can_be_mended_without_force(tmp_path):
     invoke(*mapped)
 
 
-def test_force_sets_answers_aside(tmp_path):
-    out = tmp_path / "out"
-    run(out)
+def test_force_sets_answers_aside(out, tmp_path):
     answers = tmp_path / "answers.jsonl"
     answers.write_text("".join(json.dumps(answer(request)) + "\n" for request in requests_of(out)))
     invoke("synthesize", out, "--collect", answers)
@@ -285,10 +275,8 @@ def test_force_sets_answers_aside(tmp_path):
     assert "0 generated" in invoke("report", out).stdout
 
 
-def test_answers_that_come_after_the_end_are_still_taken(tmp_path):
+def test_answers_that_come_after_the_end_are_still_taken(out, tmp_path):
     """All answers of the first file are unusable; the stage is done, and a better file mends it."""
-    out = tmp_path / "out"
-    run(out)
     answers = tmp_path / "answers.jsonl"
     lines = [answer(request) for request in requests_of(out)]
     for line in lines:
@@ -300,9 +288,7 @@ def test_answers_that_come_after_the_end_are_still_taken(tmp_path):
     assert (out / "qa.jsonl").read_text(encoding="utf-8").count("\n") > 0
 
 
-def test_what_is_still_missing_is_written_out_to_be_sent_again(tmp_path):
-    out = tmp_path / "out"
-    run(out)
+def test_what_is_still_missing_is_written_out_to_be_sent_again(out, tmp_path):
     requests = requests_of(out)
     answers = tmp_path / "answers.jsonl"
     expired = {"custom_id": requests[1]["custom_id"], "response": None, "error": {"code": "batch_expired"}}
