@@ -95,6 +95,7 @@ def test_tokens_are_estimated_before_and_recorded_after(tmp_path):
     assert "still to ask" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_run_and_loses_no_answer(tmp_path):
     """The journal cannot grow past a limit; with room again, every request is answered once."""
     out = tmp_path / "out"

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"]
 
 
+@pytest.mark.slow
 def test_the_tests_for_a_device_pass_over_the_standins():
     command = [*PYTEST, "-p", "tests.device.standin_plugin", "tests/gpu"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)

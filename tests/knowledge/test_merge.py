@@ -1,6 +1,7 @@
 """One knowledge point, one name: what merges, what must not, and that a user's word wins."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,21 +12,18 @@ from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.knowledge.merge.clusters import Link, complete_linkage
 from linksyn_gpu.knowledge.merge.glosses import from_text, is_abbreviation, split_gloss
 from linksyn_gpu.knowledge.merge.guards import veto
-from linksyn_gpu.knowledge.merge.merge import Mention, Options, merge_names
+from linksyn_gpu.knowledge.merge.merge import Mention, merge_names
 from linksyn_gpu.knowledge.merge.normal_form import key_of, normal_form
 from linksyn_gpu.knowledge.merge.rules import Rules, read_rules
-from linksyn_gpu.knowledge.merge.units import load_homographs
-from linksyn_gpu.taxonomy.disciplines import load_taxonomy
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from bench.merging import ROUNDS, canonical, quality, read_pairs, sides
+from bench.merging import ROUNDS, canonical, quality, read_pairs, shipped, sides
 
 
 def merged(*names, evidence=(), **options):
     """Canonical name of each (name or (name, discipline))."""
     mentions = [Mention(*name) if isinstance(name, tuple) else Mention(name) for name in names]
-    full = Options(homographs=load_homographs(), taxonomy=load_taxonomy(), **options)
-    return merge_names(mentions, full, evidence)
+    return merge_names(mentions, replace(shipped(), **options), evidence)
 
 
 @given(st.text(max_size=40))
@@ -112,6 +110,7 @@ def test_guards_name_why_two_names_are_two(one, other, guard):
     assert veto(normal_form(other), normal_form(one)) == guard
 
 
+@pytest.mark.slow
 def test_the_labelled_set_is_large_and_merging_is_precise_on_it():
     pairs = read_pairs()
     assert len(pairs) >= 400
