@@ -1,4 +1,4 @@
-"""The command line over a run folder, with engine 'batch': no language model is needed to test all but its words."""
+"""The command line over a run folder, with engine 'batch', which needs no language model."""
 
 import json
 import signal
@@ -56,7 +56,7 @@ def test_every_command_has_help():
         assert "usage:" in invoke(name, "--help").stdout.lower()
 
 
-def test_run_writes_requests_in_the_openai_batch_format_and_says_what_comes_next(tmp_path):
+def test_run_writes_requests_in_the_openai_batch_format_and_names_the_next_step(tmp_path):
     result = run(tmp_path / "out")
     assert "180 records = 180 seeds + 0 rejected" in result.stdout
     assert "--collect ANSWERS.jsonl" in result.stdout
@@ -114,7 +114,7 @@ def test_the_same_seed_gives_the_same_files_and_another_does_not(tmp_path):
     assert a != c
 
 
-def test_running_again_does_nothing_twice(out):
+def test_running_again_writes_nothing(out):
     made = [out / name for name in ("seeds.parquet", "kps.parquet", "paths.parquet", "requests.jsonl")]
     before = [path.stat().st_mtime_ns for path in made]
     run(out)
@@ -239,7 +239,7 @@ def test_sizes_are_read_with_their_units(tmp_path):
     assert "write bytes" in run(tmp_path / "other", "--gpu-memory", "many", code=2).stderr
 
 
-def test_a_walker_that_cannot_serve_is_refused_with_the_reason(tmp_path):
+def test_a_walker_that_cannot_follow_the_settings_is_refused_with_the_reason(tmp_path):
     assert "pass --revisit" in run(tmp_path / "a", "--walker", "cugraph", code=2).stderr
     refused = run(tmp_path / "b", "--walker", "cugraph", "--revisit", "--backend", "cpu", code=1)
     assert "needs the GPU backend" in refused.stderr
@@ -253,7 +253,7 @@ def test_analyze_writes_a_row_for_each_kp(out):
     assert sum(table["pagerank"].to_pylist()) == pytest.approx(1.0)
 
 
-def test_a_mistake_can_be_mended_without_force(tmp_path):
+def test_a_wrong_setting_can_be_corrected_without_force(tmp_path):
     seeds = tmp_path / "seeds.jsonl"
     seeds.write_text(Path(SEEDS).read_text(encoding="utf-8").replace('"question"', '"stem"'), encoding="utf-8")
     out = tmp_path / "out"
@@ -275,8 +275,8 @@ def test_force_sets_answers_aside(out, tmp_path):
     assert "0 generated" in invoke("report", out).stdout
 
 
-def test_answers_that_come_after_the_end_are_still_taken(out, tmp_path):
-    """All answers of the first file are unusable; the stage is done, and a better file mends it."""
+def test_answers_that_arrive_after_the_end_are_still_collected(out, tmp_path):
+    """All answers of the first file are unusable and the stage is done; a second file replaces them."""
     answers = tmp_path / "answers.jsonl"
     lines = [answer(request) for request in requests_of(out)]
     for line in lines:
@@ -288,7 +288,7 @@ def test_answers_that_come_after_the_end_are_still_taken(out, tmp_path):
     assert (out / "qa.jsonl").read_text(encoding="utf-8").count("\n") > 0
 
 
-def test_what_is_still_missing_is_written_out_to_be_sent_again(out, tmp_path):
+def test_requests_without_an_answer_are_written_to_a_file_that_can_be_sent_again(out, tmp_path):
     requests = requests_of(out)
     answers = tmp_path / "answers.jsonl"
     expired = {"custom_id": requests[1]["custom_id"], "response": None, "error": {"code": "batch_expired"}}
@@ -317,7 +317,7 @@ def test_stages_out_of_order_say_which_comes_first(tmp_path):
         assert "is not finished; run 'linksyn-gpu " in refused.stderr
 
 
-def test_extract_comes_between_ingest_and_build_and_says_what_it_merged(tmp_path):
+def test_extract_runs_between_ingest_and_build_and_prints_what_it_merged(tmp_path):
     seeds = tmp_path / "seeds.jsonl"
     rows = [{"id": i, "question": f"Q{i}?", "answer": "a", "kps": ["isotopes", "mass"]} for i in range(2)]
     rows.append({"id": 9, "question": "Q9?", "answer": "a", "kps": ["Isotope", "mass"]})
