@@ -3,13 +3,17 @@
 import pytest
 
 from linksyn_gpu.config import RunConfig, SynthesisConfig, WalkConfig
-from linksyn_gpu.config.loader import digest, from_mapping, load_toml, to_mapping
+from linksyn_gpu.config.loader import config_or_fields, from_mapping, read_toml, settings_digest, to_mapping
 from linksyn_gpu.errors import ConfigError
 
 
 def write(path, text):
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def load_toml(path):
+    return from_mapping(RunConfig, read_toml(path))
 
 
 def test_a_toml_file_sets_fields_of_every_stage(tmp_path):
@@ -58,6 +62,14 @@ def test_configs_survive_the_way_through_json():
     assert from_mapping(RunConfig, to_mapping(config)) == config
 
 
-def test_digests_name_content():
-    assert digest(WalkConfig()) == digest(WalkConfig()) == digest(to_mapping(WalkConfig()))
-    assert digest(WalkConfig()) != digest(WalkConfig(length=5))
+def test_equal_settings_have_equal_digests():
+    first, again, other = (to_mapping(config) for config in (WalkConfig(), WalkConfig(), WalkConfig(length=5)))
+    assert settings_digest(first) == settings_digest(again) != settings_digest(other)
+
+
+def test_an_entry_point_takes_a_config_or_its_fields():
+    config = WalkConfig(length=7)
+    assert config_or_fields(WalkConfig, config, {}) is config
+    assert config_or_fields(WalkConfig, None, {"length": 7}) == config
+    with pytest.raises(ConfigError, match=r"WalkConfig or its fields as keywords \(length\), not both"):
+        config_or_fields(WalkConfig, config, {"length": 7})

@@ -7,6 +7,8 @@ import textwrap
 
 import pytest
 
+from linksyn_gpu.config import RunConfig
+from linksyn_gpu.config.loader import from_mapping
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.run.folder import Workspace
 
@@ -48,12 +50,53 @@ def test_settings_of_a_stage_that_left_nothing_may_change(tmp_path):
         assert ws.settings("ingest") == {"seeds": {"max_chars": 8}}
 
 
+@pytest.fixture
+def older(tmp_path):
+    """A folder of a version without `max_chars`, `keep_duplicates` and table `graph`, and with two other settings."""
+    with Workspace(tmp_path) as ws:
+        settings = {"seeds": {"columns": {"question": "stem"}, "strict": True}, "threads": 4}
+        ingest(ws, settings)
+        ws.begin("build", {})
+        ws.finish("build", {})
+    return tmp_path
+
+
+NOW = {"columns": {"question": "stem"}, "max_chars": 32_000, "keep_duplicates": False}
+
+
+def test_a_setting_that_an_older_version_did_not_have_takes_its_default(older):
+    with Workspace(older) as ws:
+        assert not ws.begin("ingest", {"seeds": NOW})
+        assert not ws.begin("build", {"graph": {"kp_form": "folded", "top_k": None}})
+        for changed in ({"max_chars": 5}, {"keep_duplicates": True}, {"columns": {}}):
+            with pytest.raises(ConfigError, match=rf"\(seeds.{next(iter(changed))}[^;]*\)"):
+                ws.begin("ingest", {"seeds": {**NOW, **changed}})
+        ws.path("kps.parquet").write_text("of the folded names")
+        with pytest.raises(ConfigError, match='kp_form was "folded", is "exact"'):
+            ws.begin("build", {"graph": {"kp_form": "exact"}})
+
+
+def test_a_setting_that_this_version_no_longer_has_is_not_compared_and_not_returned(older):
+    with Workspace(older) as ws:
+        assert ws.settings("ingest") == {"seeds": {"columns": {"question": "stem"}}}
+        from_mapping(RunConfig, ws.settings("ingest"))
+        assert ws.manifest["stages"]["ingest"]["settings"]["threads"] == 4, "the manifest keeps what it recorded"
+
+
+def test_an_unfinished_stage_of_an_older_version_goes_on(older):
+    with Workspace(older) as ws:
+        del ws.manifest["stages"]["build"]["finished"]
+        ws.path("kps.parquet").write_text("half of the work")
+        assert ws.begin("build", {"graph": {"kp_form": "folded"}})
+        assert ws.path("kps.parquet").read_text() == "half of the work"
+
+
 def test_operational_settings_are_kept_but_never_differ(tmp_path):
     with Workspace(tmp_path) as ws:
-        ws.begin("ingest", SETTINGS, operational={"seeds": {"threads": 1}})
-        assert ws.settings("ingest") == {"seeds": {"max_chars": 5, "threads": 1}}
-        assert ws.begin("ingest", SETTINGS, operational={"seeds": {"threads": 2}})
-        assert ws.settings("ingest") == {"seeds": {"max_chars": 5, "threads": 2}}
+        ws.begin("ingest", SETTINGS, operational={"synthesis": {"concurrency": 1}})
+        assert ws.settings("ingest") == {**SETTINGS, "synthesis": {"concurrency": 1}}
+        assert ws.begin("ingest", SETTINGS, operational={"synthesis": {"concurrency": 2}})
+        assert ws.settings("ingest") == {**SETTINGS, "synthesis": {"concurrency": 2}}
 
 
 def test_counts_of_an_unfinished_stage_can_be_read(tmp_path):
@@ -109,7 +152,7 @@ def test_a_new_input_changes_every_later_digest(tmp_path):
         ws.finish("build", {})
         ws.manifest["stages"]["ingest"]["digest"] = "of another input"
         ws.path("kps.parquet").write_text("of the old input")
-        with pytest.raises(ConfigError):
+        with pytest.raises(ConfigError, match="stage 'ingest' ran again"):
             ws.begin("build", {})
 
 
@@ -135,7 +178,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
 def test_a_process_killed_while_writing_leaves_nothing_that_is_trusted(tmp_path):
     script = textwrap.dedent(f"""
         import os, signal
-        from linksyn_gpu.workspace import Workspace
+        from linksyn_gpu.run.folder import Workspace
         with Workspace({str(tmp_path)!r}) as ws:
             ws.begin("ingest", {SETTINGS!r})
             with ws.replacing("seeds.parquet") as part:
