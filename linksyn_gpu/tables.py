@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -82,6 +82,27 @@ class Seeds:
     rejects: Sequence[Reject] = ()
     notes: Counter[str] = field(default_factory=Counter)
     """Seeds kept but marked, by mark: 'empty_answer', 'no_knowledge_points', 'difficulty_off_scale', ..."""
+
+    @classmethod
+    def from_records(cls, records: Iterable[Mapping[str, Any]], config: Any = None, **fields: Any) -> Seeds:
+        """Make seeds of dicts in memory: see `linksyn_gpu.seeds.normalize.seeds_from_records`."""
+        from linksyn_gpu.seeds.normalize import seeds_from_records
+
+        return seeds_from_records(records, config, **fields)
+
+    @classmethod
+    def from_arrow(cls, data: Any, config: Any = None, **fields: Any) -> Seeds:
+        """Make seeds of an Arrow table: see `linksyn_gpu.seeds.normalize.seeds_from_arrow`."""
+        from linksyn_gpu.seeds.normalize import seeds_from_arrow
+
+        return seeds_from_arrow(data, config, **fields)
+
+    @classmethod
+    def from_pandas(cls, frame: Any, config: Any = None, **fields: Any) -> Seeds:
+        """Make seeds of a data frame: see `linksyn_gpu.seeds.normalize.seeds_from_pandas`."""
+        from linksyn_gpu.seeds.normalize import seeds_from_pandas
+
+        return seeds_from_pandas(frame, config, **fields)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

@@ -1,4 +1,4 @@
-"""Settings check themselves, refuse what they do not know, and are named by their content."""
+"""Settings validate themselves, refuse unknown names, and have a digest."""
 
 import pytest
 
@@ -27,10 +27,10 @@ def test_a_toml_file_sets_fields_of_every_stage(tmp_path):
     assert (config.paths, config.walk.length, config.walk.tau) == (500, 6, 1.0)
     assert config.quota.discipline == {"law": 0.5, "physics": 0.5}
     assert config.synthesis.question_types == ("proof",)
-    assert config.walk.distinct  # a campaign's own default stays
+    assert config.walk.distinct  # the default of a campaign, not of WalkConfig
 
 
-def test_an_unknown_key_is_refused_with_those_allowed(tmp_path):
+def test_an_unknown_key_is_refused_with_the_allowed_ones(tmp_path):
     with pytest.raises(ConfigError, match=r"walk\.lenght: no such setting; allowed here: length, tau"):
         load_toml(write(tmp_path / "run.toml", "[walk]\nlenght = 6\n"))
 
@@ -57,7 +57,7 @@ def test_a_missing_file_is_a_config_error(tmp_path):
         load_toml(tmp_path / "none.toml")
 
 
-def test_configs_survive_the_way_through_json():
+def test_a_config_is_restored_from_its_json():
     config = RunConfig(walk=WalkConfig(length=7), synthesis=SynthesisConfig(question_types=("case", "proof")))
     assert from_mapping(RunConfig, to_mapping(config)) == config
 

@@ -1,4 +1,4 @@
-"""The run folder: whole files or none, stages that know whether they are done, one process at a time."""
+"""The run folder: complete files only, stages that are finished or not, one process at a time."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ def ingest(ws, settings=SETTINGS, text="rows", **options):
     return False
 
 
-def test_a_finished_stage_is_not_done_again(tmp_path):
+def test_a_finished_stage_does_not_run_again(tmp_path):
     with Workspace(tmp_path / "run") as ws:
         assert ingest(ws)
     with Workspace(tmp_path / "run") as ws:
@@ -34,15 +34,15 @@ def test_a_finished_stage_is_not_done_again(tmp_path):
         assert ws.settings("ingest") == SETTINGS
 
 
-def test_other_settings_are_refused_with_what_differs(tmp_path):
+def test_other_settings_are_refused_with_the_differences(tmp_path):
     with Workspace(tmp_path) as ws:
         ingest(ws)
         with pytest.raises(ConfigError, match=r"seeds\.max_chars was 5, is 6.*--force"):
             ws.begin("ingest", {"seeds": {"max_chars": 6}})
 
 
-def test_settings_of_a_stage_that_left_nothing_may_change(tmp_path):
-    """A mistake in the settings fails before anything is written; mending it must not need --force."""
+def test_settings_of_a_stage_that_wrote_nothing_may_change(tmp_path):
+    """A wrong setting fails before anything is written; correcting it must not need --force."""
     with Workspace(tmp_path) as ws:
         assert ws.begin("ingest", {"seeds": {"max_chars": 7}})
     with Workspace(tmp_path) as ws:
@@ -109,7 +109,7 @@ def test_counts_of_an_unfinished_stage_can_be_read(tmp_path):
         assert not ws.finished("ingest")
 
 
-def test_answers_are_set_aside_never_deleted(tmp_path):
+def test_answers_are_renamed_never_deleted(tmp_path):
     with Workspace(tmp_path) as ws:
         for number in (1, 2):
             (tmp_path / "journal").mkdir()
@@ -119,7 +119,7 @@ def test_answers_are_set_aside_never_deleted(tmp_path):
             assert (tmp_path / f"journal.{number}" / "answers-00000.jsonl").read_text() == f"answer {number}"
 
 
-def test_what_was_derived_from_a_graph_goes_with_it(tmp_path):
+def test_files_derived_from_a_graph_are_removed_with_it(tmp_path):
     with Workspace(tmp_path) as ws:
         for name in ("analytics.parquet", "report.html"):
             ws.path(name).write_text("of the old graph")
@@ -128,7 +128,7 @@ def test_what_was_derived_from_a_graph_goes_with_it(tmp_path):
         assert not ws.path("report.html").exists()
 
 
-def test_force_starts_anew_and_discards_later_stages(tmp_path):
+def test_force_starts_over_and_discards_later_stages(tmp_path):
     with Workspace(tmp_path) as ws:
         ingest(ws)
         assert ws.begin("build", {})
@@ -140,7 +140,7 @@ def test_force_starts_anew_and_discards_later_stages(tmp_path):
         assert not ws.path("graph").exists()
 
 
-def test_a_stage_waits_for_the_one_before(tmp_path):
+def test_a_stage_needs_the_one_before(tmp_path):
     with Workspace(tmp_path) as ws, pytest.raises(ConfigError, match="run 'linksyn-gpu ingest' first"):
         ws.begin("build", {})
 
@@ -157,7 +157,7 @@ def test_a_new_input_changes_every_later_digest(tmp_path):
 
 
 @pytest.mark.parametrize("harm", ["removed", "cut"])
-def test_a_stage_whose_file_is_gone_or_short_is_done_again(tmp_path, harm):
+def test_a_stage_with_a_missing_or_short_file_runs_again(tmp_path, harm):
     with Workspace(tmp_path) as ws:
         ingest(ws)
         path = ws.path("seeds.parquet")
@@ -166,7 +166,7 @@ def test_a_stage_whose_file_is_gone_or_short_is_done_again(tmp_path, harm):
         assert path.read_text() == "rows"
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     with Workspace(tmp_path) as ws:
         ingest(ws)
         with pytest.raises(ZeroDivisionError), ws.replacing("seeds.parquet") as part:
@@ -175,7 +175,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
     assert not list(tmp_path.glob(".*.part"))
 
 
-def test_a_process_killed_while_writing_leaves_nothing_that_is_trusted(tmp_path):
+def test_an_incomplete_file_of_a_killed_process_is_not_used(tmp_path):
     script = textwrap.dedent(f"""
         import os, signal
         from linksyn_gpu.run.folder import Workspace
@@ -196,13 +196,13 @@ def test_a_process_killed_while_writing_leaves_nothing_that_is_trusted(tmp_path)
 
 
 def test_two_processes_do_not_share_a_folder(tmp_path):
-    with Workspace(tmp_path), pytest.raises(ConfigError, match="another linksyn-gpu"):
+    with Workspace(tmp_path), pytest.raises(ConfigError, match="another linksyn-gpu process"):
         Workspace(tmp_path).__enter__()
     with Workspace(tmp_path), Workspace(tmp_path, lock=False):
         pass
 
 
-def test_a_folder_with_other_things_is_left_alone(tmp_path):
+def test_a_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(ConfigError, match="not empty"):
         Workspace(tmp_path).__enter__()
@@ -213,13 +213,13 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize(("text", "error"), [("{", DataError), ("[]", DataError), ('{"format": 99}', ConfigError)])
-def test_a_manifest_that_is_none_is_an_error_not_a_fresh_start(tmp_path, text, error):
+def test_an_invalid_manifest_is_an_error_not_a_new_run(tmp_path, text, error):
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(error):
         Workspace(tmp_path).__enter__()
 
 
-def test_the_manifest_names_versions_and_files(tmp_path):
+def test_the_manifest_lists_versions_and_files(tmp_path):
     with Workspace(tmp_path) as ws:
         ingest(ws)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
@@ -238,7 +238,7 @@ def test_other_settings_are_refused_while_a_later_stage_that_works_ahead_holds_a
         journal = ws.path("journal")
         journal.mkdir()
         (journal / "answers-00000.jsonl").write_bytes(b"")
-        assert ws.begin("walk", {"paths": 2}), "an empty journal holds nothing"
+        assert ws.begin("walk", {"paths": 2}), "an empty journal holds no answers"
         ws.begin("synthesize", {}, ahead=True)
         journal.mkdir(exist_ok=True)
         (journal / "answers-00000.jsonl").write_bytes(b"paid for")
