@@ -48,7 +48,7 @@ class WalkConfig:
         one_of("walker", self.walker, WALKERS)
         require(
             self.walker == "exact" or (not self.no_revisit and self.p == self.q == 1.0),
-            "walker 'cugraph' does not support no_revisit, p and q: set no_revisit = false (--revisit) and p = q = 1",
+            "walker 'cugraph' does not support no_revisit, p and q: pass --revisit and leave p and q at 1",
         )
         require(0.0 <= self.tau <= 4.0, f"tau = {self.tau} must be in 0..4")
         one_of("beta", float(self.beta), (0.0, 0.5, 1.0, 2.0))

@@ -23,13 +23,8 @@ ROWS_PER_READ = 65_536
 
 def write_seeds(ws: Workspace, seeds: Seeds) -> None:
     """Write seeds.parquet and rejects.jsonl."""
-    import pyarrow.parquet as pq
-
-    with ws.replacing("rejects.jsonl") as part, part.open("w", encoding="utf-8") as out:
-        for reject in seeds.rejects:
-            out.write(json.dumps(vars(reject), ensure_ascii=False) + "\n")
-    with ws.replacing("seeds.parquet") as part:
-        pq.write_table(seeds.table, part, compression="zstd")
+    write_lines(ws, "rejects.jsonl", map(vars, seeds.rejects))
+    write_table(ws, "seeds.parquet", seeds.table)
 
 
 def read_seed_table(ws: Workspace, columns: Sequence[str] | None = None) -> Seeds:
@@ -99,7 +94,6 @@ def write_graph(
         with ws.replacing(f"graph/{name}.npy") as part, part.open("wb") as out:
             np.save(out, getattr(graph, name))
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     counts = statistics.discipline_counts
     labels = pa.array(statistics.disciplines, pa.string()).take(pa.array(counts.indices))
@@ -117,8 +111,7 @@ def write_graph(
             "disciplines": entries,
         }
     )
-    with ws.replacing("kps.parquet") as part:
-        pq.write_table(table, part, compression="zstd")
+    write_table(ws, "kps.parquet", table)
 
 
 def read_graph(ws: Workspace) -> tuple[KPGraph, KPStatistics]:

@@ -36,7 +36,7 @@ from linksyn_gpu.config import SeedsConfig
 from linksyn_gpu.config.loader import config_or_fields
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.seeds.layouts import Layouts
-from linksyn_gpu.seeds.readers import MAX_LINE, Records, Select, batch_records, find_files, read_records
+from linksyn_gpu.seeds.readers import MAX_LINE, Records, find_files, read_records
 from linksyn_gpu.seeds.values import Unfit, decoded, kind_of, listed, text_of, texts_of
 from linksyn_gpu.tables import Reject, Seeds, seed_schema
 from linksyn_gpu.taxonomy.difficulty import difficulty_scale
@@ -111,53 +111,11 @@ def read_seeds(paths: str | Path | Sequence[str | Path], config: SeedsConfig | N
     return intake.seeds()
 
 
-def seeds_from_records(records: Iterable[Mapping[str, Any]], config: SeedsConfig | None = None, **fields: Any) -> Seeds:
-    """Make seeds of records in memory, with the same rules as `read_seeds`.
-
-    Parameters
-    ----------
-    records : iterable of mappings
-        Column name -> value. NumPy arrays and scalars are taken as lists and numbers. `Reject.line` is the 1-based
-        number of a record, `Reject.file` is 'records'.
-    config, **fields
-        As of `read_seeds`.
-    """
+def seeds_from_records(records: Iterable[Any], config: SeedsConfig | None, fields: Mapping[str, Any]) -> Seeds:
+    """Make seeds of records in memory: see `Seeds.from_records`."""
     intake = _Intake(config_or_fields(SeedsConfig, config, fields))
     intake.read(enumerate(map(_plain, records), 1), intake.layouts("records"))
     return intake.seeds()
-
-
-def seeds_from_arrow(data: Any, config: SeedsConfig | None = None, **fields: Any) -> Seeds:
-    """Make seeds of an Arrow table, with the same rules as `read_seeds`.
-
-    Parameters
-    ----------
-    data : pyarrow.Table, RecordBatch or RecordBatchReader, or any object with `__arrow_c_stream__`
-    config, **fields
-        As of `read_seeds`.
-    """
-    import pyarrow as pa
-
-    intake = _Intake(config_or_fields(SeedsConfig, config, fields))
-    layouts = intake.layouts("records")
-    reader = data if isinstance(data, pa.RecordBatchReader) else pa.table(data).to_reader(_BATCH_ROWS)
-    intake.read(_arrow_records(reader, layouts.select), layouts)
-    return intake.seeds()
-
-
-def seeds_from_pandas(frame: Any, config: SeedsConfig | None = None, **fields: Any) -> Seeds:
-    """Make seeds of a pandas data frame without its index, with the same rules as `read_seeds`."""
-    names = list(frame.columns)
-    rows = frame.astype(object).where(frame.notna(), None).itertuples(index=False, name=None)
-    return seeds_from_records((dict(zip(names, row, strict=True)) for row in rows), config, **fields)
-
-
-def _arrow_records(reader: pa.RecordBatchReader, select: Select) -> Records:
-    used = select(reader.schema.names)
-    number = 1
-    for batch in reader:
-        yield from enumerate(batch_records(batch.select(used) if used else batch), number)
-        number += batch.num_rows
 
 
 def _plain(value: Any) -> Any:

@@ -304,20 +304,21 @@ def _parquet_records(file: SourceFile, select: Select) -> Records:
 
     with pq.ParquetFile(str(file.path)) as parquet:
         used = select(parquet.schema_arrow.names)
-        number = 1
         # Without a usable column all are read: every record is counted.
-        for batch in parquet.iter_batches(batch_size=_PARQUET_ROWS, columns=used or None):
-            yield from enumerate(batch_records(batch), number)
-            number += batch.num_rows
+        yield from arrow_records(parquet.iter_batches(batch_size=_PARQUET_ROWS, columns=used or None))
 
 
-def batch_records(batch: Any) -> list[Any]:
-    """Return the rows of an Arrow record batch as dicts, with an `Unfit` in place of one that Python cannot hold."""
-    try:
-        return list(batch.to_pylist())
-    except (ValueError, OverflowError):
-        # Arrow does not check the text that it reads; convert row by row to find the bad one.
-        return [_row_record(batch.slice(row, 1)) for row in range(batch.num_rows)]
+def arrow_records(batches: Iterable[Any]) -> Records:
+    """Yield the rows of Arrow record batches as dicts, with an `Unfit` in place of one that Python cannot hold."""
+    number = 1
+    for batch in batches:
+        try:
+            rows = batch.to_pylist()
+        except (ValueError, OverflowError):
+            # Arrow does not check the text that it reads; convert row by row to find the bad one.
+            rows = [_row_record(batch.slice(row, 1)) for row in range(batch.num_rows)]
+        yield from enumerate(rows, number)
+        number += batch.num_rows
 
 
 def _row_record(row: Any) -> Any:
