@@ -25,7 +25,6 @@ LAYERS = [
     ["cli"],
 ]
 STILL_TO_SEPARATE = {
-    ("quality", "knowledge"),
     ("quality", "synthesis"),
     ("synthesis", "quality"),
     ("report", "run"),

@@ -35,7 +35,8 @@ from linksyn_gpu.sampling.extend import extend_path
 from linksyn_gpu.synthesis.enhance import DROPPED, KEPT, Enhancer, Extension, Work, chooser
 from linksyn_gpu.synthesis.prompts.enhancement import enhancement_digest, enhancement_instructions
 from linksyn_gpu.synthesis.requests import SeedRows, default_model, max_prompt_chars
-from linksyn_gpu.tables import KPGraph, WalkBatch, name_key, record_batch
+from linksyn_gpu.tables import KPGraph, WalkBatch, record_batch
+from linksyn_gpu.text import name_key
 
 if TYPE_CHECKING:
     from linksyn_gpu.llm import Engine
