@@ -41,7 +41,6 @@ HOME_OF = {
     "xllamacpp": ("llm/",),
     "openai": ("llm/",),
     "aiohttp": ("llm/",),
-    "httptools": ("llm/",),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
