@@ -32,6 +32,20 @@ def digest(config: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def config_or_fields(cls: type[Any], config: Any, fields: Mapping[str, Any]) -> Any:
+    """Return the config of an entry point that takes a config or, as keywords, the fields of one.
+
+    Raises
+    ------
+    ConfigError
+        Both are given, or a field is unknown or has a wrong value.
+    """
+    if config is None:
+        return from_mapping(cls, fields)
+    require(not fields, f"pass a {cls.__name__} or its fields as keywords ({', '.join(fields)}), not both")
+    return config
+
+
 def from_mapping(cls: type[Any], values: Mapping[str, Any], *, where: str = "", base: Any = None) -> Any:
     """Make a config of class `cls` from nested mappings; an unknown key or a wrong type is a `ConfigError`.
 

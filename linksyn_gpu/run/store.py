@@ -34,10 +34,10 @@ def write_seeds(ws: Workspace, seeds: Seeds) -> None:
 
 def read_seed_table(ws: Workspace, columns: Sequence[str] | None = None) -> Seeds:
     """Read the seeds of a run as its later stages see them (`seed_file`), or some columns of them."""
-    return Seeds(_read(ws, seed_file(ws).name, columns))
+    return Seeds(read_table(ws, seed_file(ws).name, columns))
 
 
-def _read(ws: Workspace, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(ws: Workspace, name: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a Parquet file of the run.
 
     Raises
@@ -62,7 +62,7 @@ def seed_file(ws: Workspace) -> Path:
 
 def read_raw_seeds(ws: Workspace) -> pa.Table:
     """Read seeds.parquet, whatever was annotated since."""
-    return _read(ws, "seeds.parquet")
+    return read_table(ws, "seeds.parquet")
 
 
 def write_table(ws: Workspace, name: str, table: pa.Table) -> None:
@@ -126,8 +126,10 @@ def read_graph(ws: Workspace) -> tuple[KPGraph, KPStatistics]:
     from scipy import sparse
 
     # Mode "c" (copy on write) gives plain writable arrays, which compiled kernels know; the files stay as they are.
-    arrays = {name: np.asarray(np.load(ws.path(f"graph/{name}.npy"), mmap_mode="c")) for name in GRAPH_ARRAYS}
-    table = _read(ws, "kps.parquet").combine_chunks()
+    arrays: dict[str, Any] = {
+        name: np.asarray(np.load(ws.path(f"graph/{name}.npy"), mmap_mode="c")) for name in GRAPH_ARRAYS
+    }
+    table = read_table(ws, "kps.parquet").combine_chunks()
     counts = ws.counts("build")
     graph = KPGraph(
         **arrays,
@@ -158,7 +160,7 @@ def write_analytics(part: Path, graph: KPGraph, columns: dict[str, Any]) -> None
 
 def read_kp_names(ws: Workspace) -> list[str]:
     """Read the name of each KP."""
-    return list(_read(ws, "kps.parquet", ["name"]).column("name").to_pylist())
+    return list(read_table(ws, "kps.parquet", ["name"]).column("name").to_pylist())
 
 
 def path_schema() -> pa.Schema:
