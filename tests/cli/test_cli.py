@@ -166,7 +166,7 @@ def test_dropped_paths_are_counted_with_their_reasons(tmp_path):
     kept = [row for row in table if row["drop_reason"] is None]
     assert len(table) == 12
     assert {row["drop_reason"] for row in table} <= {None, "repeated", "few_seeds"}
-    assert f"12 asked = {len(kept)} kept + {12 - len(kept)} (" in result.stdout
+    assert f"12 requested = {len(kept)} kept + {12 - len(kept)} (" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_end(tmp_path):
 
 def test_sizes_are_read_with_their_units(tmp_path):
     run(tmp_path / "out", "--gpu-memory", "1.5GiB")
-    plan = invoke("doctor", "--run", tmp_path / "out", "--gpu-memory", "2GiB").stdout
+    plan = invoke("doctor", tmp_path / "out", "--gpu-memory", "2GiB").stdout
     assert "free on the device" in plan
     assert "2.0 GiB" in plan
     assert "write bytes" in run(tmp_path / "other", "--gpu-memory", "many", code=2).stderr

@@ -92,7 +92,7 @@ def test_tokens_are_estimated_before_and_recorded_after(tmp_path):
     line = next(line for line in result.stdout.splitlines() if line.startswith("tokens"))
     assert "50 read" in line
     assert "estimated" in line
-    assert "still to ask" in result.stdout
+    assert "to write are pending" in result.stdout
 
 
 def test_a_full_disk_stops_the_run_and_loses_no_answer(tmp_path):
@@ -173,7 +173,7 @@ def test_a_bound_does_not_hide_a_server_that_fails(tmp_path):
         assert "run the same command again" in result.stderr
         server.script = reply
         result = invoke(*words, server.url, "--max-requests", "5")
-    assert "Stopped in good order" in result.stderr
+    assert "Stopped at the limit you set" in result.stderr
 
 
 def test_a_run_whose_last_answer_came_before_its_engine_failed_ends_well_at_the_next_call(tmp_path, monkeypatch):
