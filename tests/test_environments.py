@@ -8,8 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # Where conda's name of a package is not PyPI's.
-CONDA_NAMES = {"cupy-cuda13x": "cupy", "cuvs-cu13": "cuvs", "igraph": "python-igraph", "ray": "ray-default"}
-EXTRAS = ("gpu", "analytics", "ray")
+CONDA_NAMES = {"cupy-cuda13x": "cupy", "cuvs-cu13": "cuvs", "igraph": "python-igraph"}
+EXTRAS = ("gpu", "analytics")
 
 
 def load(name):

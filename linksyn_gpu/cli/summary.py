@@ -239,5 +239,6 @@ def report_text(stats: RunStats) -> str:
     if (enhanced := stats.stages["enhance"]) is not None:
         lines.append(enhancement_line(enhanced))
     for name, found in stats.kept_by.items():
-        lines.append(f"{name.replace('_', ' '):<14} {reasons(found)}")
+        if found:
+            lines.append(f"{name.replace('_', ' '):<14} {reasons(found)}")
     return "\n".join(lines)
