@@ -9,7 +9,7 @@ import platform
 import click
 
 from linksyn_gpu.cli.console import errors_as_text, result
-from linksyn_gpu.cli.options import Bytes
+from linksyn_gpu.cli.options import BYTES
 
 PACKAGES = {
     "core": ("numpy", "scipy", "numba", "pyarrow", "click", "rich", "jinja2", "aiohttp", "orjson"),
@@ -23,7 +23,7 @@ PACKAGES = {
 @click.argument("folder", metavar="[DIR]", required=False, type=click.Path())
 @click.option("--length", default=4, show_default=True, help="Steps of a path, for the memory plan.")
 @click.option("--round-paths", default=1_000_000, show_default=True, help="Paths per round, for the memory plan.")
-@click.option("--gpu-memory", type=Bytes(), help="Plan for this much device memory; default: what is free here.")
+@click.option("--gpu-memory", type=BYTES, help="Plan for this much device memory; default: what is free here.")
 @errors_as_text
 def command(folder: str | None, length: int, round_paths: int, gpu_memory: int | None) -> None:
     """Show processor, memory, GPU, packages, and the backend that would be used.

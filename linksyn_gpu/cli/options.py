@@ -18,58 +18,48 @@ from linksyn_gpu.config.loader import from_mapping, merged, read_toml
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
-class Bytes(click.ParamType[int]):
-    """A number of bytes, with or without a unit."""
+class Parsed(click.ParamType[Any]):
+    """A value that a function reads; the text of its `ValueError` says what is wrong and how to write it."""
 
-    name = "size"
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self.parse = parse
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read '40GiB' as 42949672960."""
-        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)", str(value).strip())
-        if found is None or found[2].upper() not in UNITS:
-            self.fail(
-                f"{value!r} is not a valid size: write bytes, or a number with {', '.join(UNITS)[2:]}", param, ctx
-            )
-        return int(float(found[1]) * UNITS[found[2].upper()])
-
-
-class Names(click.ParamType[list[str]]):
-    """Names separated by commas."""
-
-    name = "names"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
-        """Read 'law, physics' as two names."""
-        names = [name.strip() for name in str(value).split(",")]
-        if not all(names):
-            self.fail(f"{value!r} contains an empty name: separate names by single commas", param, ctx)
-        return names
-
-
-class Words(click.ParamType[list[str]]):
-    """Words of a command line, quoted as for a shell."""
-
-    name = "words"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
-        """Read '--max-model-len 8192' as two words."""
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the value, or fail with the function's message."""
         try:
-            return shlex.split(str(value))
+            return self.parse(str(value))
         except ValueError as error:
-            self.fail(f"{value!r}: {error}: quote it as for a shell", param, ctx)
+            self.fail(f"{value!r}: {error}", param, ctx)
 
 
-class Column(click.ParamType[tuple[str, str]]):
-    """A seed field and the column that it is read from; the flag may be repeated."""
+def _bytes(text: str) -> int:
+    """'40GiB' -> 42949672960."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)", text.strip())
+    if found is None or found[2].upper() not in UNITS:
+        raise ValueError("not a valid size: write bytes, or a number with KB, MB, GB, KiB, MiB or GiB")
+    return int(float(found[1]) * UNITS[found[2].upper()])
 
-    name = "field=column"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        """Read 'question=stem' as a pair."""
-        field, _, column = str(value).partition("=")
-        if not (field and column):
-            self.fail(f"{value!r} must have the form FIELD=COLUMN, such as question=stem", param, ctx)
-        return field, column
+def _names(text: str) -> list[str]:
+    """'law, physics' -> ['law', 'physics']."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise ValueError("contains an empty name: separate names by single commas")
+    return names
+
+
+def _column(text: str) -> tuple[str, str]:
+    """'question=stem' -> ('question', 'stem')."""
+    field, _, column = text.partition("=")
+    if not (field and column):
+        raise ValueError("must have the form FIELD=COLUMN, such as question=stem")
+    return field, column
+
+
+BYTES, NAMES, WORDS = Parsed("size", _bytes), Parsed("names", _names), Parsed("words", shlex.split)
+COLUMN = Parsed("field=column", _column)
+"""A pair; a flag of this type may be repeated."""
 
 
 class Flag(NamedTuple):
@@ -83,7 +73,7 @@ class Flag(NamedTuple):
 
 GROUPS = {
     "Input": (
-        Flag("--map", "seeds.columns", Column(), "Read a seed field from this column, e.g. question=stem. Repeatable."),
+        Flag("--map", "seeds.columns", COLUMN, "Read a seed field from this column, e.g. question=stem. Repeatable."),
         Flag("--split-routes", "seeds.route_separator", str, "Split each knowledge point at this text, such as '->'."),
         Flag(
             "--difficulty-scale",
@@ -139,7 +129,7 @@ GROUPS = {
         Flag(
             "--enhance-disciplines",
             "enhance.disciplines",
-            Names(),
+            NAMES,
             "Disciplines whose QA are raised to a level: names separated by commas, or 'all'.",
         ),
         Flag("--enhance-level", "enhance.level", int, "Target level, 2..5."),
@@ -156,11 +146,11 @@ GROUPS = {
         Flag("--vllm-command", "synthesis.vllm_command", str, "Command line to use instead of 'vllm'."),
         Flag("--data-parallel", "synthesis.data_parallel", int, "Replicas of the model in the vLLM server."),
         Flag("--tensor-parallel", "synthesis.tensor_parallel", int, "Devices per replica."),
-        Flag("--vllm-args", "synthesis.vllm_args", Words(), "More arguments for 'vllm serve', in one quoted string."),
+        Flag("--vllm-args", "synthesis.vllm_args", WORDS, "More arguments for 'vllm serve', in one quoted string."),
     ),
     "Machine": (
         Flag("--backend", "backend", click.Choice(allowed.BACKENDS), "Where graphs and walks are computed."),
-        Flag("--gpu-memory", "gpu_memory", Bytes(), "Limit on device memory for graph and walks, such as 40GiB."),
+        Flag("--gpu-memory", "gpu_memory", BYTES, "Limit on device memory for graph and walks, such as 40GiB."),
     ),
 }
 RUN_FOLDER = "Run folder"
@@ -210,7 +200,7 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
             overrides: dict[str, Any] = {}
             for _, flag in chosen:
                 value = params.pop(_parameter(flag))
-                if isinstance(flag.type, Column):
+                if flag.type is COLUMN:
                     value = dict(value) or None
                 if value is not None:
                     *table, name = flag.field.split(".")
@@ -220,7 +210,7 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
         decorated: Callable[..., Any] = errors_as_text(wrapped)
         for title, flag in reversed(chosen):
             kind: dict[str, Any] = {"is_flag": True} if flag.type is bool else {"type": flag.type}
-            if isinstance(flag.type, Column):
+            if flag.type is COLUMN:
                 kind["multiple"] = True
             text = flag.help + _default(flag.field)
             option = grouped_option(title, flag.flag, _parameter(flag), default=None, help=text, **kind)

@@ -1,4 +1,4 @@
-"""The command line over a run folder, with engine 'batch': no language model is needed to test all but its words."""
+"""The command line over a run folder, with engine 'batch', which needs no language model."""
 
 import json
 import random
@@ -7,11 +7,13 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 from linksyn_gpu.cli import COMMANDS, main
+from linksyn_gpu.cli.options import GROUPS, RUN_FOLDER
 
 SEEDS = str(Path(__file__).parents[2] / "examples" / "seeds.jsonl")
 QUICK = ("--engine", "batch", "--paths", "12", "--calibration-rounds", "2")
@@ -56,6 +58,45 @@ def requests_of(out):
 def test_every_command_has_help():
     for name in COMMANDS:
         assert "usage:" in invoke(name, "--help").stdout.lower()
+
+
+def test_help_lists_the_flags_of_run_by_group():
+    lines = invoke("run", "--help").stdout.splitlines()
+    titles = [line[:-1] for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert titles == [RUN_FOLDER, *GROUPS, "Help"]
+    flags = [line.split()[0].rstrip(",") for line in lines if line.startswith("  -")]
+    assert flags == [
+        *("--out", "--config", "--force"),
+        *(flag.flag.split("/")[0] for group in GROUPS.values() for flag in group),
+        "-h",
+    ]
+
+
+def test_help_shows_the_default_of_a_setting():
+    text = " ".join(invoke("walk", "--help").stdout.split())
+    assert "Steps of a path. [4]" in text
+    assert "to the bit. [0]" in text
+
+
+def test_every_stage_command_takes_the_run_folder_in_the_same_place():
+    for name in set(COMMANDS) - {"run", "ingest", "bench"}:
+        command = main.get_command(None, name)
+        (folder,) = (param for param in command.params if isinstance(param, click.Argument))
+        assert (folder.name, folder.make_metavar(click.Context(command)).strip("[]")) == ("folder", "DIR")
+
+
+def test_control_characters_of_a_seed_do_not_reach_the_terminal(tmp_path):
+    seeds = tmp_path / "seeds.jsonl"
+    kps = ["a", "b", "c", "d"]
+    rows = [{"id": i, "question": f"q{i}", "answer": "a", "kps": kps, "discipline": "\x1b[2Jlaw"} for i in range(4)]
+    seeds.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = tmp_path / "run.toml"
+    config.write_text("[quota.discipline]\nnosuch = 1\n")
+    refused = invoke("run", seeds, "--out", tmp_path / "out", *QUICK, "--config", config, code=2)
+    assert "\N{REPLACEMENT CHARACTER}[2Jlaw" in refused.stderr
+    config.write_text('[quota.discipline]\n"\\u001b[2Jlaw" = 1\n')
+    done = invoke("run", seeds, "--out", tmp_path / "out", *QUICK, "--config", config)
+    assert "\x1b" not in done.output + refused.output
 
 
 def test_run_writes_requests_in_the_openai_batch_format_and_says_what_comes_next(tmp_path):
@@ -119,7 +160,7 @@ def test_the_same_seed_gives_the_same_files_and_another_does_not(tmp_path):
     assert a != c
 
 
-def test_running_again_does_nothing_twice(tmp_path):
+def test_running_again_repeats_no_stage(tmp_path):
     run(tmp_path)
     made = [tmp_path / name for name in ("seeds.parquet", "kps.parquet", "paths.parquet", "requests.jsonl")]
     before = [path.stat().st_mtime_ns for path in made]
@@ -127,7 +168,7 @@ def test_running_again_does_nothing_twice(tmp_path):
     assert [path.stat().st_mtime_ns for path in made] == before
 
 
-def test_other_settings_are_refused_by_name_and_force_starts_anew(tmp_path):
+def test_other_settings_are_refused_by_name_and_force_repeats_the_stages(tmp_path):
     run(tmp_path)
     refused = run(tmp_path, "--length", 3, code=2)
     assert "walk.length was 4, is 3" in refused.stderr
@@ -183,7 +224,7 @@ def test_dropped_paths_are_counted_with_their_reasons(tmp_path):
         (["frobnicate"], 2, "No such command"),
     ],
 )
-def test_a_users_mistake_is_one_line_with_an_exit_code(tmp_path, monkeypatch, words, code, message):
+def test_a_users_mistake_gives_one_line_and_an_exit_code(tmp_path, monkeypatch, words, code, message):
     monkeypatch.chdir(tmp_path)
     assert message in invoke(*words, code=code).stderr
 
@@ -213,25 +254,25 @@ def test_doctor_says_which_backend_and_why():
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_any_moment_goes_on_to_the_same_end(tmp_path):
-    """SIGKILL at random moments, many times; the files at the end are those of a run left in peace."""
+def test_a_run_killed_at_any_moment_continues_to_the_same_files(tmp_path):
+    """SIGKILL at random moments, many times; the final files are those of an undisturbed run."""
     flags = ["--engine", "batch", "--paths", "4000", "--calibration-rounds", "20"]
     command = [sys.executable, "-m", "linksyn_gpu", "run", SEEDS, "--out"]
     began = time.monotonic()
-    subprocess.run([*command, tmp_path / "peace", *flags], check=True, capture_output=True)
+    subprocess.run([*command, tmp_path / "undisturbed", *flags], check=True, capture_output=True)
     whole = time.monotonic() - began
     chance = random.Random(4)
     for _ in range(6):
         process = subprocess.Popen(
-            [*command, tmp_path / "war", *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*command, tmp_path / "killed", *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         time.sleep(chance.uniform(0.3, 0.9) * whole)
         process.kill()
         process.wait()
-    subprocess.run([*command, tmp_path / "war", *flags], check=True, capture_output=True)
+    subprocess.run([*command, tmp_path / "killed", *flags], check=True, capture_output=True)
     for name in ("seeds.parquet", "kps.parquet", "paths.parquet", "requests.jsonl", "graph/evidence.npy"):
-        assert (tmp_path / "war" / name).read_bytes() == (tmp_path / "peace" / name).read_bytes()
-    assert not list((tmp_path / "war").rglob(".*.part"))
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
+    assert not list((tmp_path / "killed").rglob(".*.part"))
 
 
 def test_sizes_are_read_with_their_units(tmp_path):
@@ -248,7 +289,7 @@ def test_a_walker_that_cannot_serve_is_refused_with_the_reason(tmp_path):
     assert "needs the GPU backend" in refused.stderr
 
 
-def test_analyze_writes_a_row_for_each_kp(tmp_path):
+def test_analyze_writes_one_row_per_kp(tmp_path):
     pytest.importorskip("igraph", reason="extra 'analytics' is not installed")
     run(tmp_path / "out")
     assert "1 components" in invoke("analyze", tmp_path / "out").stdout
@@ -257,7 +298,7 @@ def test_analyze_writes_a_row_for_each_kp(tmp_path):
     assert sum(table["pagerank"].to_pylist()) == pytest.approx(1.0)
 
 
-def test_a_mistake_can_be_mended_without_force(tmp_path):
+def test_a_mistake_can_be_corrected_without_force(tmp_path):
     seeds = tmp_path / "seeds.jsonl"
     seeds.write_text(Path(SEEDS).read_text(encoding="utf-8").replace('"question"', '"stem"'), encoding="utf-8")
     out = tmp_path / "out"
@@ -270,7 +311,7 @@ def test_a_mistake_can_be_mended_without_force(tmp_path):
     invoke(*mapped)
 
 
-def test_force_sets_answers_aside(tmp_path):
+def test_force_moves_answers_to_a_numbered_journal(tmp_path):
     out = tmp_path / "out"
     run(out)
     answers = tmp_path / "answers.jsonl"
@@ -281,8 +322,8 @@ def test_force_sets_answers_aside(tmp_path):
     assert "0 generated" in invoke("report", out).stdout
 
 
-def test_answers_that_come_after_the_end_are_still_taken(tmp_path):
-    """All answers of the first file are unusable; the stage is done, and a better file mends it."""
+def test_answers_that_arrive_after_the_stage_is_finished_are_used(tmp_path):
+    """All answers of the first file are unusable and finish the stage; a second file corrects it."""
     out = tmp_path / "out"
     run(out)
     answers = tmp_path / "answers.jsonl"
@@ -296,7 +337,7 @@ def test_answers_that_come_after_the_end_are_still_taken(tmp_path):
     assert (out / "qa.jsonl").read_text(encoding="utf-8").count("\n") > 0
 
 
-def test_what_is_still_missing_is_written_out_to_be_sent_again(tmp_path):
+def test_requests_without_an_answer_are_written_to_a_file_of_their_own(tmp_path):
     out = tmp_path / "out"
     run(out)
     requests = requests_of(out)
