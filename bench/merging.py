@@ -19,6 +19,7 @@ import resource
 import sys
 import time
 from collections import Counter, defaultdict
+from functools import cache
 from pathlib import Path
 
 from linksyn_gpu.knowledge.merge.glosses import from_text
@@ -41,13 +42,18 @@ def sides(pair: dict[str, str]) -> list[tuple[str, str | None]]:
     return [(pair[side], pair[f"{side}_discipline"] or None) for side in ("left", "right")]
 
 
+@cache
+def shipped() -> Options:
+    """The tables that the package ships, parsed once: 0.1 s."""
+    return Options(homographs=load_homographs(), taxonomy=load_taxonomy())
+
+
 def canonical(pairs: list[dict[str, str]]) -> dict[tuple[str, str | None], str]:
     """The name of each (name, discipline) when these pairs are one bank."""
     names = list(dict.fromkeys(side for pair in pairs for side in sides(pair)))
     forms = {normal_form(name) for name, _ in names}
     evidence = [found for pair in pairs for found in from_text(pair["context"], forms.__contains__)]
-    options = Options(homographs=load_homographs(), taxonomy=load_taxonomy())
-    merged = merge_names([Mention(*name) for name in names], options, evidence)
+    merged = merge_names([Mention(*name) for name in names], shipped(), evidence)
     return dict(zip(names, merged.canonical, strict=True))
 
 

@@ -18,7 +18,7 @@ from linksyn_gpu.config.loader import from_mapping, merged, read_toml
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
-class Parsed(click.ParamType[Any]):
+class ParsedValue(click.ParamType[Any]):
     """A value that a function reads; the text of its `ValueError` says what is wrong and how to write it."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
@@ -57,8 +57,8 @@ def _column(text: str) -> tuple[str, str]:
     return field, column
 
 
-BYTES, NAMES, WORDS = Parsed("size", _bytes), Parsed("names", _names), Parsed("words", shlex.split)
-COLUMN = Parsed("field=column", _column)
+BYTES, NAMES, WORDS = ParsedValue("size", _bytes), ParsedValue("names", _names), ParsedValue("words", shlex.split)
+COLUMN = ParsedValue("field=column", _column)
 """A pair; a flag of this type may be repeated."""
 
 

@@ -1,4 +1,4 @@
-"""The run folder: whole files or none, stages that know whether they are done, one process at a time."""
+"""The run folder: complete files only, stages that record whether they are done, one process at a time."""
 
 import json
 import subprocess
@@ -39,8 +39,8 @@ def test_other_settings_are_refused_with_what_differs(tmp_path):
             ws.begin("ingest", {"seeds": {"max_chars": 6}})
 
 
-def test_settings_of_a_stage_that_left_nothing_may_change(tmp_path):
-    """A mistake in the settings fails before anything is written; mending it must not need --force."""
+def test_settings_of_a_stage_that_wrote_nothing_may_change(tmp_path):
+    """A wrong setting fails before anything is written. Correcting it must not need --force."""
     with Workspace(tmp_path) as ws:
         assert ws.begin("ingest", {"seeds": {"max_chars": 7}})
     with Workspace(tmp_path) as ws:
@@ -48,7 +48,7 @@ def test_settings_of_a_stage_that_left_nothing_may_change(tmp_path):
         assert ws.settings("ingest") == {"seeds": {"max_chars": 8}}
 
 
-def test_operational_settings_are_kept_but_never_differ(tmp_path):
+def test_operational_settings_are_recorded_and_may_change(tmp_path):
     with Workspace(tmp_path) as ws:
         ws.begin("ingest", SETTINGS, operational={"seeds": {"threads": 1}})
         assert ws.settings("ingest") == {"seeds": {"max_chars": 5, "threads": 1}}
@@ -66,7 +66,7 @@ def test_counts_of_an_unfinished_stage_can_be_read(tmp_path):
         assert not ws.finished("ingest")
 
 
-def test_answers_are_set_aside_never_deleted(tmp_path):
+def test_answers_are_moved_aside_and_never_deleted(tmp_path):
     with Workspace(tmp_path) as ws:
         for number in (1, 2):
             (tmp_path / "journal").mkdir()
@@ -76,7 +76,7 @@ def test_answers_are_set_aside_never_deleted(tmp_path):
             assert (tmp_path / f"journal.{number}" / "answers-00000.jsonl").read_text() == f"answer {number}"
 
 
-def test_what_was_derived_from_a_graph_goes_with_it(tmp_path):
+def test_discarding_a_graph_discards_what_was_derived_from_it(tmp_path):
     with Workspace(tmp_path) as ws:
         for name in ("analytics.parquet", "report.html"):
             ws.path(name).write_text("of the old graph")
@@ -85,7 +85,7 @@ def test_what_was_derived_from_a_graph_goes_with_it(tmp_path):
         assert not ws.path("report.html").exists()
 
 
-def test_force_starts_anew_and_discards_later_stages(tmp_path):
+def test_force_repeats_a_stage_and_discards_later_stages(tmp_path):
     with Workspace(tmp_path) as ws:
         ingest(ws)
         assert ws.begin("build", {})
@@ -114,7 +114,7 @@ def test_a_new_input_changes_every_later_digest(tmp_path):
 
 
 @pytest.mark.parametrize("harm", ["removed", "cut"])
-def test_a_stage_whose_file_is_gone_or_short_is_done_again(tmp_path, harm):
+def test_a_stage_whose_file_is_missing_or_short_is_repeated(tmp_path, harm):
     with Workspace(tmp_path) as ws:
         ingest(ws)
         path = ws.path("seeds.parquet")
@@ -123,7 +123,7 @@ def test_a_stage_whose_file_is_gone_or_short_is_done_again(tmp_path, harm):
         assert path.read_text() == "rows"
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
+def test_a_write_that_fails_keeps_the_old_file_and_leaves_no_other(tmp_path):
     with Workspace(tmp_path) as ws:
         ingest(ws)
         with pytest.raises(ZeroDivisionError), ws.replacing("seeds.parquet") as part:
@@ -132,10 +132,10 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
     assert not list(tmp_path.glob(".*.part"))
 
 
-def test_a_process_killed_while_writing_leaves_nothing_that_is_trusted(tmp_path):
+def test_a_file_that_a_killed_process_was_writing_is_not_used(tmp_path):
     script = textwrap.dedent(f"""
         import os, signal
-        from linksyn_gpu.workspace import Workspace
+        from linksyn_gpu.run.folder import Workspace
         with Workspace({str(tmp_path)!r}) as ws:
             ws.begin("ingest", {SETTINGS!r})
             with ws.replacing("seeds.parquet") as part:
@@ -159,7 +159,7 @@ def test_two_processes_do_not_share_a_folder(tmp_path):
         pass
 
 
-def test_a_folder_with_other_things_is_left_alone(tmp_path):
+def test_a_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(ConfigError, match="not empty"):
         Workspace(tmp_path).__enter__()
@@ -170,7 +170,7 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize(("text", "error"), [("{", DataError), ("[]", DataError), ('{"format": 99}', ConfigError)])
-def test_a_manifest_that_is_none_is_an_error_not_a_fresh_start(tmp_path, text, error):
+def test_an_unreadable_manifest_is_an_error_and_not_a_new_run(tmp_path, text, error):
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(error):
         Workspace(tmp_path).__enter__()
@@ -185,7 +185,7 @@ def test_the_manifest_names_versions_and_files(tmp_path):
     assert {"linksyn-gpu", "python", "numpy"} <= set(entry["environment"])
 
 
-def test_other_settings_are_refused_while_a_later_stage_that_works_ahead_holds_answers(tmp_path):
+def test_other_settings_are_refused_while_a_later_stage_that_started_early_holds_answers(tmp_path):
     with Workspace(tmp_path / "out") as ws:
         for stage in ("ingest", "build"):
             ws.begin(stage, {})
