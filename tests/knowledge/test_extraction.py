@@ -64,7 +64,7 @@ def test_merged_names_reach_the_graph_with_their_aliases(folder):
 def test_a_run_without_the_stage_is_what_it_was_and_the_stage_cannot_slip_in_behind(folder):
     with Workspace(folder) as ws:
         assert pipeline.build(ws, config())["kps"] == 4
-        with pytest.raises(ConfigError, match="made without 'extract'"):
+        with pytest.raises(ConfigError, match="ran without 'extract'"):
             pipeline.extract(ws, config(merge="forms"))
         pipeline.extract(ws, config(merge="forms"), force=True)
         assert ws.settings("build") is None
