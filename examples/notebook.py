@@ -1,11 +1,13 @@
 """linksyn-gpu from Python, cell by cell; docs/notebook.md explains the interface."""
 
 # %% Seeds
+import json
 from pathlib import Path
 
-from linksyn_gpu import QuotaConfig, Walker, build_graph, link_seeds, open_run, read_seeds, synthesize
+from linksyn_gpu import QuotaConfig, Seeds, Walker, build_graph, link_seeds, open_run, synthesize
 
-seeds = read_seeds(Path(__file__).parent / "seeds.jsonl")
+lines = (Path(__file__).parent / "seeds.jsonl").read_text(encoding="utf-8").splitlines()
+seeds = Seeds.from_records(map(json.loads, lines))
 print(seeds, "first:", seeds[0]["question"])
 
 # %% The graph of knowledge points

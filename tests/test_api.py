@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import json
 import runpy
 from collections import Counter
 from dataclasses import replace
@@ -21,6 +22,7 @@ from linksyn_gpu import (
     KPGraph,
     QuotaConfig,
     RunConfig,
+    Seeds,
     SynthesisConfig,
     WalkConfig,
     Walker,
@@ -209,3 +211,16 @@ def test_synthesis_asks_a_server_that_is_running(tmp_path, bundles):
 def test_bundles_that_do_not_know_their_seeds_say_how_to_make_them(bundles):
     with pytest.raises(DataError, match="link_seeds"):
         replace(bundles, origin=None).to_arrow()
+
+
+def test_seeds_in_memory_are_the_seeds_of_the_file(seeds):
+    pandas = pytest.importorskip("pandas")
+    import pyarrow as pa
+
+    rows = [json.loads(line) for line in (EXAMPLES / "seeds.jsonl").read_text(encoding="utf-8").splitlines()]
+    for made in (
+        Seeds.from_records(rows),
+        Seeds.from_arrow(pa.Table.from_pylist(rows)),
+        Seeds.from_pandas(pandas.DataFrame(rows)),
+    ):
+        assert made.table.equals(seeds.table)
