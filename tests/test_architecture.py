@@ -49,6 +49,7 @@ SHARED_NAMES = {
     "command": ("cli/",),  # each module of the command line has one
     "main": ("cli/__init__.py", "llm/servers/"),  # entry points of processes
     "serve": ("llm/servers/",),  # each engine that this project starts
+    "synthesize": ("run/",),  # the stage: for a run folder, and for bundles in memory
 }
 STILL_TO_RENAME: set[str] = {
     "answer_schema", "digest", "dropped_schema", "generate", "key_of", "make_request", "render", "similar_pairs",

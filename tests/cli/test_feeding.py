@@ -92,7 +92,7 @@ def test_tokens_are_estimated_before_the_run_and_recorded_after_it(tmp_path):
     line = next(line for line in result.stdout.splitlines() if line.startswith("tokens"))
     assert "50 read" in line
     assert "estimated" in line
-    assert "still to ask" in result.stdout
+    assert "to write are pending" in result.stdout
 
 
 @pytest.mark.slow
@@ -176,7 +176,7 @@ def test_a_limit_on_requests_does_not_hide_a_server_that_fails(tmp_path):
         assert "run the same command again" in result.stderr
         server.script = reply
         result = invoke(*words, server.url, "--max-requests", "5")
-    assert "Stopped in good order" in result.stderr
+    assert "Stopped at the limit you set" in result.stderr
 
 
 def test_a_run_whose_engine_failed_after_the_last_answer_is_finished_by_the_next_call(tmp_path, monkeypatch):
