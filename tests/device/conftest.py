@@ -12,16 +12,9 @@ import pytest
 
 from linksyn_gpu.backend.gpu import cuda as kernels
 from linksyn_gpu.backend.gpu.memory import crossings
-from tests.device import report, standin_cupy, standin_cuvs, standin_rapids
+from tests.device import standin_cupy, standin_cuvs, standin_rapids
 
 STANDINS = ("cupy", "cudf", "pylibcugraph", "cuvs", "cuvs.neighbors")
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if report.shown:
-        terminalreporter.section("CUDA kernels, on a machine without a GPU")
-        for line in report.table():
-            terminalreporter.write_line(line)
 
 
 def imports_cupy(module: str) -> bool:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from linksyn_gpu.errors import DataError
-from linksyn_gpu.tables import Int32, Int64, name_key
+from linksyn_gpu.tables import Int32, Int64
+from linksyn_gpu.text import name_key
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -16,7 +16,8 @@ from linksyn_gpu.backend.gpu.memory import crossings
 from linksyn_gpu.backend.gpu.walk import StartTable, TransitionTable, WalkGraph
 from linksyn_gpu.backend.protocol import StepRule
 from linksyn_gpu.errors import BackendUnavailable, DataError
-from linksyn_gpu.tables import KPGraph, name_key
+from linksyn_gpu.tables import KPGraph
+from linksyn_gpu.text import name_key
 
 if TYPE_CHECKING:
     import pyarrow as pa
