@@ -35,7 +35,8 @@ from linksyn_gpu.sampling.extend import extend_path
 from linksyn_gpu.synthesis.enhance import DROPPED, KEPT, Enhancer, Extension, Work, chooser
 from linksyn_gpu.synthesis.prompts.enhancement import enhancement_digest, enhancement_instructions
 from linksyn_gpu.synthesis.requests import SeedRows, default_model, max_prompt_chars
-from linksyn_gpu.tables import KPGraph, WalkBatch, name_key, record_batch
+from linksyn_gpu.tables import KPGraph, WalkBatch, record_batch
+from linksyn_gpu.text import name_key
 
 if TYPE_CHECKING:
     from linksyn_gpu.llm import Engine
@@ -329,7 +330,7 @@ class _Enhancement:
         batch = _as_batch([path for path, _ in longer], [work.row["walk_id"] for work in works])
         # The CPU: the device may be the server's now, and every backend links the same seeds.
         linker = SeedLinker(self._graph, self._seeds, None, seed, "cpu")
-        linked = linker.to_host(linker.link_round(batch, level), batch)
+        linked = linker.link_round(batch, level)
         found = []
         for work, (path, before), row, size in zip(works, longer, linked.seeds, linked.sizes, strict=True):
             added = path.size - len(work.nodes)

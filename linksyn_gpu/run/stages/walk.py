@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from linksyn_gpu.backend import Backend, resolve
+from linksyn_gpu.backend import resolve
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import DataError
@@ -20,12 +20,10 @@ from linksyn_gpu.run import store
 from linksyn_gpu.run.folder import Workspace
 from linksyn_gpu.run.progress import Progress, silent
 from linksyn_gpu.sampling.plan import cell_affinities, plan_cells, plan_rounds
-from linksyn_gpu.tables import PATH_STATUS, Bundles, Cell, KPGraph, WalkBatch
+from linksyn_gpu.tables import PATH_STATUS, Bundles, Cell, KPGraph, Seeds, WalkBatch
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from linksyn_gpu.sampling.graph import Incidence
 
 FEW_SEEDS = len(PATH_STATUS)
 REASONS = np.array([None, *PATH_STATUS[1:], "few_seeds"], dtype=object)
@@ -46,22 +44,26 @@ def ingest(
         progress("records read", 0, None)
         seeds = read_seeds(files, config.seeds)
         store.write_seeds(ws, seeds)
-        reasons = Counter(reject.reason for reject in seeds.rejects)
-        counts: dict[str, Any] = {
-            "records": len(seeds) + len(seeds.rejects),
-            "seeds": len(seeds),
-            "rejected": len(seeds.rejects),
-            "rejected_by_reason": dict(reasons),
-            "notes": dict(seeds.notes),
-        }
+        counts = seed_counts(seeds)
         progress("records read", counts["records"], counts["records"])
         ws.finish("ingest", counts)
     return ws.counts("ingest")
 
 
+def seed_counts(seeds: Seeds) -> dict[str, Any]:
+    """Counts of stage ingest: records = seeds + rejected."""
+    return {
+        "records": len(seeds) + len(seeds.rejects),
+        "seeds": len(seeds),
+        "rejected": len(seeds.rejects),
+        "rejected_by_reason": dict(Counter(reject.reason for reject in seeds.rejects)),
+        "notes": dict(seeds.notes),
+    }
+
+
 def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> dict[str, Any]:
     """Seeds -> graph/*.npy and kps.parquet. Returns the stage's counts."""
-    from linksyn_gpu.sampling.graph import build_graph_from_incidence, kp_statistics
+    from linksyn_gpu.sampling.graph import build_graph_from_incidence, kp_statistics, read_incidence
 
     if (ws.settings("extract") or {"extract": {"merge": "none"}})["extract"]["merge"] != "none":
         config = replace(config, graph=replace(config.graph, kp_form="exact"))  # names are one already where they are
@@ -69,9 +71,9 @@ def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Pr
     del settings["graph"]["memory_limit"]  # changes no bit of the graph
     if ws.begin("build", settings, force=force):
         backend = resolve(config.backend)
-        seeds = store.read_seed_table(ws, ["difficulty", "disciplines"])
+        seeds = store.read_seed_table(ws, ["knowledge_points", "difficulty", "disciplines"])
         progress("KP graph", 0, None)
-        incidence = _incidence(ws, config, backend)
+        incidence = read_incidence(seeds, config.graph, backend.name)
         graph = build_graph_from_incidence(
             incidence.indptr,
             incidence.kp_indices,
@@ -82,24 +84,11 @@ def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Pr
         )
         graph = replace(graph, drops=graph.drops + incidence.drops)
         store.write_graph(ws, graph, kp_statistics(seeds, incidence), store.read_aliases(ws))
-        counts = _graph_counts(graph, backend.ops)
+        counts = graph_counts(graph)
         progress("KP graph", counts["edges"], counts["edges"])
         ws.finish("build", counts, backend=backend.facts())
-        backend.release()
+        backend.ops.release()
     return ws.counts("build")
-
-
-def _incidence(ws: Workspace, config: RunConfig, backend: Backend) -> Incidence:
-    """Which seed holds which KP, read by the backend: on a GPU, cuDF does it."""
-    from linksyn_gpu.sampling.graph import Incidence
-
-    indptr, kp_indices, names, drops = backend.ops.incidence_from_table(
-        store.seed_file(ws),
-        "knowledge_points",
-        kp_form=config.graph.kp_form,
-        max_kps_per_seed=config.graph.max_kps_per_seed,
-    )
-    return Incidence(backend.ops.to_host(indptr), backend.ops.to_host(kp_indices), names, drops)
 
 
 def walk(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> dict[str, Any]:
@@ -172,10 +161,8 @@ class _Campaign:
         done = 0
         for part in plan_rounds(self._cells, config.walk.rounds):
             self._progress("paths walked", done, config.paths)
-            drawn = walker.sample_round(part.n_paths, part.cell)
-            linked = linker.link_round(drawn, self._cells[part.cell].difficulty)
-            batch = walker.to_host(drawn)
-            bundles = linker.to_host(linked, batch)
+            batch = walker.sample_round(part.n_paths, part.cell)
+            bundles = linker.link_round(batch, self._cells[part.cell].difficulty)
             self.delivered[part.cell] += int(bundles.kept.sum())
             self._drops += bundles.drops
             self._redraws += batch.redraws
@@ -188,7 +175,7 @@ class _Campaign:
         del linker
         backend = walker.backend
         del walker
-        backend.release()  # before synthesis starts: a server may want the device
+        backend.ops.release()  # before synthesis starts: a server may want the device
 
     def counts(self) -> dict[str, Any]:
         return {
@@ -242,12 +229,11 @@ def memory_plan(ws: Workspace, length: int, round_paths: int, memory: int | None
     return plan_of(ws, length, round_paths, memory).table()
 
 
-def _graph_counts(graph: KPGraph, ops: Any) -> dict[str, Any]:
-    from scipy.sparse import csr_array
+def graph_counts(graph: KPGraph) -> dict[str, Any]:
+    """Counts of stage build: size and components of the graph."""
     from scipy.sparse.csgraph import connected_components
 
-    matrix = csr_array((graph.count, graph.indices, graph.indptr), shape=(graph.n_kps, graph.n_kps))
-    n_components, label = connected_components(matrix, directed=False)
+    n_components, label = connected_components(graph.to_scipy(), directed=False)
     return {
         "seeds": graph.n_seeds,
         "kps": graph.n_kps,
