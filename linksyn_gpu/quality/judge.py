@@ -14,7 +14,7 @@ from typing import Any
 
 from linksyn_gpu.llm.json_answer import read_level, read_object
 from linksyn_gpu.llm.prompting import content_request, object_schema, render_messages
-from linksyn_gpu.quality.equivalence import by_letter
+from linksyn_gpu.quality.options import by_letter
 from linksyn_gpu.synthesis.prompts import TEMPLATES
 from linksyn_gpu.taxonomy.difficulty import LEVELS
 

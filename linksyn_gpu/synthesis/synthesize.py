@@ -256,8 +256,8 @@ class _Assembly:
         self._config = config
         self._limits = prompts.text_limits(config.field_limit)
         self._digest = prompts.prompt_digest(config.templates)
-        questions = (q.as_py() or "" for chunk in seeds.column("question").chunks for q in chunk)
-        self._checker = checks.Checker(questions, prompts.instruction_text(config.templates))
+        rows = (row for part in seeds.select(checks.COMPARED).to_batches() for row in part.to_pylist())
+        self._checker = checks.Checker(rows, prompts.instruction_text(config.templates))
         self._seeds: dict[int, dict[str, Any]] = {}
         self.kept: list[dict[str, Any]] = []
         self.dropped: list[dict[str, Any]] = []

@@ -1,14 +1,16 @@
 """What counts as agreement, and questions to a model that give nothing away."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from linksyn_gpu.config import QUESTION_TYPES
 from linksyn_gpu.errors import ConfigError
-from linksyn_gpu.quality import judge
-from linksyn_gpu.quality.equivalence import by_letter, read_quantity, same_answer
+from linksyn_gpu.quality import equivalence, judge
+from linksyn_gpu.quality.equivalence import read_quantity, same_answer
+from linksyn_gpu.quality.options import by_letter
 from linksyn_gpu.synthesis import prompts
 from linksyn_gpu.synthesis.prompts import enhancement
 from linksyn_gpu.synthesis.prompts.enhancement import Rewriting, enhancement_digest, render_rewriting
@@ -235,3 +237,19 @@ def shown(messages):
 def test_the_documentation_shows_each_prompt_as_it_is_sent(name):
     page = (Path(__file__).parents[2] / "docs" / "enhancement.md").read_text(encoding="utf-8")
     assert f"```text\n{shown(examples()[name])}\n```" in page
+
+
+@pytest.mark.parametrize("unit", ["x^(2)y^(3)", "Ω", "m^2·", " (", "²", "1", "1/", "e5", "v = "])
+def test_a_quantity_is_read_in_time_in_proportion_to_its_length(unit):
+    def seconds(size):
+        begin = time.process_time()
+        equivalence._NUMBER.fullmatch("3 " + unit * (size // len(unit)) + "!")
+        return time.process_time() - begin
+
+    assert min(seconds(80_000) for _ in range(3)) < 12 * min(seconds(10_000) for _ in range(3)) + 0.02
+
+
+def test_a_long_text_is_no_quantity():
+    assert read_quantity("3 " + "x^(2)y^(3)" * 12) is None
+    assert read_quantity("3 " + "x^(2)y^(3)" * 100_000) is None
+    assert read_quantity("3 m^(2)") == read_quantity("3 m^2")

@@ -17,7 +17,7 @@ import numpy as np
 from linksyn_gpu.config import ALL, RunConfig
 from linksyn_gpu.config.loader import merged, to_mapping
 from linksyn_gpu.errors import ConfigError, DataError, EngineError
-from linksyn_gpu.quality.checks import Checker
+from linksyn_gpu.quality.checks import COMPARED, Checker
 from linksyn_gpu.quality.judge import Asking
 from linksyn_gpu.run import store
 from linksyn_gpu.run.folder import Workspace
@@ -148,8 +148,8 @@ class _Enhancement:
             limit,
             max_prompt_chars(synthesis),
         )
-        seeds = (text or "" for chunk in self._seeds.table.column("question").chunks for text in chunk.to_pylist())
-        earlier = (text for batch in self._qa(["question"]) for text in batch.column("question").to_pylist())
+        seeds = (row for part in self._seeds.table.select(COMPARED).to_batches() for row in part.to_pylist())
+        earlier = (row for batch in self._qa(COMPARED) for row in batch.to_pylist())
         return Enhancer(
             self._config.enhance,
             asking,
