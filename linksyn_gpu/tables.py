@@ -7,9 +7,8 @@ Python object for each.
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,8 @@ from linksyn_gpu.errors import DataError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from linksyn_gpu.config import SeedsConfig
+
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 UInt32 = NDArray[np.uint32]
@@ -31,11 +32,6 @@ Bool = NDArray[np.bool_]
 
 # Largest number of KPs, and of entries in a row: 2^24 masses of at most 2^40 still fit in uint64.
 MAX_KPS = 2**24 - 1
-
-
-def name_key(name: str) -> str:
-    """What two names must share to be one: NFKC, case folding, trimming."""
-    return unicodedata.normalize("NFKC", name).casefold().strip()
 
 
 def seed_schema() -> pa.Schema:
@@ -82,6 +78,38 @@ class Seeds:
     rejects: Sequence[Reject] = ()
     notes: Counter[str] = field(default_factory=Counter)
     """Seeds kept but marked, by mark: 'empty_answer', 'no_knowledge_points', 'difficulty_off_scale', ..."""
+
+    @classmethod
+    def from_records(cls, records: Iterable[Any], config: SeedsConfig | None = None, **fields: Any) -> Seeds:
+        """Make seeds of records in memory, with the rules of `read_seeds`.
+
+        Parameters
+        ----------
+        records : iterable of mappings
+            Column name -> value; NumPy arrays and scalars are taken as lists and numbers. The `line` of a reject is
+            the 1-based number of the record.
+        config, **fields
+            A `SeedsConfig`, or its fields as keywords.
+        """
+        from linksyn_gpu.seeds.normalize import seeds_from_records
+
+        return seeds_from_records(records, config, fields)
+
+    @classmethod
+    def from_arrow(cls, data: Any, config: SeedsConfig | None = None, **fields: Any) -> Seeds:
+        """Make seeds of an Arrow table, record batch or reader, or of any object with `__arrow_c_stream__`."""
+        import pyarrow as pa
+
+        from linksyn_gpu.seeds.readers import arrow_records
+
+        reader = data if isinstance(data, pa.RecordBatchReader) else pa.table(data).to_reader()
+        return cls.from_records((record for _, record in arrow_records(reader)), config, **fields)
+
+    @classmethod
+    def from_pandas(cls, frame: Any, config: SeedsConfig | None = None, **fields: Any) -> Seeds:
+        """Make seeds of a pandas data frame; its index is ignored."""
+        rows = frame.astype(object).where(frame.notna(), None).itertuples(index=False, name=None)
+        return cls.from_records((dict(zip(frame.columns, row, strict=True)) for row in rows), config, **fields)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

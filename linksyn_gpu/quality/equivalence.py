@@ -20,9 +20,8 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from linksyn_gpu.knowledge.merge.normal_form import POWERS, THOUSANDS
 from linksyn_gpu.quality.options import match_option, plain_answer
-from linksyn_gpu.text.latex import plain_name
+from linksyn_gpu.text.latex import POWERS, THOUSANDS, plain_name
 
 TOLERANCE = 0.01
 _NUMBER = re.compile(

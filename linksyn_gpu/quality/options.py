@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from string import ascii_uppercase
 
-from linksyn_gpu.knowledge.merge.normal_form import POWERS
+from linksyn_gpu.text.latex import POWERS
 
 SHORT = 6
 """Characters of a text in which case always counts: CO is not Co."""

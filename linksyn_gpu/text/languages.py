@@ -15,7 +15,7 @@ FORMULA = re.compile(r"\$\$[^$]*\$\$|\$[^$]*\$|`[^`]*`|\\[A-Za-z]+|\{[^{}]*\}")
 """Formulas between dollar signs, code between backticks, TeX commands and their arguments."""
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 LATIN = re.compile("[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
-KANA = re.compile("[\u3041-\u3096\u30a1-\u30fa]")
+KANA = re.compile("[\u3040-\u30ff\u31f0-\u31ff]")
 FUNCTION_WORDS = {
     language: frozenset(words.split())
     for language, words in {
@@ -54,7 +54,8 @@ def other_language(text: str, language: str) -> str | None:
               English function word. A text in both languages passes as either.
     """
     prose = FORMULA.sub(" ", text)
-    ideographs, kana = len(CJK.findall(prose)), len(KANA.findall(prose))
+    kana = len(KANA.findall(prose))
+    ideographs = len(CJK.findall(KANA.sub("", prose)))
     latin, foreign = [], []
     for word in WORD.findall(CJK.sub(" ", prose)):
         if len(word) < 2:
