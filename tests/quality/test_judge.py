@@ -1,7 +1,6 @@
 """What counts as agreement, and questions to a model that give nothing away."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -240,13 +239,10 @@ def test_the_documentation_shows_each_prompt_as_it_is_sent(name):
 
 
 @pytest.mark.parametrize("unit", ["x^(2)y^(3)", "Ω", "m^2·", " (", "²", "1", "1/", "e5", "v = "])
-def test_a_quantity_is_read_in_time_in_proportion_to_its_length(unit):
-    def seconds(size):
-        begin = time.process_time()
-        equivalence._NUMBER.fullmatch("3 " + unit * (size // len(unit)) + "!")
-        return time.process_time() - begin
-
-    assert min(seconds(80_000) for _ in range(3)) < 12 * min(seconds(10_000) for _ in range(3)) + 0.02
+@pytest.mark.timeout(120)
+def test_the_pattern_of_a_quantity_ends_on_any_text(unit):
+    """A pattern that matches a character in two ways tries every combination of them."""
+    assert equivalence._NUMBER.fullmatch("3 " + unit * 10_000 + "!") is None
 
 
 def test_a_long_text_is_no_quantity():
