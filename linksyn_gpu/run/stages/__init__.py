@@ -12,17 +12,17 @@ from linksyn_gpu.run.folder import Workspace
 from linksyn_gpu.run.progress import Progress as Progress
 from linksyn_gpu.run.progress import silent as silent
 from linksyn_gpu.run.serving import engine_of as engine_of
+from linksyn_gpu.run.stages.analyze import analyze as analyze
+from linksyn_gpu.run.stages.analyze import memory_plan as memory_plan
+from linksyn_gpu.run.stages.build import build as build
 from linksyn_gpu.run.stages.enhance import enhance as enhance
 from linksyn_gpu.run.stages.enhance import recorded_enhancement as recorded_enhancement
 from linksyn_gpu.run.stages.extract import extract as extract
 from linksyn_gpu.run.stages.extract import recorded_extraction as recorded_extraction
+from linksyn_gpu.run.stages.ingest import ingest as ingest
 from linksyn_gpu.run.stages.synthesize import recorded_synthesis as recorded_synthesis
 from linksyn_gpu.run.stages.synthesize import synthesize as synthesize
 from linksyn_gpu.run.stages.synthesize import walk_and_synthesize as walk_and_synthesize
-from linksyn_gpu.run.stages.walk import analyze as analyze
-from linksyn_gpu.run.stages.walk import build as build
-from linksyn_gpu.run.stages.walk import ingest as ingest
-from linksyn_gpu.run.stages.walk import memory_plan as memory_plan
 from linksyn_gpu.run.stages.walk import walk as walk
 
 if TYPE_CHECKING:

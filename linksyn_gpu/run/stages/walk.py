@@ -1,18 +1,14 @@
-"""Stages ingest, build and walk over a run folder, and what can be said of their graph."""
+"""Stage walk over a run folder: graph -> plan.json and paths.parquet."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from linksyn_gpu.backend import Backend, resolve
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import DataError
@@ -25,81 +21,8 @@ from linksyn_gpu.tables import PATH_STATUS, Bundles, Cell, KPGraph, WalkBatch
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from linksyn_gpu.sampling.graph import Incidence
-
 FEW_SEEDS = len(PATH_STATUS)
 REASONS = np.array([None, *PATH_STATUS[1:], "few_seeds"], dtype=object)
-
-
-def ingest(
-    ws: Workspace, files: Sequence[str], config: RunConfig, *, force: bool = False, progress: Progress = silent
-) -> dict[str, Any]:
-    """Files -> seeds.parquet and rejects.jsonl. Returns the stage's counts."""
-    from linksyn_gpu.seeds.normalize import read_seeds
-    from linksyn_gpu.seeds.readers import find_files
-
-    settings = {
-        "seeds": to_mapping(config.seeds),
-        "input": _fingerprints([file.path for file in find_files(files)]),
-    }
-    if ws.begin("ingest", settings, force=force):
-        progress("records read", 0, None)
-        seeds = read_seeds(files, config.seeds)
-        store.write_seeds(ws, seeds)
-        reasons = Counter(reject.reason for reject in seeds.rejects)
-        counts: dict[str, Any] = {
-            "records": len(seeds) + len(seeds.rejects),
-            "seeds": len(seeds),
-            "rejected": len(seeds.rejects),
-            "rejected_by_reason": dict(reasons),
-            "notes": dict(seeds.notes),
-        }
-        progress("records read", counts["records"], counts["records"])
-        ws.finish("ingest", counts)
-    return ws.counts("ingest")
-
-
-def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> dict[str, Any]:
-    """Seeds -> graph/*.npy and kps.parquet. Returns the stage's counts."""
-    from linksyn_gpu.sampling.graph import build_graph_from_incidence, kp_statistics
-
-    if (ws.settings("extract") or {"extract": {"merge": "none"}})["extract"]["merge"] != "none":
-        config = replace(config, graph=replace(config.graph, kp_form="exact"))  # names are one already where they are
-    settings = {"graph": to_mapping(config.graph)}
-    del settings["graph"]["memory_limit"]  # changes no bit of the graph
-    if ws.begin("build", settings, force=force):
-        backend = resolve(config.backend)
-        seeds = store.read_seed_table(ws, ["difficulty", "disciplines"])
-        progress("KP graph", 0, None)
-        incidence = _incidence(ws, config, backend)
-        graph = build_graph_from_incidence(
-            incidence.indptr,
-            incidence.kp_indices,
-            len(incidence.names),
-            config.graph,
-            names=incidence.names,
-            backend=backend.name,
-        )
-        graph = replace(graph, drops=graph.drops + incidence.drops)
-        store.write_graph(ws, graph, kp_statistics(seeds, incidence), store.read_aliases(ws))
-        counts = _graph_counts(graph, backend.ops)
-        progress("KP graph", counts["edges"], counts["edges"])
-        ws.finish("build", counts, backend=backend.facts())
-        backend.release()
-    return ws.counts("build")
-
-
-def _incidence(ws: Workspace, config: RunConfig, backend: Backend) -> Incidence:
-    """Which seed holds which KP, read by the backend: on a GPU, cuDF does it."""
-    from linksyn_gpu.sampling.graph import Incidence
-
-    indptr, kp_indices, names, drops = backend.ops.incidence_from_table(
-        store.seed_file(ws),
-        "knowledge_points",
-        kp_form=config.graph.kp_form,
-        max_kps_per_seed=config.graph.max_kps_per_seed,
-    )
-    return Incidence(backend.ops.to_host(indptr), backend.ops.to_host(kp_indices), names, drops)
 
 
 def walk(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> dict[str, Any]:
@@ -199,72 +122,3 @@ class _Campaign:
             "redraws": self._redraws,
             "kps_visited": self._visited,
         }
-
-
-def analyze(ws: Workspace, config: RunConfig) -> dict[str, Any]:
-    """Graph -> analytics.parquet. Returns its figures.
-
-    Raises
-    ------
-    BackendUnavailable
-        The packages that compute them are not installed.
-    """
-    ws.counts("build")
-    backend = resolve(config.backend)
-    graph, _ = store.read_graph(ws)
-    columns = backend.ops.analytics(graph)
-    with ws.replacing("analytics.parquet") as part:
-        store.write_analytics(part, graph, columns)
-    first = np.argsort(-columns["pagerank"], kind="stable")[:10]
-    return {
-        "backend": backend.facts(),
-        "kps": graph.n_kps,
-        "components": int(np.unique(columns["component"]).size),
-        "communities": int(np.unique(columns["community"]).size),
-        "largest_core": int(columns["core"].max(initial=0)),
-        "top": [(graph.names[i] if graph.names else str(i), float(columns["pagerank"][i])) for i in first],
-    }
-
-
-def memory_plan(ws: Workspace, length: int, round_paths: int, memory: int | None) -> str:
-    """What the graph of a run would take on a device, as a table.
-
-    Raises
-    ------
-    BackendUnavailable
-        It does not fit; or no device is usable and `memory` is not given.
-    """
-    from linksyn_gpu.run.serving import plan_of
-
-    ws.counts("build")
-    if memory is None:
-        memory = resolve("gpu").ops.free_memory()
-    return plan_of(ws, length, round_paths, memory).table()
-
-
-def _graph_counts(graph: KPGraph, ops: Any) -> dict[str, Any]:
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components
-
-    matrix = csr_array((graph.count, graph.indices, graph.indptr), shape=(graph.n_kps, graph.n_kps))
-    n_components, label = connected_components(matrix, directed=False)
-    return {
-        "seeds": graph.n_seeds,
-        "kps": graph.n_kps,
-        "edges": graph.n_edges,
-        "components": int(n_components),
-        "kps_in_largest_component": int(np.bincount(label).max()),
-        "isolated_kps": int((graph.degree == 0).sum()),
-        "drops": dict(graph.drops),
-    }
-
-
-def _fingerprints(paths: Sequence[Path]) -> dict[str, str]:
-    """Name input files by their content, so that a changed file is not taken for the old one."""
-    found: dict[str, str] = {}
-    for path in paths:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        name = path.name if path.name not in found else f"{path.name} (file {len(found) + 1})"
-        found[name] = f"sha256 {digest}"
-    return found

@@ -1,0 +1,79 @@
+"""Stage build over a run folder: seeds -> graph/*.npy and kps.parquet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from linksyn_gpu.backend import Backend, resolve
+from linksyn_gpu.config import RunConfig
+from linksyn_gpu.config.loader import to_mapping
+from linksyn_gpu.run import store
+from linksyn_gpu.run.folder import Workspace
+from linksyn_gpu.run.progress import Progress, silent
+from linksyn_gpu.tables import KPGraph
+
+if TYPE_CHECKING:
+    from linksyn_gpu.sampling.graph import Incidence
+
+
+def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> dict[str, Any]:
+    """Seeds -> graph/*.npy and kps.parquet. Returns the stage's counts."""
+    from linksyn_gpu.sampling.graph import build_graph_from_incidence, kp_statistics
+
+    if (ws.settings("extract") or {"extract": {"merge": "none"}})["extract"]["merge"] != "none":
+        config = replace(config, graph=replace(config.graph, kp_form="exact"))  # names are one already where they are
+    settings = {"graph": to_mapping(config.graph)}
+    del settings["graph"]["memory_limit"]  # changes no bit of the graph
+    if ws.begin("build", settings, force=force):
+        backend = resolve(config.backend)
+        seeds = store.read_seed_table(ws, ["difficulty", "disciplines"])
+        progress("KP graph", 0, None)
+        incidence = _incidence(ws, config, backend)
+        graph = build_graph_from_incidence(
+            incidence.indptr,
+            incidence.kp_indices,
+            len(incidence.names),
+            config.graph,
+            names=incidence.names,
+            backend=backend.name,
+        )
+        graph = replace(graph, drops=graph.drops + incidence.drops)
+        store.write_graph(ws, graph, kp_statistics(seeds, incidence), store.read_aliases(ws))
+        counts = _graph_counts(graph, backend.ops)
+        progress("KP graph", counts["edges"], counts["edges"])
+        ws.finish("build", counts, backend=backend.facts())
+        backend.release()
+    return ws.counts("build")
+
+
+def _incidence(ws: Workspace, config: RunConfig, backend: Backend) -> Incidence:
+    """Which seed holds which KP, read by the backend: on a GPU, cuDF does it."""
+    from linksyn_gpu.sampling.graph import Incidence
+
+    indptr, kp_indices, names, drops = backend.ops.incidence_from_table(
+        store.seed_file(ws),
+        "knowledge_points",
+        kp_form=config.graph.kp_form,
+        max_kps_per_seed=config.graph.max_kps_per_seed,
+    )
+    return Incidence(backend.ops.to_host(indptr), backend.ops.to_host(kp_indices), names, drops)
+
+
+def _graph_counts(graph: KPGraph, ops: Any) -> dict[str, Any]:
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    matrix = csr_array((graph.count, graph.indices, graph.indptr), shape=(graph.n_kps, graph.n_kps))
+    n_components, label = connected_components(matrix, directed=False)
+    return {
+        "seeds": graph.n_seeds,
+        "kps": graph.n_kps,
+        "edges": graph.n_edges,
+        "components": int(n_components),
+        "kps_in_largest_component": int(np.bincount(label).max()),
+        "isolated_kps": int((graph.degree == 0).sum()),
+        "drops": dict(graph.drops),
+    }
