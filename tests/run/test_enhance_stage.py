@@ -1,5 +1,6 @@
 """Stage enhance over a run folder, against a scripted server: files, counts, resuming, and what it leaves alone."""
 
+import importlib
 import json
 import shutil
 from collections import Counter
@@ -18,9 +19,10 @@ from linksyn_gpu.report.stats import gather
 from linksyn_gpu.run import stages as pipeline
 from linksyn_gpu.run import store
 from linksyn_gpu.run.folder import Workspace
-from linksyn_gpu.run.stages import enhance as enhancement
 from tests.enhancing import Model, data_of, item, kind_of
 from tests.llm.fake_server import FakeServer, ok
+
+enhancement = importlib.import_module("linksyn_gpu.run.stages.enhance")  # the package exports a function of that name
 
 SEEDS = Path(__file__).parents[2] / "examples" / "seeds.jsonl"
 CONFIG = RunConfig(

@@ -135,7 +135,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
 def test_a_process_killed_while_writing_leaves_nothing_that_is_trusted(tmp_path):
     script = textwrap.dedent(f"""
         import os, signal
-        from linksyn_gpu.workspace import Workspace
+        from linksyn_gpu.run.folder import Workspace
         with Workspace({str(tmp_path)!r}) as ws:
             ws.begin("ingest", {SETTINGS!r})
             with ws.replacing("seeds.parquet") as part:
