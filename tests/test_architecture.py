@@ -25,10 +25,6 @@ LAYERS = [
 ]
 STILL_TO_SEPARATE = {
     ("quality", "knowledge"),
-    ("quality", "synthesis"),
-    ("synthesis", "quality"),
-    ("report", "run"),
-    ("report", "sampling"),
 }  # imports between stages that the layout does not allow
 HOME_OF = {
     "cupy": ("backend/gpu", "backend/kernels"),

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -177,31 +177,44 @@ def path_schema() -> pa.Schema:
     )
 
 
-def writing_paths(part: Path, rounds: Iterable[tuple[WalkBatch, Bundles, Any]]) -> Iterator[pa.Table]:
-    """Write the paths of a campaign, a row group a round, and give each round's when it is written.
+class PathsWriter:
+    """Writes paths.parquet, one row group per round; use as a context manager."""
+
+    def __init__(self, part: Path) -> None:
+        import pyarrow.parquet as pq
+
+        self._out = pq.ParquetWriter(part, path_schema(), compression="zstd")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._out.close()
+
+    def write(self, table: pa.Table) -> None:
+        """Append the paths of a round, as `paths_table` gives them."""
+        self._out.write_table(table)
+
+
+def paths_table(batch: WalkBatch, bundles: Bundles, reasons: Any) -> pa.Table:
+    """Paths with their seeds as rows of paths.parquet.
 
     Parameters
     ----------
-    part : Path
-    rounds : iterable of (WalkBatch, Bundles, reasons)
-        On the host; reasons is an array of str or None, one a path.
+    reasons : array of object
+        [n] why each path was dropped; None: it is kept.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    with pq.ParquetWriter(part, path_schema(), compression="zstd") as out:
-        for batch, bundles, reasons in rounds:
-            columns = [
-                pa.array(batch.ids),
-                pa.array(batch.round),
-                pa.array(batch.cell),
-                _lists(batch.nodes, batch.lengths),
-                _lists(bundles.seeds, bundles.sizes),
-                pa.array(reasons, pa.string()),
-            ]
-            table = pa.table(columns, schema=path_schema())
-            out.write_table(table)
-            yield table
+    columns = [
+        pa.array(batch.ids),
+        pa.array(batch.round),
+        pa.array(batch.cell),
+        _lists(batch.nodes, batch.lengths),
+        _lists(bundles.seeds, bundles.sizes),
+        pa.array(reasons, pa.string()),
+    ]
+    return pa.table(columns, schema=path_schema())
 
 
 def _lists(padded: Any, sizes: Any) -> Any:

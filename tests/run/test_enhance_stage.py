@@ -15,10 +15,10 @@ from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.llm import Engine
 from linksyn_gpu.llm.protocol import Failure
 from linksyn_gpu.report.page import render
-from linksyn_gpu.report.stats import gather
 from linksyn_gpu.run import stages as pipeline
 from linksyn_gpu.run import store
 from linksyn_gpu.run.folder import Workspace
+from linksyn_gpu.run.stages.report import gather
 from tests.enhancing import Model, data_of, item, kind_of
 from tests.llm.fake_server import FakeServer, ok
 

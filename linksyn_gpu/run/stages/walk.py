@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from linksyn_gpu.run import store
 from linksyn_gpu.run.folder import Workspace
 from linksyn_gpu.run.progress import Progress, silent
 from linksyn_gpu.sampling.plan import cell_affinities, plan_cells, plan_rounds
-from linksyn_gpu.tables import PATH_STATUS, Bundles, Cell, KPGraph, WalkBatch
+from linksyn_gpu.tables import PATH_STATUS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,9 +27,11 @@ REASONS = np.array([None, *PATH_STATUS[1:], "few_seeds"], dtype=object)
 def walk(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> dict[str, Any]:
     """Graph -> plan.json and paths.parquet, bundles included. Returns the stage's counts."""
     if begin_walk(ws, config, force=force):
-        with walking(ws, config, progress) as rounds:
-            for _ in rounds:
-                pass
+        campaign = Campaign(ws, config, progress)
+        with ws.replacing("paths.parquet") as part, store.PathsWriter(part) as paths:
+            for table in campaign.rounds():
+                paths.write(table)
+        campaign.finish()
     return ws.counts("walk")
 
 
@@ -41,50 +42,34 @@ def begin_walk(ws: Workspace, config: RunConfig, *, force: bool = False) -> bool
     return ws.begin("walk", {name: settings[name] for name in shaping}, force=force)
 
 
-@contextlib.contextmanager
-def walking(ws: Workspace, config: RunConfig, progress: Progress) -> Iterator[Iterator[pa.Table]]:
-    """Give the paths of a campaign, round by round; the stage is finished when the block ends well.
+class Campaign:
+    """The walks of a plan, and what they amount to.
 
-    The block must take all rounds: they are written down as they are taken.
+    Raises
+    ------
+    DataError
+        The graph has no edge.
     """
-    graph, statistics = store.read_graph(ws)
-    if graph.n_edges == 0:
-        raise DataError("the KP graph has no edge: no two knowledge points share a seed, so nothing can walk")
-    cells = plan_cells(config.quota, config.paths)
-    campaign = _Campaign(ws, config, graph, cells, progress)
-    affinities = cell_affinities(cells, statistics, config.quota)
-    with ws.replacing("paths.parquet") as part:
-        yield store.writing_paths(part, campaign.rounds(affinities))
-    counts = campaign.counts()
-    if counts["kept"] == 0:
-        raise DataError(
-            f"none of {config.paths:,} paths was kept ({counts['dropped_by_reason']}): the graph or the quota is "
-            f"too narrow for walk.length = {config.walk.length}; lower it, or widen the quota"
-        )
-    with ws.replacing("plan.json") as part:
-        store.write_plan(part, cells, campaign.delivered)
-    ws.finish("walk", counts, backend=campaign.facts)
 
-
-class _Campaign:
-    """Walks and links the rounds of a plan, and counts what came of them."""
-
-    def __init__(
-        self, ws: Workspace, config: RunConfig, graph: KPGraph, cells: Sequence[Cell], progress: Progress
-    ) -> None:
-        self._ws, self._config, self._graph, self._cells = ws, config, graph, cells
-        self._progress = progress
-        self.delivered = [0] * len(cells)
+    def __init__(self, ws: Workspace, config: RunConfig, progress: Progress) -> None:
+        self._ws, self._config, self._progress = ws, config, progress
+        self._graph, self._statistics = store.read_graph(ws)
+        if self._graph.n_edges == 0:
+            raise DataError("the KP graph has no edge: no two knowledge points share a seed, so no walk is possible")
+        self.cells = plan_cells(config.quota, config.paths)
+        self._delivered = [0] * len(self.cells)
         self._drops = Counter[str]()
         self._redraws = 0
         self._visited = 0
-        self.facts: dict[str, Any] = {}
+        self._facts: dict[str, Any] = {}
 
-    def rounds(self, affinities: Sequence[Any]) -> Iterator[tuple[WalkBatch, Bundles, Any]]:
+    def rounds(self) -> Iterator[pa.Table]:
+        """Walk and link one round after the other; gives the rows of paths.parquet."""
         from linksyn_gpu.sampling.bundle import SeedLinker
         from linksyn_gpu.sampling.walk import Walker
 
         config = self._config
+        affinities = cell_affinities(self.cells, self._statistics, config.quota)
         walker = Walker(
             self._graph, config.walk, config.seed, config.backend, affinities=affinities, memory=config.gpu_memory
         )
@@ -93,32 +78,48 @@ class _Campaign:
             self._graph, seeds, config.bundle, config.seed, config.backend, batch_size=walker.batch_size
         )
         done = 0
-        for part in plan_rounds(self._cells, config.walk.rounds):
+        for part in plan_rounds(self.cells, config.walk.rounds):
             self._progress("paths walked", done, config.paths)
             drawn = walker.sample_round(part.n_paths, part.cell)
-            linked = linker.link_round(drawn, self._cells[part.cell].difficulty)
+            linked = linker.link_round(drawn, self.cells[part.cell].difficulty)
             batch = walker.to_host(drawn)
             bundles = linker.to_host(linked, batch)
-            self.delivered[part.cell] += int(bundles.kept.sum())
+            self._delivered[part.cell] += int(bundles.kept.sum())
             self._drops += bundles.drops
             self._redraws += batch.redraws
             code = np.where((batch.status == 0) & ~bundles.kept, FEW_SEEDS, batch.status)
-            yield batch, bundles, REASONS[code]
+            yield store.paths_table(batch, bundles, REASONS[code])
             done += part.n_paths
             self._progress("paths walked", done, config.paths)
         self._visited = int((walker.visits > 0).sum())
-        self.facts = {**walker.backend.facts(), "walks_in_memory": min(walker.batch_size, config.paths)}
+        self._facts = {**walker.backend.facts(), "walks_in_memory": min(walker.batch_size, config.paths)}
         del linker
         backend = walker.backend
         del walker
-        backend.release()  # before synthesis starts: a server may want the device
+        backend.release()  # before synthesis starts: a server may need the device
 
-    def counts(self) -> dict[str, Any]:
-        return {
-            "paths": self._config.paths,
-            "kept": sum(self.delivered),
+    def finish(self) -> None:
+        """Write plan.json and record the stage as finished, after the last round.
+
+        Raises
+        ------
+        DataError
+            No path was kept.
+        """
+        kept, config = sum(self._delivered), self._config
+        if kept == 0:
+            raise DataError(
+                f"none of {config.paths:,} paths was kept ({dict(self._drops)}): the graph or the quota is too narrow "
+                f"for walk.length = {config.walk.length}; use a smaller length or a wider quota"
+            )
+        with self._ws.replacing("plan.json") as part:
+            store.write_plan(part, self.cells, self._delivered)
+        counts = {
+            "paths": config.paths,
+            "kept": kept,
             "dropped": sum(self._drops.values()),
             "dropped_by_reason": dict(self._drops),
             "redraws": self._redraws,
             "kps_visited": self._visited,
         }
+        self._ws.finish("walk", counts, backend=self._facts)
