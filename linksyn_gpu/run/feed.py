@@ -25,9 +25,7 @@ class Feed(Generic[T]):
         self._produce, self._size = produce, size
         self._items: deque[T] = deque()
         self._changed = threading.Condition()
-        self._closed = False  # nobody takes items any more
-        self._cancelled = False
-        self._ended = False
+        self._over = False  # nothing is made any more, or nothing is taken any more
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="linksyn-feed", daemon=True)
 
@@ -35,9 +33,9 @@ class Feed(Generic[T]):
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        """Stop the producer at its next item, if it is still at work."""
-        self._close(cancel=True)
+    def __exit__(self, *error: object) -> None:
+        """Stop the producer at its next item, if it is still running."""
+        self._end(None)
         self._thread.join()
 
     def __iter__(self) -> Iterator[T]:
@@ -45,46 +43,42 @@ class Feed(Generic[T]):
 
     def __next__(self) -> T:
         with self._changed:
-            self._changed.wait_for(lambda: self._items or self._ended or self._closed)
-            if self._items and not self._closed:
-                item = self._items.popleft()
+            self._changed.wait_for(lambda: self._items or self._over)
+            if self._items:
                 self._changed.notify_all()
-                return item
-            if self._error is not None and not self._closed:
-                raise self._error
+                return self._items.popleft()
+        if self._error is not None:
+            raise self._error
         raise StopIteration
 
     def finish(self) -> None:
-        """Let the producer run to its end, without keeping what it still makes. Raises the error that it raised."""
-        self._close(cancel=False)
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-
-    def _close(self, *, cancel: bool) -> None:
-        with self._changed:
-            self._closed, self._cancelled = True, cancel
-            self._items.clear()
-            self._changed.notify_all()
+        """Let the producer run to its end; items that nobody took are lost. Raises the producer's error."""
+        for _ in self:
+            pass
 
     def _run(self) -> None:
+        error: BaseException | None = None
         try:
             self._produce(self._put)
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that takes the items
-            self._error = error
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
+        except _Stopped:
+            pass
+        except BaseException as caught:  # noqa: BLE001 - raised again in the thread that takes the items
+            error = caught
+        self._end(error)
 
     def _put(self, item: T) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: len(self._items) < self._size or self._closed)
-            if self._cancelled:
-                raise _Cancelled
-            if not self._closed:
-                self._items.append(item)
-                self._changed.notify_all()
+            self._changed.wait_for(lambda: len(self._items) < self._size or self._over)
+            if self._over:
+                raise _Stopped
+            self._items.append(item)
+            self._changed.notify_all()
+
+    def _end(self, error: BaseException | None) -> None:
+        with self._changed:
+            self._over, self._error = True, self._error or error
+            self._changed.notify_all()
 
 
-class _Cancelled(Exception):
-    """Ends a producer whose items nobody needs."""
+class _Stopped(Exception):
+    """Ends a producer whose items nobody takes."""

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from linksyn_gpu.tables import Bundles, Cell, KPGraph, KPStatistics, Seeds, Walk
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 GRAPH_ARRAYS = ("indptr", "indices", "count", "weight", "seed_count", "evidence_indptr", "evidence")
 ROWS_PER_READ = 65_536
@@ -177,23 +178,11 @@ def path_schema() -> pa.Schema:
     )
 
 
-class PathsWriter:
-    """Writes paths.parquet, one row group per round; use as a context manager."""
+def paths_writer(part: Path) -> pq.ParquetWriter:
+    """A writer of paths.parquet for tables of `paths_table`: one row group per round."""
+    import pyarrow.parquet as pq
 
-    def __init__(self, part: Path) -> None:
-        import pyarrow.parquet as pq
-
-        self._out = pq.ParquetWriter(part, path_schema(), compression="zstd")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._out.close()
-
-    def write(self, table: pa.Table) -> None:
-        """Append the paths of a round, as `paths_table` gives them."""
-        self._out.write_table(table)
+    return pq.ParquetWriter(part, path_schema(), compression="zstd")
 
 
 def paths_table(batch: WalkBatch, bundles: Bundles, reasons: Any) -> pa.Table:

@@ -187,25 +187,30 @@ class Assembly:
     def _qa_row(self, task: dict[str, Any], answer: Completion, item: Item, number: int) -> dict[str, Any]:
         return {
             "id": f"{task['request_id']}-{number}",
-            "question": item.question,
-            "options": list(item.options),
-            "answer": item.answer,
-            "explanation": item.explanation,
-            "reasoning": answer.reasoning,
-            "knowledge_points": list(item.knowledge_points),
+            **written_columns(item, answer),
             "discipline": task["discipline"] or item.discipline,
             "difficulty": item.difficulty if item.difficulty is not None else task["difficulty"],
-            **{name: task[name] for name in ("language", "question_type", "walk_id")},
+            **{name: task[name] for name in ("language", "question_type", "walk_id", "cell", "request_id")},
             "path": [self._kp_names[v] for v in task["nodes"]],
             "seed_ids": [self._seeds[i]["id"] for i in task["seeds"]],
-            "cell": task["cell"],
-            "request_id": task["request_id"],
             "prompt_digest": self._digest,
-            "model": answer.model,
             "temperature": self._config.temperature,
             "top_p": self._config.top_p,
             "seed": task["seed"] if answer.seed is None else answer.seed,
             "max_tokens": task["max_tokens"] if answer.max_tokens is None else answer.max_tokens,
-            "prompt_tokens": answer.prompt_tokens,
-            "completion_tokens": answer.completion_tokens,
         }
+
+
+def written_columns(item: Item, answer: Completion) -> dict[str, Any]:
+    """Columns of `tables.qa_schema` that a model's answer gives."""
+    return {
+        "question": item.question,
+        "options": list(item.options),
+        "answer": item.answer,
+        "explanation": item.explanation,
+        "reasoning": answer.reasoning,
+        "knowledge_points": list(item.knowledge_points),
+        "model": answer.model,
+        "prompt_tokens": answer.prompt_tokens,
+        "completion_tokens": answer.completion_tokens,
+    }

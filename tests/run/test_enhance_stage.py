@@ -360,11 +360,11 @@ def test_the_report_shows_asked_against_reached(folder):
         stats = gather(ws)
         page = render(stats, "a run")
     assert stats.stages["enhance"] == counts
-    assert "Levels asked for and reached" in page
-    assert "4 (asked)" in page
+    assert "Levels before and after enhancement" in page
+    assert "4 (target)" in page
 
 
 def test_the_report_of_a_run_without_the_stage_has_no_such_table(folder):
     with Workspace(folder) as ws:
-        assert "Levels asked for" not in render(gather(ws), "a run")
+        assert "Levels before and after" not in render(gather(ws), "a run")
         assert len(store.read_kp_names(ws)) > 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from linksyn_gpu.sampling.extend import extend_path
 from linksyn_gpu.synthesis import prompts
 from linksyn_gpu.synthesis.enhance import DROPPED, KEPT, PENDING, Enhancer, Extension, Work, chooser
 from linksyn_gpu.synthesis.requests import SeedRows, default_model, max_prompt_chars
+from linksyn_gpu.synthesis.synthesize import written_columns
 from linksyn_gpu.tables import KPGraph, RowWriter, WalkBatch, name_key, qa_schema
 from linksyn_gpu.taxonomy.difficulty import LEVELS
 
@@ -239,24 +240,16 @@ class _Enhancement:
         if version.written is not None and version.extension is not None:
             item, written = version.item, version.written
             row |= {
-                "question": item.question,
-                "options": list(item.options),
-                "answer": item.answer,
-                "explanation": item.explanation,
-                "reasoning": written.reasoning,
-                "knowledge_points": list(item.knowledge_points),
+                **written_columns(item, written),
                 "difficulty": config.level if item.difficulty is None else item.difficulty,
                 "path": [self._names[kp] for kp in version.extension.nodes],
                 "seed_ids": [seeds[seed]["id"] for seed in version.extension.seeds],
                 "request_id": written.id,
                 "prompt_digest": enhancement_digest(asking.templates),
-                "model": written.model,
                 "temperature": asking.temperature,
                 "top_p": asking.top_p,
                 "seed": written.seed,
                 "max_tokens": written.max_tokens,
-                "prompt_tokens": written.prompt_tokens,
-                "completion_tokens": written.completion_tokens,
             }
         return {
             **row,
@@ -411,43 +404,29 @@ NOT_EXAMINED: Mapping[str, Any] = {
     "enhanced": False,
 }
 """Columns added to a QA outside the chosen disciplines."""
+COUNTED = (
+    *("candidates", KEPT, DROPPED, PENDING, "kept_as_they_were", "kept_rewritten"),
+    *("rewrites", "rewrites_with_short_extension"),
+)
+COUNTED_BY = ("dropped_by_reason", "pending_reasons", "levels_before", "levels_after")
 
 
 def enhanced_schema() -> pa.Schema:
     """Columns of enhanced.parquet; enhanced.jsonl has the same keys. `id` is that of the QA in qa.parquet."""
     import pyarrow as pa
 
-    added = pa.schema(
-        [
-            ("asked_level", pa.int8()),
-            ("level_before", pa.int8()),
-            ("level_judged", pa.int8()),
-            ("level_reasons", pa.list_(pa.string())),
-            ("tries", pa.int8()),
-            ("solves_agreed", pa.int8()),
-            ("solves", pa.int8()),
-            ("enhanced", pa.bool_()),
-        ]
-    )
-    return pa.schema([*qa_schema(), *added])
+    others = {"level_reasons": pa.list_(pa.string()), "enhanced": pa.bool_()}
+    return pa.schema([*qa_schema(), *(pa.field(name, others.get(name, pa.int8())) for name in NOT_EXAMINED)])
 
 
 def enhance_dropped_schema() -> pa.Schema:
     """Columns of enhance-dropped.parquet; `text` is the last version of the QA."""
     import pyarrow as pa
 
-    texts, levels = ("id", "reason", "detail"), ("asked_level", "level_before", "level_judged", "tries")
-    return pa.schema(
-        [
-            *((name, pa.string()) for name in texts),
-            *((name, pa.int8()) for name in levels),
-            ("solves_agreed", pa.int8()),
-            ("solves", pa.int8()),
-            ("request_id", pa.string()),
-            ("walk_id", pa.int64()),
-            ("text", pa.string()),
-        ]
-    )
+    levels = ("asked_level", "level_before", "level_judged", "tries", "solves_agreed", "solves")
+    names = ("id", "reason", "detail", *levels, "request_id", "walk_id", "text")
+    others = {"walk_id": pa.int64(), **dict.fromkeys(levels, pa.int8())}
+    return pa.schema([(name, others.get(name, pa.string())) for name in names])
 
 
 def _levels(work: Work, config: EnhanceConfig) -> dict[str, Any]:
@@ -488,60 +467,37 @@ class Tally:
         self._config = config
         self.qa = 0
         self.passed_through = 0
-        self._states: Counter[str] = Counter()
-        self._kept: Counter[str] = Counter()
-        self._reasons: Counter[str] = Counter()
-        self._pending: Counter[str] = Counter()
-        self._before: Counter[str] = Counter()
-        self._after: Counter[str] = Counter()
-        self._rewrites: Counter[str] = Counter()
+        self._n: Counter[str] = Counter()
+        self._by: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     def add(self, work: Work) -> None:
         """Count a row after all steps."""
-        self._states[work.state] += 1
+        self._n["candidates"] += 1
+        self._n[work.state] += 1
         if work.state == PENDING:
-            self._pending[work.pending_reason] += 1
+            self._by["pending_reasons"][work.pending_reason] += 1
             return
         level = work.versions[0].level
-        self._before["unknown" if level is None else str(level)] += 1
+        self._by["levels_before"]["unknown" if level is None else str(level)] += 1
         if work.state == KEPT:
-            self._after[str(work.last.level)] += 1
-            self._kept["as_they_were" if work.last.written is None else "rewritten"] += 1
+            self._by["levels_after"][str(work.last.level)] += 1
+            self._n["kept_as_they_were" if work.last.written is None else "kept_rewritten"] += 1
         elif work.last.fault is not None:
-            self._reasons[work.last.fault[0]] += 1
+            self._by["dropped_by_reason"][work.last.fault[0]] += 1
         for version in work.versions[1:]:
-            self._rewrites["rewrites"] += 1
+            self._n["rewrites"] += 1
             short = version.extension is None or version.extension.steps < self._config.extra_steps
-            self._rewrites["rewrites_with_short_extension"] += short
+            self._n["rewrites_with_short_extension"] += short
 
     def counts(self, spent: Mapping[str, int]) -> dict[str, Any]:
         """For the manifest. `levels_before` counts kept and dropped QA, `levels_after` the kept ones."""
-        states = self._states
+        kinds = ("judge", "solve", "compare", "rewrite")
         return {
             "qa": self.qa,
             "passed_through": self.passed_through,
-            "candidates": states.total(),
-            "kept": states[KEPT],
-            "dropped": states[DROPPED],
-            "pending": states[PENDING],
-            "kept_as_they_were": self._kept["as_they_were"],
-            "kept_rewritten": self._kept["rewritten"],
-            "dropped_by_reason": dict(self._reasons),
-            "pending_reasons": dict(self._pending),
+            **{name: self._n[name] for name in COUNTED},
+            **{name: dict(sorted(self._by[name].items())) for name in COUNTED_BY},
             "asked_level": self._config.level,
-            "levels_before": dict(sorted(self._before.items())),
-            "levels_after": dict(sorted(self._after.items())),
-            "rewrites": self._rewrites["rewrites"],
-            "rewrites_with_short_extension": self._rewrites["rewrites_with_short_extension"],
-            **{
-                name: spent.get(name, 0)
-                for name in (
-                    "judge_requests",
-                    "solve_requests",
-                    "compare_requests",
-                    "rewrite_requests",
-                    "prompt_tokens",
-                    "completion_tokens",
-                )
-            },
+            **{f"{kind}_requests": spent.get(f"{kind}_requests", 0) for kind in kinds},
+            **{name: spent.get(name, 0) for name in ("prompt_tokens", "completion_tokens")},
         }

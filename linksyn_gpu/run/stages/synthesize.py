@@ -111,11 +111,11 @@ def walk_and_synthesize(
         def walk_and_write(put: Callable[[Request], None]) -> None:
             with (
                 ws.replacing("paths.parquet") as part,
-                store.PathsWriter(part) as paths,
+                store.paths_writer(part) as paths,
                 work.writer(campaign.cells) as requests,
             ):
                 for table in campaign.rounds():
-                    paths.write(table)
+                    paths.write_table(table)
                     for batch in path_batches(table):
                         for request in requests.write(batch):
                             put(request)

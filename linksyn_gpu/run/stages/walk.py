@@ -28,9 +28,9 @@ def walk(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Pro
     """Graph -> plan.json and paths.parquet, bundles included. Returns the stage's counts."""
     if begin_walk(ws, config, force=force):
         campaign = Campaign(ws, config, progress)
-        with ws.replacing("paths.parquet") as part, store.PathsWriter(part) as paths:
+        with ws.replacing("paths.parquet") as part, store.paths_writer(part) as paths:
             for table in campaign.rounds():
-                paths.write(table)
+                paths.write_table(table)
         campaign.finish()
     return ws.counts("walk")
 
