@@ -36,7 +36,6 @@ HOME_OF = {
     "xllamacpp": ("llm/",),
     "openai": ("llm/",),
     "aiohttp": ("llm/",),
-    "httptools": ("llm/",),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

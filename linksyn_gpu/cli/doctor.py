@@ -12,7 +12,7 @@ from linksyn_gpu.cli.console import at_the_border
 from linksyn_gpu.cli.options import Bytes
 
 PACKAGES = {
-    "core": ("numpy", "scipy", "numba", "pyarrow", "click", "rich", "jinja2", "aiohttp", "httptools", "orjson"),
+    "core": ("numpy", "scipy", "numba", "pyarrow", "click", "rich", "jinja2", "aiohttp", "psutil", "orjson"),
     "embedded engine": ("xllamacpp",),
     "analytics": ("igraph",),
     "GPU": ("cupy-cuda13x", "cupy-cuda12x", "cupy", "cudf-cu13", "cugraph-cu13", "cudf", "cugraph"),

@@ -47,11 +47,10 @@ class Asker:
         on_progress: Callable[[Stats], None] | None = None,
     ) -> Stats:
         """Ask what the journal has no answer for."""
-        from linksyn_gpu.llm import loop
+        from linksyn_gpu.llm.dispatch import ask_all
 
-        return loop.generate(
-            unique(requests), self.engine, self.journal, limits=self.limits, validate=validate, on_progress=on_progress
-        )
+        todo = self.journal.index().unsettled(requests)
+        return ask_all(todo, self.engine, self.journal, limits=self.limits, validate=validate, on_progress=on_progress)
 
     def same(self, pairs: Sequence[tuple[Unit, Unit, str]]) -> list[tuple[bool, float] | None]:
         """Ask of each pair of units whether they are one: (same?, confidence), or None without a usable answer."""
@@ -89,15 +88,6 @@ class Asker:
         for answer in read_answers(requests, self.journal):
             value = read_object(answer.text) if answer.text is not None else None
             yield value if value is not None and fits(value) else None
-
-
-def unique(requests: Iterable[Request]) -> Iterator[Request]:
-    """Requests, each id once."""
-    seen: set[str] = set()
-    for request in requests:
-        if request["custom_id"] not in seen:
-            seen.add(request["custom_id"])
-            yield request
 
 
 def read_answers(requests: Iterable[Request], journal: Journal) -> Iterator[Answer]:

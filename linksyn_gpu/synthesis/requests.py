@@ -15,6 +15,7 @@ import numpy as np
 
 from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import DataError
+from linksyn_gpu.llm import EMBEDDED_MODEL
 from linksyn_gpu.llm.prompting import content_request, prompt_chars
 from linksyn_gpu.synthesis import prompts
 from linksyn_gpu.tables import Cell, RowWriter, json_line, open_lines
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 UNNAMED_MODEL = "auto"
 """Model of a request if no model is set; on sending, the engine's first model replaces it."""
-SMOL_MODEL = "SmolLM2-135M-Instruct"
 SMOL_PROMPT_CHARS = 18_000
 """Longest prompt with which an answer still fits into the embedded model's context of 8,192 tokens."""
 LABELS = {"zh": "zh", "cmn": "zh", "chinese": "zh", "中文": "zh", "汉语": "zh", "en": "en", "english": "en"}
@@ -217,7 +217,7 @@ def max_prompt_chars(config: SynthesisConfig) -> int:
 
 def default_model(config: SynthesisConfig) -> str:
     """Model name in a request if no model is set."""
-    return SMOL_MODEL if config.engine == "smol" else UNNAMED_MODEL
+    return EMBEDDED_MODEL if config.engine == "smol" else UNNAMED_MODEL
 
 
 def _most_common(values: Sequence[str]) -> str | None:

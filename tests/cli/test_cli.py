@@ -2,6 +2,7 @@
 
 import json
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -221,13 +222,15 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_end(tmp_path):
     subprocess.run([*command, tmp_path / "peace", *flags], check=True, capture_output=True)
     whole = time.monotonic() - began
     chance = random.Random(4)
+    hits = 0
     for _ in range(6):
         process = subprocess.Popen(
             [*command, tmp_path / "war", *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         time.sleep(chance.uniform(0.3, 0.9) * whole)
         process.kill()
-        process.wait()
+        hits += process.wait() == -signal.SIGKILL and not (tmp_path / "war" / "report.html").exists()
+    assert hits >= 2, "the kills came when the run was over"
     subprocess.run([*command, tmp_path / "war", *flags], check=True, capture_output=True)
     for name in ("seeds.parquet", "kps.parquet", "paths.parquet", "requests.jsonl", "graph/evidence.npy"):
         assert (tmp_path / "war" / name).read_bytes() == (tmp_path / "peace" / name).read_bytes()

@@ -111,7 +111,7 @@ def test_a_full_disk_stops_the_run_and_loses_no_answer(tmp_path):
         command = [sys.executable, "-m", "linksyn_gpu", "run", SEEDS, "--out", str(out), "--paths", "60", *QUICK]
         full = subprocess.run([*command, server.url], capture_output=True, text=True, preexec_fn=no_room, check=False)
         assert full.returncode in (1, 3), full.stderr
-        assert "make room" in full.stderr
+        assert "Free some disk space" in full.stderr
         before = [json.loads(line.split(" ", 1)[1])["id"] for line in journal_lines(out)]
         assert 5 < len(before) < 50
         subprocess.run([*command, server.url], capture_output=True, check=True)
@@ -194,16 +194,16 @@ def test_a_bound_does_not_hide_a_server_that_fails(tmp_path):
 
 def test_a_run_whose_last_answer_came_before_its_engine_failed_ends_well_at_the_next_call(tmp_path, monkeypatch):
     """All is answered, yet the journal could not be synced: not done, and not stopped for ever either."""
-    from linksyn_gpu.llm import loop
+    from linksyn_gpu.llm import dispatch
 
-    def generate_then_fail(*args, made=loop.generate, **options):
+    def ask_then_fail(*args, made=dispatch.ask_all, **options):
         made(*args, **options)
         raise EngineError("the journal could not be synced")
 
     words = ("run", SEEDS, "--out", tmp_path / "out", "--paths", "12", *QUICK)
     with FakeServer(reply) as server:
         with monkeypatch.context() as patch:
-            patch.setattr(loop, "generate", generate_then_fail)
+            patch.setattr(dispatch, "ask_all", ask_then_fail)
             assert "could not be synced" in invoke(*words, server.url, code=3).stderr
         asked = sum(server.asked.values())
         invoke(*words, server.url)

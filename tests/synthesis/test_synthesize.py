@@ -11,8 +11,8 @@ from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.llm import Engine, batchfile
 from linksyn_gpu.llm.client import Limits
+from linksyn_gpu.llm.dispatch import ask_all
 from linksyn_gpu.llm.journal import Journal
-from linksyn_gpu.llm.loop import generate
 from linksyn_gpu.quality.checks import Checker
 from linksyn_gpu.synthesis import prompts, requests, synthesize
 from linksyn_gpu.synthesis.answers import validator
@@ -86,7 +86,7 @@ class Run:
         with FakeServer(script) as server, Journal(self.folder / "journal") as journal:
             engine = Engine(server.url, "fake")
             limits, validate = Limits.of(self.config, engine), validator(self.config.field_limit)
-            return generate(self.requests(), engine, journal, limits=limits, validate=validate)
+            return ask_all(self.requests(), engine, journal, limits=limits, validate=validate)
 
     def assemble(self):
         questions = self.sources.seeds.column("question").to_pylist()
@@ -217,7 +217,7 @@ def test_a_stopped_run_shows_what_is_pending_and_then_goes_on(tmp_path, seeds):
     run.write([path(i) for i in range(8)])
     script = lambda body, n: answer(qa(f"What is new question {number(body)}?"))  # noqa: E731
     with FakeServer(script) as server, Journal(tmp_path / "journal") as journal:
-        generate(run.requests()[:3], Engine(server.url, "fake"), journal, limits=Limits(concurrency=2))
+        ask_all(run.requests()[:3], Engine(server.url, "fake"), journal, limits=Limits(concurrency=2))
     counts, rows, dropped = run.assemble()
     assert (counts["generated"], counts["pending"], len(rows), dropped) == (3, 5, 3, [])
     assert counts["pending_reasons"] == {"no_answer": 5}

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from linksyn_gpu.llm import Engine
     from linksyn_gpu.llm.budget import Budget
-    from linksyn_gpu.llm.ledger import Ledger
+    from linksyn_gpu.llm.journal import Journal
     from linksyn_gpu.llm.protocol import Outcome
 
 JOURNAL = "enhance-journal"
@@ -143,7 +143,7 @@ class _Enhancement:
         self._names = store.read_kp_names(ws)
         self._seeds = store.read_seed_table(ws)
         self._seed_rows = SeedRows(self._seeds.table)
-        self._ledger: Ledger
+        self._journal: Journal
         self._budget: Budget
         self._tally = Tally(config.enhance)
         synthesis = config.synthesis
@@ -160,12 +160,12 @@ class _Enhancement:
 
     def run(self) -> dict[str, Any]:
         """Write the stage's files and return its counts."""
-        from linksyn_gpu.llm.ledger import Ledger
+        from linksyn_gpu.llm.journal import Journal
 
         ws, tally, config = self._ws, self._tally, self._config.enhance
         total, missing = self._candidates()
         with (
-            Ledger(ws.path(JOURNAL)) as self._ledger,
+            Journal(ws.path(JOURNAL)) as self._journal,
             ws.replacing("enhanced.parquet") as parquet,
             ws.replacing("enhanced.jsonl") as jsonl,
             ws.replacing("enhance-dropped.parquet") as dropped,
@@ -213,7 +213,7 @@ class _Enhancement:
         from linksyn_gpu.llm.budget import Budget
         from linksyn_gpu.llm.journal import Journal
 
-        synthesis, own = self._config.synthesis, self._ledger.opened_with
+        synthesis, own = self._config.synthesis, self._journal.index()
         limits = synthesis.max_requests, synthesis.budget_tokens
         if limits == (None, None):
             return Budget()
@@ -321,29 +321,27 @@ class _Enhancement:
 
         After a failure of the engine, or at a limit, nothing more is asked: earlier answers decide how far rows come.
         """
-        from linksyn_gpu.llm import loop
+        from linksyn_gpu.llm import dispatch
         from linksyn_gpu.llm.client import Limits
-        from linksyn_gpu.llm.ledger import NOTHING
 
-        todo = [] if self._stopped is not None else list(self._ledger.unsettled(requests))
+        todo = [] if self._stopped is not None else list(self._journal.index().unsettled(requests))
         if todo and not self._budget.refuses():
             engine = self._engine()
             before = self._answers
             try:
-                stats = loop.generate(
+                stats = dispatch.ask_all(
                     todo,
                     engine,
-                    self._ledger,
+                    self._journal,
                     limits=Limits.of(self._config.synthesis, engine),
                     validate=validate,
-                    index=NOTHING,
                     budget=self._budget,
                     on_progress=lambda stats: self._progress(f"{kind} answers", before + stats.done, None),
                 )
                 self._answers += stats.done
             except EngineError as error:
                 self._stopped = str(error)
-        return (self._ledger.outcome(request["custom_id"]) for request in requests)
+        return (self._journal.outcome(request["custom_id"]) for request in requests)
 
     def _extend(self, works: Sequence[Work], number: int) -> list[Extension]:
         """Extend each path and link seeds along the longer one.

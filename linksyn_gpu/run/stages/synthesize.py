@@ -188,7 +188,7 @@ class _Synthesis:
 
         A failure of the engine is kept for `finish`: the requests are written to the end first.
         """
-        from linksyn_gpu.llm import loop
+        from linksyn_gpu.llm import dispatch
         from linksyn_gpu.llm.budget import Budget
         from linksyn_gpu.llm.client import Limits
         from linksyn_gpu.synthesis.answers import validator
@@ -205,7 +205,7 @@ class _Synthesis:
             try:
                 engine = start()
                 self._begun = True
-                loop.generate(
+                dispatch.ask_all(
                     itertools.chain([first], requests),
                     engine,
                     journal,
