@@ -8,7 +8,6 @@ Python object for each.
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,11 +32,6 @@ Bool = NDArray[np.bool_]
 
 # Largest number of KPs, and of entries in a row: 2^24 masses of at most 2^40 still fit in uint64.
 MAX_KPS = 2**24 - 1
-
-
-def name_key(name: str) -> str:
-    """What two names must share to be one: NFKC, case folding, trimming."""
-    return unicodedata.normalize("NFKC", name).casefold().strip()
 
 
 def seed_schema() -> pa.Schema:

@@ -23,9 +23,6 @@ LAYERS = [
     ["run"],
     ["cli"],
 ]
-STILL_TO_SEPARATE = {
-    ("quality", "knowledge"),
-}  # imports between stages that the layout does not allow
 HOME_OF = {
     "cupy": ("backend/gpu", "backend/kernels"),
     "cudf": ("backend/gpu",),
@@ -72,8 +69,6 @@ def test_imports_point_up_the_list(path):
     for name in imported(path):
         parts = name.split(".")
         if parts[0] != "linksyn_gpu" or parts[1] == "__version__" or parts[1] == own:
-            continue
-        if (own, parts[1]) in STILL_TO_SEPARATE:
             continue
         assert layer(parts[1]) < layer(own), f"{own} must not import {name}"
 

@@ -14,7 +14,8 @@ from linksyn_gpu.backend import resolve
 from linksyn_gpu.backend.incidence_cpu import incidence_from_lists
 from linksyn_gpu.config import GraphConfig
 from linksyn_gpu.errors import ConfigError, DataError
-from linksyn_gpu.tables import MAX_KPS, Float64, Int32, Int64, KPGraph, KPStatistics, Seeds, name_key
+from linksyn_gpu.tables import MAX_KPS, Float64, Int32, Int64, KPGraph, KPStatistics, Seeds
+from linksyn_gpu.text import name_key
 
 WEIGHT_BITS = 16  # fixed point of weights that are not counts
 

@@ -27,7 +27,8 @@ from linksyn_gpu.llm.protocol import Completion, Failure, Outcome, unusable
 from linksyn_gpu.synthesis import answers, prompts
 from linksyn_gpu.synthesis.prompts.enhancement import Rewriting, render_rewriting
 from linksyn_gpu.synthesis.synthesize import Check
-from linksyn_gpu.tables import Asked, Item, name_key, without_cut_explanation
+from linksyn_gpu.tables import Asked, Item, without_cut_explanation
+from linksyn_gpu.text import name_key
 
 REASONS = {
     "judge_failed": "the judge gave no readable level",

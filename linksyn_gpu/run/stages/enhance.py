@@ -30,8 +30,9 @@ from linksyn_gpu.synthesis import prompts
 from linksyn_gpu.synthesis.enhance import DROPPED, KEPT, PENDING, Enhancer, Extension, Work, chooser
 from linksyn_gpu.synthesis.requests import SeedRows, default_model, max_prompt_chars
 from linksyn_gpu.synthesis.synthesize import written_columns
-from linksyn_gpu.tables import KPGraph, RowWriter, WalkBatch, name_key, qa_schema
+from linksyn_gpu.tables import KPGraph, RowWriter, WalkBatch, qa_schema
 from linksyn_gpu.taxonomy.difficulty import LEVELS
+from linksyn_gpu.text import name_key
 
 if TYPE_CHECKING:
     import pyarrow as pa
