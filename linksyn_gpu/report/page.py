@@ -13,7 +13,7 @@ WIDTH, HEIGHT, MARGIN = 640, 300, 48
 MAX_POINTS = 400
 
 
-def render(stats: RunStats, title: str) -> str:
+def render_page(stats: RunStats, title: str) -> str:
     """Render the page.
 
     Parameters

@@ -56,7 +56,7 @@ class Judged(Protocol):
     def reasons(self) -> tuple[str, ...]: ...
 
 
-class Examiner(Protocol):
+class ExaminerLike(Protocol):
     """Has a model judge and solve QA (`quality.judge.Examiner`); a failure says why there is no result."""
 
     def judge(self, qas: Sequence[tuple[Item, Asked]]) -> Sequence[Judged | Failure]: ...
@@ -129,7 +129,7 @@ class Enhancer:
     asking: Asking
     ask: Callable[[str, Sequence[Mapping[str, Any]], Validate], Iterator[Outcome]]
     """(kind, requests, validate) -> the outcome of each, in order."""
-    examiner: Examiner
+    examiner: ExaminerLike
     check: Check
     check_reasons: Mapping[str, str]
     """What each reason of `check` means."""

@@ -186,12 +186,12 @@ def test_what_every_request_would_meet_stops_the_run(status):
         ask(server)
 
 
-def test_an_absent_server_stops_the_run_without_using_up_requests(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
-    with Journal(tmp_path) as journal, pytest.raises(EngineError, match="could not be reached"):
-        ask_all([request(str(i)) for i in range(100)], Engine(url, "m"), journal, limits=FAST)
+def test_an_absent_server_stops_the_run_without_burning_requests(tmp_path):
+    with socket.socket() as taken:  # while it is bound and does not listen, nothing answers on its port
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        with Journal(tmp_path) as journal, pytest.raises(EngineError, match="could not be reached"):
+            ask_all([request(str(i)) for i in range(100)], Engine(url, "m"), journal, limits=FAST)
     with Journal(tmp_path) as journal:
         assert len(journal.index()) == 0
 

@@ -99,7 +99,11 @@ def test_its_key_is_in_no_command_line_log_or_message(tmp_path, capfd):
 
 @pytest.mark.parametrize(
     "fault",
-    [("--die-at", "12"), ("--die-at", "12", "--stubborn"), ("--lose-engine-at", "12")],
+    [
+        ("--die-at", "12"),
+        pytest.param(("--die-at", "12", "--stubborn"), marks=pytest.mark.slow),
+        ("--lose-engine-at", "12"),
+    ],
     ids=["dies", "dies-and-leaves-a-stubborn-worker", "loses-its-engine"],
 )
 def test_a_server_that_dies_is_restarted_and_no_request_loses_an_attempt(fault, tmp_path, capfd):

@@ -1,7 +1,7 @@
 """The stages of a run in their order, over a run folder: one module per command, and the only code that joins stages.
 
-Each function checks whether there is work, runs one stage from files to files, and records its counts. The command line
-calls these functions only.
+Each function checks whether there is work, runs one stage from files to files, and records its counts. `cli/` and
+`run/api.py` call these functions and nothing below them.
 """
 
 from __future__ import annotations

@@ -24,9 +24,9 @@ def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Pr
     from linksyn_gpu.sampling.graph import build_graph_from_incidence, kp_statistics
 
     if (ws.settings("extract") or {"extract": {"merge": "none"}})["extract"]["merge"] != "none":
-        config = replace(config, graph=replace(config.graph, kp_form="exact"))  # names are one already where they are
+        config = replace(config, graph=replace(config.graph, kp_form="exact"))  # extract merged the names already
     settings = {"graph": to_mapping(config.graph)}
-    del settings["graph"]["memory_limit"]  # changes no bit of the graph
+    del settings["graph"]["memory_limit"]  # does not change the graph
     if ws.begin("build", settings, force=force):
         backend = resolve(config.backend)
         seeds = store.read_seed_table(ws, ["difficulty", "disciplines"])
@@ -42,7 +42,7 @@ def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Pr
         )
         graph = replace(graph, drops=graph.drops + incidence.drops)
         store.write_graph(ws, graph, kp_statistics(seeds, incidence), store.read_aliases(ws))
-        counts = _graph_counts(graph, backend.ops)
+        counts = graph_counts(graph)
         progress("KP graph", counts["edges"], counts["edges"])
         ws.finish("build", counts, backend=backend.facts())
         backend.release()
@@ -62,12 +62,11 @@ def _incidence(ws: Workspace, config: RunConfig, backend: Backend) -> Incidence:
     return Incidence(backend.ops.to_host(indptr), backend.ops.to_host(kp_indices), names, drops)
 
 
-def _graph_counts(graph: KPGraph, ops: Any) -> dict[str, Any]:
-    from scipy.sparse import csr_array
+def graph_counts(graph: KPGraph) -> dict[str, Any]:
+    """Counts of stage build: size and components of the graph."""
     from scipy.sparse.csgraph import connected_components
 
-    matrix = csr_array((graph.count, graph.indices, graph.indptr), shape=(graph.n_kps, graph.n_kps))
-    n_components, label = connected_components(matrix, directed=False)
+    n_components, label = connected_components(graph.to_scipy(), directed=False)
     return {
         "seeds": graph.n_seeds,
         "kps": graph.n_kps,

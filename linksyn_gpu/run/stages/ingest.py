@@ -13,6 +13,7 @@ from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.run import store
 from linksyn_gpu.run.folder import Workspace
 from linksyn_gpu.run.progress import Progress, silent
+from linksyn_gpu.tables import Seeds
 
 
 def ingest(
@@ -30,21 +31,25 @@ def ingest(
         progress("records read", 0, None)
         seeds = read_seeds(files, config.seeds)
         store.write_seeds(ws, seeds)
-        reasons = Counter(reject.reason for reject in seeds.rejects)
-        counts: dict[str, Any] = {
-            "records": len(seeds) + len(seeds.rejects),
-            "seeds": len(seeds),
-            "rejected": len(seeds.rejects),
-            "rejected_by_reason": dict(reasons),
-            "notes": dict(seeds.notes),
-        }
+        counts = seed_counts(seeds)
         progress("records read", counts["records"], counts["records"])
         ws.finish("ingest", counts)
     return ws.counts("ingest")
 
 
+def seed_counts(seeds: Seeds) -> dict[str, Any]:
+    """Counts of stage ingest: records = seeds + rejected."""
+    return {
+        "records": len(seeds) + len(seeds.rejects),
+        "seeds": len(seeds),
+        "rejected": len(seeds.rejects),
+        "rejected_by_reason": dict(Counter(reject.reason for reject in seeds.rejects)),
+        "notes": dict(seeds.notes),
+    }
+
+
 def _fingerprints(paths: Sequence[Path]) -> dict[str, str]:
-    """Name input files by their content, so that a changed file is not taken for the old one."""
+    """Hashes of the input files: a changed file is another input."""
     found: dict[str, str] = {}
     for path in paths:
         with path.open("rb") as file:

@@ -17,11 +17,11 @@ SAMPLES = 5
 
 def report(ws: Workspace) -> RunStats:
     """Files of a run -> its figures, and report.html."""
-    from linksyn_gpu.report.page import render
+    from linksyn_gpu.report.page import render_page
 
     stats = gather(ws)
     with ws.replacing("report.html") as part:
-        part.write_text(render(stats, ws.folder.resolve().name), encoding="utf-8")
+        part.write_text(render_page(stats, ws.folder.resolve().name), encoding="utf-8")
     return stats
 
 
