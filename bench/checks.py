@@ -16,9 +16,9 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from linksyn_gpu.quality.checks import REASONS, Asked, Checker
+from linksyn_gpu.quality.checks import REASONS, Checker
 from linksyn_gpu.synthesis import prompts
-from linksyn_gpu.synthesis.answers import Item
+from linksyn_gpu.tables import Asked, Item
 
 DATA = Path(os.environ.get("LINKSYN_DATA") or Path(__file__).parents[2] / "shared" / "data")
 SEEDS = ("seed_openstax_en.jsonl", "seed_tal_math_en_zh.jsonl")

@@ -1,4 +1,4 @@
-"""Rule checks on single QA items: keep, or a reason. Cheap, deterministic, and free of any model."""
+"""Rule checks of single QA items: keep, or a reason. Cheap and deterministic, without a model."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from linksyn_gpu.quality.options import by_letter, fold, match_option, plain_answer
 from linksyn_gpu.quality.repetition import repetition
-from linksyn_gpu.synthesis.answers import Item
+from linksyn_gpu.tables import Asked, Item, cut_field
 from linksyn_gpu.text import CJK
 from linksyn_gpu.text.languages import WORD, other_language
 from linksyn_gpu.text.words import word_list
@@ -94,26 +93,16 @@ OTHER_OPTIONS = re.compile(r"\b(?:above|these|them|other|others)\b|以上|上述
 """Says that an option refers to the others: "all of the above"."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the item was asked to be."""
-
-    question_type: str
-    language: str
-    limits: Mapping[str, int] | None = None
-    """The schema's bound on each text, as `prompts.text_limits` gives them; None: none."""
-
-
 def _digest(*parts: str) -> int:
     """64 bits that stand for some texts."""
     return int.from_bytes(hashlib.blake2b("\0".join(parts).encode(errors="replace"), digest_size=8).digest())
 
 
 class DigestSet:
-    """Digests at 8 bytes each: a sorted array, and a small set of the newest until they are merged into it."""
+    """A set of digests at 8 bytes each: a sorted array, and a small set of new ones that are merged into it later."""
 
     MERGE_AT = 2**14
-    """Newest digests that are merged at the earliest; a sixteenth of the array when that is more."""
+    """The new digests are merged when there are this many, or a sixteenth of the array if that is more."""
 
     def __init__(self, digests: Iterable[int] = ()) -> None:
         self._sorted = np.unique(np.fromiter(digests, np.uint64))
@@ -129,7 +118,7 @@ class DigestSet:
         return bool(at < self._sorted.size and self._sorted[at] == key)
 
     def add(self, key: int) -> bool:
-        """Put a digest in; False where it is there already."""
+        """Add a digest; False if it is there already."""
         if key in self:
             return False
         self._newest.add(key)
@@ -166,9 +155,9 @@ class Checker:
         self._instructions = frozenset(_grams(instructions))
 
     def check(self, item: Item, asked: Asked) -> tuple[str, str] | None:
-        """Why the item is not kept, as (reason, detail); None when it is kept.
+        """Why the item is dropped, as (reason, detail); None: it is kept.
 
-        A kept question is remembered: an equal one that comes later is 'repeats_batch'.
+        A later item with the same question as a kept one is 'repeats_batch'.
         """
         return (
             _check_text(item, asked)
@@ -245,29 +234,6 @@ def _check_subject(item: Item) -> tuple[str, str] | None:
         return short
     asks = not ASKING.isdisjoint(words) or ASKING_CJK.search(ideographs) or BLANK.search(item.question)
     return None if asks or len(words) >= MIN_WORDS or len(ideographs) >= MIN_CJK else short
-
-
-def cut_field(item: Item, limits: Mapping[str, int]) -> str | None:
-    """Name of a text that fills the room its schema gave it, so was cut in mid-sentence; None when there is none.
-
-    The explanation does not count: a QA is whole without it (see `without_cut_explanation`).
-    """
-    texts = {"question": (item.question,), "answer": (item.answer,), "options": item.options}
-    for field, values in texts.items():
-        if any(_fills(text, limits[field]) for text in values):
-            return field
-    return None
-
-
-def without_cut_explanation(item: Item, limits: Mapping[str, int] | None) -> Item:
-    """The item itself, or with an empty explanation where the schema's bound cut it off."""
-    if limits is None or not _fills(item.explanation, limits["explanation"]):
-        return item
-    return replace(item, explanation="")
-
-
-def _fills(text: str, limit: int) -> bool:
-    return len(text) >= limit - 2  # stripping may have taken a blank or two off
 
 
 def _check_degenerate(item: Item) -> tuple[str, str] | None:

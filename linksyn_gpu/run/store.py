@@ -16,6 +16,7 @@ from linksyn_gpu.tables import Bundles, Cell, KPGraph, KPStatistics, Seeds, Walk
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 GRAPH_ARRAYS = ("indptr", "indices", "count", "weight", "seed_count", "evidence_indptr", "evidence")
 ROWS_PER_READ = 65_536
@@ -29,10 +30,10 @@ def write_seeds(ws: Workspace, seeds: Seeds) -> None:
 
 def read_seed_table(ws: Workspace, columns: Sequence[str] | None = None) -> Seeds:
     """Read the seeds that later stages use (`seed_file`), or some of their columns."""
-    return Seeds(_read(ws, seed_file(ws).name, columns))
+    return Seeds(read_table(ws, seed_file(ws).name, columns))
 
 
-def _read(ws: Workspace, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(ws: Workspace, name: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a Parquet file of the run.
 
     Raises
@@ -57,7 +58,7 @@ def seed_file(ws: Workspace) -> Path:
 
 def read_raw_seeds(ws: Workspace) -> pa.Table:
     """Read seeds.parquet, without the annotations of stage `extract`."""
-    return _read(ws, "seeds.parquet")
+    return read_table(ws, "seeds.parquet")
 
 
 def write_table(ws: Workspace, name: str, table: pa.Table) -> None:
@@ -119,8 +120,10 @@ def read_graph(ws: Workspace) -> tuple[KPGraph, KPStatistics]:
     from scipy import sparse
 
     # Mode "c" (copy on write): compiled kernels need writable arrays, and the files must not change.
-    arrays = {name: np.asarray(np.load(ws.path(f"graph/{name}.npy"), mmap_mode="c")) for name in GRAPH_ARRAYS}
-    table = _read(ws, "kps.parquet").combine_chunks()
+    arrays: dict[str, Any] = {
+        name: np.asarray(np.load(ws.path(f"graph/{name}.npy"), mmap_mode="c")) for name in GRAPH_ARRAYS
+    }
+    table = read_table(ws, "kps.parquet").combine_chunks()
     counts = ws.counts("build")
     graph = KPGraph(
         **arrays,
@@ -151,7 +154,7 @@ def write_analytics(part: Path, graph: KPGraph, columns: dict[str, Any]) -> None
 
 def read_kp_names(ws: Workspace) -> list[str]:
     """Read the name of each KP."""
-    return list(_read(ws, "kps.parquet", ["name"]).column("name").to_pylist())
+    return list(read_table(ws, "kps.parquet", ["name"]).column("name").to_pylist())
 
 
 def path_schema() -> pa.Schema:
@@ -170,31 +173,32 @@ def path_schema() -> pa.Schema:
     )
 
 
-def writing_paths(part: Path, rounds: Iterable[tuple[WalkBatch, Bundles, Any]]) -> Iterator[pa.Table]:
-    """Write the paths of a campaign, a row group a round, and give each round's when it is written.
+def paths_writer(part: Path) -> pq.ParquetWriter:
+    """A writer of paths.parquet for tables of `paths_table`: one row group per round."""
+    import pyarrow.parquet as pq
+
+    return pq.ParquetWriter(part, path_schema(), compression="zstd")
+
+
+def paths_table(batch: WalkBatch, bundles: Bundles, reasons: Any) -> pa.Table:
+    """Paths with their seeds as rows of paths.parquet.
 
     Parameters
     ----------
-    part : Path
-    rounds : iterable of (WalkBatch, Bundles, reasons)
-        On the host; reasons is an array of str or None, one a path.
+    reasons : array of object
+        [n] why each path was dropped; None: it is kept.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    with pq.ParquetWriter(part, path_schema(), compression="zstd") as out:
-        for batch, bundles, reasons in rounds:
-            columns = [
-                pa.array(batch.ids),
-                pa.array(batch.round),
-                pa.array(batch.cell),
-                _lists(batch.nodes, batch.lengths),
-                _lists(bundles.seeds, bundles.sizes),
-                pa.array(reasons, pa.string()),
-            ]
-            table = pa.table(columns, schema=path_schema())
-            out.write_table(table)
-            yield table
+    columns = [
+        pa.array(batch.ids),
+        pa.array(batch.round),
+        pa.array(batch.cell),
+        _lists(batch.nodes, batch.lengths),
+        _lists(bundles.seeds, bundles.sizes),
+        pa.array(reasons, pa.string()),
+    ]
+    return pa.table(columns, schema=path_schema())
 
 
 def _lists(padded: Any, sizes: Any) -> Any:

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from linksyn_gpu.quality.checks import REASONS, Asked, Checker, DigestSet, without_cut_explanation
+from linksyn_gpu.quality.checks import REASONS, Checker, DigestSet
 from linksyn_gpu.quality.options import by_letter, match_option, plain_answer
 from linksyn_gpu.synthesis import prompts
-from linksyn_gpu.synthesis.answers import Item
+from linksyn_gpu.tables import Asked, Item, without_cut_explanation
 
 OPEN = Asked("open", "en")
 ZH = Asked("open", "zh")
