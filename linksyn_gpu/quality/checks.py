@@ -22,16 +22,16 @@ REASONS = {
     "empty_answer": "the answer is empty or only punctuation",
     "cut_text": "the question, the answer or an option is as long as the schema allows: it was cut off",
     "echo_of_prompt": "a text repeats words of the prompt or its schema, or is a placeholder",
-    "degenerate": "a text repeats itself: the same words many times in a row, or again and again",
-    "wrong_language": "the question is written in another language than the one asked for",
-    "too_short": "the question names nothing to ask about, or is a few words that ask nothing",
+    "degenerate": "a text repeats itself: the same words in a row, or few distinct word sequences",
+    "wrong_language": "the question is not in the language asked for",
+    "too_short": "the question has no subject, or is a few words without a question or task",
     "missing_options": "a multiple choice question with fewer than two options",
     "empty_option": "an option has no text",
     "duplicate_options": "two options are the same",
     "answer_not_in_options": "the answer names none of the options, or several",
     "answer_is_question": "the answer only repeats the question",
-    "repeats_seed": "the question is that of a seed (with options: with the same options or the same right one)",
-    "repeats_batch": "the question was asked by an earlier item of this run (compared in the same way)",
+    "repeats_seed": "the question is the same as a seed's (with options: and the options or the right option too)",
+    "repeats_batch": "the question was already asked by an earlier item of this run (same comparison)",
 }
 """Every reason a check gives, in the order of the checks."""
 COMPARED = ["question", "options", "answer"]
@@ -39,9 +39,9 @@ COMPARED = ["question", "options", "answer"]
 
 MIN_WORDS = 4
 MIN_CJK = 5
-"""Words or ideographs that a question has at least when nothing in it asks: a title is not a question."""
+"""Fewest words or Chinese characters of a question that contains nothing that asks: a title is not a question."""
 MIN_STEM = 2
-"""Words and ideographs that a question with options has at least."""
+"""Fewest words and Chinese characters of a question with options."""
 ASKING = frozenset(
     word_list(
         "what which who whose when where why how is are was were do does did can could should would will has have "
@@ -57,7 +57,7 @@ FILLING = frozenset(
         "question"
     )
 )
-"""Words that, like those of `ASKING`, name no subject."""
+"""Other words that do not name a subject."""
 ASKING_CJK = re.compile(
     "为什么|什么|怎[么样]|如何|何[为谓]|哪[个些项种里]?|多少|几|是否|吗|呢|请|求解?|计算|证明|解释?|说明|简述|回答|[是为]"
 )
@@ -68,7 +68,7 @@ BLANK = re.compile(r"_{2,}|[(（]\s*[)）]")
 FORMULA_SIGN = re.compile(r"[=<>≤≥≠≈+×÷√∫∑^→⟶]|\\[A-Za-z]{2}")
 ECHO_WORDS = 8
 ECHO_CJK = 14
-"""Words or ideographs in a row that no item shares with the prompts by chance."""
+"""A passage of this many words or Chinese characters is not in the prompts by chance."""
 PASSAGE = re.compile(f"{CJK.pattern}{{{ECHO_CJK},}}")
 ECHOES = re.compile(
     r"</?data>|\"qa\"|knowledge_points|\bwrite \d+ new questions?\b|知识点路径|只是参考数据|已解题目"
@@ -76,7 +76,7 @@ ECHOES = re.compile(
     r"|\bknowledge points? (?:of|on|from|in) the (?:path|data)\b",
     re.IGNORECASE,
 )
-"""Markup and phrases of the prompts that no exam question holds."""
+"""Markup and phrases of the prompts that exam questions do not contain."""
 PLACEHOLDER = re.compile(
     r"\W{0,3}(?:your|insert|insert the|insert your) (?:NAME)(?: text)?(?: goes)?(?: here)?\W{0,3}"
     r"|\W{0,3}(?:the |new )?(?:NAME)(?: text)?(?: goes)? here\W{0,3}|[<\[{]+ *(?:NAME) *[>\]}]+".replace(
@@ -84,17 +84,17 @@ PLACEHOLDER = re.compile(
     ),
     re.IGNORECASE,
 )
-"""A whole text that only stands for one: "The answer goes here", "<answer>"."""
+"""A whole text that is a placeholder: "The answer goes here", "<answer>"."""
 PUNCTUATION = frozenset(".,;:!?…\"'()[]{}_-–—~。，、；：！？“”‘’（）【】《》")
 LAYOUT = re.compile(r"[\s$~_]+")
 STOPS = re.compile(r"\(\)|[,.:;!?、。](?!\d)")
-"""With `LAYOUT`, what two prints of one question may differ in: white space, "$", blanks and stops."""
+"""Together with `LAYOUT`: what may differ between two copies of one question (white space, "$", blanks, stops)."""
 OTHER_OPTIONS = re.compile(r"\b(?:above|these|them|other|others)\b|以上|上述|其他", re.IGNORECASE)
-"""Says that an option refers to the others: "all of the above"."""
+"""An option that refers to the others: "all of the above"."""
 
 
 def _digest(*parts: str) -> int:
-    """64 bits that stand for some texts."""
+    """64-bit hash of some texts."""
     return int.from_bytes(hashlib.blake2b("\0".join(parts).encode(errors="replace"), digest_size=8).digest())
 
 
@@ -137,7 +137,7 @@ class Checker:
     ----------
     seeds, earlier : iterable of mapping
         Rows with the columns `COMPARED` that no new item may repeat: seeds, and what this run has already.
-        8 bytes are kept of each, 24 of a multiple choice question.
+        The checker keeps 8 bytes per question, 24 per multiple choice question.
     instructions : str
         Fixed text of the prompts, which no item may repeat.
     """
@@ -191,10 +191,10 @@ class Checker:
 
 
 def _keys(question: str | None, options: Sequence[str], answer: str | None) -> tuple[list[int], list[int]]:
-    """Digests of the questions that this one repeats, and those under which later ones find it.
+    """Digests of what this question would repeat, and digests by which later questions find it.
 
-    A question with options is another one where both the options and the right one are others: the stem may be "Which
-    statement is correct?". Where one of two has no options, the stem decides.
+    Two questions with options are the same if they have the same stem and the same options or right option: the stem
+    alone may be "Which statement is correct?". If one of two questions has no options, the stem decides.
     """
     stem = STOPS.sub("", LAYOUT.sub("", fold(question or "")))
     alone, with_options = _digest(stem), _digest(stem, "options")
@@ -221,7 +221,7 @@ def _check_text(item: Item, asked: Asked) -> tuple[str, str] | None:
 
 
 def _check_subject(item: Item) -> tuple[str, str] | None:
-    """Drop a question without a subject, and a title: a few words, none of which asks. Options are a subject."""
+    """Drop a question without a subject, and a title: a few words, none of which asks. Options count as a subject."""
     short = "too_short", item.question[:80]
     if FORMULA_SIGN.search(item.question):
         return None
@@ -264,7 +264,7 @@ def _check_options(item: Item, asked: Asked) -> tuple[str, str] | None:
 
 
 def _grams(text: str) -> Iterator[tuple[str, ...]]:
-    """Each run of `ECHO_WORDS` words or `ECHO_CJK` ideographs in a row, by which a copied passage is known."""
+    """Each sequence of `ECHO_WORDS` words or `ECHO_CJK` Chinese characters; they identify a copied passage."""
     yield from _windows(WORD.findall(CJK.sub(" ", fold(text))), ECHO_WORDS)
     for passage in PASSAGE.findall(text):
         yield from _windows(passage, ECHO_CJK)

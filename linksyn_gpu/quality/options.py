@@ -10,33 +10,34 @@ from string import ascii_uppercase
 from linksyn_gpu.text.latex import POWERS
 
 SHORT = 6
-"""Characters of a text in which case always counts: CO is not Co."""
+"""In a shorter text, case counts: CO is not Co."""
 LABEL = re.compile(r"\s*[(（]?([A-Ha-h])[)）.．:：、]\s*")
 LETTER = re.compile(r"(?:the answer is |answer:? |option |答案是?)?[(（]?([a-h])[)）]?", re.IGNORECASE)
-CAPITAL = re.compile(r"[A-Z](?![a-z]{2})")
-"""A capital that begins no word: CO, Yy, P.M."""
+CASE_COUNTS = re.compile(r"\d|[A-Z](?![a-z]{2})")
+"""A digit, or a capital that does not begin a word: CO, Yy, P.M."""
 
 
 def fold(text: str) -> str:
-    """The form in which questions are compared: NFKC, case folded, each run of white space one space."""
+    """The form in which texts are compared: NFKC, case folded, each run of white space one space."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def plain_answer(text: str) -> str:
     """The form in which answers and options are compared.
 
-    NFKC, white space, "$" and a final stop are made equal. Case is folded only where it carries no meaning: in texts
-    of `SHORT` characters and more that hold neither digits nor capitals but at the beginning of words.
+    NFKC; white space, "$" and a final stop make no difference. Case is folded only in texts of at least `SHORT`
+    characters without a digit and without capitals inside or instead of words.
     """
     # LaTeX keeps its braces: without them x^{2y} would be x^2y.
-    plain = " ".join(unicodedata.normalize("NFKC", text.translate(POWERS)).replace("$", "").split())
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text.translate(POWERS))
+    plain = " ".join(text.replace("$", "").split())
     plain = plain.rstrip(" .。") or plain  # a stop alone is a text
-    case_counts = len(plain) < SHORT or CAPITAL.search(plain) or any(map(str.isdigit, plain))
-    return plain if case_counts else fold(plain)
+    return plain if len(plain) < SHORT or CASE_COUNTS.search(plain) else fold(plain)
 
 
 def split_label(option: str) -> tuple[str | None, str]:
-    """Part 'B. text' into ('B', 'text'); without a label (None, text)."""
+    """Split 'B. text' into ('B', 'text'); without a label: (None, text)."""
     match = LABEL.match(option)
     if match is None:
         return None, option.strip()
@@ -44,7 +45,7 @@ def split_label(option: str) -> tuple[str | None, str]:
 
 
 def by_letter(options: Sequence[str]) -> dict[str, str]:
-    """Options under their letters: their own labels where all have different ones, otherwise A, B, C by place.
+    """Options by their letters: their own labels if all have different ones, otherwise A, B, C by position.
 
     A label that is not the option's letter belongs to the text: 'B. F. Skinner' as the third option.
     """
@@ -60,14 +61,16 @@ def by_letter(options: Sequence[str]) -> dict[str, str]:
 
 
 def match_option(answer: str, options: Sequence[str]) -> int | None:
-    """Which option an answer names, by its whole text or by its letter; None when none or not one alone."""
+    """Index of the option that an answer names, by its whole text or its letter; None if it names none or several."""
     lettered = by_letter(options)
+    texts = list(lettered.values())
     for form in (plain_answer, fold):
-        # With its label or without: the text of an option, such as the order "E, C, B", may look labelled.
-        written, texts = list(map(form, options)), list(map(form, lettered.values()))
-        for candidate in filter(None, map(form, (answer, split_label(answer)[1]))):
-            for choices in (written, texts):
-                if choices.count(candidate) == 1:
-                    return choices.index(candidate)
+        candidates = list(filter(None, map(form, (answer, split_label(answer)[1]))))
+        # The text of an option may itself look labelled, such as the order "E, C, B".
+        for choices in (texts, options) if texts != list(options) else (texts,):
+            forms = list(map(form, choices))
+            for candidate in candidates:
+                if forms.count(candidate) == 1:
+                    return forms.index(candidate)
     bare = LETTER.fullmatch(fold(answer).rstrip(" .。:："))
     return None if bare is None or bare[1].upper() not in lettered else list(lettered).index(bare[1].upper())

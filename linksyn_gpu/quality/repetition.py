@@ -1,6 +1,6 @@
-"""Text that repeats itself, as small models write it when they do not find an end.
+"""Text that repeats itself, as small models write it when they do not stop.
 
-Numbers, symbols and capitals may repeat: a matrix, a strand of DNA and a long sum are content. Words may not.
+Repeated numbers, symbols and capitals are content: a matrix, a strand of DNA, a long sum. Repeated words are not.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from linksyn_gpu.text import CJK_RANGES
 TOKEN = re.compile(rf"[^\W\d_{CJK_RANGES}]+|[{CJK_RANGES}]|\d+|_+|\\[A-Za-z]+|[^\w\s]")
 """A word, a Chinese character, a number, a blank to fill in, a TeX command, or one other character."""
 GRAM = 4
-"""Tokens by which a passage is known again."""
+"""Tokens in a sequence. Two passages are the same where their sequences are the same."""
 MIN_TURNS = 3
-"""Times that a loop holds its unit."""
+"""A loop contains its unit at least this many times."""
 MIN_LOOP = 12
-"""Tokens of a loop, which also makes up a third of its text."""
+"""A loop has at least this many tokens, and at least a third of its text."""
 MIN_SYMBOL_LOOP = 100
-"""The same where the unit holds no word."""
+"""A loop whose unit contains no word has at least this many tokens."""
 MAX_RUN = 100
-"""Times that one letter or digit may stand in a row."""
+"""Longest allowed run of one letter or digit."""
 MIN_GRAMS = 40
 DISTINCT_SHARE = 4
-"""Of at least so many sequences of words, one in so many is a new one."""
+"""A text with at least `MIN_GRAMS` word sequences is worn if fewer than 1 / `DISTINCT_SHARE` of them are distinct."""
 MIXER = np.uint64(0x9E3779B97F4A7C15)
 
 
 def repetition(text: str) -> str | None:
-    """What a text repeats: one character, the unit of a loop, or its commonest words; None when it is sound."""
+    """What a text repeats: one character, the unit of a loop, or its most common words; None if it does not."""
     tokens: list[str] = TOKEN.findall(text)
     for token in tokens:
         if len(token) > MAX_RUN and len(set(token)) == 1 and token[0] != "_":
@@ -46,7 +46,7 @@ def _loop(tokens: Sequence[str]) -> str | None:
     """The unit of a passage that repeats it `MIN_TURNS` times or more and makes up a third of the text."""
     keys = _gram_keys(tokens)
     order = np.argsort(keys, kind="stable")
-    period = np.zeros(keys.size, np.int64)  # how far back the same sequence of tokens stands; 0: nowhere
+    period = np.zeros(keys.size, np.int64)  # distance to the previous occurrence of the same sequence; 0: none
     period[order[1:]] = np.where(keys[order[1:]] == keys[order[:-1]], np.diff(order), 0)
     first = np.flatnonzero(np.diff(period, prepend=-1))  # a run of one period is one passage
     start = first - period[first]
@@ -60,7 +60,7 @@ def _loop(tokens: Sequence[str]) -> str | None:
 
 
 def _worn_words(words: Sequence[str]) -> str | None:
-    """The commonest sequence of words in a text that hardly has new ones."""
+    """The most common sequence of words, if few sequences of the text are distinct."""
     if len(words) < MIN_GRAMS + GRAM - 1:
         return None
     _, at, counts = np.unique(_gram_keys(words), return_index=True, return_counts=True)
@@ -71,7 +71,7 @@ def _worn_words(words: Sequence[str]) -> str | None:
 
 
 def _gram_keys(tokens: Sequence[str]) -> UInt64:
-    """[len(tokens) - GRAM + 1] 64 bits for each sequence of `GRAM` tokens."""
+    """[len(tokens) - GRAM + 1] 64-bit hash of each sequence of `GRAM` tokens."""
     numbers: dict[str, int] = {}
     ids = np.fromiter((numbers.setdefault(token, len(numbers)) for token in tokens), np.uint64, len(tokens))
     keys = np.zeros(len(tokens) - GRAM + 1, np.uint64)
@@ -81,5 +81,5 @@ def _gram_keys(tokens: Sequence[str]) -> UInt64:
 
 
 def _is_word(token: str) -> bool:
-    """Whether a token is a word of prose: an ideograph, or letters that are small after the first."""
+    """Whether a token is a word of prose: a Chinese character, or letters that are lower case after the first."""
     return (token[1:].islower() and token[0] != "\\") or (token >= "\u3040" and token.isalpha())

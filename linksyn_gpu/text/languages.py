@@ -1,7 +1,7 @@
-"""Tell that a question is written in another language than the one asked for, by its scripts and function words.
+"""Detects that a text is in another language than expected, by its scripts and function words.
 
-Only evidence of another language counts: formulas, symbols and names belong to no language, and a text that holds
-nothing but these is in the language asked for.
+Only evidence of another language counts. Formulas, symbols and names belong to no language: a text that contains
+nothing else passes in every language.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ FUNCTION_WORDS = {
         "Dutch": "het een zijn wat welke voor met wordt worden van op niet naar hoe",
     }.items()
 }
-"""The commonest words that carry grammar alone; without chemical symbols ("os") and most English words ("per")."""
+"""The most common function words, without chemical symbols ("os") and most words that are also English ("per")."""
 LANGUAGES_OF = {
     word: [language for language, words in FUNCTION_WORDS.items() if word in words]
     for word in frozenset().union(*FUNCTION_WORDS.values())
 }
 MIN_FUNCTION_WORDS = 2
-"""Function words of another language that a text must hold to be in it: one may be part of a name."""
+"""Fewest function words of another language that identify it: one may be part of a name."""
 MIN_WORDS = 10
-"""Words that no English text has without one English function word."""
+"""An English text of this many words contains an English function word."""
 LONG = 4
-"""Letters of a Latin word that counts as prose inside a Chinese question; shorter ones are sin, log, AB."""
+"""Fewest letters of a Latin word that counts as prose in a Chinese question; shorter ones are sin, log, AB."""
 KANA_SHARE = 4
-"""A text is Japanese when it has more than one kana to so many ideographs."""
+"""A text is Japanese if it has more than one kana per this many ideographs."""
 
 
 def other_language(text: str, language: str) -> str | None:
-    """Name the language or script of a text that is not in `language` ('en' or 'zh'); None when it may be.
+    """Name or example of the other language of a text that is not in `language` ('en' or 'zh'); None if it may be.
 
     Chinese   fails with more kana than a quarter of the ideographs, or with as many foreign words as ideographs.
     English   fails with more than two ideographs per Latin word; with more words of another script than Latin ones;
