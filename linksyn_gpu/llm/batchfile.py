@@ -37,7 +37,7 @@ from linksyn_gpu.llm.protocol import (
     to_record,
     unusable,
 )
-from linksyn_gpu.llm.refusals import Dialect, Kind, read_refusal
+from linksyn_gpu.llm.refusals import ANSWER_LIMITS, Dialect, Kind, read_refusal
 
 REASONS = {Kind.INVALID: "invalid_json", Kind.UNUSABLE: "bad_request", Kind.FILTERED: "filtered"}
 """Reasons of lines that say something about their request. After any other refusal a request is asked again."""
@@ -78,7 +78,7 @@ def write(
     dialect : Dialect, optional
         Parameters to leave out or to rename.
     answer_limit : int, optional
-        Replaces the `max_tokens` of each request.
+        Replaces the answer limit of each request.
     settled : Index, optional
         Leave out the requests that the journal has an answer for.
 
@@ -92,8 +92,8 @@ def write(
         for request in requests:
             if settled is None or not settled.settled(request["custom_id"]):
                 body = dict(request["body"])
-                if answer_limit is not None and "max_tokens" in body:
-                    body["max_tokens"] = answer_limit
+                if answer_limit is not None:
+                    body |= dict.fromkeys(ANSWER_LIMITS & body.keys(), answer_limit)
                 line = {**request, "body": body if dialect is None else dialect.apply(body)}
                 lines.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
                 n += 1
@@ -191,10 +191,10 @@ def read_line(value: dict[str, Any], validate: Callable[[str], str | None] | Non
     outcome = read_body(request_id, body)
     if isinstance(outcome, Failure):
         return outcome
-    reason = unusable(outcome) or (validate(outcome.text) if validate else None)
-    if reason is None:
+    fault = unusable(outcome) or (validate(outcome.text) if validate else None)
+    if fault is None:
         return outcome
-    return fail(outcome, reason, f"finish_reason {outcome.finish_reason or 'unknown'}")
+    return fail(outcome, fault, f"finish_reason {outcome.finish_reason or 'unknown'}")
 
 
 def _lines(files: Iterable[str | Path]) -> Iterator[tuple[str, bytes]]:

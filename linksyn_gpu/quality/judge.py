@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from linksyn_gpu.config import DEFAULT_MAX_TOKENS
 from linksyn_gpu.llm.asking import Asking, Validate, is_pending
 from linksyn_gpu.llm.json_answer import read_level, read_object
 from linksyn_gpu.llm.prompting import content_request, object_schema, render_messages
@@ -178,4 +179,5 @@ def _request(
 ) -> Request:
     messages = render_messages(TEMPLATES, f"{name}.{language}.jinja", values, asking.templates)
     schema = object_schema(fields)
-    return content_request(messages, name, schema, model=asking.model, max_tokens=asking.max_tokens, **sampling)
+    limits = {"max_tokens": asking.max_tokens, "limit_in_id": DEFAULT_MAX_TOKENS}
+    return content_request(messages, name, schema, model=asking.model, **limits, **sampling)

@@ -260,7 +260,8 @@ def test_a_temporary_failure_leaves_rows_pending_and_a_later_call_asks_only_what
 def test_an_engine_that_stops_answering_stops_the_stage_and_decided_rows_are_written(folder, monkeypatch):
     from linksyn_gpu.llm import dispatch
 
-    monkeypatch.setattr(dispatch, "_Breaker", lambda most, engine, made=dispatch._Breaker: made(3, engine))
+    monkeypatch.setattr(dispatch, "LEAST_FAILED", 3)
+    monkeypatch.setattr(dispatch, "_Doubts", lambda engine, concurrency, made=dispatch._Doubts: made(engine, 1))
 
     class Gone(Server):
         def reply(self, body):
