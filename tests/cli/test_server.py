@@ -137,6 +137,21 @@ def test_a_run_in_which_every_answer_is_unusable_does_not_end_well(tmp_path):
     assert "No request had a usable answer" in result.stderr
 
 
+def test_extraction_stops_at_an_empty_account_too_and_goes_on_later(tmp_path):
+    words = ("run", SEEDS, "--out", tmp_path / "out", *QUICK, "--extractor", "llm", "--engine", "openai", "--base-url")
+    with FakeServer(lambda body, n: said(402, "Insufficient Balance")) as server:
+        assert "Insufficient Balance" in invoke(*words, server.url, code=3).stderr
+
+
+def test_a_password_in_an_address_is_refused_and_stored_nowhere(tmp_path):
+    out = tmp_path / "out"
+    for url in ("http://user:hunter2@127.0.0.1:9/v1", "http://127.0.0.1:9/v1?key=hunter2"):
+        result = invoke("run", SEEDS, "--out", out, *QUICK, "--engine", "openai", "--base-url", url, code=2)
+        assert "LINKSYN_API_KEY" in result.stderr
+        assert "hunter2" not in result.output
+    assert not any(b"hunter2" in path.read_bytes() for path in out.rglob("*") if path.is_file())
+
+
 def test_batch_files_leave_out_and_rename_parameters(tmp_path):
     out = tmp_path / "out"
     flags = ("--without", "temperature,seed", "--rename", "max_tokens=max_completion_tokens")
