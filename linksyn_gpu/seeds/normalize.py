@@ -165,7 +165,8 @@ class _Intake:
         row, chars, notes = _seed(layouts.layout(tuple(record)).read(record), self._config)
         if not self._config.keep_duplicates:
             self._refuse_duplicate(row, "id_made" in notes)
-        self._notes.update(notes)
+        for note in notes:
+            self._notes[note] += 1
         self._rows.append(row)
         self._chars += chars
         if len(self._rows) >= _BATCH_ROWS or self._chars >= _BATCH_CHARS:
