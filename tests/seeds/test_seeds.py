@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import time
 import unicodedata
 from collections import Counter
 from decimal import Decimal
@@ -21,6 +22,7 @@ from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.seeds import layouts, readers
 from linksyn_gpu.seeds import normalize as seeds_module
 from linksyn_gpu.seeds.normalize import NOTES, REASONS, read_seeds
+from linksyn_gpu.seeds.values import decoded
 from linksyn_gpu.tables import Seeds, seed_schema
 from linksyn_gpu.text import guess_language
 
@@ -491,6 +493,74 @@ def test_alpaca_input_follows_the_instruction_after_a_blank_line(jsonl):
     assert mapped[0]["question"] == "Translate."
 
 
+MMLU = "Question,A,B,C,D,Answer\nlongest bone?,humerus,femur,tibia,,B\nbeside the fibula?,rib,skull,tibia,ulna,(c)\n"
+
+
+def test_options_in_lettered_columns_are_read_and_a_letter_stands_for_its_option(tmp_path):
+    path = tmp_path / "mmlu.csv"
+    path.write_text(MMLU + "odd?,x,y,,,E\n")
+    seeds = read_seeds(path)
+    assert seeds.table["options"].to_pylist() == [
+        ["humerus", "femur", "tibia"],
+        ["rib", "skull", "tibia", "ulna"],
+        ["x", "y"],
+    ]
+    assert seeds.table["answer"].to_pylist() == ["femur", "tibia", "E"]
+    table = pa.Table.from_pydict({"question": ["q"], "A": ["x"], "B": ["y"], "answer": ["A"]})
+    pq.write_table(table, tmp_path / "mmlu.parquet")
+    assert read_seeds(tmp_path / "mmlu.parquet")[0]["answer"] == "x"
+
+
+def test_columns_a_and_b_are_no_options_next_to_a_column_of_options(jsonl):
+    assert read_one(jsonl, {"question": "q", "A": "x", "B": "y", "choices": ["u", "v"]})["options"] == ["u", "v"]
+    seed = read_one(jsonl, {"question": "q", "A": "x", "B": "y"}, columns={"answer": "A"})
+    assert (seed["options"], seed["answer"]) == ([], "x")
+
+
+@pytest.mark.parametrize(
+    ("answer", "text", "note"),
+    [
+        (1, "22", "answer_from_index"),
+        (0, "12", "answer_from_index"),
+        (12, "12", None),
+        (2, "2", "answer_not_an_option"),
+        (-1, "-1", "answer_not_an_option"),
+        ("1", "1", None),
+        (True, "true", None),
+    ],
+)
+def test_an_integer_answer_that_is_not_an_option_is_the_index_of_one(jsonl, answer, text, note):
+    seeds = read_seeds(jsonl({"question": "How many?", "choices": ["12", "22"], "answer": answer}))
+    assert seeds[0]["answer"] == text
+    assert {name for name in seeds.notes if name.startswith("answer")} == ({note} if note else set())
+
+
+def test_words_for_a_missing_value_are_no_names_and_their_seeds_are_counted(jsonl):
+    path = jsonl(
+        {"question": "q", "kps": ["force", "nan"], "subject": "None"},
+        {"question": "r", "kps": ["N/A"], "subject": "physics"},
+        {"question": "None", "answer": "nan", "kps": ["null hypothesis"]},
+    )
+    seeds = read_seeds(path)
+    assert seeds.table["knowledge_points"].to_pylist() == [["force"], [], ["null hypothesis"]]
+    assert seeds.table["disciplines"].to_pylist() == [[], ["physics"], []]
+    assert (seeds[2]["question"], seeds[2]["answer"]) == ("None", "nan")
+    assert (seeds.notes["missing_word"], seeds.notes["no_knowledge_points"]) == (2, 1)
+
+
+def test_lists_written_by_python_are_parsed_in_linear_time():
+    for text in (
+        "['" + "\\'" * 200_000,
+        "[" + "'a' " * 200_000,
+        "(" * 200_000,
+        "{'a':" * 100_000,
+        "[" + "nan " * 200_000,
+    ):
+        started = time.perf_counter()
+        decoded(text)
+        assert time.perf_counter() - started < 5
+
+
 # --- values
 
 
@@ -507,6 +577,18 @@ def test_alpaca_input_follows_the_instruction_after_a_blank_line(jsonl):
         ("[not a list]", ["[not a list]"]),
         ("['\\xzz']", ["['\\xzz']"]),
         ("[" * 50_000, ["[" * 50_000]),
+        ("['a' 'b c'\n 'd']", ["a", "b c", "d"]),
+        ("['it\\'s' \"b's\"]", ["it's", "b's"]),
+        ("('a', 'b',)", ["a", "b"]),
+        ("['a', 7, 0.5, None]", ["a", "7", "0.5"]),
+        ("[np.str_('a'), np.str_('b')]", ["a", "b"]),
+        ("array(['a', 'b'], dtype=object)", ["array(['a', 'b'], dtype=object)"]),
+        ("['a', nan, 'nan', 'N/A', 'NULL', '<NA>', 'None', 'Na']", ["a", "Na"]),
+        ("nan", []),
+        ("algebra; None", ["algebra"]),
+        ("['a' 'b'] or ['c']", ["['a' 'b'] or ['c']"]),
+        ("(a) the first", ["(a) the first"]),
+        ("['never closed", ["['never closed"]),
         ("", []),
         (None, []),
         (float("nan"), []),
@@ -533,6 +615,11 @@ def test_routes_are_split_into_their_nodes(jsonl):
         ('["one", "two"]', ["one", "two"]),
         ('{"B": "two", "A": "one"}', ["one", "two"]),
         ("[0, 1)", ["[0, 1)"]),
+        ("(1, 2)", ["(1, 2)"]),
+        ("{1, 2}", ["{1, 2}"]),
+        ("{'B': 'two', 'A': 'one'}", ["one", "two"]),
+        ("{2: 'two', 1: 'one'}", ["one", "two"]),
+        ("{'text': array(['one', 'two'], dtype=object), 'label': array(['A', 'B'], dtype='<U1')}", ["one", "two"]),
         ("", []),
     ],
 )
@@ -664,6 +751,7 @@ REFUSED = [
     (b'{"question": "q", "options": [["a"]]}', "wrong_type"),
     (b'{"question": "q", "options": {"A": {}}}', "wrong_type"),
     (b'{"question": "q", "kps": [{"name": "k"}]}', "wrong_type"),
+    (b'{"question": "q", "kps": "[\'a\' \'b\' ... \'z\']"}', "wrong_type"),
     (b'{"question": "q", "id": {"$oid": "1"}}', "wrong_type"),
     (b'{"question": "' + b"q" * 101 + b'"}', "too_long"),
     (b'{"question": "q", "answer": "' + b"a" * 60 + b'", "options": ["' + b"o" * 60 + b'"]}', "too_long"),
