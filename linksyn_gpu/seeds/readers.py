@@ -38,6 +38,7 @@ COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 # Upper limit of a JSONL line in bytes and of a CSV cell in characters: longer ones are never held in memory.
 MAX_LINE = 2**26
 _PARQUET_ROWS = 8192
+_PARQUET_BYTES = 2**28
 # Upper limit in characters of a .json file that is not a list, and is parsed as a whole.
 MAX_JSON = 2**28
 # A .jsonl file that begins, within so many bytes, as a JSON list of objects is read as one.
@@ -443,8 +444,13 @@ def _parquet_records(file: SourceFile, select: Select) -> Records:
 
     with pq.ParquetFile(str(file.path)) as parquet:
         used = select(parquet.schema_arrow.names)
+        # Each row may repeat a value of a dictionary page, so a batch may take rows times the size of a column chunk.
+        groups = map(parquet.metadata.row_group, range(parquet.num_row_groups))
+        chunks = (column for group in groups for column in map(group.column, range(group.num_columns)))
+        largest = max((c.total_uncompressed_size for c in chunks if c.has_dictionary_page), default=1)
+        rows = min(_PARQUET_ROWS, max(1, _PARQUET_BYTES // max(1, largest)))
         # Without a usable column all are read: every record is counted.
-        yield from arrow_records(parquet.iter_batches(batch_size=_PARQUET_ROWS, columns=used or None))
+        yield from arrow_records(parquet.iter_batches(batch_size=rows, columns=used or None))
 
 
 def arrow_records(batches: Iterable[Any]) -> Records:
