@@ -38,7 +38,7 @@ COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 # Upper limit of a JSONL line in bytes and of a CSV cell in characters: longer ones are never held in memory.
 MAX_LINE = 2**26
 _PARQUET_ROWS = 8192
-_PARQUET_BYTES = 2**28
+_PARQUET_BYTES = 2**27
 # Upper limit in characters of a .json file that is not a list, and is parsed as a whole.
 MAX_JSON = 2**28
 # A .jsonl file that begins, within so many bytes, as a JSON list of objects is read as one.
