@@ -431,9 +431,9 @@ def _are_records(lines: Sequence[tuple[int, str | Unfit]], header: Sequence[str]
     """Whether each line of a record with line breaks has as many cells as the header if its quotes are text.
 
     Then a stray quote opened a cell and another one closed it; lines of a text have other numbers of commas. A comma
-    before a space does not count: it is part of a sentence.
+    before white space does not count: it is part of a sentence.
     """
-    separator = re.compile(",(?! )" if delimiter == "," else delimiter)
+    separator = re.compile(r",(?!\s)" if delimiter == "," else delimiter)
     return len(header) > 1 and all(
         isinstance(line, str) and len(separator.findall(line)) == len(header) - 1 for _, line in lines
     )
