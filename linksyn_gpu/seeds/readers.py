@@ -38,7 +38,7 @@ COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 # Upper limit of a JSONL line in bytes and of a CSV cell in characters: longer ones are never held in memory.
 MAX_LINE = 2**26
 _PARQUET_ROWS = 8192
-_PARQUET_BYTES = 2**27
+_PARQUET_BYTES = 2**28
 # Upper limit in characters of a .json file that is not a list, and is parsed as a whole.
 MAX_JSON = 2**28
 # A .jsonl file that begins, within so many bytes, as a JSON list of objects is read as one.
@@ -431,9 +431,9 @@ def _are_records(lines: Sequence[tuple[int, str | Unfit]], header: Sequence[str]
     """Whether each line of a record with line breaks has as many cells as the header if its quotes are text.
 
     Then a stray quote opened a cell and another one closed it; lines of a text have other numbers of commas. A comma
-    before white space does not count: it is part of a sentence.
+    before a space does not count: it is part of a sentence.
     """
-    separator = re.compile(r",(?!\s)" if delimiter == "," else delimiter)
+    separator = re.compile(",(?! )" if delimiter == "," else delimiter)
     return len(header) > 1 and all(
         isinstance(line, str) and len(separator.findall(line)) == len(header) - 1 for _, line in lines
     )
@@ -444,10 +444,10 @@ def _parquet_records(file: SourceFile, select: Select) -> Records:
 
     with pq.ParquetFile(str(file.path)) as parquet:
         used = select(parquet.schema_arrow.names)
-        # Each row may repeat a value of a dictionary page, so a batch may take rows times the size of a column chunk.
+        # All rows may share one value of a dictionary page, so a batch takes up to rows times the size of a row group.
+        # (The size of a single column would be closer, but Arrow aborts on a damaged one.)
         groups = map(parquet.metadata.row_group, range(parquet.num_row_groups))
-        chunks = (column for group in groups for column in map(group.column, range(group.num_columns)))
-        largest = max((c.total_uncompressed_size for c in chunks if c.has_dictionary_page), default=1)
+        largest = max((group.total_byte_size for group in groups), default=1)
         rows = min(_PARQUET_ROWS, max(1, _PARQUET_BYTES // max(1, largest)))
         # Without a usable column all are read: every record is counted.
         yield from arrow_records(parquet.iter_batches(batch_size=rows, columns=used or None))

@@ -3,9 +3,6 @@
 import csv
 import itertools
 import json
-import subprocess
-import sys
-import textwrap
 import time
 import unicodedata
 from collections import Counter
@@ -336,22 +333,21 @@ def test_parquet_is_read_across_batches_with_its_own_types(tmp_path, monkeypatch
     assert (seeds[3]["answer"], seeds[3]["options"], seeds[3]["difficulty"]) == ("1.5", ["a3", "b"], 4)
 
 
-def test_a_long_text_that_many_parquet_rows_share_is_not_copied_for_all_of_them_at_once(tmp_path):
+def test_a_long_text_that_many_parquet_rows_share_is_not_copied_for_all_of_them_at_once(tmp_path, monkeypatch):
     path = tmp_path / "repeated.parquet"
-    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 600, pa.int32()), pa.array(["q" * 4_000_000]))
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 400, pa.int32()), pa.array(["q" * 100_000]))
     pq.write_table(pa.table({"question": texts}), path, dictionary_pagesize_limit=2**30, store_schema=False)
-    script = f"""
-        import resource
-        from linksyn_gpu import read_seeds
-        from linksyn_gpu.errors import DataError
-        try:
-            read_seeds({str(path)!r})
-        except DataError as error:
-            assert "too_long 600" in str(error), error
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-    """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 1.2 * 2**20, "KiB; 600 copies take 2.4 GB"
+    sizes = []
+    convert = readers.arrow_records
+
+    def watched(batches):
+        return convert(sizes.append(batch.nbytes) or batch for batch in batches)
+
+    monkeypatch.setattr(readers, "arrow_records", watched)
+    monkeypatch.setattr(readers, "_PARQUET_BYTES", 1_000_000)
+    with pytest.raises(DataError, match="too_long 400"):
+        read_seeds(path)
+    assert max(sizes) <= 1_000_100, "all rows together take 40 MB"
 
 
 def test_only_the_parquet_row_that_is_not_utf8_is_rejected(tmp_path):
