@@ -30,10 +30,10 @@ def write_seeds(ws: Workspace, seeds: Seeds) -> None:
 
 def read_seed_table(ws: Workspace, columns: Sequence[str] | None = None) -> Seeds:
     """Read the seeds that later stages use (`seed_file`), or some of their columns."""
-    return Seeds(_read(ws, seed_file(ws).name, columns))
+    return Seeds(read_table(ws, seed_file(ws).name, columns))
 
 
-def _read(ws: Workspace, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(ws: Workspace, name: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a Parquet file of the run.
 
     Raises
@@ -65,7 +65,7 @@ def seed_file(ws: Workspace) -> Path:
 
 def read_raw_seeds(ws: Workspace) -> pa.Table:
     """Read seeds.parquet, without the annotations of stage `extract`."""
-    return _read(ws, "seeds.parquet")
+    return read_table(ws, "seeds.parquet")
 
 
 def write_table(ws: Workspace, name: str, table: pa.Table) -> None:
@@ -134,7 +134,7 @@ def read_graph(ws: Workspace) -> tuple[KPGraph, KPStatistics]:
             arrays[name] = np.asarray(np.load(path, mmap_mode="c"))
         except (OSError, ValueError, EOFError) as error:
             raise _unreadable(path, error) from error
-    table = _read(ws, "kps.parquet").combine_chunks()
+    table = read_table(ws, "kps.parquet").combine_chunks()
     counts = ws.counts("build")
     graph = KPGraph(
         **arrays,
@@ -165,7 +165,7 @@ def write_analytics(part: Path, graph: KPGraph, columns: dict[str, Any]) -> None
 
 def read_kp_names(ws: Workspace) -> list[str]:
     """Read the name of each KP."""
-    return list(_read(ws, "kps.parquet", ["name"]).column("name").to_pylist())
+    return list(read_table(ws, "kps.parquet", ["name"]).column("name").to_pylist())
 
 
 def path_schema() -> pa.Schema:

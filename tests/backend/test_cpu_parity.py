@@ -69,6 +69,7 @@ def walk_graphs(draw):
     return reweighted(graph, lambda m: np.floor(np.exp(rng.random(m) * np.log(most))).clip(1))
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
     graph=walk_graphs(),

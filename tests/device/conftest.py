@@ -11,16 +11,9 @@ from typing import Any
 import pytest
 
 from linksyn_gpu.backend import kernels
-from tests.device import report, standin_cupy, standin_cuvs, standin_rapids
+from tests.device import standin_cupy, standin_cuvs, standin_rapids
 
 STANDINS = ("cupy", "cudf", "pylibcugraph", "cuvs", "cuvs.neighbors")
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if report.shown:
-        terminalreporter.section("CUDA kernels, on a machine without a GPU")
-        for line in report.table():
-            terminalreporter.write_line(line)
 
 
 @contextmanager

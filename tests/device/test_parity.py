@@ -351,6 +351,7 @@ def sanitized(*arguments):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_kernel_runs_clean_under_address_and_undefined_behaviour_sanitizers():
     done = sanitized()
     assert done.returncode == 0, done.stderr[-4000:]

@@ -14,11 +14,12 @@ from tests.device import standin_cupy
 from tests.device.conftest import gpu_over_standins
 
 ROOT = Path(__file__).parents[2]
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"]
 
 
+@pytest.mark.slow
 def test_the_tests_for_a_device_pass_over_the_standins():
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.device.standin_plugin", "-p", "no:cacheprovider",
-               "tests/gpu"]  # fmt: skip
+    command = [*PYTEST, "-p", "tests.device.standin_plugin", "tests/gpu"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert "passed" in done.stdout
@@ -63,7 +64,7 @@ def test_the_benchmark_runs_over_the_standins_and_stops_where_parity_fails(tmp_p
 def test_without_a_device_the_tests_for_one_are_skipped_with_the_reason():
     if importlib.util.find_spec("cupy") is not None and kernels.probe_device()[0]:
         pytest.skip("there is a device here")
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "tests/gpu/test_memory.py"]
+    command = [*PYTEST, "-rs", "tests/gpu/test_memory.py"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stdout
     assert "NOT RUN ON A DEVICE: CuPy" in done.stdout
