@@ -225,7 +225,9 @@ class Workspace:
             The stage is not finished.
         """
         if not self.finished(stage):
-            raise ConfigError(f"{self.folder}: stage '{stage}' is not finished; run 'linksyn-gpu {stage}' first")
+            ended = "finished" in self.manifest["stages"].get(stage, {})
+            state = "has missing or damaged files" if ended else "is not finished"
+            raise ConfigError(f"{self.folder}: stage '{stage}' {state}; run 'linksyn-gpu {stage}' first")
         return dict(self.manifest["stages"][stage]["counts"])
 
     def begin(

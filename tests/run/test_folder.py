@@ -319,6 +319,8 @@ def test_a_stage_with_a_changed_byte_in_a_file_runs_again(tmp_path, name):
     flip(tmp_path / name)
     with Workspace(tmp_path) as ws:
         assert not ws.finished("ingest")
+        with pytest.raises(ConfigError, match="'ingest' has missing or damaged files; run 'linksyn-gpu ingest' first"):
+            ws.counts("ingest")
         assert ingest(ws)
         assert ws.path(name).read_text() == "rows"
 
