@@ -1,13 +1,13 @@
 """What counts as agreement, and questions to a model that give nothing away."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from linksyn_gpu.config import QUESTION_TYPES
+from linksyn_gpu.config import QUESTION_TYPES, SynthesisConfig
 from linksyn_gpu.errors import ConfigError
-from linksyn_gpu.llm.asking import Asking
 from linksyn_gpu.quality import judge
 from linksyn_gpu.quality.equivalence import by_letter, read_quantity, same_answer
 from linksyn_gpu.run.stages.enhance import enhancement_digest, enhancement_instructions
@@ -16,7 +16,7 @@ from linksyn_gpu.synthesis.prompts.enhancement import Rewriting, render_rewritin
 from linksyn_gpu.tables import Asked, Item
 
 OPTIONS = ("A. mass", "B. charge", "C. spin", "D. colour")
-ASKING = Asking()
+ASKING = SynthesisConfig(engine="openai", base_url="http://unused/v1")
 
 
 def question(**changes):
@@ -192,7 +192,7 @@ def test_a_folder_of_templates_overrides_each_prompt_and_names_itself(tmp_path):
     (tmp_path / "judge.en.jinja").write_text(
         '{% extends "default/judge.en.jinja" %}{% block ask %}Only the level.{% endblock %}', encoding="utf-8"
     )
-    own = Asking(templates=str(tmp_path))
+    own = replace(ASKING, templates=str(tmp_path))
     assert text_of(judge.judge_request(*question(), own)).endswith("Only the level.")
     assert enhancement_digest(str(tmp_path)) != enhancement_digest()
     assert prompts.synthesis_digest(str(tmp_path)) == prompts.synthesis_digest(), "no concern of stage synthesize"

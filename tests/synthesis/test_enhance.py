@@ -1,17 +1,19 @@
 """The steps of stage enhance over plain rows: judged, solved, rewritten, and kept or dropped with a reason."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from linksyn_gpu.config import EnhanceConfig, RunConfig
+from linksyn_gpu.config import EnhanceConfig, RunConfig, SynthesisConfig
 from linksyn_gpu.config.loader import from_mapping
 from linksyn_gpu.errors import ConfigError
-from linksyn_gpu.llm.asking import Asking, MeteredAsk
+from linksyn_gpu.llm.asking import MeteredAsk
 from linksyn_gpu.quality import checks, judge
 from linksyn_gpu.synthesis.enhance import REASONS, Enhancer, Extension, Work, chooser
 from tests.enhancing import Model, data_of, failing, item, kind_of
 
+ASKING = SynthesisConfig(engine="openai", base_url="http://unused/v1")
 NAMES = [f"kp {i}" for i in range(12)]
 SEEDS = {i: {"question": f"What is seed question number {i}?", "answer": str(i), "options": []} for i in range(12)}
 
@@ -36,12 +38,11 @@ def work(*args, **fields):
     return Work(row(*args, **fields), (0, 1, 2), (0, 1))
 
 
-def enhancer(model, extend=None, asking=None, earlier=(), **settings):
+def enhancer(model, extend=None, asking=ASKING, earlier=(), **settings):
     def longer(works, number):
         return [Extension((*w.nodes, 2 + 2 * number, 3 + 2 * number), (*w.seeds, 3 + number), 2) for w in works]
 
-    asking = asking or Asking()
-    ask = MeteredAsk(model.ask, asking.max_prompt_chars)
+    ask = MeteredAsk(model.ask, asking.prompt_limit)
     config = EnhanceConfig(disciplines=("all",), **{"level": 4, "solves": 3, "tries": 2, **settings})
     return Enhancer(
         config,
@@ -217,7 +218,7 @@ def test_a_failure_that_passes_makes_a_row_pending_never_dropped(kind):
 
 def test_a_prompt_that_is_too_long_is_never_sent():
     model, one = Model(), work(level=3)
-    run(model, one, asking=Asking(max_prompt_chars=1500))
+    run(model, one, asking=replace(ASKING, max_prompt_chars=1500))
     assert (one.state, one.last.fault[0]) == ("dropped", "rewrite_failed")
     assert "prompt_too_long" in one.last.fault[1]
     assert model.asked == {"judge": 1}

@@ -178,11 +178,10 @@ class _Extraction:
 
     def _ask(self, rows: Sequence[int]) -> None:
         from linksyn_gpu.knowledge.ask import read_answers
-        from linksyn_gpu.synthesis.requests import SMOL_PROMPT_CHARS
 
         assert self._asker is not None
         most, synthesis = self._settings.max_kps, self._config.synthesis
-        limit = min(synthesis.max_prompt_chars, SMOL_PROMPT_CHARS if synthesis.engine == "smol" else 2**31)
+        limit = synthesis.prompt_limit
 
         def requests() -> Iterator[tuple[int, dict[str, Any] | None]]:
             for start in range(0, len(rows), 1024):
