@@ -27,7 +27,7 @@ def merged(*names, synonyms=(), **options):
 
 
 @given(st.text(max_size=40))
-def test_a_normal_form_has_single_inner_spaces_and_a_key(name):
+def test_a_normal_form_has_single_spaces_and_a_key(name):
     form = normal_form(name)
     assert form == " ".join(form.split())
     assert isinstance(merge_key(form), str)
