@@ -14,7 +14,7 @@ PACKAGE = ROOT / "linksyn_gpu"
 # Data flows down this list. A module imports from rows above its own, never from its own row or from a row below.
 LAYERS = [
     ["errors"],
-    ["text"],
+    ["text", "machine"],
     ["config"],
     ["taxonomy"],
     ["tables"],
@@ -26,7 +26,7 @@ LAYERS = [
 ]
 CONSTRUCTORS = {("tables", "seeds")}  # Seeds.from_records and the like import the stage when they are called
 HOME_OF = {
-    "cupy": ("backend/gpu", "backend/kernels"),
+    "cupy": ("backend/gpu",),
     "cudf": ("backend/gpu",),
     "cugraph": ("backend/gpu",),
     "pylibcugraph": ("backend/gpu",),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from linksyn_gpu.backend import Backend, resolve
+from linksyn_gpu.backend import resolve
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.run import store
@@ -15,13 +15,10 @@ from linksyn_gpu.run.folder import Workspace
 from linksyn_gpu.run.progress import Progress, silent
 from linksyn_gpu.tables import KPGraph
 
-if TYPE_CHECKING:
-    from linksyn_gpu.sampling.graph import Incidence
-
 
 def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> dict[str, Any]:
     """Seeds -> graph/*.npy and kps.parquet. Returns the stage's counts."""
-    from linksyn_gpu.sampling.graph import build_graph_from_incidence, kp_statistics
+    from linksyn_gpu.sampling.graph import build_graph_from_incidence, kp_statistics, read_incidence
 
     if (ws.settings("extract") or {"extract": {"merge": "none"}})["extract"]["merge"] != "none":
         config = replace(config, graph=replace(config.graph, kp_form="exact"))  # extract merged the names already
@@ -29,9 +26,9 @@ def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Pr
     del settings["graph"]["memory_limit"]  # does not change the graph
     if ws.begin("build", settings, force=force):
         backend = resolve(config.backend)
-        seeds = store.read_seed_table(ws, ["difficulty", "disciplines"])
+        seeds = store.read_seed_table(ws, ["knowledge_points", "difficulty", "disciplines"])
         progress("KP graph", 0, None)
-        incidence = _incidence(ws, config, backend)
+        incidence = read_incidence(seeds, config.graph, backend.name)
         graph = build_graph_from_incidence(
             incidence.indptr,
             incidence.kp_indices,
@@ -45,21 +42,8 @@ def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Pr
         counts = graph_counts(graph)
         progress("KP graph", counts["edges"], counts["edges"])
         ws.finish("build", counts, backend=backend.facts())
-        backend.release()
+        backend.ops.release()
     return ws.counts("build")
-
-
-def _incidence(ws: Workspace, config: RunConfig, backend: Backend) -> Incidence:
-    """Which seed holds which KP, read by the backend: on a GPU, cuDF does it."""
-    from linksyn_gpu.sampling.graph import Incidence
-
-    indptr, kp_indices, names, drops = backend.ops.incidence_from_table(
-        store.seed_file(ws),
-        "knowledge_points",
-        kp_form=config.graph.kp_form,
-        max_kps_per_seed=config.graph.max_kps_per_seed,
-    )
-    return Incidence(backend.ops.to_host(indptr), backend.ops.to_host(kp_indices), names, drops)
 
 
 def graph_counts(graph: KPGraph) -> dict[str, Any]:

@@ -355,7 +355,7 @@ class _Enhancement:
         batch = _as_batch([path for path, _ in longer], [work.row["walk_id"] for work in works])
         # On the CPU: the server may use the device, and every backend links the same seeds.
         linker = SeedLinker(self._graph, self._seeds, None, seed, "cpu")
-        linked = linker.to_host(linker.link_round(batch, level), batch)
+        linked = linker.link_round(batch, level)
         found = []
         for work, (path, before), row, size in zip(works, longer, linked.seeds, linked.sizes, strict=True):
             added = path.size - len(work.nodes)

@@ -80,10 +80,8 @@ class Campaign:
         done = 0
         for part in plan_rounds(self.cells, config.walk.rounds):
             self._progress("paths walked", done, config.paths)
-            drawn = walker.sample_round(part.n_paths, part.cell)
-            linked = linker.link_round(drawn, self.cells[part.cell].difficulty)
-            batch = walker.to_host(drawn)
-            bundles = linker.to_host(linked, batch)
+            batch = walker.sample_round(part.n_paths, part.cell)
+            bundles = linker.link_round(batch, self.cells[part.cell].difficulty)
             self._delivered[part.cell] += int(bundles.kept.sum())
             self._drops += bundles.drops
             self._redraws += batch.redraws
@@ -96,7 +94,7 @@ class Campaign:
         del linker
         backend = walker.backend
         del walker
-        backend.release()  # before synthesis starts: a server may need the device
+        backend.ops.release()  # before synthesis starts: a server may need the device
 
     def finish(self) -> None:
         """Write plan.json and record the stage as finished, after the last round.
