@@ -25,7 +25,17 @@ from linksyn_gpu.llm.journal import (
     request_key,
     request_keys,
 )
-from linksyn_gpu.llm.protocol import Failure, Outcome, clip, error_message, fail, read_body, to_record, unusable
+from linksyn_gpu.llm.protocol import (
+    ITEM_MISSING,
+    Failure,
+    Outcome,
+    clip,
+    error_message,
+    fail,
+    read_body,
+    to_record,
+    unusable,
+)
 
 
 @dataclass
@@ -146,7 +156,7 @@ def read_line(value: dict[str, Any], validate: Callable[[str], str | None] | Non
     if isinstance(outcome, Failure):
         return outcome
     reason = unusable(outcome) or (validate(outcome.text) if validate else None)
-    if reason is None:
+    if reason is None or reason == ITEM_MISSING:
         return outcome
     return fail(outcome, reason, f"finish_reason {outcome.finish_reason or 'unknown'}")
 

@@ -236,7 +236,7 @@ class Enhancer:
             return Version(nothing, extension=extension, fault=("rewrite_failed", _why(outcome)))
         if reason := unusable(outcome):
             return Version(nothing, extension=extension, fault=("rewrite_failed", reason))
-        parsed = answers.parse(outcome.text)
+        parsed = answers.parse(outcome.text, 1)
         if parsed.reason is not None:
             detail = f"{parsed.reason}: {parsed.detail}"
             return Version(nothing, extension=extension, fault=("rewrite_failed", detail))
