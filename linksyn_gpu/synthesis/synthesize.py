@@ -64,8 +64,9 @@ def assemble(
     -------
     dict
         `generated` = `kept` + `dropped`, where `generated` counts the items asked for, one for each request or answer
-        that gave none, and one ('item_surplus') for each answer with more than was asked for; `paths_dropped` made no request. `pending` requests are still to be asked: `pending_reasons` is
-        {reason: n} of them, 'no_answer' or a failure that passes (`llm.protocol.TRANSIENT`). `reasons` is
+        that gave none, and one ('item_surplus') for each answer with more items than that; `paths_dropped` made no
+        request. `pending` requests are still to be asked: `pending_reasons` is {reason: n} of them, 'no_answer' or a
+        failure that passes (`llm.protocol.TRANSIENT`). `reasons` is
         {stage: {reason: n}}, `kept_by_cell` {cell: n}; `explanations_left_out` were cut off by the schema's limit.
     """
     import pyarrow.parquet as pq

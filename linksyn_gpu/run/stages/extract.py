@@ -278,23 +278,25 @@ class _Extraction:
         backend = resolve(self._config.backend)
         engine = Engine(settings.embed_url.rstrip("/"), settings.embed_model, api_key())
         with Journal(self._ws.path(VECTORS)) as journal:
-            vectors = embed(
+            embedded = embed(
                 names,
                 engine,
                 journal,
                 timeout=self._config.synthesis.timeout,
                 on_progress=lambda done: self._progress("names embedded", done, len(names)),
             )
-        found = backend.ops.similar_pairs(vectors, settings.embed_threshold)
+        found = backend.ops.similar_pairs(embedded.vectors, settings.embed_threshold)
         backend.ops.release()
         self._embedding = {
             "model": settings.embed_model,
             "names": len(names),
+            "without_vector": len(names) - len(embedded.rows),
             "pairs": len(found),
             "search": found.method,
             "backend": backend.name,
         }
-        yield from zip(found.left.tolist(), found.right.tolist(), found.score.tolist(), strict=True)
+        left, right = embedded.rows[found.left], embedded.rows[found.right]
+        yield from zip(left.tolist(), right.tolist(), found.score.tolist(), strict=True)
 
     # ------------------------------------------------------------------ results
 

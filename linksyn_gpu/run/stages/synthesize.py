@@ -30,7 +30,7 @@ Produce = Callable[[Callable[[Request], None]], None]
 
 OPERATIONAL = (
     *("base_url", "concurrency", "timeout", "max_attempts", "max_tokens_retry", "model_file", "templates"),
-    *("max_requests", "budget_tokens"),
+    *("max_requests", "budget_tokens", "without", "rename"),
     *("vllm_python", "vllm_command", "data_parallel", "tensor_parallel", "vllm_args"),
     *("vllm_restarts", "vllm_start_timeout", "vllm_memory_share"),
 )
@@ -228,7 +228,8 @@ class _Synthesis:
         from linksyn_gpu.synthesis.answers import validator
 
         ids = (request["custom_id"] for request in read_requests(self._ws.path("requests.jsonl")))
-        found = batchfile.collect(files, journal, ids, validate=validator(self._config.field_limit, self._config.per_path))
+        validate = validator(self._config.field_limit, self._config.per_path)
+        found = batchfile.collect(files, journal, ids, validate=validate)
         self._facts["collected"] = {k: dict(v) if isinstance(v, Counter) else v for k, v in vars(found).items()}
 
     def _show(self, stats: Stats) -> None:
