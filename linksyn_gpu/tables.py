@@ -423,7 +423,10 @@ class Bundles:
     @property
     def drop_reason(self) -> NDArray[np.object_]:
         """[n] why a path has no bundle: a word of `PATH_STATUS` or 'few_seeds'; None where it has one."""
-        status = self.linked()[0].status
+        return self.drop_reasons(self.linked()[0].status)
+
+    def drop_reasons(self, status: NDArray[np.uint8]) -> NDArray[np.object_]:
+        """Return `drop_reason` for paths with this `WalkBatch.status`."""
         code = np.where((status == 0) & ~self.kept, len(PATH_STATUS), status)
         return np.array([None, *PATH_STATUS[1:], "few_seeds"], object)[code]
 

@@ -139,7 +139,7 @@ def test_a_rewritten_row_names_its_extended_path_its_seeds_and_its_request(folde
     assert counts["rewrites_with_short_extension"] >= short
 
 
-def test_each_try_walks_on_another_way_and_is_shown_the_longer_path_with_its_seeds(folder):
+def test_each_try_extends_the_path_differently_and_shows_the_longer_path_with_its_seeds(folder):
     class Stuck(Server):
         def judge(self, qa):
             return json.dumps({"reasons": [], "level": 3})
@@ -183,7 +183,7 @@ def test_a_rewrite_that_repeats_a_question_of_the_run_is_dropped(folder):
         ((1, 2), (5, 6, 3, 4), 0, 0, []),
     ],
 )
-def test_a_bundle_grows_by_a_seed_for_each_step_those_of_the_new_ends_first(own, linked, before, behind, new):
+def test_a_bundle_grows_by_one_seed_per_step_starting_at_the_new_ends(own, linked, before, behind, new):
     assert enhancement.further_seeds(own, linked, before, behind) == new
 
 

@@ -1,4 +1,4 @@
-"""Answers are parsed whatever stands around the JSON, and never when the JSON ends too early."""
+"""Answers are parsed from any surrounding text, and never when the JSON ends too early."""
 
 import json
 import sys
@@ -29,7 +29,7 @@ TEXT = json.dumps({"qa": [QA]})
         "\ufeff" + TEXT,
     ],
 )
-def test_items_are_found_whatever_stands_around_them(text):
+def test_items_are_found_in_any_surrounding_text(text):
     assert parse(text).items == (ITEM,)
 
 
@@ -122,7 +122,7 @@ def test_a_number_beyond_floats_is_kept_as_it_was_written(value):
     "answer",
     ["NaN", "Infinity", r'"\ud800"', "[" * 500 + "1" + "]" * 500, '{"a":' * 500 + "1" + "}" * 500],
 )
-def test_a_value_that_python_cannot_write_again_is_an_invalid_answer(answer):
+def test_a_value_that_json_cannot_hold_makes_the_answer_invalid(answer):
     text = f'{{"qa": [{{"question": "Q?", "answer": {answer}}}]}}'
     assert parse(text).reason == "invalid_json"
     assert read_object(text) is None
@@ -162,7 +162,7 @@ def test_json_that_is_well_formed_reads_as_the_decoder_reads_it(value):
 
 
 @given(st.text(max_size=300))
-def test_no_text_makes_it_fail(text):
+def test_no_text_raises_an_error(text):
     parsed = parse(text)
     assert bool(parsed.items) != (parsed.reason in REASONS)
 

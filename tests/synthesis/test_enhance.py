@@ -63,7 +63,7 @@ def run(model, *works, **settings):
     return made
 
 
-def test_a_qa_that_is_hard_and_right_is_kept_as_it_is():
+def test_a_qa_that_is_hard_and_confirmed_is_kept_unchanged():
     model, one = Model(), work(level=5)
     run(model, one)
     assert (one.state, one.last.level, one.last.agreed, len(one.versions)) == ("kept", 5, 3, 1)
@@ -80,7 +80,7 @@ def test_a_qa_below_the_level_is_rewritten_and_kept_at_the_first_try():
     assert model.asked == {"judge": 2, "rewrite": 1, "solve": 3}
 
 
-def test_a_second_try_gets_another_extension_and_is_told_what_was_wrong_with_the_first():
+def test_a_second_try_gets_another_extension_and_the_faults_of_the_first():
     model, one = Model(), work(level=2)
     run(model, one)
     assert one.state == "kept"
@@ -96,7 +96,7 @@ def test_a_second_try_gets_another_extension_and_is_told_what_was_wrong_with_the
     assert "seed question number 5" in second
 
 
-def test_a_level_that_is_never_reached_is_a_drop_with_its_reason():
+def test_a_qa_that_never_reaches_the_level_is_dropped_with_the_reason():
     model, one = Model(), work(level=1)
     run(model, one)
     assert one.state == "dropped"
@@ -131,7 +131,7 @@ def test_a_chinese_question_is_made_harder_in_chinese():
 
 
 @pytest.mark.parametrize(("right", "agree", "kept"), [(2, None, True), (1, None, False), (1, 1, True), (2, 3, False)])
-def test_as_many_solves_must_agree_as_is_set_and_else_more_than_half(right, agree, kept):
+def test_more_than_half_of_the_solves_must_agree_or_as_many_as_are_set(right, agree, kept):
     class Half(Model):
         def solve(self, qa, seed):
             seen = self.asked["solve"]
@@ -161,7 +161,7 @@ def test_solvers_see_neither_the_answer_nor_the_seeds():
         assert "seed question" not in text
 
 
-def test_a_judge_that_gives_no_level_is_no_level():
+def test_a_qa_whose_judge_gives_no_level_is_dropped():
     class Broken(Model):
         def judge(self, qa):
             return json.dumps({"reasons": [], "level": 9})
@@ -172,7 +172,7 @@ def test_a_judge_that_gives_no_level_is_no_level():
     assert model.asked == {"judge": 1}
 
 
-def test_a_judge_that_fails_on_a_rewrite_costs_that_try_only():
+def test_a_judge_that_fails_on_a_rewrite_costs_only_that_try():
     class Once(Model):
         def judge(self, qa):
             return "no idea" if "by 1" in qa["question"] else super().judge(qa)
@@ -224,7 +224,7 @@ def test_a_prompt_that_is_too_long_is_never_sent():
     assert model.asked == {"judge": 1}
 
 
-def test_each_step_is_taken_for_all_rows_before_the_next():
+def test_each_step_is_done_for_all_rows_before_the_next():
     class Steps(Model):
         def ask(self, kind, requests, validate):
             self.steps = [*getattr(self, "steps", []), (kind, len(requests))]
@@ -240,7 +240,7 @@ def test_each_step_is_taken_for_all_rows_before_the_next():
     assert later == [("rewrite", 1), ("judge", 1), ("solve", 2)]
 
 
-def test_what_was_asked_is_counted():
+def test_requests_and_tokens_are_counted():
     made = run(Model(), work(level=3))
     assert made.ask.spent == {
         "judge_requests": 2, "rewrite_requests": 1, "solve_requests": 3, "prompt_tokens": 60, "completion_tokens": 30,
@@ -265,7 +265,7 @@ def test_the_same_rows_ask_the_same_requests():
         ((), "physics", False),
     ],
 )
-def test_only_the_chosen_disciplines_are_taken_up(disciplines, name, chosen):
+def test_only_the_chosen_disciplines_are_enhanced(disciplines, name, chosen):
     assert chooser(disciplines)(name) is chosen
 
 
@@ -279,7 +279,7 @@ def test_wrong_settings_are_refused(wrong):
         EnhanceConfig(**wrong)
 
 
-def test_settings_come_from_a_table_of_the_run():
+def test_settings_are_read_from_the_table_enhance():
     config = from_mapping(RunConfig, {"enhance": {"disciplines": ["law"], "level": 4, "agree": 2}})
     assert config.enhance == EnhanceConfig(("law",), 4, agree=2)
     assert not RunConfig().enhance.asked_for

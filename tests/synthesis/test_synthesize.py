@@ -200,7 +200,7 @@ def test_generated_is_kept_and_dropped_with_every_reason(tmp_path, seeds):
     assert [row["id"][-2:] for row in rows] == ["-0"]
 
 
-def test_output_is_in_the_order_of_the_requests_whatever_the_order_of_arrival(tmp_path, seeds):
+def test_output_is_in_the_order_of_the_requests_for_any_order_of_answers(tmp_path, seeds):
     run = Run(tmp_path, seeds)
     run.write([path(i) for i in range(8)])
     run.ask(
@@ -214,7 +214,7 @@ def test_output_is_in_the_order_of_the_requests_whatever_the_order_of_arrival(tm
     assert [row["request_id"] for row in rows] == asked
 
 
-def test_a_stopped_run_shows_what_is_pending_and_then_goes_on(tmp_path, seeds):
+def test_a_stopped_run_counts_pending_requests_and_then_continues(tmp_path, seeds):
     run = Run(tmp_path, seeds)
     run.write([path(i) for i in range(8)])
     script = lambda body, n: answer(qa(f"What is new question {number(body)}?"))  # noqa: E731
@@ -278,7 +278,7 @@ def test_the_same_inputs_give_the_same_files(tmp_path, seeds):
     assert contents[0] == contents[1]
 
 
-def test_question_types_come_in_turn_over_the_requests(tmp_path, seeds):
+def test_successive_requests_use_the_question_types_in_turn(tmp_path, seeds):
     run = Run(tmp_path, seeds, question_types=("open", "proof", "case"))
     run.write([path(0), path(1, "few_seeds"), path(2), path(3), path(4)])
     types = pq.read_table(tmp_path / "tasks.parquet")["question_type"].to_pylist()
@@ -341,7 +341,7 @@ def test_a_refused_schema_still_gives_rows(tmp_path, seeds, caplog):
     assert run.assemble()[0]["kept"] == 5
 
 
-def test_an_answer_that_cannot_be_used_is_to_be_asked_again():
+def test_an_answer_that_cannot_be_used_is_asked_for_again():
     long = json.dumps({"qa": [qa("What is it? " * 30)]})
     assert validator(None)(long) is None
     assert validator(100)(long) == "cut_text"

@@ -18,12 +18,17 @@ SAMPLES = 5
 
 def report(ws: Workspace) -> RunStats:
     """Files of a run -> its figures, and report.html."""
+    stats = gather(ws)
+    write_page(ws, stats)
+    return stats
+
+
+def write_page(ws: Workspace, stats: RunStats) -> None:
+    """Write report.html."""
     from linksyn_gpu.report.page import render_page
 
-    stats = gather(ws)
     with ws.replacing("report.html") as part:
         part.write_text(render_page(stats, ws.folder.resolve().name), encoding="utf-8")
-    return stats
 
 
 def gather(ws: Workspace) -> RunStats:
