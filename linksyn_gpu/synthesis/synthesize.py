@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.llm.protocol import ITEM_MISSING, REQUEST_REASONS, Failure, from_record, unusable
 from linksyn_gpu.synthesis import answers, prompts
 from linksyn_gpu.synthesis.requests import BATCH_ROWS, SeedRows, Sources
@@ -203,7 +202,10 @@ class Assembly:
             "path": [self._kp_names[v] for v in task["nodes"]],
             "seed_ids": [self._seeds[i]["id"] for i in task["seeds"]],
             "prompt_digest": self._digest,
-            **sampling_columns(self._config, answer, task["seed"], task["max_tokens"]),
+            "temperature": self._config.temperature,
+            "top_p": self._config.top_p,
+            "seed": task["seed"] if answer.seed is None else answer.seed,
+            "max_tokens": task["max_tokens"] if answer.max_tokens is None else answer.max_tokens,
         }
 
 
@@ -220,19 +222,3 @@ def written_columns(item: Item, answer: Completion) -> dict[str, Any]:
         "prompt_tokens": min(answer.prompt_tokens, INT32_MAX),
         "completion_tokens": min(answer.completion_tokens, INT32_MAX),
     }
-
-
-def sampling_columns(
-    config: SynthesisConfig, answer: Completion, seed: int | None = None, max_tokens: int | None = None
-) -> dict[str, Any]:
-    """Columns on how an answer was sampled; null for a parameter that was not sent.
-
-    `seed` and `max_tokens` are those of the request, for an answer from a batch file, which does not tell them.
-    """
-    sent = {
-        "temperature": config.temperature,
-        "top_p": config.top_p,
-        "seed": seed if answer.seed is None else answer.seed,
-        "max_tokens": max_tokens if answer.max_tokens is None else answer.max_tokens,
-    }
-    return {name: None if name in answer.left_out else value for name, value in sent.items()}

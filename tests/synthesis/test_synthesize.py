@@ -423,20 +423,3 @@ def test_rows_have_no_control_characters_in_either_file(tmp_path, seeds):
     run.ask(lambda body, n: reply)
     row = run.assemble()[1][0]  # both files are compared there
     assert (row["question"], row["reasoning"]) == ("How do these two points go together?", "thoughts")
-
-
-def test_a_parameter_that_the_server_refuses_is_null_in_the_row(tmp_path, seeds):
-    def script(body, n):
-        if "temperature" in body:
-            return {
-                "status": 400,
-                "json": {"error": {"message": "temperature is not supported", "param": "temperature"}},
-            }
-        return answer(qa("How do these two points go together?"))
-
-    run = Run(tmp_path, seeds)
-    run.write([path(1)])
-    run.ask(script)
-    row = run.assemble()[1][0]
-    assert (row["temperature"], row["top_p"]) == (None, 0.95)
-    assert row["seed"] is not None

@@ -29,7 +29,7 @@ from linksyn_gpu.sampling.extend import extend_path
 from linksyn_gpu.synthesis import prompts
 from linksyn_gpu.synthesis.enhance import DROPPED, KEPT, PENDING, Enhancer, Extension, Work, chooser
 from linksyn_gpu.synthesis.requests import SeedRows
-from linksyn_gpu.synthesis.synthesize import sampling_columns, written_columns
+from linksyn_gpu.synthesis.synthesize import written_columns
 from linksyn_gpu.tables import KPGraph, RowWriter, WalkBatch, qa_schema
 from linksyn_gpu.taxonomy.difficulty import LEVELS
 from linksyn_gpu.text import name_key
@@ -238,7 +238,10 @@ class _Enhancement:
                 "seed_ids": [seeds[seed]["id"] for seed in version.extension.seeds],
                 "request_id": written.id,
                 "prompt_digest": enhancement_digest(asking.templates),
-                **sampling_columns(asking, written),
+                "temperature": asking.temperature,
+                "top_p": asking.top_p,
+                "seed": written.seed,
+                "max_tokens": written.max_tokens,
             }
         return {
             **row,

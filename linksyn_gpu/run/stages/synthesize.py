@@ -30,7 +30,7 @@ Produce = Callable[[Callable[[Request], None]], None]
 
 OPERATIONAL = (
     *("base_url", "concurrency", "timeout", "max_attempts", "max_tokens_retry", "model_file", "templates"),
-    *("max_requests", "budget_tokens", "without", "rename"),
+    *("max_requests", "budget_tokens"),
     *("vllm_python", "vllm_command", "data_parallel", "tensor_parallel", "vllm_args"),
     *("vllm_restarts", "vllm_start_timeout", "vllm_memory_share"),
 )
