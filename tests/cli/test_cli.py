@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from linksyn_gpu.cli import COMMANDS, main
-from tests.cli.conftest import QUICK, SEEDS
+from tests.conftest import QUICK, SEEDS
 
 
 def invoke(*words, code=0):
