@@ -8,9 +8,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # Packages that conda and PyPI name differently.
-CONDA_NAMES = {"cupy-cuda13x": "cupy", "cuvs-cu13": "cuvs", "igraph": "python-igraph", "ray": "ray-default"}
+CONDA_NAMES = {"cupy-cuda13x": "cupy", "cuvs-cu13": "cuvs", "igraph": "python-igraph"}
 NO_RATTLER = "NOT PARSED AS CONDA PARSES: py-rattler is not installed; pip install -e '.[device-tests]'"
-EXTRAS = ("gpu", "analytics", "ray")
+EXTRAS = ("gpu", "analytics")
 
 
 def load(name):
@@ -19,11 +19,11 @@ def load(name):
 
 
 def specs(name):
-    """Name -> version part of each conda dependency of an environment file."""
+    """Name -> version part of each dependency of an environment file, those under `pip:` included."""
     found = {}
     for entry in load(name)["dependencies"]:
-        if isinstance(entry, str):
-            package, version = re.fullmatch(r"([\w.-]+?)\s*([=<>!~].*)?", entry).groups()
+        for spec in [entry] if isinstance(entry, str) else entry["pip"]:
+            package, version = re.fullmatch(r"([\w.-]+?)\s*([=<>!~].*)?", spec).groups()
             found[package] = version or ""
     return found
 

@@ -15,7 +15,8 @@ from linksyn_gpu.backend.gpu_device import Array, flatnonzero, from_device, to_d
 from linksyn_gpu.backend.gpu_memory import crossings
 from linksyn_gpu.backend.kernels import launch
 from linksyn_gpu.errors import BackendUnavailable, DataError
-from linksyn_gpu.tables import KPGraph, name_key
+from linksyn_gpu.tables import KPGraph
+from linksyn_gpu.text import name_key
 
 # What Python's str.strip() takes off an ASCII string; cuDF's own default takes every control character.
 ASCII_SPACE = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f"
@@ -39,7 +40,7 @@ def incidence_from_table(
     column : str
         Its list<string> column of KP names; neither lists nor names are null.
     kp_form : {'folded', 'exact'}
-        'folded': names are one KP when `tables.name_key` is the same; 'exact': byte for byte.
+        'folded': names are one KP when `text.name_key` is the same; 'exact': byte for byte.
     max_kps_per_seed : int, optional
         Use at most this many KPs of a seed, the first in the seed's own order.
 

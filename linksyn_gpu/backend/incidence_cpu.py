@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from linksyn_gpu.errors import DataError
-from linksyn_gpu.tables import Int32, Int64, name_key
+from linksyn_gpu.tables import Int32, Int64
+from linksyn_gpu.text import name_key
 
 
 def incidence_from_table(
@@ -24,7 +25,7 @@ def incidence_from_table(
     column : str
         Its list<string> column of KP names; neither lists nor names are null.
     kp_form : {'folded', 'exact'}
-        'folded': names are one KP when `tables.name_key` is the same; 'exact': byte for byte.
+        'folded': names are one KP when `text.name_key` is the same; 'exact': byte for byte.
     max_kps_per_seed : int, optional
         Use at most this many KPs of a seed, the first in the seed's own order.
 

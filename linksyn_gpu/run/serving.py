@@ -1,4 +1,4 @@
-"""What graph and walks take of a device, for whoever shares it: people who plan, and a server beside them."""
+"""Device memory that graph and walks need, and the engine that shares the device with them."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from linksyn_gpu.llm import Engine
 
 StartEngine = Callable[[], "Engine"]
-"""Gives the running engine: starts it when it is first called."""
+"""Returns the running engine; starts it on the first call."""
 
 UNKNOWN_SHARE = 4
-"""One part in so many of the free memory is kept for a graph that is not built yet."""
+"""1/4 of the free memory is reserved for a graph that is not built yet."""
 
 
 def plan_of(ws: Workspace, length: int, round_paths: int, free_bytes: int) -> MemoryPlan:
-    """The memory plan of a run's graph, for rounds of so many walks.
+    """The memory plan of a run's graph, for rounds of `round_paths` walks.
 
     Raises
     ------
     BackendUnavailable
-        It does not fit.
+        The plan does not fit.
     """
     ws.counts("build")
     graph, _ = store.read_graph(ws)
@@ -37,10 +37,10 @@ def plan_of(ws: Workspace, length: int, round_paths: int, free_bytes: int) -> Me
 
 
 def walk_bytes(ws: Workspace, config: RunConfig) -> int:
-    """Device memory that a server started by engine 'vllm' must leave to graph and walks.
+    """Device memory that a server started by engine 'vllm' must leave free for graph and walks.
 
-    0 where they are computed on the CPU; `gpu_memory` where it is set; else what the memory plan says, or, as long
-    as there is no graph, one part in `UNKNOWN_SHARE` of what is free.
+    0 where they are computed on the CPU; `gpu_memory` where it is set; otherwise the peak of the memory plan, or
+    1/`UNKNOWN_SHARE` of the free memory while there is no graph.
     """
     if config.synthesis.engine != "vllm":
         return 0
@@ -57,7 +57,7 @@ def walk_bytes(ws: Workspace, config: RunConfig) -> int:
 
 @contextlib.contextmanager
 def engine_of(ws: Workspace, config: RunConfig, given: StartEngine | None = None) -> Iterator[StartEngine]:
-    """The engine of a run, started when it is first called for, stopped at the end of the block; or the one given."""
+    """The given engine, or one that starts on the first call and stops at the end of the block."""
     if given is not None:
         yield given
         return

@@ -9,12 +9,14 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from linksyn_gpu.backend import resolve
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.config import BundleConfig
+from linksyn_gpu.config.loader import config_or_fields
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.tables import PATH_STATUS, Bundles, Int64, KPGraph, Seeds, WalkBatch
 
@@ -132,6 +134,7 @@ def link_seeds(
     seed: int = 0,
     levels: Sequence[int | None] | None = None,
     backend: str = "auto",
+    **settings: Any,
 ) -> Bundles:
     """Link seeds along the paths of a batch.
 
@@ -146,15 +149,19 @@ def link_seeds(
     seed : int
         Campaign seed.
     levels : sequence of (int or None), optional
-        Difficulty of each cell of the plan; None: no cell asks for one.
+        Difficulty of each cell of the plan; None: that of the batch's cells.
     backend : {'auto', 'cpu', 'gpu', 'reference'}
+    settings
+        Fields of `BundleConfig`, instead of `config`.
 
     Returns
     -------
     Bundles
         On the host, a row for each path of the batch.
     """
-    linker = SeedLinker(graph, seeds, config, seed, backend)
+    linker = SeedLinker(graph, seeds, config_or_fields(BundleConfig, config, settings), seed, backend)
+    if levels is None and batch.cells:
+        levels = [cell.difficulty for cell in batch.cells]
     parts = []
     for part in _rounds(batch):
         level = None if levels is None or len(part) == 0 else levels[int(part.cell[0])]
@@ -164,6 +171,7 @@ def link_seeds(
         np.concatenate([p.sizes for p in parts]),
         np.concatenate([p.kept for p in parts]),
         sum((p.drops for p in parts), Counter()),
+        (batch, graph, seeds),
     )
 
 

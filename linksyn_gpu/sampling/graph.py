@@ -13,8 +13,10 @@ from scipy import sparse
 from linksyn_gpu.backend import resolve
 from linksyn_gpu.backend.incidence_cpu import incidence_from_lists
 from linksyn_gpu.config import GraphConfig
-from linksyn_gpu.errors import ConfigError, DataError
-from linksyn_gpu.tables import MAX_KPS, Float64, Int32, Int64, KPGraph, KPStatistics, Seeds, name_key
+from linksyn_gpu.config.loader import config_or_fields
+from linksyn_gpu.errors import DataError
+from linksyn_gpu.tables import MAX_KPS, Float64, Int32, Int64, KPGraph, KPStatistics, Seeds
+from linksyn_gpu.text import name_key
 
 WEIGHT_BITS = 16  # fixed point of weights that are not counts
 
@@ -53,7 +55,7 @@ def build_graph(seeds: Seeds, config: GraphConfig | None = None, *, backend: str
     DataError
         No seed has a knowledge point, or there are more KPs than the sampler's integers can hold.
     """
-    config = _settled(config, settings)
+    config = config_or_fields(GraphConfig, config, settings)
     incidence = read_incidence(seeds, config)
     graph = build_graph_from_incidence(
         incidence.indptr,
@@ -63,7 +65,7 @@ def build_graph(seeds: Seeds, config: GraphConfig | None = None, *, backend: str
         names=incidence.names,
         backend=backend,
     )
-    return replace(graph, drops=graph.drops + incidence.drops)
+    return replace(graph, drops=graph.drops + incidence.drops, statistics=kp_statistics(seeds, incidence))
 
 
 def build_graph_from_incidence(
@@ -94,7 +96,7 @@ def build_graph_from_incidence(
     DataError
         The arrays are no such matrix.
     """
-    config = _settled(config, settings)
+    config = config_or_fields(GraphConfig, config, settings)
     indptr = np.ascontiguousarray(indptr, np.int64)
     kp_indices = np.ascontiguousarray(kp_indices, np.int32)
     _check_incidence(indptr, kp_indices, n_kps)
@@ -217,12 +219,3 @@ def _check_incidence(indptr: Int64, kp_indices: Int32, n_kps: int) -> None:
     rises[borders[(borders > 0) & (borders < kp_indices.size)] - 1] = True
     if not rises.all():
         raise DataError("the KPs of each seed must ascend without repeats")
-
-
-def _settled(config: GraphConfig | None, settings: dict[str, Any]) -> GraphConfig:
-    if config is not None and settings:
-        raise ConfigError("give either a GraphConfig or its fields as keywords, not both")
-    try:
-        return config if config is not None else GraphConfig(**settings)
-    except TypeError as error:
-        raise ConfigError(str(error)) from None

@@ -7,16 +7,19 @@ Arrays stay in the backend's memory from round to round.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from linksyn_gpu.backend import resolve
 from linksyn_gpu.backend.rng import Purpose, derive_key
-from linksyn_gpu.config import WalkConfig
+from linksyn_gpu.config import QuotaConfig, WalkConfig
+from linksyn_gpu.config.loader import config_or_fields, to_mapping
 from linksyn_gpu.errors import BackendUnavailable, ConfigError
+from linksyn_gpu.sampling.plan import Round, cell_affinities, plan_cells, plan_rounds
 from linksyn_gpu.sampling.value import target_shares
-from linksyn_gpu.tables import Float64, Int64, KPGraph, WalkBatch
+from linksyn_gpu.tables import Cell, Float64, Int64, KPGraph, WalkBatch
 
 WALKS_PER_KP = 4  # default size of a calibration round ...
 MIN_CALIBRATION, MAX_CALIBRATION = 1 << 10, 1 << 22  # ... and its bounds
@@ -33,12 +36,17 @@ class Walker:
         0 .. 2^64 - 1. The same seed gives the same paths, to the bit, on every backend and for any number of
         threads.
     backend : {'auto', 'cpu', 'gpu', 'reference'}
+    quota : QuotaConfig, optional
+        Shares of disciplines and difficulties among the paths of `sample`, for a graph built from seeds.
     affinities : sequence of (float64 [n_kps] or None), optional
-        One per cell of a plan (`plan.cell_affinities`); None: a single cell over everything.
+        One per cell of a plan that the caller serves by `sample_round`, instead of `quota`; None: a single cell over
+        everything.
     batch_size : int, optional
         Walks that are in the backend's memory at once; None: as many as fit. Never changes a path.
     memory : int, optional
         Bytes of the backend's memory that may be taken; None: all that is free.
+    settings
+        Fields of `WalkConfig`, instead of `config`.
 
     Attributes
     ----------
@@ -55,15 +63,22 @@ class Walker:
         seed: int = 0,
         backend: str = "auto",
         *,
+        quota: QuotaConfig | None = None,
         affinities: Sequence[Float64 | None] | None = None,
         batch_size: int | None = None,
         memory: int | None = None,
+        **settings: Any,
     ) -> None:
         if not 0 <= seed < 2**64:
             raise ConfigError(f"seed = {seed} must lie in 0 .. 2^64 - 1")
         if batch_size is not None and batch_size < 1:
             raise ConfigError(f"batch_size = {batch_size} must be at least 1")
-        self.config = config if config is not None else WalkConfig()
+        self.config: WalkConfig = config_or_fields(WalkConfig, config, settings)
+        self.quota = quota
+        if quota is not None:
+            if affinities is not None or graph.statistics is None:
+                raise ConfigError("quota needs a graph that build_graph made from seeds, and replaces affinities")
+            affinities = cell_affinities(plan_cells(quota, 0), graph.statistics, quota)
         self.seed = seed
         self.backend = resolve(backend)
         if self.config.walker == "cugraph" and self.backend.name != "gpu":
@@ -93,7 +108,7 @@ class Walker:
         return np.array(self._ops.to_host(self._visits), np.int64)
 
     def sample(self, n: int, on_round: Callable[[int], None] | None = None) -> WalkBatch:
-        """Sample `n` walks of cell 0 in `config.rounds` rounds.
+        """Sample `n` walks in about `config.rounds` rounds: of cell 0, or of all cells of the quota.
 
         Parameters
         ----------
@@ -110,12 +125,18 @@ class Walker:
         if n < 0:
             raise ConfigError(f"n = {n} must not be negative")
         n_rounds = max(1, min(self.config.rounds, n))
+        rounds = [Round(0, n // n_rounds + (i < n % n_rounds)) for i in range(n_rounds)]
+        cells: list[Cell] = []
+        if self.quota is not None:
+            cells = plan_cells(self.quota, n)
+            rounds = plan_rounds(cells, n_rounds) or [Round(0, 0)]
         batches = []
-        for size in (n // n_rounds + (i < n % n_rounds) for i in range(n_rounds)):
-            batches.append(self.to_host(self.sample_round(size)))
+        for part in rounds:
+            batches.append(self.to_host(self.sample_round(part.n_paths, part.cell)))
             if on_round is not None:
-                on_round(size)
-        return WalkBatch.concatenate(batches)
+                on_round(part.n_paths)
+        settings = {"seed": self.seed, "walk": to_mapping(self.config)}
+        return replace(WalkBatch.concatenate(batches), cells=cells, settings=settings)
 
     def sample_round(self, n: int, cell: int = 0) -> WalkBatch:
         """Sample one round of `n` walks for a cell.

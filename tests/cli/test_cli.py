@@ -7,11 +7,13 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 from linksyn_gpu.cli import COMMANDS, main
+from linksyn_gpu.cli.options import GROUPS, RUN_FOLDER
 from tests.conftest import QUICK, SEEDS
 
 
@@ -54,6 +56,45 @@ def requests_of(out):
 def test_every_command_has_help():
     for name in COMMANDS:
         assert "usage:" in invoke(name, "--help").stdout.lower()
+
+
+def test_help_lists_the_flags_of_run_by_group():
+    lines = invoke("run", "--help").stdout.splitlines()
+    titles = [line[:-1] for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert titles == [RUN_FOLDER, *GROUPS, "Help"]
+    flags = [line.split()[0].rstrip(",") for line in lines if line.startswith("  -")]
+    assert flags == [
+        *("--out", "--config", "--force"),
+        *(flag.flag.split("/")[0] for group in GROUPS.values() for flag in group),
+        "-h",
+    ]
+
+
+def test_help_shows_the_default_of_a_setting():
+    text = " ".join(invoke("walk", "--help").stdout.split())
+    assert "Steps of a path. [4]" in text
+    assert "to the bit. [0]" in text
+
+
+def test_every_stage_command_takes_the_run_folder_in_the_same_place():
+    for name in set(COMMANDS) - {"run", "ingest", "bench"}:
+        command = main.get_command(None, name)
+        (folder,) = (param for param in command.params if isinstance(param, click.Argument))
+        assert (folder.name, folder.make_metavar(click.Context(command)).strip("[]")) == ("folder", "DIR")
+
+
+def test_control_characters_of_a_seed_do_not_reach_the_terminal(tmp_path):
+    seeds = tmp_path / "seeds.jsonl"
+    kps = ["a", "b", "c", "d"]
+    rows = [{"id": i, "question": f"q{i}", "answer": "a", "kps": kps, "discipline": "\x1b[2Jlaw"} for i in range(4)]
+    seeds.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = tmp_path / "run.toml"
+    config.write_text("[quota.discipline]\nnosuch = 1\n")
+    refused = invoke("run", seeds, "--out", tmp_path / "out", *QUICK, "--config", config, code=2)
+    assert "\N{REPLACEMENT CHARACTER}[2Jlaw" in refused.stderr
+    config.write_text('[quota.discipline]\n"\\u001b[2Jlaw" = 1\n')
+    done = invoke("run", seeds, "--out", tmp_path / "out", *QUICK, "--config", config)
+    assert "\x1b" not in done.output + refused.output
 
 
 def test_run_writes_requests_in_the_openai_batch_format_and_names_the_next_step(tmp_path):
@@ -159,7 +200,7 @@ def test_dropped_paths_are_counted_with_their_reasons(tmp_path):
     kept = [row for row in table if row["drop_reason"] is None]
     assert len(table) == 12
     assert {row["drop_reason"] for row in table} <= {None, "repeated", "few_seeds"}
-    assert f"12 asked = {len(kept)} kept + {12 - len(kept)} (" in result.stdout
+    assert f"12 requested = {len(kept)} kept + {12 - len(kept)} (" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -176,7 +217,7 @@ def test_dropped_paths_are_counted_with_their_reasons(tmp_path):
         (["frobnicate"], 2, "No such command"),
     ],
 )
-def test_a_users_mistake_is_one_line_with_an_exit_code(tmp_path, monkeypatch, words, code, message):
+def test_a_users_mistake_gives_one_line_and_an_exit_code(tmp_path, monkeypatch, words, code, message):
     monkeypatch.chdir(tmp_path)
     assert message in invoke(*words, code=code).stderr
 
@@ -233,7 +274,7 @@ def test_a_run_killed_in_every_stage_ends_with_the_files_of_an_undisturbed_run(t
 
 def test_sizes_are_read_with_their_units(tmp_path):
     run(tmp_path / "out", "--gpu-memory", "1.5GiB")
-    plan = invoke("doctor", "--run", tmp_path / "out", "--gpu-memory", "2GiB").stdout
+    plan = invoke("doctor", tmp_path / "out", "--gpu-memory", "2GiB").stdout
     assert "free on the device" in plan
     assert "2.0 GiB" in plan
     assert "write bytes" in run(tmp_path / "other", "--gpu-memory", "many", code=2).stderr

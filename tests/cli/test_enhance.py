@@ -46,11 +46,11 @@ def test_a_run_enhances_and_prints_the_levels_asked_and_reached(tmp_path, words)
     rows = lines_of(tmp_path / "out" / "enhanced.jsonl")
     assert [row["level_judged"] for row in rows] == [4] * 8
     assert "enhanced   8 QA = " in done.stdout
-    assert "level (asked: 4)  1  2  3  4  5  unknown  all" in done.stdout
-    assert "after             0  0  0  8  0        0    8" in done.stdout
+    assert "level (target: 4)  1  2  3  4  5  unknown  all" in done.stdout
+    assert "after              0  0  0  8  0        0    8" in done.stdout
     assert "enhanced.jsonl" in done.stdout
     report = invoke("report", tmp_path / "out").stdout
-    assert "after             0  0  0  8  0        0    8" in report
+    assert "after              0  0  0  8  0        0    8" in report
     assert "4 (asked)" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
@@ -76,11 +76,11 @@ def test_pending_rows_give_exit_code_3_and_the_command_alone_continues(tmp_path,
     out = tmp_path / "out"
     with FakeServer(model) as server:
         first = invoke(*words, server.url, "--enhance-disciplines", "all", "--enhance-level", "4", code=3)
-        assert "waiting for an answer: server_error 1" in first.stdout
+        assert "pending: server_error 1" in first.stdout
         assert "run the same command again" in first.stderr
         model.broken = False
         again = invoke("enhance", out)  # the folder remembers the stage, the engine and its address
-        assert "waiting for an answer" not in again.stdout
+        assert "pending:" not in again.stdout
         assert invoke("enhance", out).stdout == again.stdout
     assert set(model.answered.values()) == {1}
     assert len(lines_of(out / "enhanced.jsonl")) == 8

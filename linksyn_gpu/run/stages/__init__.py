@@ -1,7 +1,7 @@
 """The stages of a run in their order, over a run folder: the one package that knows them all.
 
 Each function asks the workspace whether there is work, runs one stage from files to files, and records its counts.
-`cli/` and `cluster.py` call these and nothing below them.
+`cli/` and `run/api.py` call these and nothing below them.
 """
 
 from __future__ import annotations

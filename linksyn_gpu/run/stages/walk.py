@@ -20,7 +20,7 @@ from linksyn_gpu.run import store
 from linksyn_gpu.run.folder import Workspace
 from linksyn_gpu.run.progress import Progress, silent
 from linksyn_gpu.sampling.plan import cell_affinities, plan_cells, plan_rounds
-from linksyn_gpu.tables import PATH_STATUS, Bundles, Cell, KPGraph, WalkBatch
+from linksyn_gpu.tables import PATH_STATUS, Bundles, Cell, KPGraph, Seeds, WalkBatch
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,17 +46,21 @@ def ingest(
         progress("records read", 0, None)
         seeds = read_seeds(files, config.seeds)
         store.write_seeds(ws, seeds)
-        reasons = Counter(reject.reason for reject in seeds.rejects)
-        counts: dict[str, Any] = {
-            "records": len(seeds) + len(seeds.rejects),
-            "seeds": len(seeds),
-            "rejected": len(seeds.rejects),
-            "rejected_by_reason": dict(reasons),
-            "notes": dict(seeds.notes),
-        }
+        counts = seed_counts(seeds)
         progress("records read", counts["records"], counts["records"])
         ws.finish("ingest", counts)
     return ws.counts("ingest")
+
+
+def seed_counts(seeds: Seeds) -> dict[str, Any]:
+    """Counts of stage ingest: records = seeds + rejected."""
+    return {
+        "records": len(seeds) + len(seeds.rejects),
+        "seeds": len(seeds),
+        "rejected": len(seeds.rejects),
+        "rejected_by_reason": dict(Counter(reject.reason for reject in seeds.rejects)),
+        "notes": dict(seeds.notes),
+    }
 
 
 def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> dict[str, Any]:
@@ -82,7 +86,7 @@ def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Pr
         )
         graph = replace(graph, drops=graph.drops + incidence.drops)
         store.write_graph(ws, graph, kp_statistics(seeds, incidence), store.read_aliases(ws))
-        counts = _graph_counts(graph, backend.ops)
+        counts = graph_counts(graph)
         progress("KP graph", counts["edges"], counts["edges"])
         ws.finish("build", counts, backend=backend.facts())
         backend.release()
@@ -242,12 +246,11 @@ def memory_plan(ws: Workspace, length: int, round_paths: int, memory: int | None
     return plan_of(ws, length, round_paths, memory).table()
 
 
-def _graph_counts(graph: KPGraph, ops: Any) -> dict[str, Any]:
-    from scipy.sparse import csr_array
+def graph_counts(graph: KPGraph) -> dict[str, Any]:
+    """Counts of stage build: size and components of the graph."""
     from scipy.sparse.csgraph import connected_components
 
-    matrix = csr_array((graph.count, graph.indices, graph.indptr), shape=(graph.n_kps, graph.n_kps))
-    n_components, label = connected_components(matrix, directed=False)
+    n_components, label = connected_components(graph.to_scipy(), directed=False)
     return {
         "seeds": graph.n_seeds,
         "kps": graph.n_kps,

@@ -1,6 +1,6 @@
-"""What texts themselves say about names: "deoxyribonucleic acid (DNA)", "natrium, also known as sodium", 光合作用又称……
+"""Synonyms that names and texts state: "deoxyribonucleic acid (DNA)", "natrium, also known as sodium", 光合作用又称……
 
-Only names that a bank already has are ever linked, and each link keeps the words that it was read from.
+Only names that the bank already has are linked, and every synonym keeps the words that state it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from linksyn_gpu.knowledge.merge.normal_form import CJK, HAS_CJK, normal_form
+from linksyn_gpu.knowledge.merge.normal_form import merge_key, normal_form
+from linksyn_gpu.text import CJK, CJK_RANGES
 from linksyn_gpu.text.words import word_list
 
 _TRAILING = re.compile(r"^(?P<head>.+?)\s*[(（](?P<gloss>[^()（）]{1,60})[)）]\s*$")
@@ -32,35 +33,35 @@ _ALSO = re.compile(
 )
 _ALSO_ZH = re.compile(r"[,，(（]?\s*(?:又称为?|又叫做?|也称为?|也叫做?|亦称为?|简称为?|俗称|别称)\s*[“\"]?")
 _BREAK = re.compile(r"[.;:!?()\n]")
-_ZH_BREAK = re.compile(f"[^{CJK}A-Za-z0-9]")
+_ZH_BREAK = re.compile(f"[^{CJK_RANGES}A-Za-z0-9]")
 _ARTICLE = re.compile(r"^(?:the|a|an)\s+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """Two names that a text calls one thing; names as normal forms."""
+class Synonym:
+    """Two names, as normal forms, that a name or a text gives to the same thing."""
 
     short: str
     long: str
     kind: str
-    """'abbreviation', 'gloss' (the same in another script) or 'alias'."""
+    """'abbreviation', 'gloss' (the same name in another script) or 'alias'."""
     quote: str
 
 
 def split_gloss(name: str) -> tuple[str, str | None, str | None]:
-    """Part a name from a note in brackets at its end that only says it again.
+    """Split a name from a note in brackets at its end that only repeats the name.
 
     Returns
     -------
     (head, note, kind)
         kind: 'symbol' ("enthalpy (H)"), 'abbreviation' ("aggregate demand (AD)", "kilogram (kg)"), 'gloss' (one part
-        Chinese, the other not). Any other note ("mercury (planet)") tells names apart: (name, None, None).
+        Chinese, the other not). Any other note ("mercury (planet)") distinguishes names: (name, None, None).
     """
     found = _TRAILING.match(name) if name.endswith((")", "）", ") ", "） ")) else None
     if found is None:
         return name, None, None
     head, note = found["head"], found["gloss"].strip()
-    if bool(HAS_CJK.search(head)) != bool(HAS_CJK.search(note)) and len(head) > 1 and len(note) > 1:
+    if bool(CJK.search(head)) != bool(CJK.search(note)) and len(head) > 1 and len(note) > 1:
         return head, note, "abbreviation" if is_abbreviation(note, head) else "gloss"
     if is_abbreviation(note, head):
         return head, note, "abbreviation"
@@ -72,11 +73,11 @@ def split_gloss(name: str) -> tuple[str, str | None, str | None]:
 def is_abbreviation(short: str, long: str) -> bool:
     """Whether a short name may stand for a long one (Schwartz and Hearst 2003, stricter).
 
-    Every character of the short one comes in the long one, in order; the first begins it. Of several words at least
-    the capitals must begin words, or stand inside one that another capital begins (DNA: Deoxyribo-Nucleic Acid).
+    All characters of the short name occur in the long one in the same order, starting with its first. If the long
+    name has several words, their initials occur in the short name in order.
     """
-    if HAS_CJK.search(short):
-        return 2 <= len(short) < len(long) and bool(HAS_CJK.search(long)) and _in_order(short, long)
+    if CJK.search(short):
+        return 2 <= len(short) < len(long) and bool(CJK.search(long)) and _in_order(short, long)
     if not _SHORT.fullmatch(short) and not (short.isalpha() and short.islower() and 2 <= len(short) <= 4):
         return False
     letters = re.sub(r"[^A-Za-z0-9]", "", short.removesuffix("s") if short[:1].isupper() else short)
@@ -91,7 +92,6 @@ def is_abbreviation(short: str, long: str) -> bool:
     capitals = "".join(c for c in letters if c.isupper() or c.isdigit()).casefold()
     if len(words) == 1:
         return len(capitals) >= 2
-    # Each word that counts must give its initial, unless the abbreviation is shorter than the words are many.
     return len(capitals) >= 2 and _in_order(initials, letters.casefold()) and len(initials) >= 2
 
 
@@ -100,25 +100,25 @@ def _in_order(part: str, whole: str) -> bool:
     return all(c in rest for c in part)
 
 
-def from_names(names: Iterable[str]) -> list[Evidence]:
-    """Abbreviations and glosses that names carry in brackets."""
+def synonyms_in_names(names: Iterable[str]) -> list[Synonym]:
+    """Abbreviations and glosses that names have in brackets."""
     found = []
     for name in names:
         head, note, kind = split_gloss(name)
         if note is not None and kind in ("abbreviation", "gloss"):
             short, long = normal_form(note), normal_form(head)
             if short and long and short != long:
-                found.append(Evidence(short, long, kind, name))
+                found.append(Synonym(short, long, kind, name))
     return found
 
 
-def from_text(text: str, known: Callable[[str], bool]) -> list[Evidence]:
-    """Links between known names that a running text makes.
+def synonyms_in_text(text: str, known: Callable[[str], bool]) -> list[Synonym]:
+    """Synonyms among known names that a running text states.
 
     Parameters
     ----------
     known : callable
-        Whether a normal form is a name of the bank.
+        Whether the bank has a name with this normal form.
     """
     found = []
     if "(" in text or "（" in text:
@@ -131,26 +131,26 @@ def from_text(text: str, known: Callable[[str], bool]) -> list[Evidence]:
             left = _ending(_ARTICLE.sub("", before.strip()), known)
             right = _beginning(_ARTICLE.sub("", after.strip()), known)
             if left and right and left != right:
-                found.append(Evidence(right, left, "alias", _clip(before + match[0] + after)))
+                found.append(Synonym(right, left, "alias", _clip(before + match[0] + after)))
     if "称" in text or "叫" in text:
         for match in _ALSO_ZH.finditer(text):
             before, after = _around(text, match, _ZH_BREAK)
             left, right = normal_form(before), normal_form(after)
             if left != right and known(left) and known(right):
-                found.append(Evidence(right, left, "alias", _clip(before + match[0] + after)))
+                found.append(Synonym(right, left, "alias", _clip(before + match[0] + after)))
     return found
 
 
 def _around(text: str, match: re.Match[str], stop: re.Pattern[str]) -> tuple[str, str]:
-    """What stands before and behind a match, up to the nearest break."""
+    """Text before and after a match, up to the nearest break."""
     before = stop.split(text[max(0, match.start() - _WINDOW) : match.start()])[-1]
     return before, stop.split(text[match.end() : match.end() + _WINDOW], maxsplit=1)[0]
 
 
-def _long_form(text: str, match: re.Match[str], known: Callable[[str], bool]) -> Evidence | None:
-    """The longest known name that ends where the bracket opens and that the short form abbreviates."""
+def _long_form(text: str, match: re.Match[str], known: Callable[[str], bool]) -> Synonym | None:
+    """The longest known name that ends where the bracket opens and has the bracket as its abbreviation."""
     before = re.split("[()（）]", text[max(0, match.start() - _WINDOW) : match.start()])[-1]
-    if HAS_CJK.search(before):  # no spaces to count words by
+    if CJK.search(before):  # no spaces between words
         run = _ZH_BREAK.split(before)[-1]
         candidates = [run[start:] for start in range(max(0, len(run) - 12), len(run) - 1)]
         fits = [name for name in candidates if known(normal_form(name))]
@@ -159,17 +159,18 @@ def _long_form(text: str, match: re.Match[str], known: Callable[[str], bool]) ->
         candidates = [" ".join(words[start:]) for start in range(len(words))]
         fits = [name for name in candidates if is_abbreviation(match[1], name) and known(normal_form(name))]
     quote = _clip(before + match[0])
-    return Evidence(normal_form(match[1]), normal_form(fits[0]), "abbreviation", quote) if fits else None
+    return Synonym(normal_form(match[1]), normal_form(fits[0]), "abbreviation", quote) if fits else None
 
 
 def _ending(text: str, known: Callable[[str], bool]) -> str | None:
-    """A known name that is the whole text, or its end behind a comma or an article: no word may be cut off it."""
+    """The known name that a text ends with, after a comma or an article; a name never starts inside a phrase."""
     piece = re.split(r",\s*|\b(?:the|a|an|is|are|of the|in the)\s+", text)[-1].strip()
     form = normal_form(piece)
     return form if known(form) else None
 
 
 def _beginning(text: str, known: Callable[[str], bool]) -> str | None:
+    """The known name that a text begins with, before a comma, a verb or a conjunction."""
     piece = re.split(r",\s*|\s+(?:is|are|was|were|and|or|that|which|in|because|can|will|has|have)\b", text)[0].strip(
         " \"'"
     )
@@ -182,24 +183,27 @@ def _clip(text: str, most: int = 160) -> str:
     return text if len(text) <= most else "…" + text[-most + 1 :]
 
 
-def unambiguous(
-    evidence: Iterable[Evidence], key_of: Callable[[str], str]
-) -> tuple[list[Evidence], dict[str, set[str]]]:
-    """Evidence whose short form stands for one long form in each script; the ambiguous ones with their long forms."""
-    kept: dict[tuple[str, str], Evidence] = {}
-    by_script: dict[str, dict[bool, dict[str, Evidence]]] = defaultdict(lambda: {False: {}, True: {}})
-    for item in evidence:
-        kept.setdefault((item.short, key_of(item.long)), item)
+def unambiguous(synonyms: Iterable[Synonym]) -> tuple[list[Synonym], set[str]]:
+    """Separate ambiguous abbreviations.
+
+    Returns
+    -------
+    usable : list of Synonym
+        Those whose short form has one long form per script. An abbreviation with one English and one Chinese long
+        form also links the two long forms.
+    ambiguous : set of str
+        The other short forms.
+    """
+    kept: dict[tuple[str, str], Synonym] = {}
+    by_script: dict[str, dict[bool, dict[str, Synonym]]] = defaultdict(lambda: {False: {}, True: {}})
+    for item in synonyms:
+        kept.setdefault((item.short, merge_key(item.long)), item)
         if item.kind == "abbreviation":
-            by_script[item.short][bool(HAS_CJK.search(item.long))].setdefault(key_of(item.long), item)
-    ambiguous = {
-        short: {*found[False], *found[True]} for short, found in by_script.items() if max(map(len, found.values())) > 1
-    }
-    usable = [e for e in kept.values() if e.kind != "abbreviation" or e.short not in ambiguous]
+            by_script[item.short][bool(CJK.search(item.long))].setdefault(merge_key(item.long), item)
+    ambiguous = {short for short, found in by_script.items() if max(map(len, found.values())) > 1}
+    usable = [item for item in kept.values() if item.kind != "abbreviation" or item.short not in ambiguous]
     for short, found in by_script.items():
-        if (
-            short not in ambiguous and found[False] and found[True]
-        ):  # DNA: its English and its Chinese long form are one
+        if short not in ambiguous and found[False] and found[True]:
             one, two = (next(iter(found[script].values())) for script in (False, True))
-            usable.append(Evidence(one.long, two.long, "gloss", f"{one.quote} | {two.quote}"))
+            usable.append(Synonym(one.long, two.long, "gloss", f"{one.quote} | {two.quote}"))
     return usable, ambiguous
