@@ -32,7 +32,7 @@ def command(folder: str | None, length: int, round_paths: int, gpu_memory: int |
     """
     from linksyn_gpu import __version__
     from linksyn_gpu.backend import resolve
-    from linksyn_gpu.backend.kernels import kernel_folder
+    from linksyn_gpu.backend.gpu.cuda import kernel_folder
     from linksyn_gpu.errors import BackendUnavailable
     from linksyn_gpu.llm.servers.smol import model_status
 

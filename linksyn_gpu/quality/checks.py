@@ -1,4 +1,4 @@
-"""Rule checks on single QA items: keep, or a reason. Cheap, deterministic, and free of any model."""
+"""Rule checks of single QA items: keep, or a reason. Cheap and deterministic, without a model."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
 
 import numpy as np
 
-from linksyn_gpu.synthesis.answers import Item
+from linksyn_gpu.tables import Asked, Item, cut_field
 from linksyn_gpu.text import CJK
 
 REASONS = {
     "empty_question": "the question is empty",
-    "empty_answer": "the answer is empty, or holds no letter, digit or symbol of a formula",
-    "cut_text": "the question, the answer or an option fills all the room that the schema allowed, so was cut off",
-    "too_short": "the question is too short to be one",
+    "empty_answer": "the answer is empty, or has no letter, digit or mathematical symbol",
+    "cut_text": "the question, the answer or an option has the full length that the schema allows: it was cut off",
+    "too_short": "the question is too short",
     "echo_of_prompt": "the question or answer repeats words of the prompt or its schema",
     "degenerate": "a text repeats itself",
     "wrong_language": "the question is not in the language asked for",
@@ -27,7 +26,7 @@ REASONS = {
     "duplicate_options": "two options are the same",
     "answer_not_in_options": "the answer names none of the options, or several",
     "answer_is_question": "the answer only repeats the question",
-    "repeats_seed": "the question is that of a seed",
+    "repeats_seed": "the question is the same as a seed's",
     "repeats_batch": "the question was already asked by an earlier item of this run",
 }
 """Every reason a check gives, in the order of the checks."""
@@ -36,7 +35,7 @@ MIN_WORDS = 4
 MIN_CJK = 5
 ECHO_WORDS = 8
 ECHO_CJK = 14
-# What small models hand back of a prompt and its schema instead of a question; none of it belongs in an exam.
+# Parts of the prompt and its schema that small models repeat instead of writing a question.
 ECHOES = re.compile(
     r"</?data>|\"(?:qa|knowledge_points)\"|knowledge_points|\bwrite \d+ new questions?\b|\bsolved questions\b"
     r"|\bknowledge points? (?:of|on|from|in) the (?:path|data)\b|\breference data,"
@@ -48,31 +47,21 @@ WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 LABEL = re.compile(r"^\s*[(（]?([A-Ha-h])[)）.．:：、]\s*")
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the item was asked to be."""
-
-    question_type: str
-    language: str
-    limits: Mapping[str, int] | None = None
-    """The schema's bound on each text, as `prompts.text_limits` gives them; None: none."""
-
-
 def fold(text: str) -> str:
     """The form in which texts are compared: NFKC, case folded, each run of white space one space."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def digest(text: str) -> int:
-    """64 bits that stand for a folded text."""
+def text_digest(text: str) -> int:
+    """64-bit hash of a folded text."""
     return int.from_bytes(hashlib.blake2b(fold(text).encode(errors="replace"), digest_size=8).digest())
 
 
 class DigestSet:
-    """Digests at 8 bytes each: a sorted array, and a small set of the newest until they are merged into it."""
+    """A set of digests at 8 bytes each: a sorted array, and a small set of new ones that are merged into it later."""
 
     MERGE_AT = 2**14
-    """Newest digests that are merged at the earliest; a sixteenth of the array when that is more."""
+    """The new digests are merged when there are this many, or a sixteenth of the array if that is more."""
 
     def __init__(self, digests: Iterable[int] = ()) -> None:
         self._sorted = np.unique(np.fromiter(digests, np.uint64))
@@ -88,7 +77,7 @@ class DigestSet:
         return bool(at < self._sorted.size and self._sorted[at] == key)
 
     def add(self, key: int) -> bool:
-        """Put a digest in; False where it is there already."""
+        """Add a digest; False if it is there already."""
         if key in self:
             return False
         self._newest.add(key)
@@ -101,7 +90,7 @@ class DigestSet:
 
 
 class Checker:
-    """Checks items one after the other and remembers their questions.
+    """Checks items one after the other and remembers the questions it kept.
 
     Parameters
     ----------
@@ -110,20 +99,20 @@ class Checker:
     instructions : str
         Fixed text of the prompts, which no item may repeat.
     earlier_questions : iterable of str
-        Questions that this run has already; kept as 8 bytes each.
+        Questions that the run already has; kept as 8 bytes each.
     """
 
     def __init__(
         self, seed_questions: Iterable[str] = (), instructions: str = "", earlier_questions: Iterable[str] = ()
     ) -> None:
-        self._seeds = DigestSet(digest(text) for text in seed_questions)
-        self._seen = DigestSet(digest(text) for text in earlier_questions)
+        self._seeds = DigestSet(text_digest(text) for text in seed_questions)
+        self._seen = DigestSet(text_digest(text) for text in earlier_questions)
         self._instructions = _grams(instructions)
 
     def check(self, item: Item, asked: Asked) -> tuple[str, str] | None:
-        """Why the item is not kept, as (reason, detail); None when it is kept.
+        """Why the item is dropped, as (reason, detail); None: it is kept.
 
-        A kept question is remembered: an equal one that comes later is 'repeats_batch'.
+        A later item with the same question as a kept one is 'repeats_batch'.
         """
         found = (
             _check_text(item, asked)
@@ -136,7 +125,7 @@ class Checker:
             return found
         if fold(item.answer) == fold(item.question):
             return "answer_is_question", item.answer[:80]
-        key = digest(item.question)
+        key = text_digest(item.question)
         if key in self._seeds:
             return "repeats_seed", item.question[:80]
         if not self._seen.add(key):
@@ -166,29 +155,6 @@ def _check_text(item: Item, asked: Asked) -> tuple[str, str] | None:
     return None
 
 
-def cut_field(item: Item, limits: Mapping[str, int]) -> str | None:
-    """Name of a text that fills the room its schema gave it, so was cut in mid-sentence; None when there is none.
-
-    The explanation does not count: a QA is whole without it (see `without_cut_explanation`).
-    """
-    texts = {"question": (item.question,), "answer": (item.answer,), "options": item.options}
-    for field, values in texts.items():
-        if any(_fills(text, limits[field]) for text in values):
-            return field
-    return None
-
-
-def without_cut_explanation(item: Item, limits: Mapping[str, int] | None) -> Item:
-    """The item itself, or with an empty explanation where the schema's bound cut it off."""
-    if limits is None or not _fills(item.explanation, limits["explanation"]):
-        return item
-    return replace(item, explanation="")
-
-
-def _fills(text: str, room: int) -> bool:
-    return len(text) >= room - 2  # stripping may have taken a blank or two off
-
-
 def _check_degenerate(item: Item) -> tuple[str, str] | None:
     for text in (item.question, item.answer, item.explanation):
         if repeated := _repetition(text):
@@ -197,7 +163,7 @@ def _check_degenerate(item: Item) -> tuple[str, str] | None:
 
 
 def _repetition(text: str) -> str | None:
-    """An n-gram that covers most of a text or follows itself many times; None when there is none."""
+    """An n-gram that covers most of a text or repeats many times in a row; None without one."""
     cjk = CJK.findall(text)
     tokens = cjk if len(cjk) > len(text) // 3 else fold(text).split()
     if len(tokens) < 12:
@@ -218,7 +184,7 @@ def _repetition(text: str) -> str | None:
 
 
 def _check_language(item: Item, asked: Asked) -> tuple[str, str] | None:
-    # Formulas and Latin names are no words of a language.
+    # Formulas and Latin names are not words of a language.
     prose = LATEX.sub(" ", item.question)
     cjk = len(CJK.findall(prose))
     words = len(WORD.findall(CJK.sub(" ", prose)))
@@ -247,7 +213,7 @@ def _check_options(item: Item, asked: Asked) -> tuple[str, str] | None:
 
 
 def split_label(option: str) -> tuple[str | None, str]:
-    """Part 'B. text' into ('B', 'text'); without a label (None, text)."""
+    """Split 'B. text' into ('B', 'text'); without a label: (None, text)."""
     match = LABEL.match(option)
     if match is None:
         return None, option.strip()
@@ -255,7 +221,7 @@ def split_label(option: str) -> tuple[str | None, str]:
 
 
 def match_option(answer: str, options: tuple[str, ...]) -> int | None:
-    """Which option an answer names, by its whole text or by its letter; None when none or not one alone."""
+    """Index of the option that an answer names, by its whole text or its letter; None if it names none or several."""
     labels = [split_label(option)[0] for option in options]
     texts = [_plain(split_label(option)[1]) for option in options]
     for candidate in (_plain(answer), _plain(split_label(answer)[1])):
@@ -276,7 +242,7 @@ def _plain(text: str) -> str:
 
 
 def _grams(text: str) -> set[str]:
-    """Long runs of words, or of Chinese characters, by which a copied passage is known."""
+    """Long runs of words, or of Chinese characters, that identify a copied passage."""
     words = WORD.findall(CJK.sub(" ", fold(text)))
     grams = {" ".join(words[i : i + ECHO_WORDS]) for i in range(len(words) - ECHO_WORDS + 1)}
     for passage in re.findall(rf"(?:{CJK.pattern}){{{ECHO_CJK},}}", text):

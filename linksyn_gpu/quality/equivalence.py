@@ -1,16 +1,16 @@
-"""Whether two answers to one question are the same, as far as rules can tell; what they cannot tell, a model must.
+"""Rules that decide whether two answers to one question are the same. They leave other cases to a model.
 
-What counts:
+The rules by question type:
 
-    multiple choice   the option that each answer names, by its whole text or its letter (`checks.match_option`)
-    proof, case       never by a rule
-    all others        equal texts (but for NFKC, white space, a final stop, "$" and case; case counts in texts that are
-                      short or hold a digit: CO is not Co), or equal quantities: one number each and the same unit,
-                      letter by letter. Two whole numbers must be equal, any others may differ by 1 %. Quantities of
-                      one unit that differ are a "no"; another unit, or none, is left to a model: 1 km is 1000 m.
+    multiple choice   both answers name the same option, by its whole text or its letter (`checks.match_option`)
+    proof, case       no rule: a model compares them
+    all others        equal texts, or equal quantities (one number each, with the same unit)
 
-Knowledge points have a normal form of their own (`knowledge.normal_form`), which drops brackets: as answers (0, 1) and
-[0, 1] are not the same.
+Texts are compared after NFKC, without white space differences, a final stop and "$". Case is ignored only in longer
+texts without a digit: CO is not Co. Two whole numbers must be equal, other numbers may differ by 1 %. Different
+quantities of one unit are a "no". Different units are left to a model: 1 km is 1000 m.
+
+The normal form of knowledge points is not used here, since it drops brackets: (0, 1) and [0, 1] are different answers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NUMBER = re.compile(
     r"(?!\s*\^)(?P<unit>(?:\s*[^\W\d_]|\s*[°%‰·*/().℃Ω$€£¥]|\^\(?-?\d+\)?)*)"
 )
 _MIXED = re.compile(r"\d\s*(?:\\[dt]?frac|[¼-¾⅐-⅞])")
-"""A mixed number: without its mark-up 3½ would read as 31/2."""
+"""A mixed number: without this rule, 3½ would be read as 31/2."""
 _UNIT_CHARACTERS = 24
 
 
@@ -49,7 +49,7 @@ class Quantity:
 
 
 def same_answer(given: str, solved: str, question_type: str, options: Sequence[str] = ()) -> bool | None:
-    """Whether a solve agrees with the answer given, by the rules above; None: they cannot tell."""
+    """Whether a solve agrees with the given answer, by the rules above; None: no rule applies."""
     if question_type == "multiple_choice":
         right = match_option(given, tuple(options))
         return right is not None and match_option(solved, tuple(options)) == right
@@ -66,16 +66,16 @@ def same_answer(given: str, solved: str, question_type: str, options: Sequence[s
 
 
 def plain_answer(text: str) -> str:
-    """The form in which answers are compared as texts."""
-    # LaTeX keeps its braces: without them x^{2y} would be x^2y.
+    """The form in which answers are compared as text."""
+    # The braces of LaTeX stay: without them x^{2y} would be x^2y.
     plain = " ".join(unicodedata.normalize("NFKC", text.translate(POWERS)).replace("$", "").split()).rstrip(" .。")
     return plain if len(plain) < SHORT or any(c.isdigit() for c in plain) else fold(plain)
 
 
 def read_quantity(text: str) -> Quantity | None:
-    """The quantity that a text is, such as '-1.5 × 10^3 m/s^2', 'P = 3/8' or '12 %'; None where it says more.
+    """A text that is one quantity, such as '-1.5 × 10^3 m/s^2', 'P = 3/8' or '12 %'; None for any other text.
 
-    A value that no float holds is none either.
+    None also for a value outside the range of float.
     """
     if _MIXED.search(text):
         return None
@@ -84,7 +84,7 @@ def read_quantity(text: str) -> Quantity | None:
     if match is None:
         return None
     unit = re.sub(r"\^\((-?\d+)\)", r"^\1", match["unit"]).replace("*", "·").strip()
-    unit = re.sub(r"\s+", "", re.sub(r"(?<=[^\W_])\s+(?=[^\W\d_])", "·", unit))  # m s is no ms
+    unit = re.sub(r"\s+", "", re.sub(r"(?<=[^\W_])\s+(?=[^\W\d_])", "·", unit))  # m s is not ms
     below = 1.0 if match["below"] is None else float(match["below"])
     if len(unit) > _UNIT_CHARACTERS or below == 0.0:
         return None
@@ -100,7 +100,7 @@ def read_quantity(text: str) -> Quantity | None:
 
 
 def by_letter(options: Sequence[str]) -> dict[str, str]:
-    """Options under the letters by which `match_option` knows them: their own labels, else A, B, C by place."""
+    """Options by the letters that `match_option` uses: their own labels, or A, B, C by position."""
     parts = [split_label(option) for option in options]
     labels = [label for label, _ in parts]
     if not all(labels) or len(set(labels)) < len(labels):

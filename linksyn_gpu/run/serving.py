@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from linksyn_gpu.backend import resolve
-from linksyn_gpu.backend.gpu_memory import MemoryPlan, plan_memory
+from linksyn_gpu.backend.gpu.memory import MemoryPlan, plan_memory
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.run import store
 from linksyn_gpu.run.folder import Workspace
@@ -32,8 +32,8 @@ def plan_of(ws: Workspace, length: int, round_paths: int, free_bytes: int) -> Me
     """
     ws.counts("build")
     graph, _ = store.read_graph(ws)
-    postings = 0 if graph.evidence is None else graph.evidence.size
-    return plan_memory(graph.n_kps, graph.indices.size, postings, round_paths, length, False, free_bytes)
+    n_evidence = 0 if graph.evidence is None else graph.evidence.size
+    return plan_memory(graph.n_kps, graph.indices.size, n_evidence, round_paths, length, free_bytes)
 
 
 def walk_bytes(ws: Workspace, config: RunConfig) -> int:
@@ -49,7 +49,7 @@ def walk_bytes(ws: Workspace, config: RunConfig) -> int:
         return 0
     if config.gpu_memory is not None:
         return config.gpu_memory
-    free: int = backend.ops.free_memory()
+    free = backend.ops.free_memory()
     if not ws.finished("build"):
         return free // UNKNOWN_SHARE
     return plan_of(ws, config.walk.length, -(-config.paths // config.walk.rounds), free).peak_bytes

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from linksyn_gpu.quality.checks import REASONS, Asked, Checker, DigestSet, match_option, without_cut_explanation
+from linksyn_gpu.quality.checks import REASONS, Checker, DigestSet, match_option
 from linksyn_gpu.synthesis import prompts
-from linksyn_gpu.synthesis.answers import Item
+from linksyn_gpu.tables import Asked, Item, without_cut_explanation
 
 OPEN = Asked("open", "en")
 ZH = Asked("open", "zh")
