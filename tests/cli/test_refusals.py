@@ -111,7 +111,7 @@ def campaign(tmp_path):
         yield Campaign()
 
 
-def test_a_campaign_that_meets_every_refusal_of_account_and_set_up_ends_complete_without_force(campaign):
+def test_a_campaign_that_meets_every_refusal_of_account_and_set_up_ends_complete_without_force(campaign, caplog):
     stopped = campaign.run("balance", codes=[3])
     assert "Insufficient balance on this account" in stopped.stderr, "the server's own words"
     assert "402" in stopped.stderr
@@ -125,8 +125,9 @@ def test_a_campaign_that_meets_every_refusal_of_account_and_set_up_ends_complete
     assert len(campaign.answered()) == 5
 
     stopped = campaign.run("parameters", codes=[3])
-    assert "temperature" in stopped.stderr
-    assert "seed" in stopped.stderr
+    for name in ("temperature", "seed"):
+        reported = [record for record in caplog.records if f"refuses {name}" in record.getMessage()]
+        assert len(reported) == 1, f"that {name} is left out is reported once"
     assert "Insufficient balance" in stopped.stderr
     assert len(campaign.answered()) == 10
 
