@@ -13,8 +13,7 @@ from linksyn_gpu.llm import batchfile
 from linksyn_gpu.llm.journal import Journal
 from linksyn_gpu.llm.protocol import from_record, read_body, to_record
 from linksyn_gpu.quality.judge import read_judgement, read_same, read_solution
-from linksyn_gpu.synthesis.answers import parse
-from linksyn_gpu.synthesis.synthesize import validator
+from linksyn_gpu.synthesis.answers import parse, validator
 from linksyn_gpu.taxonomy.disciplines import load_taxonomy
 from tests.fuzz.mutations import PAYLOADS, in_place_of, mutated
 from tests.llm.fake_server import completion
