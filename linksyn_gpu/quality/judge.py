@@ -16,7 +16,8 @@ from linksyn_gpu.llm.asking import Asking, Validate, is_pending
 from linksyn_gpu.llm.json_answer import read_level, read_object
 from linksyn_gpu.llm.prompting import content_request, object_schema, render_messages
 from linksyn_gpu.llm.protocol import Failure, Outcome, unusable
-from linksyn_gpu.quality.equivalence import by_letter, same_answer
+from linksyn_gpu.quality.equivalence import same_answer
+from linksyn_gpu.quality.options import by_letter
 from linksyn_gpu.tables import Asked, Item
 from linksyn_gpu.taxonomy.difficulty import LEVELS
 

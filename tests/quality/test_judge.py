@@ -8,8 +8,9 @@ import pytest
 from linksyn_gpu.config import QUESTION_TYPES
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.llm.asking import Asking
-from linksyn_gpu.quality import judge
-from linksyn_gpu.quality.equivalence import by_letter, read_quantity, same_answer
+from linksyn_gpu.quality import equivalence, judge
+from linksyn_gpu.quality.equivalence import read_quantity, same_answer
+from linksyn_gpu.quality.options import by_letter
 from linksyn_gpu.run.stages.enhance import enhancement_digest, enhancement_instructions
 from linksyn_gpu.synthesis import prompts
 from linksyn_gpu.synthesis.prompts.enhancement import Rewriting, render_rewriting
@@ -239,3 +240,16 @@ def shown(messages):
 def test_the_documentation_shows_each_prompt_as_it_is_sent(name):
     page = (Path(__file__).parents[2] / "docs" / "enhancement.md").read_text(encoding="utf-8")
     assert f"```text\n{shown(examples()[name])}\n```" in page
+
+
+@pytest.mark.parametrize("unit", ["x^(2)y^(3)", "Ω", "m^2·", " (", "²", "1", "1/", "e5", "v = "])
+@pytest.mark.timeout(120)
+def test_the_pattern_of_a_quantity_ends_on_any_text(unit):
+    """A pattern that matches a character in two ways tries every combination of them."""
+    assert equivalence._NUMBER.fullmatch("3 " + unit * 10_000 + "!") is None
+
+
+def test_a_long_text_is_no_quantity():
+    assert read_quantity("3 " + "x^(2)y^(3)" * 12) is None
+    assert read_quantity("3 " + "x^(2)y^(3)" * 100_000) is None
+    assert read_quantity("3 m^(2)") == read_quantity("3 m^2")

@@ -48,7 +48,7 @@ def enhancer(model, extend=None, asking=None, earlier=(), **settings):
         asking,
         ask,
         judge.Examiner(asking, ask, config.solves),
-        checks.Checker((seed["question"] for seed in SEEDS.values()), "", earlier).check,
+        checks.Checker(SEEDS.values(), "", earlier).check,
         checks.REASONS,
         extend or longer,
         lambda rows: {i: SEEDS[i] for i in rows},
@@ -197,7 +197,7 @@ def test_a_rewrite_passes_the_same_checks_as_any_new_qa(text, reason):
             return text
 
     one = work(level=3)
-    run(Fixed(), one, tries=1, earlier=[row()["question"]])
+    run(Fixed(), one, tries=1, earlier=[row()])
     assert (one.state, one.last.fault[0]) == ("dropped", reason)
 
 

@@ -13,7 +13,7 @@ from linksyn_gpu.llm import Engine, batchfile
 from linksyn_gpu.llm.client import Limits
 from linksyn_gpu.llm.dispatch import ask_all
 from linksyn_gpu.llm.journal import Journal
-from linksyn_gpu.quality.checks import Checker
+from linksyn_gpu.quality.checks import COMPARED, Checker
 from linksyn_gpu.synthesis import prompts, requests, synthesize
 from linksyn_gpu.synthesis.answers import validator
 from linksyn_gpu.tables import Cell, RowWriter, qa_schema, seed_schema
@@ -89,8 +89,8 @@ class Run:
             return ask_all(self.requests(), engine, journal, limits=limits, validate=validate)
 
     def assemble(self):
-        questions = self.sources.seeds.column("question").to_pylist()
-        checker = Checker(questions, prompts.instruction_text())
+        rows = self.sources.seeds.select(COMPARED).to_pylist()
+        checker = Checker(rows, prompts.instruction_text())
         with (
             Journal(self.folder / "journal", writable=False) as journal,
             RowWriter(qa_schema(), self.folder / "qa.parquet", self.folder / "qa.jsonl") as kept,

@@ -194,8 +194,8 @@ class _Enhancement:
 
     def _make_enhancer(self) -> Enhancer:
         config, asking = self._config.enhance, self._asking
-        seeds = (text or "" for chunk in self._seeds.table.column("question").chunks for text in chunk.to_pylist())
-        earlier = (text for batch in self._qa(["question"]) for text in batch.column("question").to_pylist())
+        seeds = (row for part in self._seeds.table.select(checks.COMPARED).to_batches() for row in part.to_pylist())
+        earlier = (row for batch in self._qa(checks.COMPARED) for row in batch.to_pylist())
         checker = checks.Checker(seeds, enhancement_instructions(asking.templates), earlier)
         return Enhancer(
             config,

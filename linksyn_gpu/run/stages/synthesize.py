@@ -266,13 +266,13 @@ class _Synthesis:
         return counts
 
     def _assemble(self, journal: Journal, index: Index) -> dict[str, Any]:
-        from linksyn_gpu.quality.checks import Checker
+        from linksyn_gpu.quality.checks import COMPARED, Checker
         from linksyn_gpu.synthesis.prompts import instruction_text
         from linksyn_gpu.synthesis.synthesize import Assembly, assemble, dropped_schema
 
-        ws, chunks = self._ws, self._sources.seeds.column("question").chunks
-        questions = (question.as_py() or "" for chunk in chunks for question in chunk)
-        assembly = Assembly(self._sources, Checker(questions, instruction_text(self._config.templates)).check)
+        ws, parts = self._ws, self._sources.seeds.select(COMPARED).to_batches()
+        seeds = (row for part in parts for row in part.to_pylist())
+        assembly = Assembly(self._sources, Checker(seeds, instruction_text(self._config.templates)).check)
         with (
             ws.replacing("qa.parquet") as qa_parquet,
             ws.replacing("qa.jsonl") as qa_jsonl,
