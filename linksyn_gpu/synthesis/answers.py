@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from linksyn_gpu.llm.json_answer import TruncatedAnswer, json_values, read_level, restore_latex
+from linksyn_gpu.llm.json_answer import TruncatedAnswer, json_values, read_level
 
 REASONS = {
     "invalid_json": "the answer holds no JSON that can be read",
@@ -92,7 +92,7 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        return restore_latex(value).strip()
+        return value.strip()
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):

@@ -228,7 +228,7 @@ def test_the_manifest_lists_versions_and_files(tmp_path):
     assert {"linksyn-gpu", "python", "numpy"} <= set(entry["environment"])
 
 
-def test_other_settings_are_refused_while_a_later_stage_that_started_early_holds_answers(tmp_path):
+def test_other_settings_are_refused_while_a_later_stage_that_works_ahead_holds_answers(tmp_path):
     with Workspace(tmp_path / "out") as ws:
         for stage in ("ingest", "build"):
             ws.begin(stage, {})

@@ -327,7 +327,7 @@ def test_an_answer_with_a_lone_surrogate_does_not_stop_the_run(tmp_path, seeds):
     run.write([path(1)])
     text = '{"qa": [{"question": "What is this sign \\ud800 good for?", "answer": "nothing"}]}'
     run.ask(lambda body, n: ok(text))
-    assert run.assemble()[0]["kept"] == 1
+    assert run.assemble()[0]["reasons"] == {"answer": {"invalid_json": 1}}
 
 
 def test_wrong_files_are_data_errors(tmp_path, seeds):
