@@ -1,9 +1,9 @@
-"""Extraction without a model against the knowledge points that the OpenStax seeds have: `python bench/extraction.py`
+"""Glossary terms compared with the knowledge points of the OpenStax seeds: `python bench/extraction.py`
 
-The seeds' own knowledge points are hidden; the glossary is openstax_key_terms.jsonl. Recall is the share of given
-knowledge points that are terms of the glossary (so not the section titles) and were found in their seed. The given
-points were matched by their makers with every term that a text holds, shorter ones inside longer ones too, which a
-longest match leaves out on purpose; what was found beyond them is no error either (its share is printed).
+The glossary is openstax_key_terms.jsonl. Recall is the share of the seeds' knowledge points that were found, among
+those that are terms of the glossary (section titles are not). The seeds list every term of a text, also short ones
+inside longer ones, which the longest match leaves out on purpose. Terms found in addition to the seeds' are not errors;
+their share is printed.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from typing import TypeVar
 
 from linksyn_gpu.knowledge.extract.glossary import read_glossary
 from linksyn_gpu.knowledge.extract.plain_text import plain_text
-from linksyn_gpu.knowledge.merge.normal_form import key_of, normal_form
+from linksyn_gpu.knowledge.merge.normal_form import merge_key, normal_form
 
 T = TypeVar("T")
 DATA = Path(os.environ.get("LINKSYN_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 
 def key(name: str) -> str:
-    return key_of(normal_form(name))
+    return merge_key(normal_form(name))
 
 
 def fastest(work: Callable[[], T], turns: int = 3) -> tuple[float, T]:
-    """Seconds of the fastest of some turns, and the result."""
+    """Seconds of the fastest of several runs, and the result."""
     seconds = []
     for _ in range(turns):
         begin = time.perf_counter()
@@ -42,7 +42,7 @@ def fastest(work: Callable[[], T], turns: int = 3) -> tuple[float, T]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--missed", type=int, default=0, help="print so many of the terms that were not found")
+    parser.add_argument("--missed", type=int, default=0, help="number of missed terms to print")
     options = parser.parse_args()
     seeds = [
         json.loads(line) for line in (options.data / "seed_openstax_en.jsonl").read_text(encoding="utf-8").splitlines()

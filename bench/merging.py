@@ -1,12 +1,12 @@
-"""How good is the merging of names, and what does it cost? `python bench/merging.py [--sizes 10000,100000,1000000]`
+"""Quality and cost of merging names: `python bench/merging.py [--sizes 10000,100000,1000000]`
 
-Quality: tests/data/kp_pairs*.tsv, pairs labelled by the authors of the rules. Round 1 (kp_pairs.tsv) was there while
-the rules were made, round 2 was written without looking at them and then used to mend them, round 3 was written before
-that mending and has been used for nothing but measuring. Each pair is judged twice: in a bank of its own two names, and
-in one bank of all pairs of its file together, where merges could chain. Precision is the share of merged pairs that are
-labelled the same, recall the share of pairs labelled the same that were merged.
+Quality: tests/data/kp_pairs*.tsv, pairs labelled by the authors of the rules. The rules were developed on round 1
+(kp_pairs.tsv). Round 2 was written without looking at the rules and then used to improve them. Round 3 was written
+before that and is used for measuring only. Each pair is judged twice: in a bank of its two names, and in one bank of
+all pairs of its file, where merges could chain. Precision is the share of merged pairs that are labelled the same,
+recall the share of pairs labelled the same that are merged.
 
-Cost: made names over a Zipf vocabulary, a twentieth of them slips of others; seconds of each step, and peak memory.
+Cost: random names over a Zipf vocabulary, one in twenty with a typo; seconds of each step, and peak memory.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
 
-from linksyn_gpu.knowledge.merge.glosses import from_text
-from linksyn_gpu.knowledge.merge.merge import Mention, Options, merge_names
-from linksyn_gpu.knowledge.merge.normal_form import key_of, normal_form
+from linksyn_gpu.knowledge.merge.merge import Mention, MergeOptions, merge_names
+from linksyn_gpu.knowledge.merge.normal_form import merge_key, normal_form
+from linksyn_gpu.knowledge.merge.synonyms import synonyms_in_text
 from linksyn_gpu.knowledge.merge.units import load_homographs
 from linksyn_gpu.taxonomy.disciplines import load_taxonomy
 
@@ -43,17 +43,17 @@ def sides(pair: dict[str, str]) -> list[tuple[str, str | None]]:
 
 
 @cache
-def shipped() -> Options:
+def shipped() -> MergeOptions:
     """The tables that the package ships, parsed once: 0.1 s."""
-    return Options(homographs=load_homographs(), taxonomy=load_taxonomy())
+    return MergeOptions(homographs=load_homographs(), taxonomy=load_taxonomy())
 
 
 def canonical(pairs: list[dict[str, str]]) -> dict[tuple[str, str | None], str]:
-    """The name of each (name, discipline) when these pairs are one bank."""
+    """Name of each (name, discipline) in one bank of these pairs."""
     names = list(dict.fromkeys(side for pair in pairs for side in sides(pair)))
     forms = {normal_form(name) for name, _ in names}
-    evidence = [found for pair in pairs for found in from_text(pair["context"], forms.__contains__)]
-    merged = merge_names([Mention(*name) for name in names], shipped(), evidence)
+    synonyms = [found for pair in pairs for found in synonyms_in_text(pair["context"], forms.__contains__)]
+    merged = merge_names([Mention(*name) for name in names], shipped(), synonyms)
     return dict(zip(names, merged.canonical, strict=True))
 
 
@@ -95,7 +95,7 @@ ENDINGS = "ic ical ation ity ism ist ive or er ment ance ence al ous ary ory ide
 
 
 def made_names(n: int, seed: int = 1) -> list[str]:
-    """`n` distinct names of 1 to 4 made words, a twentieth of them with one letter changed or left out."""
+    """`n` distinct names of 1 to 4 random words, one in twenty with one letter changed or left out."""
     draw = random.Random(seed)
     letters = "abcdefghiklmnoprstuv"
     stems = ["".join(draw.choices(letters, k=2)) for _ in range(40)]
@@ -124,10 +124,10 @@ def cost(n: int) -> dict[str, object]:
     names = made_names(n)
     begin = time.perf_counter()
     for name in names:
-        key_of(normal_form(name))
+        merge_key(normal_form(name))
     forms = time.perf_counter() - begin
     begin = time.perf_counter()
-    merged = merge_names([Mention(name) for name in names], Options())
+    merged = merge_names([Mention(name) for name in names], MergeOptions())
     whole = time.perf_counter() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {
@@ -142,9 +142,9 @@ def cost(n: int) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", default="1000,10000,100000", help="numbers of made names, separated by commas")
+    parser.add_argument("--sizes", default="1000,10000,100000", help="numbers of random names, separated by commas")
     options = parser.parse_args()
-    merge_names([Mention("warm up"), Mention("warming up")], Options())
+    merge_names([Mention("warm up"), Mention("warming up")], MergeOptions())
     for number, path in ROUNDS.items():
         print(json.dumps({"round": number, **quality(read_pairs(path))}, indent=1, ensure_ascii=False))
     for size in filter(None, options.sizes.split(",")):

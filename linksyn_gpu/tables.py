@@ -6,7 +6,6 @@ otherwise. Text is kept in Arrow tables, which hold tens of millions of rows wit
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linksyn_gpu.errors import DataError
+from linksyn_gpu.text import name_key
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,11 +33,6 @@ Bool = NDArray[np.bool_]
 
 # Largest number of KPs, and of entries in a row: 2^24 masses of at most 2^40 still fit in uint64.
 MAX_KPS = 2**24 - 1
-
-
-def name_key(name: str) -> str:
-    """Key under which two names are the same: NFKC, case folding, trimming."""
-    return unicodedata.normalize("NFKC", name).casefold().strip()
 
 
 def seed_schema() -> pa.Schema:

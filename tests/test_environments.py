@@ -19,11 +19,11 @@ def load(name):
 
 
 def specs(name):
-    """Name -> version part of each conda dependency of an environment file."""
+    """Name -> version part of each dependency of an environment file, those under `pip:` included."""
     found = {}
     for entry in load(name)["dependencies"]:
-        if isinstance(entry, str):
-            package, version = re.fullmatch(r"([\w.-]+?)\s*([=<>!~].*)?", entry).groups()
+        for spec in [entry] if isinstance(entry, str) else entry["pip"]:
+            package, version = re.fullmatch(r"([\w.-]+?)\s*([=<>!~].*)?", spec).groups()
             found[package] = version or ""
     return found
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from linksyn_gpu.backend.kernels import kernel_folder
+from linksyn_gpu.backend.gpu.cuda import kernel_folder
 
 ROOT = Path(__file__).parents[1]
 BENCH = {"gpu.py", "graphs.py", "timing.py"}  # what `linksyn-gpu bench` runs
@@ -59,7 +59,7 @@ def test_an_installed_wheel_finds_its_kernels_and_runs_its_benchmark_in_a_fresh_
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     site_packages = tmp_path / "venv" / "lib" / version / "site-packages"
     (site_packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    script = "from linksyn_gpu.backend import kernels; print(kernels.kernel_folder())"
+    script = "from linksyn_gpu.backend.gpu import cuda; print(cuda.kernel_folder())"
     folder = Path(run(programs / "python", "-c", script).strip())
     assert folder.is_relative_to(tmp_path / "venv")
     assert {path.name for path in folder.glob("*.cu*")} == {path.name for path in (ROOT / "kernels").glob("*.cu*")}

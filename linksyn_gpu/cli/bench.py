@@ -18,7 +18,7 @@ from linksyn_gpu.cli.console import errors_as_text
 @errors_as_text
 def command(arguments: tuple[str, ...]) -> None:
     """Run bench/gpu.py with ARGUMENTS; --help shows its own help."""
-    from linksyn_gpu.backend.kernels import bench_folder
+    from linksyn_gpu.backend.gpu.cuda import bench_folder
 
     folder = bench_folder()
     sys.argv = ["linksyn-gpu bench", *arguments]

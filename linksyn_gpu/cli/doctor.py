@@ -13,7 +13,7 @@ from linksyn_gpu.cli.options import BYTES
 from linksyn_gpu.config import MAX_PATHS, MAX_WALK_LENGTH
 
 PACKAGES = {
-    "core": ("numpy", "scipy", "numba", "pyarrow", "click", "rich", "jinja2", "aiohttp", "orjson"),
+    "core": ("numpy", "scipy", "numba", "pyarrow", "click", "rich", "jinja2", "aiohttp", "psutil", "orjson"),
     "embedded engine": ("xllamacpp",),
     "analytics": ("igraph",),
     "GPU": ("cupy-cuda13x", "cupy-cuda12x", "cupy", "cudf-cu13", "cugraph-cu13", "cudf", "cugraph"),
@@ -33,7 +33,7 @@ def command(folder: str | None, length: int, round_paths: int, gpu_memory: int |
     """
     from linksyn_gpu import __version__
     from linksyn_gpu.backend import resolve
-    from linksyn_gpu.backend.kernels import kernel_folder
+    from linksyn_gpu.backend.gpu.cuda import kernel_folder
     from linksyn_gpu.errors import BackendUnavailable
     from linksyn_gpu.llm.servers.smol import model_status
 

@@ -1,4 +1,4 @@
-"""Settings of the optional stage `extract`: the table `[extract]` of a run's TOML file, a part of `RunConfig`."""
+"""Settings of the optional stage `extract`: table `[extract]` of a run's TOML file."""
 
 from __future__ import annotations
 
@@ -12,39 +12,40 @@ MERGES = ("none", "forms", "fuzzy")
 
 @dataclass(frozen=True)
 class ExtractConfig:
-    """How knowledge points are found, labelled and merged. A model is the one that `SynthesisConfig` names."""
+    """How knowledge points are found, labelled and merged. `SynthesisConfig` names the language model."""
 
     extractor: str = "given"
-    """'given': what the seeds bring; 'llm': a language model; 'yake': key phrases; 'terms': a glossary's terms."""
+    """'given': those of the seeds; 'llm': a language model; 'yake': key phrases; 'terms': terms of a glossary."""
     merge: str = "none"
-    """'none'; 'forms': names of one normal form or key; 'fuzzy': evidence and look-alikes too."""
+    """'none'; 'forms': names with the same merge key; 'fuzzy': also stated synonyms and similar names."""
     only_missing: bool = False
-    """Extract for seeds without knowledge points alone; the others keep theirs."""
+    """Extract only for seeds without knowledge points."""
     max_kps: int = 8
-    """Most knowledge points that are extracted for a seed."""
+    """Largest number of knowledge points extracted for a seed."""
     glossary: str | None = None
-    """Terms, .jsonl or .txt (extractor 'terms')."""
+    """File of terms, .jsonl or .txt (extractor 'terms')."""
     merge_rules: str | None = None
-    """The user's own word on names; wins over everything."""
+    """File of merge rules; they override all other decisions."""
     homographs: str | None = None
-    """Further homographs, in the form of knowledge/homographs.toml."""
+    """Further homographs, in the form of knowledge/merge/homographs.toml."""
     taxonomy: str | None = None
-    """Disciplines, in the form of knowledge/disciplines.toml; None: that file."""
+    """Disciplines, in the form of taxonomy/disciplines.toml; None: that file."""
     threshold: float = 0.7
-    """Least n-gram cosine of two names that are looked at as a pair."""
+    """Lowest n-gram cosine of a candidate pair."""
     sure: float = 0.85
-    """Cosine from which a pair that no rule explains is listed as doubtful."""
+    """Lowest n-gram cosine at which a pair that no rule explains is doubtful."""
     decide_doubtful: bool = False
     """Let the model decide doubtful pairs."""
     map_labels: bool = False
     """Let the model map discipline labels that the taxonomy does not know."""
     embed_url: str | None = None
-    """Server of the OpenAI embeddings protocol, for candidates by meaning."""
+    """Server with the OpenAI embeddings protocol, for candidate pairs by meaning."""
     embed_model: str | None = None
+    """Model of that server."""
     embed_threshold: float = 0.85
-    """Least cosine of two names' vectors that makes them a candidate pair."""
+    """Lowest cosine of two names' vectors that makes them a candidate pair."""
     accept_similarity: float | None = None
-    """Cosine of vectors from which a pair that no guard stops is merged unasked; None: never."""
+    """Lowest cosine of vectors at which a pair without a guard is merged; None: such pairs are doubtful."""
 
     def __post_init__(self) -> None:
         for name, allowed in (("extractor", EXTRACTORS), ("merge", MERGES)):
@@ -59,7 +60,7 @@ class ExtractConfig:
             if value is not None and not 0.0 < value <= 1.0:
                 raise ConfigError(f"{name} = {value} must lie in (0, 1]")
         if (self.embed_url is None) != (self.embed_model is None):
-            raise ConfigError("embed_url and embed_model go together")
+            raise ConfigError("embed_url and embed_model need each other: set both or none")
         if self.merge != "fuzzy" and (self.decide_doubtful or self.embed_url is not None):
             raise ConfigError("decide_doubtful and embed_url need merge = 'fuzzy'")
         if self.merge == "none" and self.merge_rules is not None:
@@ -67,10 +68,10 @@ class ExtractConfig:
 
     @property
     def asked_for(self) -> bool:
-        """Whether the stage has anything to do in a whole run."""
+        """Whether `run` includes the stage."""
         return self != ExtractConfig()
 
     @property
     def uses_model(self) -> bool:
-        """Whether a language model is asked."""
+        """Whether the stage needs a language model."""
         return self.extractor == "llm" or self.decide_doubtful or self.map_labels

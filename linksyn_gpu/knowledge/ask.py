@@ -1,4 +1,4 @@
-"""Asks a running engine through the journal, and reads back what it said: an answer's text, or why there is none."""
+"""Ask a running engine about seeds and names through the journal, and read the answers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from linksyn_gpu.knowledge.extract.llm import share
-from linksyn_gpu.knowledge.prompting import make_request
+from linksyn_gpu.knowledge.extract.llm import PERCENT, TEMPLATES, share
 from linksyn_gpu.llm.json_answer import read_object
-from linksyn_gpu.llm.prompting import object_schema
+from linksyn_gpu.llm.prompting import content_request, object_schema, render_messages
 from linksyn_gpu.taxonomy.disciplines import UNKNOWN, Taxonomy
 
 if TYPE_CHECKING:
@@ -18,13 +17,10 @@ if TYPE_CHECKING:
     from linksyn_gpu.llm.client import Limits, Stats
     from linksyn_gpu.llm.journal import Journal
 
-Request = Mapping[str, Any]
-PERCENT = {"type": "integer", "minimum": 0, "maximum": 100}
-
 
 @dataclass(frozen=True)
 class Answer:
-    """What a request came to: a text, or a reason with its detail."""
+    """The text of an answer, or the reason why there is none."""
 
     text: str | None
     reason: str = ""
@@ -33,7 +29,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Asker:
-    """An engine, the journal of its answers, and how hard to try."""
+    """An engine, the journal of its answers, and the limits of the client."""
 
     engine: Engine
     journal: Journal
@@ -42,24 +38,23 @@ class Asker:
 
     def ask(
         self,
-        requests: Iterable[Request],
+        requests: Iterable[Mapping[str, Any]],
         validate: Callable[[str], str | None],
         on_progress: Callable[[Stats], None] | None = None,
     ) -> Stats:
-        """Ask what the journal has no answer for."""
-        from linksyn_gpu.llm import loop
+        """Send the requests that have no answer in the journal, each id once."""
+        from linksyn_gpu.llm.dispatch import ask_all
 
-        return loop.generate(
-            unique(requests), self.engine, self.journal, limits=self.limits, validate=validate, on_progress=on_progress
-        )
+        todo = self.journal.index().unsettled(requests)
+        return ask_all(todo, self.engine, self.journal, limits=self.limits, validate=validate, on_progress=on_progress)
 
     def same(self, pairs: Sequence[tuple[Unit, Unit, str]]) -> list[tuple[bool, float] | None]:
-        """Ask of each pair of units whether they are one: (same?, confidence), or None without a usable answer."""
+        """Whether each pair of units is the same knowledge point: (same?, confidence), or None without an answer."""
         fields = {"same": {"type": "boolean"}, "confidence": PERCENT}
         requests = []
         for left, right, why in pairs:
             values = {"left": _shown(left), "right": _shown(right), "why": why}
-            requests.append(self._request("same.en.jinja", values, fields))
+            requests.append(self._request("same", values, fields))
         found = []
         for value in self._objects(requests, lambda value: isinstance(value.get("same"), bool)):
             confidence = share(value.get("confidence")) if value else None
@@ -67,19 +62,20 @@ class Asker:
         return found
 
     def disciplines(self, labels: Sequence[str], taxonomy: Taxonomy) -> list[str]:
-        """Ask to which discipline each label belongs; `UNKNOWN` without a usable answer."""
+        """Discipline of each label; `UNKNOWN` without a usable answer."""
         choice = [*taxonomy.leaves, UNKNOWN]
         fields = {"discipline": {"enum": choice}, "confidence": PERCENT}
         values = [{"label": label, "disciplines": taxonomy.leaves} for label in labels]
-        requests = [self._request("discipline.en.jinja", value, fields) for value in values]
+        requests = [self._request("discipline", value, fields) for value in values]
         found = self._objects(requests, lambda value: value.get("discipline") in choice)
         return [value["discipline"] if value else UNKNOWN for value in found]
 
     def _request(self, template: str, values: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-        return make_request(template, values, object_schema(fields), templates=self.templates, max_tokens=64)
+        messages = render_messages(TEMPLATES, f"{template}.en.jinja", values, self.templates)
+        return content_request(messages, template, object_schema(fields), max_tokens=64)
 
     def _objects(
-        self, requests: Sequence[Request], fits: Callable[[Mapping[str, Any]], bool]
+        self, requests: Sequence[Mapping[str, Any]], fits: Callable[[Mapping[str, Any]], bool]
     ) -> Iterator[dict[str, Any] | None]:
         def validate(text: str) -> str | None:
             value = read_object(text)
@@ -91,17 +87,8 @@ class Asker:
             yield value if value is not None and fits(value) else None
 
 
-def unique(requests: Iterable[Request]) -> Iterator[Request]:
-    """Requests, each id once."""
-    seen: set[str] = set()
-    for request in requests:
-        if request["custom_id"] not in seen:
-            seen.add(request["custom_id"])
-            yield request
-
-
-def read_answers(requests: Iterable[Request], journal: Journal) -> Iterator[Answer]:
-    """For each request what the journal holds of it."""
+def read_answers(requests: Iterable[Mapping[str, Any]], journal: Journal) -> Iterator[Answer]:
+    """Answer of each request from the journal."""
     from linksyn_gpu.llm.protocol import Failure, from_record
 
     index = journal.index()

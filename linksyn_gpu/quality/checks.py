@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from linksyn_gpu.synthesis.answers import Item
+from linksyn_gpu.text import CJK
 
 REASONS = {
     "empty_question": "the question is empty",
@@ -42,7 +43,6 @@ ECHOES = re.compile(
     r"|\b(?:your|the) (?:question|answer|explanation) (?:goes )?here\b|知识点路径|只是参考数据|已解题目",
     re.IGNORECASE,
 )
-CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 LATEX = re.compile(r"\$[^$]*\$|\\[a-zA-Z]+|\{[^{}]*\}")
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 LABEL = re.compile(r"^\s*[(（]?([A-Ha-h])[)）.．:：、]\s*")

@@ -21,9 +21,8 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from linksyn_gpu.knowledge.merge.normal_form import POWERS, THOUSANDS
 from linksyn_gpu.quality.checks import fold, match_option, split_label
-from linksyn_gpu.text.latex import plain_name
+from linksyn_gpu.text.latex import POWERS, THOUSANDS, plain_name
 
 TOLERANCE = 0.01
 SHORT = 6

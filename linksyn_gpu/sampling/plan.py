@@ -11,7 +11,8 @@ import numpy as np
 from linksyn_gpu.config import QuotaConfig
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.sampling.value import cell_affinity
-from linksyn_gpu.tables import Cell, Float64, Int64, KPStatistics, name_key
+from linksyn_gpu.tables import Cell, Float64, Int64, KPStatistics
+from linksyn_gpu.text import name_key
 
 
 @dataclass(frozen=True)

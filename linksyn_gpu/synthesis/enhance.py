@@ -29,7 +29,7 @@ from linksyn_gpu.quality.equivalence import same_answer
 from linksyn_gpu.synthesis import answers, prompts
 from linksyn_gpu.synthesis.answers import Item
 from linksyn_gpu.synthesis.prompts.enhancement import Rewriting, render_rewriting
-from linksyn_gpu.tables import name_key
+from linksyn_gpu.text import name_key
 
 REASONS = {
     "judge_failed": "the judge gave no level that can be read",

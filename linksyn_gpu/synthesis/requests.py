@@ -15,6 +15,7 @@ import numpy as np
 
 from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import DataError
+from linksyn_gpu.llm import EMBEDDED_MODEL
 from linksyn_gpu.llm.prompting import URL, prompt_chars
 from linksyn_gpu.synthesis import prompts
 from linksyn_gpu.text import estimate_tokens, guess_language
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 UNNAMED_MODEL = "auto"
 """Stands in a request while the model is not named; the engine's first model takes its place on sending."""
-SMOL_MODEL = "SmolLM2-135M-Instruct"
 SMOL_PROMPT_CHARS = 18_000
 """Longest prompt that leaves room for an answer in the embedded model's context of 8,192 tokens."""
 LABELS = {"zh": "zh", "cmn": "zh", "chinese": "zh", "中文": "zh", "汉语": "zh", "en": "en", "english": "en"}
@@ -149,7 +149,7 @@ def max_prompt_chars(config: SynthesisConfig) -> int:
 
 def default_model(config: SynthesisConfig) -> str:
     """Model name in a request for which none was given."""
-    return SMOL_MODEL if config.engine == "smol" else UNNAMED_MODEL
+    return EMBEDDED_MODEL if config.engine == "smol" else UNNAMED_MODEL
 
 
 def _most_common(values: Sequence[str]) -> str | None:

@@ -136,12 +136,12 @@ def generate(
     Raises
     ------
     EngineError
-        See `llm.loop.generate`; answers received so far are in the journal, as they are on Ctrl-C.
+        See `llm.dispatch.ask_all`; answers received so far are in the journal, as they are on Ctrl-C.
     """
-    from linksyn_gpu.llm import loop
     from linksyn_gpu.llm.client import Limits
+    from linksyn_gpu.llm.dispatch import ask_all
 
-    return loop.generate(
+    return ask_all(
         requests,
         engine,
         journal,

@@ -1,1 +1,1 @@
-"""Disciplines and difficulty levels: labels of any bank under one set of names."""
+"""Disciplines and difficulty levels, and the tables that map the labels of seed banks to them."""

@@ -1,4 +1,4 @@
-"""Difficulty: the levels 1 to 5 in words, and the scales of seed banks mapped to them by `difficulty.toml`."""
+"""Difficulty levels 1 to 5, and the scales of seed banks, which `difficulty.toml` maps to them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from linksyn_gpu.errors import ConfigError
 FOLDER = Path(__file__).parent
 _JOINTS = re.compile(r"[\s_]+|(?<=[^\W\d])-(?=[^\W\d])")
 
-# This project's own scale; nothing is published on how LinkSyn defines its levels.
+# This project's own scale: the LinkSyn paper does not define its levels.
 LEVELS: Mapping[str, Mapping[int, str]] = {
     "en": {
         1: "recall or recognise one fact or definition; one step",
@@ -35,7 +35,7 @@ LEVELS: Mapping[str, Mapping[int, str]] = {
 
 
 class DifficultyScale:
-    """Values of one scale, as text or numbers, to levels 1..5."""
+    """Maps the values of a scale, texts or numbers, to levels 1..5."""
 
     def __init__(self, name: str, levels: Mapping[str, Any]) -> None:
         self.name = name
@@ -45,7 +45,7 @@ class DifficultyScale:
         self._levels = {_value_key(value): level for value, level in levels.items()}
 
     def level(self, value: Any) -> int | None:
-        """Level of a value; None where the scale does not name it."""
+        """Level of a value; None if the scale does not have it."""
         if isinstance(value, bool):
             return None
         if isinstance(value, float) and value.is_integer():
@@ -61,16 +61,16 @@ def _value_key(text: str) -> str:
 
 @functools.lru_cache(maxsize=16)
 def difficulty_scale(name: str) -> DifficultyScale:
-    """A scale of the shipped table by its name, or the one that a TOML file holds.
+    """The shipped scale of a name, or the scale of a TOML file.
 
     Raises
     ------
     ConfigError
-        There is no such scale, or the file is not one.
+        There is no such scale, or the file is not a scale.
     """
     if name.endswith(".toml"):
         return DifficultyScale(name, read_toml(name))
     scales = read_toml(FOLDER / "difficulty.toml")
     if name not in scales:
-        raise ConfigError(f"difficulty scale {name!r} is not one of {', '.join(scales)}, nor a .toml file")
+        raise ConfigError(f"difficulty scale {name!r} does not exist; use {', '.join(scales)} or a .toml file")
     return DifficultyScale(name, scales[name])

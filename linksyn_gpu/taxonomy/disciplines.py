@@ -1,7 +1,7 @@
-"""One name per discipline: labels of any bank, mapped to a taxonomy of two levels.
+"""Discipline labels mapped to a taxonomy of two levels.
 
-The table is `disciplines.toml`; a user's own file can replace it. A label that it does not name becomes `UNKNOWN` and
-is counted; nothing is guessed.
+The table is `disciplines.toml` or a file of the user. A label that is not in the table becomes `UNKNOWN` and is
+counted.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _LISTS = ("aliases", *BENCHMARKS)
 
 @dataclass(frozen=True)
 class Discipline:
-    """A node of the taxonomy: a discipline, or (where `group` is its own name) a whole group."""
+    """A node of the taxonomy: a discipline, or a group if `group` is its own name."""
 
     name: str
-    """English name in lower case: what seeds, cells and quotas call it."""
+    """English name in lower case; seeds, cells and quotas use it."""
     zh: str
     group: str
     aliases: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ class Discipline:
 
     @property
     def labels(self) -> Iterator[str]:
-        """Every label that maps here."""
+        """All labels that map to this discipline."""
         yield from (self.name, self.zh, *self.aliases, *self.mmlu, *self.cmmlu)
 
 
@@ -46,35 +46,35 @@ class Taxonomy:
     def __init__(self, disciplines: Iterable[Discipline]) -> None:
         self.disciplines = {d.name: d for d in disciplines}
         self._by_label: dict[str, str] = {}
-        for way in (lambda d: (d.name, d.zh), lambda d: d.aliases, lambda d: (*d.mmlu, *d.cmmlu)):
+        for labels_of in (lambda d: (d.name, d.zh), lambda d: d.aliases, lambda d: (*d.mmlu, *d.cmmlu)):
             found: dict[str, str] = {}
             for discipline in self.disciplines.values():
-                for label in way(discipline):
+                for label in labels_of(discipline):
                     key = label_key(label)
                     if found.setdefault(key, discipline.name) != discipline.name:
                         raise ConfigError(
-                            f"taxonomy: the label {label!r} belongs to both {found[key]!r} and {discipline.name!r}"
+                            f"taxonomy: {found[key]!r} and {discipline.name!r} have the label {label!r}; remove one"
                         )
-            # A name beats an alias, and an alias a benchmark's subject.
+            # A name takes precedence over an alias, an alias over the subject of a benchmark.
             self._by_label = found | self._by_label
 
     def map_label(self, label: str) -> str:
-        """Name of a label's discipline, or `UNKNOWN`."""
+        """Name of the discipline with a label, or `UNKNOWN`."""
         return self._by_label.get(label_key(label), UNKNOWN)
 
     def group(self, discipline: str) -> str | None:
-        """The group of a discipline, by its name; None for what is not in the taxonomy."""
+        """Group of a discipline; None if the discipline is not in the taxonomy."""
         known = self.disciplines.get(discipline)
         return None if known is None else known.group
 
     @property
     def leaves(self) -> list[str]:
-        """Names of the disciplines proper, in the file's order."""
+        """Names of the disciplines without the groups, in the order of the file."""
         return [d.name for d in self.disciplines.values() if d.name != d.group]
 
 
 def label_key(label: str) -> str:
-    """What two labels must share to be one: their letters and digits under NFKC, without case."""
+    """Key under which two labels are equal: their letters and digits after NFKC and case folding."""
     return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", label).casefold()))
 
 
@@ -84,12 +84,12 @@ def load_taxonomy(path: str | Path | None = None) -> Taxonomy:
     Parameters
     ----------
     path : path, optional
-        A TOML file in the form of `disciplines.toml`; None: that one.
+        A TOML file in the form of `disciplines.toml`; None: that file.
 
     Raises
     ------
     ConfigError
-        The file cannot be read, is not of that form, or gives one label to two disciplines.
+        The file cannot be read, has another form, or gives one label to two disciplines.
     """
     if path is None:
         return _default_taxonomy()
@@ -111,9 +111,9 @@ def _taxonomy(path: str | Path) -> Taxonomy:
         nodes += [_discipline(path, name, group, value) for name, value in inner.items()]
     names = [node.name for node in nodes]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigError(f"{path}: {', '.join(twice)} stands there twice")
+        raise ConfigError(f"{path}: {', '.join(twice)}: defined twice; keep one")
     if UNKNOWN in names or not names:
-        raise ConfigError(f"{path}: {'the name ' + repr(UNKNOWN) + ' is taken' if names else 'holds no discipline'}")
+        raise ConfigError(f"{path}: {f'{UNKNOWN!r} is reserved; use another name' if names else 'has no discipline'}")
     return Taxonomy(nodes)
 
 

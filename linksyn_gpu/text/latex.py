@@ -1,47 +1,37 @@
-r"""LaTeX and HTML inside a *name* to plain text: "$\alpha$ decay" names what "α decay" does, "H<sub>2</sub>O" H2O.
+r"""Names written without LaTeX and HTML: "$\alpha$ decay" becomes "α decay", "H<sub>2</sub>O" becomes "H2O".
 
-For running text, where formulas are left out whole, see `clean`.
+`knowledge.extract.plain_text` handles running text, from which whole formulas are removed.
 """
 
 from __future__ import annotations
 
 import html
 import re
+import unicodedata
 
 from linksyn_gpu.text.words import word_list
 
+POWERS = str.maketrans({c: f"^{unicodedata.normalize('NFKC', c)}" for c in "⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ"} | {"⁺": "+", "⁻": "\u2212"})
+"""Unicode superscripts as `^` and the plain character, for `str.translate`."""
+THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+"""Comma between groups of three digits."""
+
 _GREEK = word_list(
-    "alpha α beta β gamma γ delta δ epsilon ε varepsilon ε zeta ζ eta η theta θ vartheta θ iota ι kappa κ lambda λ "
-    "mu μ "
-    "nu ν xi ξ pi π rho ρ sigma σ tau τ upsilon υ phi φ varphi φ chi χ psi ψ omega ω Gamma Γ Delta Δ Theta Θ Lambda Λ "
-    "Xi Ξ Pi Π Sigma Σ Phi Φ Psi Ψ Omega Ω"
+    "alpha α beta β gamma γ delta δ epsilon ε varepsilon ε zeta ζ eta η theta θ vartheta θ iota ι kappa κ "
+    "lambda λ mu μ nu ν xi ξ pi π rho ρ sigma σ tau τ upsilon υ phi φ varphi φ chi χ psi ψ omega ω Gamma Γ "
+    "Delta Δ Theta Θ Lambda Λ Xi Ξ Pi Π Sigma Σ Phi Φ Psi Ψ Omega Ω"
 )
-_SYMBOLS = {
-    **dict(zip(_GREEK[0::2], _GREEK[1::2], strict=True)),
-    "times": "×",
-    "cdot": "·",
-    "pm": "±",
-    "le": "≤",
-    "leq": "≤",
-    "ge": "≥",
-    "geq": "≥",
-    "neq": "≠",
-    "infty": "∞",
-    "int": "∫",
-    "sum": "∑",
-    "sqrt": "√",
-    "to": "→",
-    "rightarrow": "→",
-    "circ": "°",
-    "angle": "∠",
-    "degree": "°",
-}
-# Names of letters, for "beta decay" and "β decay"; only those that are spelled out in subject names.
+_OTHER = word_list(
+    "times × cdot · pm ± le ≤ leq ≤ ge ≥ geq ≥ neq ≠ infty ∞ int ∫ sum ∑ sqrt √ to → rightarrow → circ ° angle "
+    "∠ degree °"
+)
+_SYMBOLS = dict(zip((*_GREEK, *_OTHER)[0::2], (*_GREEK, *_OTHER)[1::2], strict=True))
 GREEK_NAMES = {
     character: name.removeprefix("var").lower()
     for name, character in zip(_GREEK[0::2], _GREEK[1::2], strict=True)
     if not name.startswith("var")
 }
+"""English names of Greek letters: "β decay" is also written "beta decay"."""
 _WRAPPER = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathbb|mathit|mathcal|operatorname|emph|bm)\*?\s*\{([^{}]*)\}"
 )
@@ -55,15 +45,15 @@ _SUP = re.compile(r"<sup>([^<>]*)</sup>", re.IGNORECASE)
 
 
 def plain_name(name: str) -> str:
-    """Write a name without LaTeX and HTML."""
+    """Return a name without LaTeX and HTML."""
     if "<" in name or "&" in name:
         name = html.unescape(_TAG.sub("", _SUP.sub(r"^\1", name)))
     if "\\" not in name and "$" not in name and "_{" not in name and "^{" not in name:
         return name
     if name.count("$") >= 2 or "\\" in name:
-        name = name.replace("$", "{}")  # an end of a formula ends a command's name, and is no space
+        name = name.replace("$", "{}")  # the end of a formula ends a command without adding a space
     before = None
-    while before != name:  # wrappers inside wrappers, from the inside out
+    while before != name:  # nested wrappers, innermost first
         before = name
         name = _WRAPPER.sub(r"\1", name)
         name = _FRACTION.sub(r"\1/\2", name)

@@ -1,7 +1,7 @@
-"""Words brought to one form: plurals to singulars, number words to digits, British spelling to American.
+"""Words in one form: singular, number words as digits, American spelling, simplified Chinese characters.
 
-English alone has plurals here. Forms made by these rules are compared, never shown, so that a rule may make a word
-that does not exist ("analysi") as long as it makes the same one of both spellings.
+Plural rules exist for English only. The forms are compared and never shown. A rule may therefore produce a word that
+does not exist ("analysi") as long as every spelling of the word gives the same one.
 """
 
 from __future__ import annotations
@@ -9,124 +9,46 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
+from typing import Any
+
+from linksyn_gpu.text import CJK_RANGES
 
 
 def word_list(text: str) -> list[str]:
-    """Words of a text, for tables that read better without a quote around each."""
+    """Split a text at white space: tables of words are easier to read without quotes."""
     return text.split()
 
 
-_IRREGULAR = {
-    "mice": "mouse",
-    "lice": "louse",
-    "children": "child",
-    "men": "man",
-    "women": "woman",
-    "feet": "foot",
-    "teeth": "tooth",
-    "geese": "goose",
-    "oxen": "ox",
-    "people": "people",
-    "indices": "index",
-    "vertices": "vertex",
-    "matrices": "matrix",
-    "apices": "apex",
-    "appendices": "appendix",
-    "vortices": "vortex",
-    "cortices": "cortex",
-    "helices": "helix",
-    "axes": "axis",
-    "analyses": "analysis",
-    "hypotheses": "hypothesis",
-    "syntheses": "synthesis",
-    "theses": "thesis",
-    "parentheses": "parenthesis",
-    "bases": "base",
-    "crises": "crisis",
-    "diagnoses": "diagnosis",
-    "oases": "oasis",
-    "neuroses": "neurosis",
-    "bacteria": "bacterium",
-    "criteria": "criterion",
-    "phenomena": "phenomenon",
-    "nuclei": "nucleus",
-    "stimuli": "stimulus",
-    "fungi": "fungus",
-    "cacti": "cactus",
-    "alveoli": "alveolus",
-    "bacilli": "bacillus",
-    "villi": "villus",
-    "loci": "locus",
-    "foci": "focus",
-    "radii": "radius",
-    "larvae": "larva",
-    "algae": "alga",
-    "formulae": "formula",
-    "antennae": "antenna",
-    "vertebrae": "vertebra",
-    "spectra": "spectrum",
-    "quanta": "quantum",
-    "strata": "stratum",
-    "mitochondria": "mitochondrion",
-    "ova": "ovum",
-    "genera": "genus",
-    "taxa": "taxon",
-    "polyhedra": "polyhedron",
-    "viruses": "virus",
-    "buses": "bus",
-    "gases": "gas",
-    "biases": "bias",
-    "lenses": "lens",
-    "atlases": "atlas",
-    "statuses": "status",
-    "campuses": "campus",
-    "censuses": "census",
-    "consensuses": "consensus",
-    "leaves": "leaf",
-    "halves": "half",
-    "lives": "life",
-    "knives": "knife",
-    "wives": "wife",
-    "wolves": "wolf",
-    "shelves": "shelf",
-    "calves": "calf",
-    "loaves": "loaf",
-    "thieves": "thief",
-    "shoes": "shoe",
-    "toes": "toe",
-    "dice": "die",
-    "ties": "tie",
-    "pies": "pie",
-    "lies": "lie",
-    "dies": "die",
-    "calories": "calorie",
-    "cookies": "cookie",
-    "movies": "movie",
-    "zombies": "zombie",
-    "prairies": "prairie",
-    "caches": "cache",
-    "aches": "ache",
-    "niches": "niche",
-    "avalanches": "avalanche",
-    "quizzes": "quiz",
-    "genies": "genie",
-    **dict(
-        pair.split("/")
-        for pair in word_list(
-            "ganglia/ganglion automata/automaton protozoa/protozoan metazoa/metazoan spermatozoa/spermatozoon "
-            "taxa/taxon mycelia/mycelium symposia/symposium curricula/curriculum memoranda/memorandum "
-            "referenda/referendum millennia/millennium flagella/flagellum cilia/cilium sera/serum septa/septum "
-            "crania/cranium maxima/maximum minima/minimum optima/optimum equilibria/equilibrium momenta/momentum "
-            "continua/continuum vacua/vacuum stomata/stoma schemata/schema stigmata/stigma lemmata/lemma "
-            "hyphae/hypha pupae/pupa nebulae/nebula supernovae/supernova novae/nova fibulae/fibula tibiae/tibia "
-            "cocci/coccus thrombi/thrombus emboli/embolus gyri/gyrus sulci/sulcus tori/torus moduli/modulus "
-            "syllabi/syllabus termini/terminus tumuli/tumulus alumni/alumnus humeri/humerus uteri/uterus "
-            "emphases/emphasis ellipses/ellipse metastases/metastasis prognoses/prognosis "
-            "codices/codex cervices/cervix genii/genius simplices/simplex"
-        )
-    ),
-}
-# Singular though they end in s; what ends in ss, us, is or ics is known by that alone.
+_IRREGULAR = dict(
+    pair.split("/")
+    for pair in word_list(
+        "mice/mouse lice/louse children/child men/man women/woman feet/foot teeth/tooth geese/goose oxen/ox "
+        "people/people indices/index vertices/vertex matrices/matrix apices/apex appendices/appendix "
+        "vortices/vortex cortices/cortex helices/helix axes/axis analyses/analysis hypotheses/hypothesis "
+        "syntheses/synthesis theses/thesis parentheses/parenthesis bases/base crises/crisis diagnoses/diagnosis "
+        "oases/oasis neuroses/neurosis bacteria/bacterium criteria/criterion phenomena/phenomenon nuclei/nucleus "
+        "stimuli/stimulus fungi/fungus cacti/cactus alveoli/alveolus bacilli/bacillus villi/villus loci/locus "
+        "foci/focus radii/radius larvae/larva algae/alga formulae/formula antennae/antenna vertebrae/vertebra "
+        "spectra/spectrum quanta/quantum strata/stratum mitochondria/mitochondrion ova/ovum genera/genus "
+        "taxa/taxon polyhedra/polyhedron viruses/virus buses/bus gases/gas biases/bias lenses/lens atlases/atlas "
+        "statuses/status campuses/campus censuses/census consensuses/consensus leaves/leaf halves/half lives/life "
+        "knives/knife wives/wife wolves/wolf shelves/shelf calves/calf loaves/loaf thieves/thief shoes/shoe "
+        "toes/toe dice/die ties/tie pies/pie lies/lie dies/die calories/calorie cookies/cookie movies/movie "
+        "zombies/zombie prairies/prairie caches/cache aches/ache niches/niche avalanches/avalanche quizzes/quiz "
+        "genies/genie ganglia/ganglion automata/automaton protozoa/protozoan metazoa/metazoan "
+        "spermatozoa/spermatozoon mycelia/mycelium symposia/symposium curricula/curriculum memoranda/memorandum "
+        "referenda/referendum millennia/millennium flagella/flagellum cilia/cilium sera/serum septa/septum "
+        "crania/cranium maxima/maximum minima/minimum optima/optimum equilibria/equilibrium momenta/momentum "
+        "continua/continuum vacua/vacuum stomata/stoma schemata/schema stigmata/stigma lemmata/lemma hyphae/hypha "
+        "pupae/pupa nebulae/nebula supernovae/supernova novae/nova fibulae/fibula tibiae/tibia cocci/coccus "
+        "thrombi/thrombus emboli/embolus gyri/gyrus sulci/sulcus tori/torus moduli/modulus syllabi/syllabus "
+        "termini/terminus tumuli/tumulus alumni/alumnus humeri/humerus uteri/uterus emphases/emphasis "
+        "ellipses/ellipse metastases/metastasis prognoses/prognosis codices/codex cervices/cervix genii/genius "
+        "simplices/simplex"
+    )
+)
+"""Plural -> singular."""
+# Singular words that end in s. Words in ss, us, is and ics need no entry.
 _SINGULAR = frozenset(
     word_list(
         "series species news gas lens bias atlas chaos cosmos ethos pathos logos mythos asbestos yes always "
@@ -139,13 +61,13 @@ _SINGULAR = frozenset(
 )
 _ENDINGS = re.compile(r"(?:ss|sh|ch|x|zz)es$")
 
-# Words whose plural names another thing, as grammars list them: in a name of one word they stay plurals.
-PLURALS_OF_THEIR_OWN = frozenset(
+PLURAL_ONLY = frozenset(
     word_list(
         "arms clothes customs damages glasses goods headquarters humanities means morals mores odds outskirts premises "
         "proceeds remains riches savings securities spectacles surroundings valuables"
     )
 )
+"""Words whose plural means something else ("arms"): as a name of one word they stay plural."""
 
 _CARDINALS = word_list(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
@@ -166,7 +88,7 @@ NUMBER_WORDS = (
 
 
 def join_numbers(words: list[str]) -> list[str]:
-    """Words with "twenty", "first" as one, "21st", and so up to 99."""
+    """Join number words up to 99: "twenty", "first" become "21st"."""
     joined: list[str] = []
     for word in words:
         tens = _TENS.get(joined[-1].casefold()) if joined else None
@@ -181,13 +103,13 @@ def join_numbers(words: list[str]) -> list[str]:
 ROMAN = {
     word: str(n)
     for n, word in enumerate(word_list("I II III IV V VI VII VIII IX X XI XII XIII XIV XV XVI XVII XVIII XIX XX"), 1)
-    if word not in ("I", "V", "X")  # a letter far more often than a number
+    if word not in ("I", "V", "X")  # these are letters far more often than numbers
 }
 
 
 @functools.lru_cache(maxsize=2**18)
 def singular(word: str) -> str:
-    """Singular of an English word in lower case; what is no plural comes back as it is."""
+    """Singular of an English word in lower case; a word that is not a plural is returned unchanged."""
     if not word.endswith("s") and word not in _IRREGULAR:
         return word
     if word in _IRREGULAR:
@@ -236,7 +158,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
 
 @functools.lru_cache(maxsize=2**18)
 def american(word: str) -> str:
-    """One spelling of a word in lower case for its British and American ones, without accents on Latin letters."""
+    """American spelling of a word in lower case, without accents on Latin letters."""
     if not word.isascii():
         word = _without_accents(word)
     if len(word) < 5 or not word.isalpha():
@@ -273,26 +195,20 @@ def _chinese_number(text: str) -> str:
     return str(_DIGITS.get(tens, 1) * 10 + _DIGITS.get(ones, 0))
 
 
-# Traditional characters that stand in names of school and university subjects, and their simplified forms: not a
-# whole table, and one-to-one. 後 is left out (后 is a word of its own), as are 乾, 幹, 裡, 係, 複 and their like.
-_TRADITIONAL = (
-    "學学數数幾几論论會会計计經经濟济歷历漢汉語语動动靜静電电場场運运強强體体積积圖图線线點点邊边對对應应關关連连續续離离變变換换類类別别種种組组織织細细遺遗傳传進进質质氣气壓压溫温熱热產产業业資资貨货幣币"
-    "價价稅税財财務务貿贸銀银錢钱險险權权義义責责國国際际聯联條条約约憲宪選选舉举議议員员黨党軍军戰战爭争亂乱滅灭統统區区縣县鄉乡農农莊庄漁渔礦矿鐵铁鋼钢銅铜鋁铝鈉钠鉀钾鈣钙鎂镁錳锰鉛铅氫氢鹽盐鹼碱還还劑剂"
-    "濃浓燒烧層层構构結结標标準准測测驗验實实證证據据題题問问課课書书讀读寫写譯译詩诗詞词賦赋記记說说話话聲声韻韵調调樂乐戲戏劇剧藝艺術术畫画機机車车輪轮飛飞導导彈弹衛卫訊讯號号碼码網网絡络軟软處处驅驱醫医"
-    "藥药療疗診诊斷断腫肿腦脑腎肾臟脏脈脉縮缩養养營营維维醣糖鳥鸟魚鱼蟲虫馬马龍龙龜龟貓猫樹树葉叶莖茎開开閉闭門门間间頻频顯显隱隐陰阴陽阳極极陸陆島岛灣湾嶼屿風风雲云東东長长寬宽輕轻圓圆橢椭錐锥稜棱補补餘余"
-    "倫伦認认識识覺觉憶忆為为與与個个們们兩两過过來来從从現现發发當当時时無无滿满減减總总單单"
-    "規规劃划給给師师練练習习筆笔紙纸閱阅觀观聽听講讲詳详級级綠绿編编終终絕绝紅红純纯紡纺紀纪納纳紋纹緒绪綜综緯纬緩缓績绩繪绘繼继纖纤罰罚羅罗聖圣職职腸肠膚肤膽胆膠胶興兴艦舰節节範范簡简籌筹築筑糧粮蘇苏蘭兰"
-    "藍蓝蘋苹裝装見见視视親亲覽览訂订訓训設设訪访評评試试詢询該该誤误誘诱請请諾诺謀谋謝谢謠谣護护譜谱貢贡貧贫購购貯贮費费賀贺賃赁賓宾賞赏賠赔賢贤賣卖賽赛贈赠贏赢趙赵趨趋跡迹踐践軌轨軸轴較较載载輔辅輛辆輯辑"
-    "輸输轄辖轉转辦办辭辞遊游達达違违遙遥遞递遠远適适遲迟遷迁邏逻郵邮鄭郑醬酱釋释針针鈍钝鉗钳銳锐鋒锋錄录錦锦鍋锅鍵键鎖锁鏈链鏡镜鑑鉴閃闪閣阁闊阔陣阵陳陈隊队階阶隨随難难雙双雜杂雞鸡霧雾靈灵韓韩響响頁页頂顶"
-    "項项順顺須须預预頑顽頒颁頓顿頗颇領领頭头額额顏颜願愿顧顾飯饭飲饮飽饱餅饼館馆饑饥駐驻駕驾騎骑騙骗驕骄驚惊魯鲁鮮鲜鯨鲸鳳凤鴨鸭鵝鹅鷹鹰麥麦黃黄齊齐齒齿勞劳勢势勵励勝胜勳勋協协卻却參参啟启喪丧團团園园圍围"
-    "執执堅坚報报塊块塵尘墳坟壇坛壞坏壯壮壽寿夢梦奪夺奮奋婦妇媽妈孫孙寧宁審审寶宝將将專专尋寻屆届屬属歲岁崗岗帶带幫帮庫库廠厂廣广廢废廳厅張张彎弯徑径恆恒惡恶惱恼愛爱態态慮虑慶庆憂忧懷怀戶户拋抛掃扫掛挂揮挥"
-    "損损搖摇搶抢撐撑撥拨擁拥擇择擊击擔担擠挤擬拟擴扩擺摆攝摄敵敌斂敛曬晒朧胧柵栅棄弃棟栋榮荣槍枪樁桩樣样橋桥檔档檢检櫃柜欄栏欽钦歐欧歡欢歸归殘残殺杀殼壳毀毁氈毡決决沒没況况淚泪淨净淺浅淵渊渾浑湯汤溝沟滯滞"
-    "滲渗漲涨漸渐潔洁潛潜潤润澤泽濕湿濾滤瀏浏瀝沥災灾烏乌煉炼煙烟煩烦爐炉爾尔牆墙牽牵犧牺狀状狹狭獎奖獨独獲获獵猎環环瑪玛瓊琼畢毕異异瘋疯瘍疡癢痒癱瘫皺皱盜盗盡尽監监盤盘盧卢眾众矯矫硯砚碩硕確确磚砖禍祸禮礼"
-    "禪禅稱称穩稳窮穷竅窍競竞"
-)
-_SIMPLIFIED = str.maketrans(_TRADITIONAL[0::2], _TRADITIONAL[1::2])
+_CHINESE = re.compile(f"[{CJK_RANGES}]+")
 
 
 def simplified(text: str) -> str:
-    """Write the commonest traditional characters in their simplified form, and 图象 as 图像; others stay."""
-    return text.translate(_SIMPLIFIED).replace("图象", "图像").replace("想象", "想像")
+    """Write traditional Chinese characters as simplified ones (OpenCC), and 图象 as 图像, 想象 as 想像."""
+    if text.isascii():
+        return text
+    # OpenCC takes no lone surrogates: only the Chinese part is passed to it.
+    text = _CHINESE.sub(lambda match: _opencc().convert(match[0]), text)
+    return text.replace("图象", "图像").replace("想象", "想像")
+
+
+@functools.cache
+def _opencc() -> Any:
+    import opencc
+
+    return opencc.OpenCC("t2s")

@@ -114,7 +114,7 @@ def test_a_full_disk_stops_the_run_and_loses_no_answer(tmp_path):
             [*command, server.url], capture_output=True, text=True, preexec_fn=limit_files, check=False
         )
         assert full.returncode in (1, 3), full.stderr
-        assert "make room" in full.stderr
+        assert "Free some disk space" in full.stderr
         before = [json.loads(line.split(" ", 1)[1])["id"] for line in journal_lines(out)]
         assert 5 < len(before) < 50
         subprocess.run([*command, server.url], capture_output=True, check=True)
@@ -181,16 +181,16 @@ def test_a_limit_on_requests_does_not_hide_a_server_that_fails(tmp_path):
 
 def test_a_run_whose_engine_failed_after_the_last_answer_is_finished_by_the_next_call(tmp_path, monkeypatch):
     """Every request is answered, but the journal could not be synced: the next call finishes the stage."""
-    from linksyn_gpu.llm import loop
+    from linksyn_gpu.llm import dispatch
 
-    def generate_then_fail(*args, made=loop.generate, **options):
+    def ask_then_fail(*args, made=dispatch.ask_all, **options):
         made(*args, **options)
         raise EngineError("the journal could not be synced")
 
     words = ("run", SEEDS, "--out", tmp_path / "out", "--paths", "12", *QUICK)
     with FakeServer(reply) as server:
         with monkeypatch.context() as patch:
-            patch.setattr(loop, "generate", generate_then_fail)
+            patch.setattr(dispatch, "ask_all", ask_then_fail)
             assert "could not be synced" in invoke(*words, server.url, code=3).stderr
         asked = sum(server.asked.values())
         invoke(*words, server.url)

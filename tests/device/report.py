@@ -1,4 +1,4 @@
-"""What this session showed of each kernel, for the end of pytest's output."""
+"""What the tests of this session showed about each kernel, for the end of pytest's output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ shown: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
 
 
 def note(kernels: Iterable[str], column: str, what: str) -> None:
-    """Remember that a test showed this of these kernels."""
+    """Record a result for these kernels."""
     assert column in COLUMNS
     for kernel in kernels:
         if what not in shown[kernel][column]:
@@ -31,7 +31,7 @@ def merge(notes: dict[str, dict[str, list[str]]]) -> None:
 
 
 def table() -> list[str]:
-    """One line per kernel; '-' where the test of a column did not run, was skipped, or failed."""
+    """One line per kernel; '-' if the test of a column did not run, was skipped, or failed."""
     rows = [("kernel", *COLUMNS)]
     for name in sorted(shown):
         in_order = (sorted(shown[name][column], key=lambda what: (len(what), what)) for column in COLUMNS)

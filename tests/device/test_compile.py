@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from linksyn_gpu.backend import kernels
+from linksyn_gpu.backend.gpu import cuda as kernels
 from tests.device import hostbuild, report
 
 ARCHITECTURES = (80, 90, 100)  # A100, H100 and H200, B200

@@ -1,4 +1,4 @@
-"""What a machine with a device will run is tried out over the stand-ins; and what one without it says."""
+"""What a machine with a device runs is run here over the stand-ins; and the messages of a machine without one."""
 
 import importlib.util
 import os
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from linksyn_gpu.backend import kernels, resolve
+from linksyn_gpu.backend import resolve
+from linksyn_gpu.backend.gpu import cuda as kernels
 from linksyn_gpu.errors import BackendUnavailable
 from tests.device import standin_cupy
 from tests.device.conftest import gpu_over_standins
@@ -51,7 +52,7 @@ def test_the_benchmark_runs_over_the_standins_and_stops_where_parity_fails(tmp_p
     assert done.stdout.count("gpu: ") == 5
     broken = (
         "import tests.device.standin_plugin\n"
-        "from linksyn_gpu.backend import gpu\n"
+        "from linksyn_gpu.backend.gpu import operations as gpu\n"
         "draw = gpu.sample_walks\n"
         "gpu.sample_walks = lambda *a, key, **k: draw(*a, key=key + 1, **k)"
     )

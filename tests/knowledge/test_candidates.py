@@ -1,9 +1,9 @@
-"""The candidate search against the plain computation of what it approximates."""
+"""Searches for similar names compared with exhaustive computation."""
 
 import numpy as np
 
 from bench.merging import made_names
-from linksyn_gpu.knowledge.merge.candidates import _vectors, similar_pairs
+from linksyn_gpu.knowledge.merge.candidates import _vectors, lookalike_pairs
 from linksyn_gpu.knowledge.merge.one_edit import one_edit_pairs
 
 NAMES = [*made_names(1500), "光合作用的过程", "光合作用过程", "细胞呼吸作用", "细胞呼吸的作用"]
@@ -22,7 +22,7 @@ def distance(a, b):
 
 
 def test_scores_are_cosines_and_nearly_all_pairs_are_found():
-    found = similar_pairs(NAMES, threshold=0.7, top_k=64)
+    found = lookalike_pairs(NAMES, threshold=0.7, top_k=64)
     indptr, features, weights = _vectors(NAMES)
     from scipy.sparse import csr_array
 
@@ -51,6 +51,6 @@ def test_names_at_one_edit_are_found_exactly():
     assert len(got) >= 4
 
 
-def test_nothing_is_found_in_nothing():
-    assert len(similar_pairs([])) == len(similar_pairs(["alone"])) == 0
+def test_banks_without_pairs_give_none():
+    assert len(lookalike_pairs([])) == len(lookalike_pairs(["alone"])) == 0
     assert one_edit_pairs([])[0].size == 0

@@ -1,4 +1,4 @@
-"""One knowledge point, one name: what merges, what must not, and that a user's word wins."""
+"""Merging of names: what merges, what stays apart, and that rules of the user override everything."""
 
 import sys
 from dataclasses import replace
@@ -10,27 +10,27 @@ from hypothesis import strategies as st
 
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.knowledge.merge.clusters import Link, complete_linkage
-from linksyn_gpu.knowledge.merge.glosses import from_text, is_abbreviation, split_gloss
 from linksyn_gpu.knowledge.merge.guards import veto
 from linksyn_gpu.knowledge.merge.merge import Mention, merge_names
-from linksyn_gpu.knowledge.merge.normal_form import key_of, normal_form
+from linksyn_gpu.knowledge.merge.normal_form import merge_key, normal_form
 from linksyn_gpu.knowledge.merge.rules import Rules, read_rules
+from linksyn_gpu.knowledge.merge.synonyms import is_abbreviation, split_gloss, synonyms_in_text
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from bench.merging import ROUNDS, canonical, quality, read_pairs, shipped, sides
 
 
-def merged(*names, evidence=(), **options):
+def merged(*names, synonyms=(), **options):
     """Canonical name of each (name or (name, discipline))."""
     mentions = [Mention(*name) if isinstance(name, tuple) else Mention(name) for name in names]
-    return merge_names(mentions, replace(shipped(), **options), evidence)
+    return merge_names(mentions, replace(shipped(), **options), synonyms)
 
 
 @given(st.text(max_size=40))
-def test_a_normal_form_has_single_inner_spaces_and_a_key(name):
+def test_a_normal_form_has_single_spaces_and_a_key(name):
     form = normal_form(name)
     assert form == " ".join(form.split())
-    assert isinstance(key_of(form), str)
+    assert isinstance(merge_key(form), str)
 
 
 @given(st.lists(st.text("abcdefghijklmnopqrstuvwxyz光合作用的", min_size=1, max_size=12), max_size=5).map(" ".join))
@@ -62,7 +62,7 @@ def test_the_normal_form_of_every_labelled_name_without_capitals_is_its_own_norm
         ("Na$^+$ pump", "Na⁺ pump"),
     ],
 )
-def test_what_only_spacing_case_width_plural_or_latex_tells_apart_is_one(one, other):
+def test_spacing_case_width_plural_and_latex_do_not_change_the_normal_form(one, other):
     assert normal_form(one) == normal_form(other)
 
 
@@ -82,10 +82,11 @@ def test_what_only_spacing_case_width_plural_or_latex_tells_apart_is_one(one, ot
         ("twenty one-cell stages", "21st cell stage"),
         ("目的地", "目地"),
         ("标的物", "标物"),
+        ("乾坤", "干坤"),
     ],
 )
-def test_what_looks_alike_to_a_careless_normal_form_stays_two(one, other):
-    assert key_of(normal_form(one)) != key_of(normal_form(other))
+def test_similar_names_of_different_things_have_different_keys(one, other):
+    assert merge_key(normal_form(one)) != merge_key(normal_form(other))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_what_looks_alike_to_a_careless_normal_form_stays_two(one, other):
         ("law of cosines", "law of cosines", None),
     ],
 )
-def test_guards_name_why_two_names_are_two(one, other, guard):
+def test_guards_name_the_difference(one, other, guard):
     assert veto(normal_form(one), normal_form(other)) == guard
     assert veto(normal_form(other), normal_form(one)) == guard
 
@@ -121,8 +122,8 @@ def test_the_labelled_set_is_large_and_merging_is_precise_on_it():
 
 
 @pytest.mark.parametrize(("number", "precision", "recall"), [(2, 0.95, 0.90), (3, 0.86, 0.96)])
-def test_pairs_that_the_rules_were_not_made_for_merge_no_worse_than_documented(number, precision, recall):
-    """docs/knowledge.md tells what is wrong in them: homographs that no table has."""
+def test_precision_and_recall_on_the_later_pairs_are_those_of_the_docs(number, precision, recall):
+    """docs/knowledge.md lists the wrong merges: mostly homographs that the table lacks."""
     pairs = read_pairs(ROUNDS[number])
     names = canonical(pairs)
     merged_pairs = [p for p in pairs if len({names[side] for side in sides(p)}) == 1]
@@ -139,7 +140,7 @@ def test_numbers_negation_and_antonyms_of_the_labelled_sets_never_merge(number):
     assert [p for p in pairs if names[p["left"], None] == names[p["right"], None]] == []
 
 
-def test_a_homograph_is_parted_by_discipline_and_a_common_word_is_not():
+def test_homographs_are_split_by_discipline_and_other_names_are_not():
     found = merged(("mercury", "chemistry"), ("Mercury", "astronomy"), ("energy", "physics"), ("energy", "biology"))
     assert found.canonical[:2] == ["mercury (element)", "Mercury (planet)"]
     assert found.canonical[2] == found.canonical[3] == "energy"
@@ -147,22 +148,22 @@ def test_a_homograph_is_parted_by_discipline_and_a_common_word_is_not():
     assert len(set(merged(("mercury", "chemistry"), "mercury (planet)").canonical)) == 2
 
 
-def test_names_carry_and_texts_give_evidence_for_abbreviations():
+def test_texts_state_abbreviations_and_aliases():
     forms = {"dna", "deoxyribonucleic acid", "normal distribution", "gaussian distribution"}
-    said = from_text("Deoxyribonucleic acid (DNA) is a molecule.", forms.__contains__)
+    said = synonyms_in_text("Deoxyribonucleic acid (DNA) is a molecule.", forms.__contains__)
     assert [(e.short, e.long, e.kind) for e in said] == [("dna", "deoxyribonucleic acid", "abbreviation")]
-    found = merged("DNA", "deoxyribonucleic acid", evidence=said)
+    found = merged("DNA", "deoxyribonucleic acid", synonyms=said)
     assert len(set(found.canonical)) == 1
     assert found.merges[0]["rule"] == "abbreviation"
-    assert "Deoxyribonucleic acid (DNA" in found.merges[0]["evidence"]
-    assert len(set(merged("DNA", "deoxyribonucleic acid").canonical)) == 2  # without evidence nothing is guessed
-    also = from_text("The normal distribution, also known as the Gaussian distribution, is.", forms.__contains__)
+    assert "Deoxyribonucleic acid (DNA" in found.merges[0]["detail"]
+    assert len(set(merged("DNA", "deoxyribonucleic acid").canonical)) == 2  # nothing is guessed without a text
+    also = synonyms_in_text("The normal distribution, also known as the Gaussian distribution, is.", forms.__contains__)
     assert [e.kind for e in also] == ["alias"]
-    cut = from_text("The bivariate normal distribution, also known as the Gaussian distribution.", forms.__contains__)
-    assert cut == []  # "normal distribution" is but the end of the name that stands there
+    longer = "The bivariate normal distribution, also known as the Gaussian distribution."
+    assert synonyms_in_text(longer, forms.__contains__) == []  # "normal distribution" is only part of that name
 
 
-def test_an_abbreviation_of_two_things_merges_with_neither():
+def test_an_abbreviation_of_two_names_merges_with_neither():
     names = ("CPA", "certified public accountant (CPA)", "critical path analysis (CPA)")
     found = merged(*names)
     assert len(set(found.canonical)) == 3
@@ -182,11 +183,11 @@ def test_an_abbreviation_of_two_things_merges_with_neither():
         ("DNA", "ribonucleic acid", False),
     ],
 )
-def test_abbreviations_are_told_from_other_notes(short, long, fits):
+def test_abbreviations_fit_their_long_forms(short, long, fits):
     assert is_abbreviation(short, long) is fits
 
 
-def test_notes_in_brackets_are_read_for_what_they_are():
+def test_notes_in_brackets_are_classified():
     assert split_gloss("enthalpy (H)")[2] == "symbol"
     assert split_gloss("光合作用（photosynthesis）") == ("光合作用", "photosynthesis", "gloss")
     for name in ("mercury (planet)", "vitamin (C)", "hepatitis (B)", "f(x)", "()"):
@@ -214,7 +215,7 @@ def test_a_users_rules_win_over_guards_forms_and_titles():
     assert found.canonical[4:] == ["set (mathematics)", "set (arts)"]
 
 
-def test_every_merge_can_be_undone_by_the_line_that_it_gives(tmp_path):
+def test_the_undo_line_of_a_merge_undoes_it(tmp_path):
     names = ("isotope", "Isotopes", "colour theory", "color theory", "parallelogram law", "paralellogram law")
     first = merged(*names)
     assert {row["rule"] for row in first.merges} >= {"normal_form", "spelling"}
@@ -226,7 +227,7 @@ def test_every_merge_can_be_undone_by_the_line_that_it_gives(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["same\tone", "apart\ta\tb\tc", "merge\ta\tb", "same a b", "split\t"])
-def test_a_line_that_is_no_rule_is_named(tmp_path, line):
+def test_an_invalid_rule_is_refused_with_its_line(tmp_path, line):
     file = tmp_path / "rules.tsv"
     file.write_text(f"split\tok\n{line}\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"rules\.tsv:2"):
@@ -234,11 +235,11 @@ def test_a_line_that_is_no_rule_is_named(tmp_path, line):
 
 
 def test_rules_that_contradict_each_other_are_refused():
-    with pytest.raises(DataError, match="contradict"):
+    with pytest.raises(DataError, match="both 'same' and 'apart'"):
         Rules(same=[("a", "b"), ("b", "c")], apart=[("a", "c")])
 
 
-def test_a_model_decides_only_what_is_doubtful_and_silence_leaves_it_so():
+def test_a_model_decides_doubtful_pairs_and_a_pair_without_an_answer_stays_doubtful():
     asked = []
 
     def decide(pairs):
@@ -253,7 +254,7 @@ def test_a_model_decides_only_what_is_doubtful_and_silence_leaves_it_so():
     assert found.counts["doubtful"] == len(found.doubtful) == len(asked) - 1
 
 
-def test_neighbours_by_meaning_are_doubtful_unless_told_otherwise_and_guards_hold():
+def test_pairs_by_meaning_are_doubtful_below_accept_similarity_and_guards_hold():
     names = ("heart attack", "myocardial infarction", "hyperthermia", "hypothermia")
 
     def neighbours(spellings):

@@ -1,14 +1,13 @@
-"""Glossary terms and key phrases in texts; formulas, markup and code are none."""
+"""Glossary terms and key phrases in texts without formulas, markup and code."""
 
 import json
-import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from linksyn_gpu.errors import ConfigError, DataError
-from linksyn_gpu.knowledge.extract.glossary import Glossary, Term, _words, find_terms, read_glossary
+from linksyn_gpu.knowledge.extract.glossary import Glossary, Term, find_terms, read_glossary
 from linksyn_gpu.knowledge.extract.plain_text import JOINT, is_name, plain_text
 
 
@@ -17,7 +16,7 @@ def found(text, *terms):
     return next(find_terms([text], glossary, 100))
 
 
-def test_the_longest_term_wins_and_its_parts_are_not_found_again():
+def test_the_longest_term_wins_and_its_parts_are_not_found():
     terms = ("mass", "atomic mass", "average atomic mass")
     assert found("The average atomic masses of boron", *terms) == ["average atomic mass"]
     assert found("atomic mass, then mass", *terms) == ["atomic mass", "mass"]
@@ -55,7 +54,7 @@ def test_terms_are_found_in_other_forms(text, term):
         ("https://force.org/mass", "mass"),
     ],
 )
-def test_what_is_no_mention_is_not_found(text, term):
+def test_a_different_word_or_removed_part_is_not_a_term(text, term):
     assert found(text, term) == []
 
 
@@ -94,60 +93,48 @@ def test_plain_text_keeps_words_and_drops_formulas(text, words):
         "rate of",
     ],
 )
-def test_markup_numbers_and_sentences_are_no_names(name):
+def test_markup_numbers_and_sentences_are_not_names(name):
     assert not is_name(name)
 
 
 @pytest.mark.parametrize("name", ["pH", "C++ language", "力", "光合作用", "Newton's second law", "U.S. Constitution"])
-def test_names_are_names(name):
+def test_names_are_recognised(name):
     assert is_name(name)
 
 
-def test_a_megabyte_takes_no_more_than_a_few_seconds_whatever_the_glossary():
+@pytest.mark.timeout(120)
+def test_the_search_in_a_megabyte_ends_with_50_000_terms():
     glossary = Glossary(Term(f"term{i} of kind{i % 97}") for i in range(50_000))
     text = "plain words and term17 of kind17, or term42 of something; " * 18_000
-    begin = time.perf_counter()
     assert glossary.find(text) == [17]
-    assert time.perf_counter() - begin < 5.0
-
-
-class Counted(dict):
-    """A node's children that count how often they are asked."""
-
-    asked = 0
-
-    def get(self, *arguments):
-        Counted.asked += 1
-        return dict.get(self, *arguments)
 
 
 @pytest.mark.parametrize(
     ("terms", "text"),
     [
-        (["spin " * 500 + "end"], "spin " * 5000),
-        (["end " + "spin " * 500], "spin " * 5000),
-        (["spin", "spin " * 500 + "end"], "spin " * 5000),
-        ([f"{'spin ' * n}end" for n in range(1, 200)], "spin " * 5000),
-        ([f"{'a b ' * n}c" for n in range(1, 100)] + ["b", "a"], "a b " * 2500),
-        (["甲" * 400 + "乙", "乙" + "甲" * 300], "甲" * 5000),
+        (["spin " * 500 + "end"], "spin " * 50_000),
+        (["end " + "spin " * 500], "spin " * 50_000),
+        (["spin", "spin " * 500 + "end"], "spin " * 50_000),
+        ([f"{'spin ' * n}end" for n in range(1, 200)], "spin " * 50_000),
+        ([f"{'a b ' * n}c" for n in range(1, 100)] + ["b", "a"], "a b " * 25_000),
+        (["甲" * 400 + "乙", "乙" + "甲" * 300], "甲" * 50_000),
+        (["甲" * n for n in range(1, 100)], "甲" * 5_000),
     ],
-    ids=["prefix", "suffix", "short and prefix", "many prefixes", "period of two", "characters"],
+    ids=["prefix", "suffix", "short and prefix", "many prefixes", "period of two", "characters", "nested"],
 )
-def test_the_work_grows_with_the_text_alone_however_terms_overlap(terms, text):
-    glossary = Glossary(map(Term, terms))
-    glossary._children = [Counted(children) for children in glossary._children]
-    n_words = len(_words(text))
-    Counted.asked = 0
-    glossary.find(text)
-    assert n_words <= Counted.asked <= 2 * n_words
+@pytest.mark.timeout(120)
+def test_the_search_ends_where_many_terms_overlap(terms, text):
+    """A search that began again at each word would take minutes."""
+    found = Glossary(map(Term, terms)).find(text)
+    assert all(0 <= place < len(terms) for place in found)
 
 
 WORDS = st.lists(st.sampled_from(["a1", "b1", "c1", "AB"]), min_size=1, max_size=4).map(" ".join)
 
 
 @given(st.lists(WORDS, max_size=8), st.lists(st.sampled_from(["a1", "b1", "c1", "AB", "ab"]), max_size=14))
-def test_the_longest_term_from_the_left_is_found_as_by_trying_every_one(terms, words):
-    """At each word the terms are tried by hand; in capitals alone a term of one word is found only so."""
+def test_the_search_finds_what_trying_every_term_finds(terms, words):
+    """Take the longest term that begins at each word; the term AB matches only in capitals."""
     found, at = [], 0
     while at < len(words):
         fitting = [
@@ -170,7 +157,7 @@ def folded(words, parts):
     return [word.casefold() for word in words] == [part.casefold() for part in parts]
 
 
-def test_glossaries_are_read_in_their_forms(tmp_path):
+def test_all_forms_of_glossaries_are_read(tmp_path):
     file = tmp_path / "terms.jsonl"
     rows = [
         {"term": "mass", "aliases": ["heaviness"]},
@@ -184,26 +171,26 @@ def test_glossaries_are_read_in_their_forms(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["[]", "{", '{"name": "x"}', '{"term": ""}', '{"term": 3}'])
-def test_a_line_that_is_no_entry_is_named(tmp_path, line):
+def test_an_invalid_glossary_line_is_refused_with_its_number(tmp_path, line):
     file = tmp_path / "terms.jsonl"
     file.write_text(f'{{"term": "ok"}}\n{line}\n', encoding="utf-8")
     with pytest.raises(DataError, match=r"terms\.jsonl:2"):
         read_glossary(file)
-    with pytest.raises(ConfigError, match=r"\.jsonl or a \.txt"):
+    with pytest.raises(ConfigError, match=r"\.jsonl or \.txt"):
         read_glossary(tmp_path / "terms.csv")
 
 
 def test_openstax_terms_are_found_where_the_seeds_have_them(real_data):
-    from linksyn_gpu.knowledge.merge.normal_form import key_of, normal_form
+    from linksyn_gpu.knowledge.merge.normal_form import merge_key, normal_form
 
     glossary = read_glossary(real_data("openstax_key_terms.jsonl"))
-    keys = {key_of(normal_form(name)) for name in glossary.names}
+    keys = {merge_key(normal_form(name)) for name in glossary.names}
     total = hit = 0
     for line in real_data("seed_openstax_en.jsonl").read_text(encoding="utf-8").splitlines():
         seed = json.loads(line)
         text = plain_text("\n".join([seed["question"], *seed["options"], seed["answer"]]))
-        mine = {key_of(normal_form(glossary.names[place])) for place in glossary.find(text)}
-        given = {key_of(normal_form(kp)) for kp in seed["knowledge_points"] if kp != seed.get("section")} & keys
+        mine = {merge_key(normal_form(glossary.names[place])) for place in glossary.find(text)}
+        given = {merge_key(normal_form(kp)) for kp in seed["knowledge_points"] if kp != seed.get("section")} & keys
         total, hit = total + len(given), hit + len(given & mine)
     assert hit >= 0.95 * total
 
@@ -228,7 +215,7 @@ def test_key_phrases_of_both_languages(phrases):
     assert not [phrase for phrase in (*one, *two) if "$" in phrase or "^" in phrase]
 
 
-def test_no_phrase_reaches_over_a_line_or_takes_an_options_label(phrases):
+def test_no_phrase_crosses_a_line_or_contains_the_label_of_an_option(phrases):
     text = "Slavery in the South resembled\nchattel slavery\ndebt bondage\nrelative poverty\nA. chattel slavery"
     found = phrases(text, most=20)
     assert {"chattel slavery", "debt bondage", "relative poverty"} <= set(found)
@@ -247,7 +234,7 @@ def test_no_phrase_reaches_over_a_line_or_takes_an_options_label(phrases):
         ("Bacteria such as E. coli live in the intestine.", {"intestine"}, {"intestine.", "coli live."}),
     ],
 )  # fmt: skip
-def test_words_of_exercises_and_torn_phrases_are_left_out(phrases, text, kept, dropped):
+def test_verbs_of_exercises_and_cut_phrases_are_left_out(phrases, text, kept, dropped):
     found = set(phrases(text, most=20))
     assert kept <= found
     assert not dropped & found
@@ -264,16 +251,22 @@ def test_words_of_exercises_and_torn_phrases_are_left_out(phrases, text, kept, d
         ("甲距离出发地后一刻也不停留，骑自行车的乙先到", {"自行车"}, {"甲距", "地后", "乙先"}),
     ],
 )
-def test_half_words_and_persons_are_no_chinese_key_phrases(phrases, text, kept, dropped):
+def test_parts_of_words_and_persons_are_not_chinese_key_phrases(phrases, text, kept, dropped):
     found = set(phrases(text, "zh", 20))
     assert kept <= found
     assert not dropped & found
 
 
-def test_a_term_that_looks_like_a_plural_of_a_common_word_is_found_only_as_written():
+def test_a_term_that_looks_like_a_plural_is_found_only_as_written():
     assert found("more of the following", "mores") == []
     assert found("The mores of a society", "mores") == ["mores"]
 
 
-def test_no_term_reaches_over_the_joint_of_two_texts():
+def test_no_term_crosses_the_joint_of_two_texts():
     assert found(JOINT.join(["debt", "bondage"]), "debt bondage") == []
+
+
+def test_a_glossary_of_capitals_only_and_an_alphabet_beyond_the_surrogates_work():
+    assert found("the ER and DNA", "DNA", "ER") == ["ER", "DNA"]
+    glossary = Glossary(Term(f"word{n}") for n in range(60_000))
+    assert glossary.find("word55500 word59999 word1 other") == [55500, 59999, 1]

@@ -258,9 +258,9 @@ def test_a_temporary_failure_leaves_rows_pending_and_a_later_call_asks_only_what
 
 
 def test_an_engine_that_stops_answering_stops_the_stage_and_decided_rows_are_written(folder, monkeypatch):
-    from linksyn_gpu.llm import loop
+    from linksyn_gpu.llm import dispatch
 
-    monkeypatch.setattr(loop, "_Breaker", lambda most, engine, made=loop._Breaker: made(3, engine))
+    monkeypatch.setattr(dispatch, "_Breaker", lambda most, engine, made=dispatch._Breaker: made(3, engine))
 
     class Gone(Server):
         def reply(self, body):

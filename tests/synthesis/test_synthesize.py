@@ -12,8 +12,8 @@ from linksyn_gpu.errors import DataError
 from linksyn_gpu.llm import Engine, batchfile
 from linksyn_gpu.llm.budget import Budget
 from linksyn_gpu.llm.client import Limits
+from linksyn_gpu.llm.dispatch import ask_all
 from linksyn_gpu.llm.journal import Journal
-from linksyn_gpu.llm.loop import generate
 from linksyn_gpu.synthesis import prompts, synthesize
 from linksyn_gpu.tables import seed_schema
 from tests.llm.fake_server import FakeServer, completion, ok
@@ -223,7 +223,7 @@ def test_a_stopped_run_shows_what_is_pending_and_then_goes_on(tmp_path, seeds):
     run.write([path(i) for i in range(8)])
     script = lambda body, n: answer(qa(f"What is new question {number(body)}?"))  # noqa: E731
     with FakeServer(script) as server, Journal(tmp_path / "journal") as journal:
-        generate(run.requests()[:3], Engine(server.url, "fake"), journal, limits=Limits(concurrency=2))
+        ask_all(run.requests()[:3], Engine(server.url, "fake"), journal, limits=Limits(concurrency=2))
     counts, rows, dropped = run.assemble()
     assert (counts["generated"], counts["pending"], len(rows), dropped) == (3, 5, 3, [])
     assert counts["pending_reasons"] == {"no_answer": 5}

@@ -1,4 +1,4 @@
-"""Labels and difficulties of any bank, mapped by tables, never guessed."""
+"""Mapping of disciplines and difficulties by tables."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from linksyn_gpu.taxonomy.difficulty import difficulty_scale
 from linksyn_gpu.taxonomy.disciplines import UNKNOWN, load_taxonomy
 
 
-def test_every_benchmark_subject_maps_and_none_twice():
+def test_every_subject_of_the_benchmarks_maps_to_one_discipline():
     taxonomy = load_taxonomy()
     for benchmark, n in (("mmlu", 57), ("cmmlu", 67)):
         subjects = [(s, d.name) for d in taxonomy.disciplines.values() for s in getattr(d, benchmark)]
@@ -33,7 +33,7 @@ def test_labels_map_by_name_alias_and_subject(label, name):
     assert load_taxonomy().map_label(label) == name
 
 
-def test_a_users_taxonomy_takes_the_place_of_the_shipped_one(tmp_path):
+def test_a_users_taxonomy_replaces_the_shipped_one(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text('["crafts"]\nzh = "手工"\n["crafts"."weaving"]\naliases = ["basket weaving"]\n', encoding="utf-8")
     taxonomy = load_taxonomy(file)
@@ -53,10 +53,10 @@ def test_a_users_taxonomy_takes_the_place_of_the_shipped_one(tmp_path):
         '["g"."unknown"]\nzh = "x"',
     ],
 )
-def test_a_taxonomy_that_is_none_is_refused_with_its_file(tmp_path, text):
+def test_an_invalid_taxonomy_is_refused_with_its_file(tmp_path, text):
     file = tmp_path / "mine.toml"
     file.write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=r"mine\.toml|taxonomy: "):
         load_taxonomy(file)
 
 
@@ -81,16 +81,16 @@ def test_a_taxonomy_that_is_none_is_refused_with_its_file(tmp_path, text):
         ("grade", 9, 2),
     ],
 )
-def test_difficulties_map_by_the_table_alone(scale, value, level):
+def test_difficulties_map_by_the_table(scale, value, level):
     assert difficulty_scale(scale).level(value) == level
 
 
-def test_a_scale_of_ones_own(tmp_path):
+def test_a_users_difficulty_scale(tmp_path):
     file = tmp_path / "stars.toml"
     file.write_text('"*" = 1\n"**" = 3\n', encoding="utf-8")
     assert difficulty_scale(str(file)).level("**") == 3
     file.with_name("bad.toml").write_text('"*" = 9\n', encoding="utf-8")
     with pytest.raises(ConfigError, match=r"level 1\.\.5"):
         difficulty_scale(str(file.with_name("bad.toml")))
-    with pytest.raises(ConfigError, match="is not one of"):
+    with pytest.raises(ConfigError, match="does not exist"):
         difficulty_scale("stars")

@@ -1,1 +1,1 @@
-"""Knowledge points of a text: by a language model, key phrases, or a glossary."""
+"""Find knowledge points in texts: by a language model, key phrases, or a glossary."""

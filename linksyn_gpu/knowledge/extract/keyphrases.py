@@ -1,9 +1,9 @@
 """Key phrases of a text without a glossary or a model: YAKE for English, jieba's TF-IDF over nouns for Chinese.
 
-Both come with the extra `extract` (YAKE is LGPL, jieba MIT; neither is shipped here). What they find are phrases of the
-text, not names of a subject: expect "interest rates", and also "Arkansas governor". What is left out: words that an
-exercise asks with ("calculate the"), phrases torn by a function word ("deposits by Glenn"), pieces of a longer phrase
-that never stand alone, and in Chinese what is no word of jieba's dictionary ("积是" of 积是它们).
+Both come with the extra `extract` (YAKE is LGPL, jieba MIT; neither is part of this package). They find phrases of a
+text, not terms of a subject: "interest rates", but also "Arkansas governor". These are left out: the verbs of exercises
+("calculate the"), phrases cut at a function word ("deposits by Glenn"), parts of a longer phrase that never occur
+alone, and Chinese words that are not in jieba's dictionary ("积是" of 积是它们).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.knowledge.extract.plain_text import MARK, is_name, plain_text
-from linksyn_gpu.knowledge.merge.normal_form import key_of, normal_form
+from linksyn_gpu.knowledge.merge.normal_form import merge_key, normal_form
 from linksyn_gpu.text.words import word_list
 
 MAX_WORDS = 3
@@ -34,7 +34,7 @@ _FUNCTION_WORDS = frozenset(
         "also too even still yet already again once twice never always often"
     )
 )
-# What exercises say of themselves and ask for, not what they are about.
+# Words with which exercises ask, as opposed to their subject.
 _EXERCISE = frozenset(
     word_list(
         "answer answers answered ask asked asks assume assuming based becomes begin begins began best better calculate "
@@ -55,18 +55,18 @@ _EXERCISE = frozenset(
         "monday tuesday wednesday thursday friday saturday sunday"
     )
 )
-# Of these the ones with which a name may end: "atomic number", "cell type".
+# Words of _EXERCISE that may end a name: "atomic number", "cell type".
 _NAMES_END_WITH = frozenset(
     word_list("form number numbers problem problems statement statements type types use value values year")
 )
-_LABEL = re.compile(r"^\s*\(?[A-Ha-h][.．、)）]\s*")  # of an option, or of the one that is the answer
+_LABEL = re.compile(r"^\s*\(?[A-Ha-h][.．、)）]\s*")  # of an option or an answer
 _GLUED = re.compile(r"(?<=[a-z]{2}[.?!])(?=[A-Z][a-z])|(?<=[a-z],)(?=[a-z])")  # "is high.The total", "silver,how"
 _APOSTROPHE = re.compile(r"(?<=[A-Za-z])['’](?=[a-z]\b)")
-_LETTER_APOSTROPHE = "\u02bc"  # YAKE would make "Boyle law" of "Boyle's law"
+_LETTER_APOSTROPHE = "\u02bc"  # YAKE reads "Boyle's law" as "Boyle law"
 _TORN = re.compile(r"^['’]|n['’]t$|^[a-z]$|..\.$|\d:\d")  # "'s", "n't", "x", "cells.", "8:10"
 _PARTICIPLE = re.compile(r"^(?!infrared|hundred|quadruped)[a-z]{3,}(?<!e)ed$")  # "pressure exerted", "bonded"
 _SPLIT = re.compile(rf"[\n\r{MARK}]+")
-# Characters that end a Chinese noun and that jieba may cut off: 直角坐标 of 直角坐标系, 等腰三角 of 等腰三角形.
+# Last characters of Chinese nouns that jieba may cut off: 直角坐标 of 直角坐标系, 等腰三角 of 等腰三角形.
 _CHINESE_ENDINGS = frozenset("形系法式性率数线面体角图点量表器学律论仪")
 _PERSONS = frozenset("甲乙丙丁戊")
 _CHINESE_EXERCISE = frozenset(
@@ -78,9 +78,9 @@ _CHINESE_EXERCISE = frozenset(
 
 
 def find_keyphrases(texts: Iterable[tuple[str, str]], most: int) -> Iterator[list[str]]:
-    """For each (text, language) up to `most` key phrases, the weightiest first, none of them twice.
+    """For each (text, language) up to `most` distinct key phrases, highest score first.
 
-    No phrase reaches over the end of a line or over what `clean.plain_text` cut out.
+    No phrase crosses the end of a line or a part that `plain_text` removed.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def find_keyphrases(texts: Iterable[tuple[str, str]], most: int) -> Iterator[lis
         names: dict[str, str] = {}
         for phrase in found:
             if is_name(phrase):
-                names.setdefault(key_of(normal_form(phrase)), phrase)
+                names.setdefault(merge_key(normal_form(phrase)), phrase)
         yield list(names.values())[:most]
 
 
@@ -108,7 +108,7 @@ def _english(parts: Sequence[str], most: int) -> list[str]:
 
 
 def _is_phrase(phrase: str) -> bool:
-    """Whether a phrase begins and ends with words of its own, and holds no function word but "of", "and", "the"."""
+    """Whether a phrase can be a name: no function words at its ends, and only "of", "and", "the" inside."""
     words = phrase.split()
     folded = [word.casefold() for word in words]
     if not words or {folded[0], folded[-1]} & _FUNCTION_WORDS or folded[0] in _EXERCISE:
@@ -123,9 +123,10 @@ def _is_phrase(phrase: str) -> bool:
 
 
 def _whole(phrases: Sequence[str], text: str) -> list[str]:
-    """Leave out what stands only inside a longer phrase, but for its end, and longer ones of a phrase that recurs.
+    """Drop phrases that occur only inside a longer one, and longer phrases around a more frequent one.
 
-    English names end with what they name: of "average kinetic energy" the end is a name too, the begin is none.
+    The end of a longer phrase is kept: "kinetic energy" of "average kinetic energy" is a name, "average kinetic" is
+    not.
     """
     text = f" {text.casefold()} "
     folded = {phrase: phrase.casefold() for phrase in phrases}
@@ -147,7 +148,7 @@ def _chinese(parts: Sequence[str], most: int) -> list[str]:
     found = []
     for tag in analyse.extract_tags(text, topK=4 * most, allowPOS=_NOUNS, withFlag=True):
         word = tag.word
-        # Persons of exercises: 小明, 阳阳, 甲乙. What the dictionary lacks is a guess, mostly torn: 积是 of 积是它们.
+        # Persons in exercises: 小明, 阳阳, 甲乙. Words outside the dictionary are mostly fragments: 积是 of 积是它们.
         person = (tag.flag == "nr" and word[0] in "小阿老") or len(set(word)) == 1 or set(word) <= _PERSONS
         if len(word) > 1 and known(word) and not person and word not in _CHINESE_EXERCISE:
             found.append(_ended(word, text, known))
@@ -156,7 +157,7 @@ def _chinese(parts: Sequence[str], most: int) -> list[str]:
 
 
 def _ended(word: str, text: str, known: Callable[[str], bool]) -> str:
-    """A word with the ending that follows it wherever it stands, unless that begins another word (函数 in 函数图象)."""
+    """Add the ending that follows each occurrence of a word, unless it begins another word (函数 in 函数图象)."""
     ends = [at.end() for at in re.finditer(re.escape(word), text)]
     following = {text[end : end + 1] for end in ends}
     if len(following) != 1 or not following <= _CHINESE_ENDINGS or any(known(text[end : end + 2]) for end in ends):
@@ -165,7 +166,7 @@ def _ended(word: str, text: str, known: Callable[[str], bool]) -> str:
 
 
 def _alone(name: str, found: Sequence[str], text: str) -> bool:
-    """Whether a name stands somewhere outside the longer names that hold it."""
+    """Whether a name occurs outside the longer names that contain it."""
     for other in found:
         if name in other and name != other:
             text = text.replace(other, " ")
@@ -183,10 +184,10 @@ def _yake(top: int) -> Any:
 
 @functools.cache
 def _jieba() -> tuple[Any, Callable[[str], bool]]:
-    """jieba's search for tags, and whether a word is in its dictionary."""
+    """jieba's tag extraction, and a test whether a word is in its dictionary."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # its own: invalid escapes, pkg_resources
+            warnings.simplefilter("ignore")  # in jieba itself: invalid escapes, pkg_resources
             import jieba
             import jieba.analyse
     except ModuleNotFoundError as error:

@@ -1,7 +1,7 @@
-r"""Running text without what is no language: formulas, markup, code and links are found and left out.
+"""Running text without formulas, markup, code and links.
 
-What is cut out leaves `GAP` in its place, so that no phrase reaches across it. For *names* that hold a formula, whose
-letters count, see `latex`.
+Each removed part leaves a `GAP`, which no phrase crosses. `text.latex` handles *names*, in which the letters of a
+formula count.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _STATES = frozenset(word_list("is are was were has have"))
 _UNFINISHED = frozenset(word_list("a an the of to as by for from with and or is are than that which"))
 MARK = "\u241f"
 GAP = f" {MARK} "
-"""Stands where something was cut out: a sign that is neither letter nor space, so that phrases end there."""
+"""Marks a removed part with a character that is neither letter nor space and therefore ends a phrase."""
 JOINT = f"\n{MARK}\n"
-"""Between texts that are read as one: no phrase reaches over it."""
+"""Separates texts that are read as one; no phrase crosses it."""
 
 _CODE = re.compile(
     r"```.*?(?:```|\Z)|<(code|pre|script|style)\b[^>]*>.*?</\1>|`[^`\n]{1,500}`", re.DOTALL | re.IGNORECASE
@@ -44,10 +44,7 @@ _OPERATION = re.compile(r"(?<!\w)[-+]?[\w.]*\d[\w.]*(?:\s*[=+×÷*/^<>≤≥≈-
 
 
 def plain_text(text: str) -> str:
-    """Give a text's words alone, with `GAP` where code, formulas, markup or links stood.
-
-    A `$` that is money ("costs $5 and $10") opens no formula.
-    """
+    """Replace code, formulas, markup and links by `GAP`; a `$` of money ("costs $5 and $10") begins no formula."""
     if "`" in text or "<" in text:
         text = _CODE.sub(GAP, text)
     if any(mark in text for mark in (";", "(", "import ", "def ", "class ")):
@@ -66,13 +63,13 @@ def plain_text(text: str) -> str:
 
 
 def is_name(text: str) -> bool:
-    """Whether a string can be a knowledge point's name: two letters or a CJK character, no markup, no sentence."""
+    """Whether a text can be a name: at least two letters or one CJK character, no markup, not a sentence."""
     letters = sum(map(str.isalpha, text))
     words = text.casefold().split()
     if len(words) > MAX_WORDS or _SENTENCE.search(text) or len(set(words)) < (len(words) + 1) // 2:
-        return False  # a sentence, or a model that repeats itself
+        return False  # a sentence, or repeated words of a model
     if words and (words[-1] in _UNFINISHED or (len(words) > 3 and not _STATES.isdisjoint(words))):
-        return False  # a piece of a sentence
+        return False  # part of a sentence
     if MARK in text or "\\" in text or "$" in text or "<" in text or "://" in text:
         return False
     return (

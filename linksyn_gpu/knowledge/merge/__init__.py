@@ -1,1 +1,1 @@
-"""One knowledge point under one name."""
+"""Merge the names of each knowledge point into one."""

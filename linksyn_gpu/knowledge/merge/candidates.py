@@ -1,18 +1,17 @@
-"""Pairs of names that look alike: nearest neighbours under character n-gram TF-IDF, in bounded memory.
+"""Similar names: approximate nearest neighbours under character n-gram TF-IDF, in bounded memory.
 
-Names are bags of character n-grams, hashed, weighted by (1 + log tf) * sqrt(log(1 + N / df)) and of unit length: the
-root, or the rare n-grams that a slip of the pen makes would drown what two names share. n is 3, 4 from 20,000 names on
-and 5 from 200,000, where short n-grams tell nothing apart, and 2 in names with CJK characters.
+A name is a vector of hashed character n-grams with weights (1 + log tf) * sqrt(log(1 + N / df)) and unit length.
+Without the root, the rare n-grams of a typo would outweigh the n-grams that two names share. n is 3, from 20,000 names
+4, from 200,000 names 5, and always 2 in names with CJK characters.
 
-Wanted are pairs with cosine >= `threshold`. A pair can only reach it when both share an n-gram of their *prefixes*: the
-rarest n-grams of a name, up to where those left out are together shorter than the threshold (prefix filtering, Bayardo
-et al. 2007). So only prefixes are indexed, and each name is compared with the few that share a prefix n-gram. What
-makes the search approximate, and bounds it: of the names that hold an n-gram in their prefix only the `max_list` that
-stand before a name in alphabetic order are looked at, a name is compared in full with at most `max_compared` of them
-(those with the largest share in the prefix), and of its neighbours the nearest `top_k` are kept.
+The search looks for pairs with cosine >= `threshold`. Such a pair shares an n-gram of the *prefixes*: the rarest
+n-grams of a name, up to the point where the rest of the vector is shorter than the threshold (prefix filtering,
+Bayardo et al. 2007). Three limits bound the work and make the search approximate. For each prefix n-gram a name looks
+at the `max_list` names before it in alphabetical order. It computes the full cosine with the `max_compared` names that
+share most of the prefix. It keeps its `top_k` nearest neighbours.
 
-Cost: O(n * prefix * list) time, about 250 bytes a name. These vectors are sparse, and stay on the CPU; dense vectors of
-an embedding model go to the backend's `similar_pairs`.
+Time is O(names * prefix * max_list), memory about 250 bytes per name. The vectors are sparse and stay on the CPU; the
+dense vectors of an embedding model go to `similar_pairs` of the backend.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ Float32 = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Pairs:
-    """Candidate pairs, each once, `left` < `right`."""
+    """Distinct candidate pairs with `left` < `right`."""
 
     left: Int32
     right: Int32
@@ -44,7 +43,7 @@ class Pairs:
         return int(self.left.size)
 
 
-def similar_pairs(
+def lookalike_pairs(
     forms: Sequence[str],
     *,
     threshold: float = 0.7,
@@ -57,11 +56,11 @@ def similar_pairs(
     Parameters
     ----------
     forms : sequence of str [n]
-        Normal forms, distinct.
+        Distinct normal forms.
     top_k : int
-        Most neighbours of a name among those before it.
+        Largest number of neighbours of a name among the names before it.
     max_list, max_compared : int
-        See above; larger finds more and takes longer.
+        Limits of the search (see above); larger values find more pairs and take longer.
     """
     n = len(forms)
     if n < 2:
@@ -91,7 +90,7 @@ def similar_pairs(
 
 
 def _vectors(forms: Sequence[str]) -> tuple[Int64, Int32, Float32]:
-    """TF-IDF vectors of unit length as CSR, features ascending in a row."""
+    """TF-IDF vectors of unit length as CSR; features ascend within a row."""
     padded = [f" {form} " for form in forms]
     sizes = np.fromiter(map(len, padded), np.int64, len(padded))
     offsets = np.concatenate([[0], np.cumsum(sizes)])
@@ -112,7 +111,7 @@ def _vectors(forms: Sequence[str]) -> tuple[Int64, Int32, Float32]:
 
 @njit(cache=True, nogil=True)
 def _count(codes, offsets, gram, raw, tf, lengths, df):  # type: ignore[no-untyped-def]
-    """Hashed n-grams of each string, distinct and ascending, with their term frequencies; document frequencies."""
+    """Fill the distinct hashed n-grams of each string (ascending), their term frequencies and document frequencies."""
     mask = np.uint64((1 << FEATURE_BITS) - 1)
     for i in range(offsets.size - 1):
         start, stop = offsets[i], offsets[i + 1]
@@ -158,10 +157,10 @@ def _weigh(offsets, raw, tf, indptr, idf, features, weights):  # type: ignore[no
 
 @njit(cache=True, nogil=True)
 def _prefixes(indptr, weights, threshold):  # type: ignore[no-untyped-def]
-    """Places of each row's heaviest entries, until the rest is shorter than the threshold.
+    """Positions of each row's heaviest entries, until the rest of the row is shorter than the threshold.
 
-    The filter needs one order of features for all rows; the weight within a row is the feature's idf, up to the
-    row's norm and repeats, so rarest first is heaviest first but for repeated n-grams.
+    Prefix filtering needs the same order of features in all rows: rarest first. A weight is the feature's idf divided
+    by the row's norm, therefore heaviest first is the same order, except for repeated n-grams.
     """
     n = indptr.size - 1
     prefix_indptr = np.zeros(n + 1, np.int64)
@@ -182,7 +181,7 @@ def _prefixes(indptr, weights, threshold):  # type: ignore[no-untyped-def]
 
 
 def _postings(prefix_indptr: Int64, prefix_at: Int64, features: Int32) -> tuple[Int64, Int32]:
-    """Rows that hold each feature in their prefix, ascending."""
+    """For each feature the rows that have it in their prefix, ascending."""
     held = features[prefix_at]
     rows = np.repeat(np.arange(prefix_indptr.size - 1, dtype=np.int32), np.diff(prefix_indptr))
     order = np.argsort(held, kind="stable")
@@ -195,7 +194,7 @@ def _search(  # type: ignore[no-untyped-def]
     start, stop, indptr, features, weights, prefix_indptr, prefix_at, list_indptr, lists,
     threshold, max_list, max_compared, stamps, mets, shares, neighbours, scores,
 ):  # fmt: skip
-    """Fill the nearest earlier rows of rows start .. stop; `stamps`, `mets` and `shares` hold a row a thread."""
+    """Fill the nearest earlier rows of rows start .. stop; `stamps`, `mets` and `shares` have one row per thread."""
     for i in prange(start, stop):
         me = get_thread_id()
         seen, met, share = stamps[me], mets[me], shares[me]
@@ -244,7 +243,7 @@ def _dot(a, a_end, b, b_end, features, weights):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _insert(neighbours, scores, j, score):  # type: ignore[no-untyped-def]
-    """Keep the best of a short list, best first; of equals the smaller row stays."""
+    """Insert into a short list, best score first; of equal scores the smaller row stays."""
     place = neighbours.size
     while place > 0 and (
         neighbours[place - 1] < 0

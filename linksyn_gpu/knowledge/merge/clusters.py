@@ -1,6 +1,6 @@
-"""Accepted pairs to clusters by complete linkage: a name joins only those with all of whom it is accepted.
+"""Clusters of accepted pairs by complete linkage: all pairs within a cluster are accepted.
 
-So A = B and B = C never make A = C by themselves, which is how single linkage chains whole subjects into one node.
+A = B and B = C alone never merge A with C. Single linkage would chain whole subjects into one node that way.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from linksyn_gpu.knowledge.merge.rules import Groups
 
 @dataclass(frozen=True)
 class Link:
-    """A pair of units that may be one."""
+    """A pair of units that a rule accepts as the same."""
 
     left: int
     right: int
     rule: str
-    """Why: 'abbreviation', 'gloss', 'alias', 'typo', 'adjective', 'embedding', 'model' or 'user'."""
+    """'abbreviation', 'gloss', 'alias', 'typo', 'adjective', 'embedding', 'model' or 'user'."""
     score: float
     """Strength; stronger links are taken first. 'user' is 2."""
-    evidence: str = ""
+    detail: str = ""
+    """What the rule found, such as the words of a text."""
 
 
 def complete_linkage(
@@ -33,16 +34,16 @@ def complete_linkage(
     Parameters
     ----------
     links : iterable of Link
-        Accepted pairs. A 'user' link joins whatever it names, its clusters with it.
+        Accepted pairs. A 'user' link joins its two clusters without further conditions.
     apart : iterable of (int, int)
-        Pairs that no link may bring together.
+        Pairs that must stay in different clusters.
 
     Returns
     -------
     clusters : list of list of int
-        Those of two and more, members ascending.
+        Clusters of two or more units, members ascending.
     refused : list of Link
-        Links not taken, because some members of the two clusters are not accepted with each other.
+        Links not used because some pair between the two clusters is not accepted.
     """
     ordered = sorted(links, key=lambda link: (-link.score, link.left, link.right))
     accepted = {(min(link.left, link.right), max(link.left, link.right)) for link in ordered}

@@ -1,7 +1,7 @@
-"""Why two names that look alike are not one: numbers, negation, antonyms, opposite affixes.
+"""Guards keep two similar names apart: numbers, negation, antonyms, opposite affixes.
 
-Every guard works on normal forms, and on differences alone: what two names share never speaks against them. A guard
-that fires is final for rules and for models; only a user's own rule overrides it.
+A guard compares only the words in which two normal forms differ. Its decision is final for rules and models; only a
+rule of the user (`--merge-rules`) overrides it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections import Counter
 from pathlib import Path
 
 from linksyn_gpu.config.loader import read_toml
-from linksyn_gpu.knowledge.merge.normal_form import CJK, HAS_CJK
+from linksyn_gpu.text import CJK, CJK_RANGES
 from linksyn_gpu.text.words import word_list
 
-_TOKEN = re.compile(f"[{CJK}]|[^{CJK} ]+")
+_TOKEN = re.compile(f"[{CJK_RANGES}]|[^{CJK_RANGES} ]+")
 _CJK_NUMBER = re.compile("[零一二两三四五六七八九十百千万甲乙丙丁戊]")
 _NUMBER = re.compile(r"\d")
 _MULTIPLES = re.compile(
@@ -35,7 +35,7 @@ _CJK_NEGATIONS = "非不无未反抗否"
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:
-    """Pairs in a text such as "up down | left right"; lines end a pair too."""
+    """Pairs of a text such as "up down | left right"; a new line also ends a pair."""
     found = (pair.split() for pair in re.split(r"[|\n]", text) if pair.strip())
     return [(one, two) for one, two in found]
 
@@ -64,7 +64,7 @@ def veto(form: str, other: str) -> str | None:
         return "number"
     if any(frozenset((a, b)) in _PAIRS for a in left for b in right):
         return "antonym"
-    if HAS_CJK.search(form) and (found := _cjk_veto(form, other, left, right)):
+    if CJK.search(form) and (found := _cjk_veto(form, other, left, right)):
         return found
     if any(_opposed(a, b) for a in left for b in right):
         return "affix"
@@ -78,9 +78,9 @@ def share_words(form: str, other: str) -> bool:
 
 @functools.lru_cache(maxsize=2**16)
 def _number(token: str) -> str | None:
-    """What a token counts or measures with: digits, a number word, a single letter ("vitamin C"), or a prefix (di-)."""
+    """The number in a token: digits, a number word, a single letter ("vitamin C"), or a prefix (di-)."""
     if _NUMBER.search(token) or token in _NUMBER_LIKE or (len(token) == 1 and not token.isspace()):
-        if HAS_CJK.match(token) and not _CJK_NUMBER.match(token):
+        if CJK.match(token) and not _CJK_NUMBER.match(token):
             return None
         return token
     found = _MULTIPLES.match(token) or _MEASURES.match(token)
@@ -92,14 +92,14 @@ def _negating(tokens: list[str]) -> int:
 
 
 def _one_negates(a: str, b: str) -> bool:
-    """One token is the other with a prefix of negation: equilibrium, disequilibrium."""
+    """Whether one token is the other with a negating prefix: equilibrium, disequilibrium."""
     if len(a) > len(b):
         a, b = b, a
     return len(a) >= 3 and b.endswith(a) and b[: len(b) - len(a)] in _NEGATIONS
 
 
 def _opposed(a: str, b: str) -> bool:
-    """Two tokens differ in opposite prefixes or in endings that make another thing of a word."""
+    """Whether two tokens differ in opposite prefixes or in endings that change the meaning."""
     for one, two in _AFFIXES:
         for p, q in ((one, two), (two, one)):
             if a.startswith(p) and b.startswith(q) and a[len(p) :] == b[len(q) :] and len(a) - len(p) >= 3:

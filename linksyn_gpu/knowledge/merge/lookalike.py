@@ -1,8 +1,8 @@
-"""What becomes of a pair of names that look alike: one, doubtful, or two.
+"""Judge a pair of similar names: the same, doubtful, or different.
 
-Names are one without being asked about only where a rule explains the whole difference: letters swapped or doubled in
-a long word, or a person's name for its adjective (Gauss, Gaussian). All else that is near is doubtful: "absorption" and
-"adsorption" are one letter apart.
+Two names are the same only if a rule explains their whole difference: letters swapped or doubled in a long word, or a
+person's name and its adjective (Gauss, Gaussian). Other similar pairs are doubtful: "absorption" and "adsorption"
+differ in one letter.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import re
 from collections import Counter
 
 from linksyn_gpu.knowledge.merge.guards import veto
-from linksyn_gpu.knowledge.merge.normal_form import HAS_CJK
+from linksyn_gpu.text import CJK
 
 SAME, DOUBTFUL, DIFFERENT = "same", "doubtful", "different"
 SWAPPED_FROM = 9
 DOUBLED_FROM = 10
-"""Least letters of a word in which a swap or a doubled letter is taken for a slip: shorter ones are words of their own
-far too often (marital, martial; desert, dessert)."""
+"""Shortest word in which swapped or doubled letters count as a typo: in shorter words they often make another word
+(marital, martial; desert, dessert)."""
 _STEM = re.compile(r"(?:as|us|es|is|os|[aeiouy])$")
 _ADJECTIVE = ("ian", "ean", "an", "n", "nian", "esian")
 
@@ -28,16 +28,16 @@ def judge(form: str, other: str, spelling: str, others_spelling: str, score: flo
     Parameters
     ----------
     spelling, others_spelling : str
-        How the names are mostly written: proper names are told by their capitals.
+        Most frequent spelling of each name; capitals mark proper names.
     score : float
-        Cosine of the candidate search; 1 for pairs at one edit.
+        Cosine of the candidate search; 1 for pairs at one edit from each other.
     sure : float
-        Score from which a pair without any other reason is worth asking about.
+        Lowest score at which a pair without any other reason is doubtful.
 
     Returns
     -------
     (verdict, why)
-        `SAME`, `DOUBTFUL` or `DIFFERENT`; a rule's or a guard's name.
+        `SAME`, `DOUBTFUL` or `DIFFERENT`, and the name of the rule or guard.
     """
     if guard := veto(form, other):
         return DIFFERENT, guard
@@ -47,7 +47,7 @@ def judge(form: str, other: str, spelling: str, others_spelling: str, score: flo
         return DOUBTFUL, "word order"
     if len(mine) == len(theirs) == 1:
         a, b = mine[0], theirs[0]
-        if not HAS_CJK.search(a + b):
+        if not CJK.search(a + b):
             if slip(a, b):
                 return SAME, "typo"
             if left.total() > 1 and _adjective(a, b, spelling, others_spelling):
@@ -58,7 +58,7 @@ def judge(form: str, other: str, spelling: str, others_spelling: str, score: flo
 
 
 def slip(a: str, b: str) -> bool:
-    """Two words differ in two neighbouring letters swapped, or in one letter doubled, and are long enough."""
+    """Whether two long words differ only in two swapped neighbouring letters or in one doubled letter."""
     if len(a) > len(b):
         a, b = b, a
     if len(a) == len(b):

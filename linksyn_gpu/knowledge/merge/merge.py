@@ -1,9 +1,9 @@
-"""One knowledge point, one name: which names of a bank are one, why, and what is doubtful.
+"""Decide which names of a bank are the same knowledge point, and which pairs are doubtful.
 
-    names -> units (normal form, key, sense) -> candidate pairs -> rules and guards -> clusters by complete linkage
+    names -> units (normal form, merge key, sense) -> candidate pairs -> rules and guards -> complete linkage
 
-Every alias keeps the rule and the evidence by which it came to its name, and the line of a rules file that undoes it.
-docs/knowledge.md has the rules in words.
+Every alias records the rule that merged it, what the rule found, and the line of a rules file that undoes the merge.
+docs/knowledge.md describes the rules.
 """
 
 from __future__ import annotations
@@ -14,88 +14,78 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from linksyn_gpu.errors import DataError
+from linksyn_gpu.knowledge.merge.candidates import lookalike_pairs
 from linksyn_gpu.knowledge.merge.clusters import Link, complete_linkage
-from linksyn_gpu.knowledge.merge.glosses import Evidence, from_names, split_gloss, unambiguous
 from linksyn_gpu.knowledge.merge.guards import share_words, veto
 from linksyn_gpu.knowledge.merge.lookalike import DOUBTFUL, SAME, judge
-from linksyn_gpu.knowledge.merge.normal_form import HAS_CJK, key_of, normal_form, steps_between
+from linksyn_gpu.knowledge.merge.normal_form import merge_key, normal_form, steps_between
+from linksyn_gpu.knowledge.merge.one_edit import one_edit_pairs
 from linksyn_gpu.knowledge.merge.rules import Rules
+from linksyn_gpu.knowledge.merge.synonyms import Synonym, split_gloss, synonyms_in_names, unambiguous
 from linksyn_gpu.knowledge.merge.units import Mention, Senses, Unit, Units, make_units
 from linksyn_gpu.taxonomy.disciplines import Taxonomy
+from linksyn_gpu.text import CJK
 
-LOOKALIKE_FORMS = 2  # fewer units have no pair
 SCORES = {"user": 2.0, "abbreviation": 1.0, "gloss": 1.0, "alias": 0.95, "typo": 0.9, "adjective": 0.9}
 
-
-@dataclass(frozen=True)
-class Doubt:
-    """A pair that no rule decides."""
-
-    left: int
-    right: int
-    why: str
-    score: float
-    evidence: str = ""
-
-
 Decide = Callable[[Sequence[tuple[Unit, Unit, str]]], Sequence[tuple[bool, float] | None]]
-"""Asks a model about (unit, unit, why): (same?, confidence) for each pair, None where it did not say."""
+"""Asks a model about (unit, unit, why); returns (same?, confidence) per pair, or None without an answer."""
 Neighbours = Callable[[Sequence[str]], Iterable[tuple[int, int, float]]]
-"""Further candidate pairs (i, j, similarity) among spellings, from an embedding model for instance."""
+"""Further candidate pairs (i, j, similarity) among spellings, for example from an embedding model."""
 
 
 @dataclass
-class Options:
+class MergeOptions:
     """How names are merged."""
 
     fuzzy: bool = True
-    """Use evidence and look-alikes; False: normal forms and keys alone."""
+    """Use synonyms and similar names too; False: merge keys only."""
     threshold: float = 0.7
-    """Least cosine of a candidate pair."""
+    """Lowest cosine of a candidate pair."""
     sure: float = 0.85
-    """Cosine from which a pair that no rule explains is doubtful; below it the two are different."""
+    """Lowest cosine at which a pair that no rule explains is doubtful; below it the names are different."""
     rules: Rules = field(default_factory=Rules)
     homographs: Senses = field(default_factory=dict)
     taxonomy: Taxonomy | None = None
     neighbours: Neighbours | None = None
     accept_similarity: float | None = None
-    """Similarity of `neighbours` from which a pair that no guard stops is one; None: it is doubtful."""
+    """Lowest similarity of `neighbours` at which a pair without a guard is merged; None: such pairs are doubtful."""
     decide: Decide | None = None
 
 
 @dataclass
 class Merging:
-    """What became of the names."""
+    """The result of merging."""
 
     canonical: list[str]
-    """[n_mentions] the name of each mention's knowledge point."""
+    """[n_mentions] name of each mention's knowledge point."""
     merges: list[dict[str, Any]]
-    """One row an alias, as in merges.jsonl."""
+    """Rows of merges.jsonl, one per alias."""
     doubtful: list[dict[str, Any]]
-    """Pairs left open, most similar first."""
+    """Rows of doubtful.jsonl, most similar first."""
     counts: dict[str, Any]
 
 
-def merge_names(mentions: Sequence[Mention], options: Options, evidence: Iterable[Evidence] = ()) -> Merging:
-    """Decide which names are one.
+def merge_names(mentions: Sequence[Mention], options: MergeOptions, synonyms: Iterable[Synonym] = ()) -> Merging:
+    """Decide which names are the same.
 
     Parameters
     ----------
     mentions : sequence of Mention
         Each (name, discipline) once.
-    evidence : iterable of Evidence
-        What texts say (`evidence.from_text`); what names say in brackets is read here.
+    synonyms : iterable of Synonym
+        Synonyms that texts state (`synonyms_in_text`); those in the names themselves are found here.
 
     Raises
     ------
     DataError
-        A user's rules contradict each other or give two knowledge points one title.
+        The user's rules contradict each other or give two knowledge points the same title.
     """
-    found = make_units(mentions, rules=options.rules, homographs=options.homographs, taxonomy=options.taxonomy)
+    found = make_units(mentions, options.rules, options.homographs, options.taxonomy)
     links = _Links(found, options)
     links.add_rules()
     if options.fuzzy:
-        links.add_evidence([*from_names(name for unit in found.units for name in unit.spellings), *evidence])
+        links.add_synonyms([*synonyms_in_names(name for unit in found.units for name in unit.spellings), *synonyms])
         links.add_lookalikes()
         links.add_neighbours()
         links.ask()
@@ -112,94 +102,87 @@ def merge_names(mentions: Sequence[Mention], options: Options, evidence: Iterabl
         "refused_by_linkage": len(refused),
         "ambiguous_abbreviations": len(links.ambiguous),
     }
-    doubtful = [_doubt_row(found.units, doubt) for doubt in links.doubtful.values()]
-    doubtful += [
-        _doubt_row(found.units, Doubt(r.left, r.right, f"linkage ({r.rule})", r.score, r.evidence)) for r in refused
-    ]
+    doubtful = [_doubt_row(found.units, link, link.rule) for link in links.doubtful.values()]
+    doubtful += [_doubt_row(found.units, link, f"linkage ({link.rule})") for link in refused]
     doubtful.sort(key=lambda row: (-row["score"], row["left"], row["right"]))
     return Merging([titles[unit] for unit in found.of_mention], merges, doubtful, counts)
 
 
 class _Links:
-    """Gathers pairs of units: accepted, doubtful, or stopped by a guard."""
+    """Collects pairs of units: accepted, doubtful, or stopped by a guard."""
 
-    def __init__(self, found: Units, options: Options) -> None:
+    def __init__(self, found: Units, options: MergeOptions) -> None:
         self._units = found.units
         self._of_name = found.of_name
         self._options = options
-        self._by_form: dict[str, list[int]] = {}
         self._by_key: dict[str, list[int]] = {}
         for place, unit in enumerate(found.units):
             if not unit.held_apart:
                 self._by_key.setdefault(unit.key, []).append(place)
         self.accepted: dict[tuple[int, int], Link] = {}
-        self.doubtful: dict[tuple[int, int], Doubt] = {}
+        self.doubtful: dict[tuple[int, int], Link] = {}
         self.apart: set[tuple[int, int]] = set()
         self.vetoed: Counter[str] = Counter()
-        self.ambiguous: dict[str, set[str]] = {}
+        self.ambiguous: set[str] = set()
 
     def add_rules(self) -> None:
-        """What the user said."""
+        """Add the user's rules."""
         for a, b in self._options.rules.apart:
             self.apart.update(_pair(x, y) for x in self._of_name.get(a, ()) for y in self._of_name.get(b, ()) if x != y)
         for a, b in self._options.rules.same:
             for x in self._of_name.get(a, ()):
                 for y in self._of_name.get(b, ()):
                     if x != y and self._units[x].sense in (self._units[y].sense, None):
-                        self._accept(x, y, "user", "merge rules")
+                        self._accept(x, y, "user", "merge rules", SCORES["user"])
 
-    def add_evidence(self, evidence: Sequence[Evidence]) -> None:
-        """What names and texts say of each other, and what follows from it for longer names."""
-        usable, self.ambiguous = unambiguous(evidence, key_of)
-        expansions: dict[str, Evidence] = {}
+    def add_synonyms(self, synonyms: Sequence[Synonym]) -> None:
+        """Add stated synonyms, and longer names that contain a stated abbreviation."""
+        usable, self.ambiguous = unambiguous(synonyms)
+        expansions: dict[str, Synonym] = {}
         for item in usable:
-            self._link_evidence(item, key_of(item.short), key_of(item.long))
-            if item.kind == "abbreviation" and not HAS_CJK.search(item.short):
+            self._link_synonym(item)
+            if item.kind == "abbreviation" and not CJK.search(item.short):
                 expansions[item.short] = item
         for place, unit in enumerate(self._units):
             for spelling in unit.spellings if expansions else ():
                 self._expand(place, spelling, expansions)
 
-    def _expand(self, place: int, spelling: str, expansions: dict[str, Evidence]) -> None:
-        """Link "DNA replication" to "deoxyribonucleic acid replication" where both are there."""
+    def _expand(self, place: int, spelling: str, expansions: dict[str, Synonym]) -> None:
+        """Link "DNA replication" to "deoxyribonucleic acid replication" if the bank has both."""
         words = spelling.split()
         for at, word in enumerate(words):
             item = expansions.get(word.casefold()) if len(words) > 1 and word.isupper() else None
             if item is not None:
-                other = key_of(normal_form(" ".join([*words[:at], item.long, *words[at + 1 :]])))
+                other = merge_key(normal_form(" ".join([*words[:at], item.long, *words[at + 1 :]])))
                 for found in self._by_key.get(other, ()):
                     self._consider(place, found, item.kind, item.quote)
 
-    def _link_evidence(self, item: Evidence, short: str, long: str) -> None:
-        for x in self._by_key.get(short, ()):
-            for y in self._by_key.get(long, ()):
+    def _link_synonym(self, item: Synonym) -> None:
+        for x in self._by_key.get(merge_key(item.short), ()):
+            for y in self._by_key.get(merge_key(item.long), ()):
                 one, two = self._units[x].form, self._units[y].form
-                # Only of names with words in common does a number tell anything: vitamin C is ascorbic acid.
+                # A number says nothing about names without a common word: vitamin C is ascorbic acid.
                 if item.kind == "alias" and share_words(one, two) and (guard := veto(one, two)):
                     self.vetoed[guard] += 1
                 else:
                     self._consider(x, y, item.kind, item.quote)
 
-    def _consider(self, x: int, y: int, rule: str, evidence: str, score: float | None = None) -> None:
-        """Accept a pair that a rule speaks for, unless disciplines or senses speak against it."""
+    def _consider(self, x: int, y: int, rule: str, detail: str = "", score: float | None = None) -> None:
+        """Accept a pair by a rule, or make it doubtful if its disciplines are in different groups."""
         if x == y or _pair(x, y) in self.accepted:
             return
-        if not self._units[x].shares_groups(self._units[y]):
-            self._doubt(x, y, f"disciplines ({rule})", SCORES.get(rule, 0.9) if score is None else score, evidence)
+        score = SCORES[rule] if score is None else score
+        if self._units[x].shares_groups(self._units[y]):
+            self._accept(x, y, rule, detail, score)
         else:
-            self._accept(x, y, rule, evidence, score)
+            self._doubt(x, y, f"disciplines ({rule})", detail, score)
 
     def add_lookalikes(self) -> None:
-        """Candidates by their letters."""
-        from linksyn_gpu.knowledge.merge.candidates import similar_pairs
-        from linksyn_gpu.knowledge.merge.one_edit import one_edit_pairs
-
-        if len(self._units) < LOOKALIKE_FORMS:
-            return
+        """Add candidates with similar spelling."""
         forms = [unit.form for unit in self._units]
         for x, y in zip(*(part.tolist() for part in one_edit_pairs(forms)), strict=True):
             self._judge(x, y, 1.0)
-        found = similar_pairs(forms, threshold=self._options.threshold)
+        found = lookalike_pairs(forms, threshold=self._options.threshold)
         for x, y, score in zip(found.left.tolist(), found.right.tolist(), found.score.tolist(), strict=True):
             self._judge(x, y, score)
 
@@ -209,14 +192,14 @@ class _Links:
             return
         verdict, why = judge(one.form, two.form, one.spelling, two.spelling, score, self._options.sure)
         if verdict == SAME:
-            self._consider(x, y, why, "")
+            self._consider(x, y, why)
         elif verdict == DOUBTFUL:
-            self._doubt(x, y, why, score)
+            self._doubt(x, y, why, "", score)
         elif why:
             self.vetoed[why] += 1
 
     def add_neighbours(self) -> None:
-        """Candidates by their meaning."""
+        """Add candidates with similar meaning."""
         if self._options.neighbours is None:
             return
         sure = self._options.accept_similarity
@@ -229,29 +212,28 @@ class _Links:
             elif sure is not None and score >= sure:
                 self._consider(x, y, "embedding", f"cosine {score:.3f}", min(score, 0.89))
             else:
-                self._doubt(x, y, "similar meaning", score)
+                self._doubt(x, y, "similar meaning", "", score)
 
     def ask(self) -> None:
-        """Let a model decide what is doubtful; what it does not say stays so."""
+        """Let a model decide doubtful pairs; a pair without an answer stays doubtful."""
         if self._options.decide is None or not self.doubtful:
             return
         doubts = list(self.doubtful.items())
-        answers = self._options.decide([(self._units[d.left], self._units[d.right], d.why) for _, d in doubts])
+        answers = self._options.decide([(self._units[d.left], self._units[d.right], d.rule) for _, d in doubts])
         for (pair, doubt), answer in zip(doubts, answers, strict=True):
             if answer is not None:
                 del self.doubtful[pair]
                 if answer[0]:
                     self._accept(doubt.left, doubt.right, "model", f"confidence {answer[1]:.2f}", 0.8 * answer[1])
 
-    def _accept(self, x: int, y: int, rule: str, evidence: str, score: float | None = None) -> None:
+    def _accept(self, x: int, y: int, rule: str, detail: str, score: float) -> None:
         if _pair(x, y) not in self.apart:
             self.doubtful.pop(_pair(x, y), None)
-            score = SCORES.get(rule, 0.0) if score is None else score
-            self.accepted[_pair(x, y)] = Link(*_pair(x, y), rule, score, evidence)
+            self.accepted[_pair(x, y)] = Link(*_pair(x, y), rule, score, detail)
 
-    def _doubt(self, x: int, y: int, why: str, score: float, evidence: str = "") -> None:
+    def _doubt(self, x: int, y: int, why: str, detail: str, score: float) -> None:
         if _pair(x, y) not in self.apart and _pair(x, y) not in self.accepted:
-            self.doubtful[_pair(x, y)] = Doubt(*_pair(x, y), why, score, evidence)
+            self.doubtful[_pair(x, y)] = Link(*_pair(x, y), why, score, detail)
 
 
 def _pair(x: int, y: int) -> tuple[int, int]:
@@ -259,7 +241,7 @@ def _pair(x: int, y: int) -> tuple[int, int]:
 
 
 def _titles(found: Units, clusters: Sequence[Sequence[int]], rules: Rules) -> list[str]:
-    """[n_units] name of each unit's knowledge point: its cluster's most frequent spelling, or the user's title."""
+    """[n_units] title of each unit's cluster: its most frequent spelling, or the user's title."""
     units = found.units
     cluster_of = {member: cluster for cluster in clusters for member in cluster}
     given: dict[int, str] = {}
@@ -268,7 +250,7 @@ def _titles(found: Units, clusters: Sequence[Sequence[int]], rules: Rules) -> li
             for member in cluster_of.get(place, [place]):
                 if given.setdefault(member, title) != title:
                     raise DataError(
-                        f"the merge rules give one knowledge point two titles: {given[member]!r}, {title!r}"
+                        f"merge rules: {given[member]!r} and {title!r} are titles of the same knowledge point; keep one"
                     )
     titles = []
     for place, unit in enumerate(units):
@@ -283,14 +265,14 @@ def _titles(found: Units, clusters: Sequence[Sequence[int]], rules: Rules) -> li
     for place, title in enumerate(titles):
         owner = cluster_of[place][0] if place in cluster_of else place
         if first.setdefault(title, owner) != owner:
-            raise DataError(f"two knowledge points would be called {title!r}; say 'same' of them in the merge rules")
+            raise DataError(f"two knowledge points have the title {title!r}; merge them with 'same' in the merge rules")
     return titles
 
 
 def _merge_rows(
     found: Units, clusters: Sequence[Sequence[int]], titles: Sequence[str], links: dict[tuple[int, int], Link]
 ) -> list[dict[str, Any]]:
-    """One row an alias: every spelling that is not the title."""
+    """One row per alias: every spelling that is not the title."""
     rows = []
     grouped = {member for cluster in clusters for member in cluster}
     alone = ([place] for place, unit in enumerate(found.units) if place not in grouped and len(unit.spellings) > 1)
@@ -303,16 +285,14 @@ def _merge_rows(
             for spelling, count in unit.spellings.items():
                 if place == main and spelling == base.spelling:
                     continue
-                rule, evidence, score = (
-                    _within(base, spelling) if link is None else (link.rule, link.evidence, link.score)
-                )
+                rule, detail, score = _within(base, spelling) if link is None else (link.rule, link.detail, link.score)
                 rows.append(
                     {
                         "canonical": titles[main],
                         "alias": spelling,
                         "seeds": count,
                         "rule": rule,
-                        "evidence": evidence,
+                        "detail": detail,
                         "score": round(score, 4),
                         "undo": f"apart\t{base.spelling.strip()}\t{spelling.strip()}",
                     }
@@ -325,20 +305,20 @@ def _any_link(place: int, cluster: Sequence[int], links: dict[tuple[int, int], L
 
 
 def _within(base: Unit, spelling: str) -> tuple[str, str, float]:
-    """Rule, evidence and score of a spelling that has the unit's key."""
+    """Rule, detail and score of a spelling with the unit's merge key."""
     one, two = (normal_form(split_gloss(name)[0]) for name in (base.spelling, spelling))
     steps = list(steps_between(one, two))
     return ("+".join(steps), f"{one} | {two}", 1.0) if steps else ("normal_form", one, 1.0)
 
 
-def _doubt_row(units: Sequence[Unit], doubt: Doubt) -> dict[str, Any]:
-    left, right = units[doubt.left], units[doubt.right]
+def _doubt_row(units: Sequence[Unit], link: Link, why: str) -> dict[str, Any]:
+    left, right = units[link.left], units[link.right]
     return {
         "left": left.spelling,
         "right": right.spelling,
-        "why": doubt.why,
-        "score": round(float(doubt.score), 4),
+        "why": why,
+        "score": round(float(link.score), 4),
         "seeds": [left.count, right.count],
-        "evidence": doubt.evidence,
+        "detail": link.detail,
         "merge": f"same\t{left.spelling.strip()}\t{right.spelling.strip()}",
     }

@@ -1,12 +1,12 @@
-"""The normal form of a knowledge point's name, and the further forms under which two names are one.
+"""The normal form of a knowledge point's name, and its merge key.
 
-    normal form   NFKC, case, spacing, punctuation, full width, LaTeX, plural, numbers: "Newton's 2nd Laws" and
-                  "newton second law" are one
-    key           the normal form under the `STEPS` too: British spelling and accents, traditional characters, Greek
-                  letters spelled out, "A of B" for "B A", the particle 的, word spaces
+    normal form   removes differences of Unicode form, case, spacing, punctuation, width, LaTeX, plural and number
+                  words: "Newton's 2nd Laws" and "newton second law" have the same one
+    merge key     the normal form after the `STEPS` too: American spelling without accents, simplified characters,
+                  Greek letters by name, "B A" for "A of B", no particle 的, no spaces
 
-Names with one key are one knowledge point. That is an equivalence, so it cannot chain. What case alone tells apart
-(Co, the element, and CO) stays apart.
+Names with the same merge key are one knowledge point. Equality of keys is transitive, therefore these merges cannot
+chain. Names that differ in meaning by case alone (Co, the element, and CO) keep different keys.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 
-from linksyn_gpu.text.latex import GREEK_NAMES, plain_name
+from linksyn_gpu.text import CJK_RANGES
+from linksyn_gpu.text.latex import GREEK_NAMES, POWERS, THOUSANDS, plain_name
 from linksyn_gpu.text.words import (
     NUMBER_WORDS,
-    PLURALS_OF_THEIR_OWN,
+    PLURAL_ONLY,
     ROMAN,
     american,
     chinese_ordinals,
@@ -28,19 +29,15 @@ from linksyn_gpu.text.words import (
     word_list,
 )
 
-CJK = "\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
-HAS_CJK = re.compile(f"[{CJK}]")
 _PLAIN = re.compile(r"[A-Za-z]+(?: [A-Za-z]+)*")
-_CJK_GAP = re.compile(f"(?<=[{CJK}]) | (?=[{CJK}])")
-POWERS = str.maketrans({c: f"^{unicodedata.normalize('NFKC', c)}" for c in "⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ"} | {"⁺": "+", "⁻": "\u2212"})
+_CJK_GAP = re.compile(f"(?<=[{CJK_RANGES}]) | (?=[{CJK_RANGES}])")
 _QUOTES = str.maketrans(dict.fromkeys("’‘ʼ´`′＇", "'") | dict.fromkeys("‐‑‒–—―﹣－", "-") | {"⁄": "/", "∕": "/"})
 _POSSESSIVE = re.compile(r"'s\b|'(?=\s|$)|'", re.IGNORECASE)
 _OPTIONAL_S = re.compile(r"(?<=\w)\((?:s|es)\)")
-THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _STOPS = re.compile(r"(?<!\d)\.|\.(?!\d)")
 _MINUS = re.compile(r"(?:^|(?<=[\s(=<>]))[-\u2212](?=\d)")
-_NEGATIVE = "\ue000"  # holds the place of a minus sign while other dashes become spaces
-_KEPT = frozenset("#%*/" + _NEGATIVE)  # punctuation that tells names apart: C#, 5%, A*, km/h, -1
+_NEGATIVE = "\ue000"  # stands for a minus sign while other dashes become spaces
+_KEPT = frozenset("#%*/" + _NEGATIVE)  # punctuation that distinguishes names: C#, 5%, A*, km/h, -1
 _ACRONYMS = re.compile(r"[A-Z0-9]{2,}s")
 _ELEMENTS = frozenset(
     word_list(
@@ -52,7 +49,7 @@ _ELEMENTS = frozenset(
 _COUNTED = frozenset(
     word_list("type phase stage class grade level part war group photosystem period factor act volume")
 )
-# In capitals these are abbreviations (US, WHO, IT); "as", "at" and the like stay, which units and symbols are.
+# Abbreviations when written in capitals (US, WHO, IT). "as" and "at" are left out: they are units and symbols.
 _PRONOUNS = frozenset(word_list("us it who he she we me am"))
 _OTHER_PREPOSITIONS = frozenset(
     word_list("of in for to on by with from and or at as into between under over per vs versus")
@@ -60,7 +57,7 @@ _OTHER_PREPOSITIONS = frozenset(
 
 
 def normal_form(name: str) -> str:
-    """Normal form of a name; '' for one without a letter, digit or symbol."""
+    """Normal form of a name; '' for a name without a letter, digit or symbol."""
     if _PLAIN.fullmatch(name):
         words = name.split(" ")
     else:
@@ -71,7 +68,7 @@ def normal_form(name: str) -> str:
         return f"{words[0].casefold()} (element)"
     if len(words) == 1 and words[0].isupper() and words[0].casefold() in _PRONOUNS:
         return f"{words[0].casefold()} (capitals)"
-    if len(words) == 1 and words[0].casefold() in PLURALS_OF_THEIR_OWN:
+    if len(words) == 1 and words[0].casefold() in PLURAL_ONLY:
         return words[0].casefold()
     if len(words) > 1 and words[0] in ("The", "the", "THE"):
         del words[0]
@@ -88,7 +85,7 @@ def normal_form(name: str) -> str:
 
 
 def _text(name: str) -> str:
-    """Everything that concerns single characters; words keep their case."""
+    """Normalise single characters; words keep their case."""
     name = plain_name(name).translate(POWERS).translate(_QUOTES)
     name = unicodedata.normalize("NFKC", name).translate(_QUOTES)
     name = _OPTIONAL_S.sub("", name)
@@ -102,7 +99,7 @@ def _text(name: str) -> str:
 def _stays(character: str) -> bool:
     if character.isalnum() or character in _KEPT or character == ".":
         return True
-    # Marks belong to the letter before them: without its vowel signs a Hindi word is another word.
+    # A mark belongs to the letter before it: without its vowel signs a Hindi word is a different word.
     return (
         unicodedata.category(character)[0] in "MSC"
         and not character.isspace()
@@ -122,7 +119,7 @@ def _word(word: str, place: int) -> str:
     return NUMBER_WORDS.get(word, word)
 
 
-# ---------------------------------------------------------------------- further forms
+# ---------------------------------------------------------------------- merge key
 
 
 def _spelling(form: str) -> str:
@@ -136,7 +133,7 @@ def _greek(form: str) -> str:
 
 
 def _of_phrase(form: str) -> str:
-    """Write "A of B" as "B A", where it is that simple; articles in between go."""
+    """Write "A of B" as "B A" if there is no other preposition; articles of B are dropped."""
     words = form.split(" ")
     if words.count("of") != 1:
         return form
@@ -147,8 +144,8 @@ def _of_phrase(form: str) -> str:
     return " ".join(tail + head)
 
 
-# Not where 的 is a part of the word: 目的地, 标的物, 的士, 的确.
-_PARTICLE = re.compile(f"(?<=[{CJK}])(?<![目标])的(?=[{CJK}])(?![士确])")
+# 的 is part of these words: 目的地, 标的物, 的士, 的确.
+_PARTICLE = re.compile(f"(?<=[{CJK_RANGES}])(?<![目标])的(?=[{CJK_RANGES}])(?![士确])")
 
 
 def _particle(form: str) -> str:
@@ -168,11 +165,11 @@ STEPS: Mapping[str, Callable[[str], str]] = {
     "particle": _particle,
     "spacing": _joined,
 }
-"""Further forms in the order in which they are taken."""
+"""Steps from the normal form to the merge key, in this order."""
 
 
-def key_of(form: str) -> str:
-    """The key of a normal form: names with one key are one knowledge point."""
+def merge_key(form: str) -> str:
+    """Merge key of a normal form; names with the same key are one knowledge point."""
     if form.isascii():
         return _joined(_of_phrase(_spelling(form)))
     for step in STEPS.values():
@@ -181,7 +178,7 @@ def key_of(form: str) -> str:
 
 
 def steps_between(form: str, other: str) -> Iterator[str]:
-    """The steps by which two normal forms of one key differ, the least that are needed to make them one."""
+    """Names of the fewest `STEPS` that make two normal forms with the same merge key equal."""
     for name, step in STEPS.items():
         if form == other:
             return

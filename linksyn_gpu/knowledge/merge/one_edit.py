@@ -1,8 +1,8 @@
-"""Pairs of names that differ in one character: inserted, left out, changed, or swapped with its neighbour.
+"""Pairs of names at one edit: a character inserted, deleted, changed, or swapped with its neighbour.
 
-Found by deletion neighbourhoods, exactly but for groups over `MAX_GROUP`: two such names share a string with at most
-one character left out. Each name's own hash and those of its deletions are grouped; hashes are dealt into partitions,
-so that memory stays bounded whatever the number of names.
+Two such names have a string in common after deleting at most one character from each. The search hashes each name and
+its deletions and compares names with equal hashes. It is exact, except in groups of more than `MAX_GROUP` names. Hashes
+are processed in partitions to bound memory.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from linksyn_gpu.tables import Int32
 
 HASHES_PER_PARTITION = 2**24
 MIN_LENGTH = 6
-MAX_GROUP = 64  # larger groups are families ("type 1", "type 2", ...), whose members are compared with the first alone
+MAX_GROUP = 64
+"""Members of larger groups ("type 1", "type 2", ...) are compared with the first member only."""
 
 
 def one_edit_pairs(forms: Sequence[str]) -> tuple[Int32, Int32]:
-    """Find pairs (left < right) of forms at one edit from each other; forms under `MIN_LENGTH` characters have none."""
+    """Find pairs (left < right) of forms at one edit; forms shorter than `MIN_LENGTH` characters are skipped."""
     sizes = np.fromiter(map(len, forms), np.int64, len(forms))
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     codes = np.frombuffer("".join(forms).encode("utf-32-le", "surrogatepass"), np.uint32)
@@ -39,16 +40,16 @@ def one_edit_pairs(forms: Sequence[str]) -> tuple[Int32, Int32]:
 
 @njit(cache=True, nogil=True)
 def _deletions(codes, offsets, partitions, partition):  # type: ignore[no-untyped-def]
-    """Hashes of every string and its deletions that fall into a partition; polynomial, so each costs O(1)."""
+    """Hashes of all strings and their deletions in a partition; a polynomial hash takes O(1) per deletion."""
     base, modulus = np.uint64(0x9E3779B97F4A7C15), np.uint64(partitions)
-    room = 1024
-    hashes, rows = np.empty(room, np.uint64), np.empty(room, np.int32)
+    capacity = 1024
+    hashes, rows = np.empty(capacity, np.uint64), np.empty(capacity, np.int32)
     count = 0
     for i in range(offsets.size - 1):
         start, stop = offsets[i], offsets[i + 1]
         if stop - start < MIN_LENGTH:
             continue
-        after, power = np.uint64(0), np.uint64(1)  # hash of what stands behind the gap, base ** its length
+        after, power = np.uint64(0), np.uint64(1)  # hash of the characters after the gap, base ** their number
         before = np.uint64(0)
         for p in range(start, stop):
             before = before * base + np.uint64(codes[p]) + np.uint64(1)
@@ -56,20 +57,20 @@ def _deletions(codes, offsets, partitions, partition):  # type: ignore[no-untype
         for gap in range(stop, start - 1, -1):  # gap == stop: the string itself
             h = whole
             if gap < stop:
-                # before(start..gap) follows from before(start..gap+1): subtract and divide by an odd base
+                # remove the last character of the hash: subtract it and divide by the odd base
                 before = (before - (np.uint64(codes[gap]) + np.uint64(1))) * _INVERSE
                 h = before * power + after
                 after += (np.uint64(codes[gap]) + np.uint64(1)) * power
                 power *= base
                 if gap > start and codes[gap - 1] == codes[gap]:
-                    continue  # "ll": the other deletion gives the same string
+                    continue  # "ll": deleting either letter gives the same string
             h ^= h >> np.uint64(31)
             if h % modulus != np.uint64(partition):
                 continue
-            if count == room:
-                room *= 2
-                hashes = np.concatenate((hashes, np.empty(room - count, np.uint64)))
-                rows = np.concatenate((rows, np.empty(room - count, np.int32)))
+            if count == capacity:
+                capacity *= 2
+                hashes = np.concatenate((hashes, np.empty(capacity - count, np.uint64)))
+                rows = np.concatenate((rows, np.empty(capacity - count, np.int32)))
             hashes[count] = h
             rows[count] = i
             count += 1
@@ -81,8 +82,8 @@ _INVERSE = np.uint64(pow(0x9E3779B97F4A7C15, -1, 2**64))
 
 @njit(cache=True, nogil=True)
 def _pairs(hashes, rows, codes, offsets):  # type: ignore[no-untyped-def]
-    room, count = 1024, 0
-    pairs = np.empty((room, 2), np.int32)
+    capacity, count = 1024, 0
+    pairs = np.empty((capacity, 2), np.int32)
     start = 0
     while start < hashes.size:
         stop = start + 1
@@ -94,9 +95,9 @@ def _pairs(hashes, rows, codes, offsets):  # type: ignore[no-untyped-def]
                 i, j = min(rows[a], rows[b]), max(rows[a], rows[b])
                 if i == j or not _one_edit(codes[offsets[i] : offsets[i + 1]], codes[offsets[j] : offsets[j + 1]]):
                     continue
-                if count == room:
-                    room *= 2
-                    pairs = np.concatenate((pairs, np.empty((room - count, 2), np.int32)))
+                if count == capacity:
+                    capacity *= 2
+                    pairs = np.concatenate((pairs, np.empty((capacity - count, 2), np.int32)))
                 pairs[count, 0], pairs[count, 1] = i, j
                 count += 1
         start = stop

@@ -1,4 +1,4 @@
-"""What merging decided, as a page of Markdown that a person reads before trusting it."""
+"""The page merges.md: figures, the largest clusters and the doubtful pairs of a merge, for review."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CLUSTERS, DOUBTS, LABELS = 40, 100, 40
 def merge_report(
     counts: Mapping[str, Any], merges: Sequence[Mapping[str, Any]], doubtful: Sequence[Mapping[str, Any]]
 ) -> str:
-    """The report: figures, largest clusters, doubtful pairs, labels without a discipline."""
+    """Markdown of the page; `counts` are those of the stage, the rows those of merges.jsonl and doubtful.jsonl."""
     lines = ["# Knowledge points", ""]
     lines.append(
         f"{counts['seeds']:,} seeds, {counts['without_knowledge_points']:,} of them without a knowledge point."
@@ -30,18 +30,18 @@ def merge_report(
             f"Merging: {merging['names']:,} names became {merging['kps']:,} knowledge points.",
             f"Aliases by rule: {rules or 'none'}.",
             f"Pairs kept apart by a guard: {guards or 'none'}.",
-            f"Names parted into senses: {merging['homographs_split']:,}. Doubtful pairs: {len(doubtful):,}.",
+            f"Homographs split into senses: {merging['homographs_split']:,}. Doubtful pairs: {len(doubtful):,}.",
         ]
         if (found := merging.get("embedding")) is not None:
             lines.append(
-                f"Near in meaning by {_cell(found['model'])}: {found['pairs']:,} pairs of {found['names']:,} names "
+                f"Similar in meaning by {_cell(found['model'])}: {found['pairs']:,} pairs of {found['names']:,} names "
                 f"({found['search']}; backend {found['backend']})."
             )
     lines += [
         "",
         "## Largest clusters",
         "",
-        "To undo a merge, put the `undo` line of its row in merges.jsonl into a rules file.",
+        "To undo a merge, add the `undo` line of its row in merges.jsonl to your merge rules (`--merge-rules FILE`).",
         "",
     ]
     lines += _clusters(merges)
@@ -49,12 +49,12 @@ def merge_report(
         "",
         "## Doubtful pairs",
         "",
-        "Nothing was done about these. A line `same`, name, name in a rules file merges a pair.",
+        "These pairs were not merged. To merge one, add its `merge` line in doubtful.jsonl to your merge rules.",
         "",
     ]
     for row in doubtful[:DOUBTS]:
-        evidence = f"; {_cell(row['evidence'])}" if row["evidence"] else ""
-        lines.append(f"- {_cell(row['left'])} | {_cell(row['right'])} ({row['why']}, {row['score']:.2f}{evidence})")
+        detail = f"; {_cell(row['detail'])}" if row["detail"] else ""
+        lines.append(f"- {_cell(row['left'])} | {_cell(row['right'])} ({row['why']}, {row['score']:.2f}{detail})")
     if len(doubtful) > DOUBTS:
         lines.append(f"- and {len(doubtful) - DOUBTS:,} more in doubtful.jsonl")
     if labels := counts["unknown_disciplines"]:
@@ -62,7 +62,7 @@ def merge_report(
             "",
             "## Labels without a discipline",
             "",
-            "Their seeds are 'unknown'; name the labels in a taxonomy file.",
+            "Seeds with these labels have the discipline 'unknown'. Add the labels to a file for `--taxonomy`.",
             "",
         ]
         lines += [f"- {_cell(label)}: {n:,}" for label, n in list(labels.items())[:LABELS]]
@@ -84,5 +84,5 @@ def _clusters(merges: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    """Text that cannot break a line or be taken for markup."""
+    """Escape a text: it must not end a line or contain markup."""
     return " ".join(text.replace("|", "/").replace("*", "\\*").replace("<", "&lt;").split())

@@ -1,14 +1,15 @@
-"""A user's own word on names (`--merge-rules FILE`): it wins over every guard, rule and model.
+"""Merge rules of the user (`--merge-rules FILE`); they override every guard, rule and model.
 
-A UTF-8 text file, one rule a line, its parts separated by tabs; blank lines and lines that begin with # do nothing:
+The file is UTF-8 text with one rule per line and tabs between the parts. Blank lines and lines that begin with # are
+ignored:
 
     same    NAME  NAME  [NAME ...]    one knowledge point
-    apart   NAME  NAME                never one
-    name    NAME  TITLE               what NAME's knowledge point is called
-    split   NAME                      one knowledge point a discipline
+    apart   NAME  NAME                two knowledge points
+    name    NAME  TITLE               the title of NAME's knowledge point
+    split   NAME                      one knowledge point per discipline
 
-Names are compared as they stand, up to spaces at their ends. To undo a merge, add the line that its row of
-merges.jsonl gives under `undo`.
+Names are compared as written, except for spaces at the ends. To undo a merge, add the `undo` line of its row in
+merges.jsonl.
 """
 
 from __future__ import annotations
@@ -24,37 +25,31 @@ _PARTS = {"same": (2, None), "apart": (2, 2), "name": (2, 2), "split": (1, 1)}
 
 @dataclass
 class Rules:
-    """What the user said; names as written."""
+    """Rules of the user; names as written."""
 
     same: list[tuple[str, str]] = field(default_factory=list)
     apart: list[tuple[str, str]] = field(default_factory=list)
     titles: dict[str, str] = field(default_factory=dict)
     split: set[str] = field(default_factory=set)
 
-    def __post_init__(self) -> None:
-        self._check()
-
-    def __bool__(self) -> bool:
-        return bool(self.same or self.apart or self.titles or self.split)
-
     def names(self) -> Iterator[str]:
-        """All names that stand in a rule."""
+        """All names in the rules."""
         for pair in (*self.same, *self.apart):
             yield from pair
         yield from self.titles
         yield from self.split
 
-    def _check(self) -> None:
+    def __post_init__(self) -> None:
         groups = Groups()
         for a, b in self.same:
             groups.join(a, b)
         for a, b in self.apart:
             if groups.find(a) == groups.find(b):
-                raise DataError(f"the merge rules contradict each other: {a!r} and {b!r} are both same and apart")
+                raise DataError(f"merge rules: {a!r} and {b!r} are both 'same' and 'apart'; remove one of these rules")
 
 
 class Groups:
-    """Sets that are joined: union-find."""
+    """Disjoint sets (union-find)."""
 
     def __init__(self) -> None:
         self._parent: dict[object, object] = {}
@@ -72,12 +67,12 @@ class Groups:
 
 
 def read_rules(path: str | Path | None) -> Rules:
-    """Read a rules file; None: no rules.
+    """Read a rules file; None gives no rules.
 
     Raises
     ------
     ConfigError
-        The file cannot be read, or a line is no rule; the message names it.
+        The file cannot be read, or a line is not a rule.
     DataError
         Rules contradict each other.
     """
@@ -95,8 +90,8 @@ def read_rules(path: str | Path | None) -> Rules:
         least, most = _PARTS.get(kind, (0, 0))
         if not least or len(names) < least or (most is not None and len(names) > most) or not all(names):
             raise ConfigError(
-                f"{path}:{number}: not a rule: {line.strip()!r}; a rule reads 'same', 'apart', 'name' or 'split' and "
-                "its names, separated by tabs"
+                f"{path}:{number}: {line.strip()!r} is not a rule; write 'same', 'apart', 'name' or 'split' and the "
+                "names, separated by tabs"
             )
         if kind == "same":
             rules.same += [(names[0], name) for name in names[1:]]

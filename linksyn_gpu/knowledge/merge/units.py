@@ -1,4 +1,4 @@
-"""Names to units: all spellings of one key, one sense at a time where the key is a homograph."""
+"""Units of merging: the spellings with the same merge key, and for a homograph one unit per sense."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from pathlib import Path
 
 from linksyn_gpu.config.loader import read_toml
 from linksyn_gpu.errors import ConfigError
-from linksyn_gpu.knowledge.merge.glosses import split_gloss
-from linksyn_gpu.knowledge.merge.normal_form import HAS_CJK, key_of, normal_form
+from linksyn_gpu.knowledge.merge.normal_form import merge_key, normal_form
 from linksyn_gpu.knowledge.merge.rules import Rules
+from linksyn_gpu.knowledge.merge.synonyms import split_gloss
 from linksyn_gpu.taxonomy.disciplines import Taxonomy
+from linksyn_gpu.text import CJK
 
 Senses = Mapping[str, Mapping[str, frozenset[str]]]
-"""Key of a homograph -> sense -> disciplines and groups."""
+"""Merge key of a homograph -> sense -> disciplines and groups."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A name as seeds of one discipline have it."""
+    """A name in the seeds of one discipline."""
 
     name: str
     discipline: str | None = None
     count: int = 1
-    """Seeds that hold it."""
+    """Number of seeds with it."""
 
 
 @dataclass(slots=True)
 class Unit:
-    """Spellings that are one name, in one sense."""
+    """Spellings of the same name in the same sense."""
 
     key: str
     sense: str | None
@@ -38,9 +39,9 @@ class Unit:
     """Normal form of the first spelling."""
     spellings: Counter[str] = field(default_factory=Counter)
     groups: set[str] = field(default_factory=set)
-    """Groups of the taxonomy of its mentions; those without one are left out."""
+    """Taxonomy groups of its mentions, as far as known."""
     held_apart: bool = False
-    """A spelling that the user's rules took out of its key."""
+    """Whether a rule of the user separated this spelling from others with the same key."""
 
     @property
     def count(self) -> int:
@@ -48,21 +49,21 @@ class Unit:
 
     @property
     def spelling(self) -> str:
-        """The most frequent spelling, the first of equals."""
+        """The most frequent spelling; of equally frequent ones the first."""
         return max(self.spellings, key=self.spellings.__getitem__)
 
     def shares_groups(self, other: Unit) -> bool:
-        """Whether nothing in their disciplines speaks against the two being one."""
+        """Whether the units have a taxonomy group in common, or one of them has none."""
         return not self.groups or not other.groups or not self.groups.isdisjoint(other.groups)
 
 
 def load_homographs(path: str | Path | None = None) -> Senses:
-    """Read the shipped homographs, and those of a user's file, which win name by name.
+    """Read the shipped homographs and those of a user's file; for a name in both, the user's entry counts.
 
     Raises
     ------
     ConfigError
-        A file is not of the form of `homographs.toml`.
+        A file cannot be read or does not have the form of `homographs.toml`.
     """
     table: dict[str, Mapping[str, frozenset[str]]] = {}
     for file in (Path(__file__).with_name("homographs.toml"), path):
@@ -74,7 +75,7 @@ def load_homographs(path: str | Path | None = None) -> Senses:
             )
             if not ok:
                 raise ConfigError(f"{file}: [{name}] must map each sense to a list of disciplines")
-            table[key_of(normal_form(name))] = {sense: frozenset(found) for sense, found in senses.items()}
+            table[merge_key(normal_form(name))] = {sense: frozenset(found) for sense, found in senses.items()}
     return table
 
 
@@ -86,21 +87,15 @@ class Units:
     of_mention: list[int]
     """[n_mentions] unit of each mention."""
     of_name: dict[str, list[int]]
-    """Units of each name that the rules speak of; several where it is a homograph."""
+    """Units of each name in the user's rules; a homograph has several."""
     homographs: list[str]
-    """Names that were parted into senses."""
+    """Names that were split into senses."""
 
 
 def make_units(
-    mentions: Sequence[Mention],
-    *,
-    rules: Rules | None = None,
-    homographs: Senses | None = None,
-    taxonomy: Taxonomy | None = None,
+    mentions: Sequence[Mention], rules: Rules, homographs: Senses, taxonomy: Taxonomy | None = None
 ) -> Units:
-    """Group mentions by key and sense, in order of first appearance."""
-    rules = rules or Rules()
-    homographs = homographs or {}
+    """Group mentions by merge key and sense, in order of first appearance."""
     keys = _Keys(rules, homographs)
     senses = [keys.sense(mention, taxonomy) for mention in mentions]
     found: dict[str, set[str]] = defaultdict(set)
@@ -110,7 +105,7 @@ def make_units(
     units: list[Unit] = []
     places: dict[tuple[str, str | None], int] = {}
     of_mention: list[int] = []
-    spoken_of = set(rules.names())
+    in_rules = set(rules.names())
     of_name: dict[str, list[int]] = {}
     for mention, sense in zip(mentions, senses, strict=True):
         key = keys.key(mention.name)
@@ -124,14 +119,14 @@ def make_units(
         if taxonomy is not None and mention.discipline and (group := taxonomy.group(mention.discipline)):
             unit.groups.add(group)
         of_mention.append(place)
-        if mention.name.strip() in spoken_of and place not in (known := of_name.setdefault(mention.name.strip(), [])):
+        if mention.name.strip() in in_rules and place not in (known := of_name.setdefault(mention.name.strip(), [])):
             known.append(place)
-    parted = sorted({unit.spelling for unit in units if unit.sense is not None})
-    return Units(units, of_mention, of_name, parted)
+    split = sorted({unit.spelling for unit in units if unit.sense is not None})
+    return Units(units, of_mention, of_name, split)
 
 
 class _Keys:
-    """Form, key and sense of names, each name once."""
+    """Normal form, merge key and stated sense of each name, computed once per name."""
 
     def __init__(self, rules: Rules, homographs: Senses) -> None:
         self._homographs = homographs
@@ -158,38 +153,38 @@ class _Keys:
         return known
 
     def _find(self, name: str) -> tuple[str, str, str | None]:
-        if name in self._known:  # spaces at the ends do not make another name
+        if name in self._known:  # spaces at the ends do not count
             return self._known[name]
         head, _, _ = split_gloss(name)
-        if head is name and name.endswith(")") and "(" in name:  # "mercury (planet)": the sense in so many words
+        if head is name and name.endswith(")") and "(" in name:  # "mercury (planet)" states its sense
             outer, _, note = name[:-1].rpartition("(")
-            key = key_of(normal_form(outer))
+            key = merge_key(normal_form(outer))
             if note.strip().casefold() in self._homographs.get(key, ()):
                 return normal_form(outer), key, note.strip().casefold()
         form = normal_form(head) or name
-        return form, key_of(form), None
+        return form, merge_key(form), None
 
     def sense(self, mention: Mention, taxonomy: Taxonomy | None) -> str | None:
-        """Sense of a mention: said in its name, or told by its discipline."""
-        _, key, said = self._lookup(mention.name)
-        if said is not None:
-            return said
+        """Sense of a mention, stated in its name or given by its discipline."""
+        _, key, stated = self._lookup(mention.name)
+        if stated is not None:
+            return stated
         if key in self._split:
             return mention.discipline
         table = self._homographs.get(key)
         if mention.discipline is None:
             return None
         group = taxonomy.group(mention.discipline) if taxonomy is not None else None
-        if table is None:  # one Chinese character names another thing in each group of disciplines, as a rule
-            return group if len(key) == 1 and HAS_CJK.match(key) else None
-        for sense, disciplines in table.items():  # a discipline by its own name before its group
+        if table is None:  # a single Chinese character usually has a different meaning in each group
+            return group if len(key) == 1 and CJK.match(key) else None
+        for sense, disciplines in table.items():  # the discipline itself takes precedence over its group
             if mention.discipline in disciplines:
                 return sense
         return next((sense for sense, disciplines in table.items() if group in disciplines), None)
 
 
 def count_mentions(rows: Iterable[tuple[Sequence[str], str | None]]) -> list[Mention]:
-    """Count names by discipline over seeds: rows of (knowledge points, discipline)."""
+    """Count the seeds of each name and discipline; a row is (knowledge points, discipline) of a seed."""
     counts: Counter[tuple[str, str | None]] = Counter()
     for names, discipline in rows:
         counts.update((name, discipline) for name in dict.fromkeys(names))

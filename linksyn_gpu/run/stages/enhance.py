@@ -35,12 +35,13 @@ from linksyn_gpu.sampling.extend import extend_path
 from linksyn_gpu.synthesis.enhance import DROPPED, KEPT, Enhancer, Extension, Work, chooser
 from linksyn_gpu.synthesis.prompts.enhancement import enhancement_digest, enhancement_instructions
 from linksyn_gpu.synthesis.requests import SeedRows, default_model, max_prompt_chars
-from linksyn_gpu.tables import KPGraph, WalkBatch, name_key, record_batch
+from linksyn_gpu.tables import KPGraph, WalkBatch, record_batch
+from linksyn_gpu.text import name_key
 
 if TYPE_CHECKING:
     from linksyn_gpu.llm import Engine
     from linksyn_gpu.llm.budget import Budget
-    from linksyn_gpu.llm.ledger import Ledger
+    from linksyn_gpu.llm.journal import Journal
     from linksyn_gpu.llm.protocol import Outcome
 
 JOURNAL = "enhance-journal"
@@ -129,7 +130,7 @@ class _Enhancement:
         self._names = store.read_kp_names(ws)
         self._seeds = store.read_seed_table(ws)
         self._seed_rows = SeedRows(self._seeds.table)
-        self._ledger: Ledger
+        self._journal: Journal
         self._budget: Budget
         self._books = Books(config.enhance)
         self._enhancer = self._make_enhancer()
@@ -163,12 +164,12 @@ class _Enhancement:
 
     def run(self) -> dict[str, Any]:
         """Write the stage's files and give its counts."""
-        from linksyn_gpu.llm.ledger import Ledger
+        from linksyn_gpu.llm.journal import Journal
 
         ws, enhancer, books = self._ws, self._enhancer, self._books
         total, missing = self._candidates()
         with (
-            Ledger(ws.path(JOURNAL)) as self._ledger,
+            Journal(ws.path(JOURNAL)) as self._journal,
             ws.replacing("enhanced.parquet") as parquet,
             ws.replacing("enhanced.jsonl") as jsonl,
             ws.replacing("enhance-dropped.parquet") as dropped,
@@ -198,7 +199,7 @@ class _Enhancement:
         from linksyn_gpu.llm.budget import Budget
         from linksyn_gpu.llm.journal import Journal
 
-        synthesis, own = self._config.synthesis, self._ledger.opened_with
+        synthesis, own = self._config.synthesis, self._journal.index()
         bounds = synthesis.max_requests, synthesis.budget_tokens
         if bounds == (None, None):
             return Budget()
@@ -288,28 +289,26 @@ class _Enhancement:
         carry them.
         """
         from linksyn_gpu.llm.client import Limits
-        from linksyn_gpu.llm.ledger import NOTHING
-        from linksyn_gpu.llm.loop import generate
+        from linksyn_gpu.llm.dispatch import ask_all
 
-        todo = [] if self._stopped is not None else list(self._ledger.unsettled(requests))
+        todo = [] if self._stopped is not None else list(self._journal.index().unsettled(requests))
         if todo and not self._budget.refuses():
             engine = self._engine()
             before = self._answers
             try:
-                stats = generate(
+                stats = ask_all(
                     todo,
                     engine,
-                    self._ledger,
+                    self._journal,
                     limits=Limits.of(self._config.synthesis, engine),
                     validate=validate,
-                    index=NOTHING,
                     budget=self._budget,
                     on_progress=lambda stats: self._progress(f"{kind} answers", before + stats.done, None),
                 )
                 self._answers += stats.done
             except EngineError as error:
                 self._stopped = str(error)
-        return (self._ledger.outcome(request["custom_id"]) for request in requests)
+        return (self._journal.outcome(request["custom_id"]) for request in requests)
 
     def _extend(self, works: Sequence[Work], number: int) -> list[Extension]:
         """Walk on from each path and link seeds along the longer one.
@@ -331,7 +330,7 @@ class _Enhancement:
         batch = _as_batch([path for path, _ in longer], [work.row["walk_id"] for work in works])
         # The CPU: the device may be the server's now, and every backend links the same seeds.
         linker = SeedLinker(self._graph, self._seeds, None, seed, "cpu")
-        linked = linker.to_host(linker.link_round(batch, level), batch)
+        linked = linker.link_round(batch, level)
         found = []
         for work, (path, before), row, size in zip(works, longer, linked.seeds, linked.sizes, strict=True):
             added = path.size - len(work.nodes)

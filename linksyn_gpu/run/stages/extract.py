@@ -1,10 +1,10 @@
-"""The optional stage `extract` over a run folder: seeds.parquet -> annotated.parquet, and what was decided on the way.
+"""The optional stage `extract`: seeds.parquet -> annotated.parquet.
 
-annotated.parquet   the seeds, with their knowledge points, disciplines and difficulties as later stages see them
-extracted.parquet   one row a seed: what the extractor said, with confidences, or the reason why it said nothing
-merges.jsonl        one row an alias, with rule, evidence and the line of a rules file that undoes it
-doubtful.jsonl      pairs that nothing decided
-merges.md           all of it for people
+annotated.parquet   the seeds with the knowledge points, disciplines and difficulties that later stages use
+extracted.parquet   one row per seed: result of the extractor with confidences, or the reason why there is none
+merges.jsonl        one row per alias: rule, detail, and the line of a rules file that undoes the merge
+doubtful.jsonl      pairs that no rule decided
+merges.md           a summary for review
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import ConfigError
-from linksyn_gpu.knowledge.extract.llm import Labels, extraction_request, read_labels
+from linksyn_gpu.knowledge.extract.llm import TEMPLATES, Labels, extraction_request, read_labels
 from linksyn_gpu.knowledge.extract.plain_text import JOINT
 from linksyn_gpu.knowledge.merge.report import merge_report
+from linksyn_gpu.llm.prompting import prompt_chars, read_templates
 from linksyn_gpu.run import store
 from linksyn_gpu.run.folder import Workspace
 from linksyn_gpu.run.progress import Progress, silent
@@ -35,12 +36,12 @@ if TYPE_CHECKING:
     from linksyn_gpu.knowledge.merge.merge import Merging
 
 JOURNAL = "extract-journal"
-"""Answers by content: no stage's output, so that --force and other settings find again what was paid for."""
+"""Answers by request id. The journal is not an output of the stage: --force and other settings reuse its answers."""
 VECTORS = "embed-journal"
-"""Vectors of names, by model and name."""
+"""Vectors by model and name."""
 FILES = ("glossary", "merge_rules", "homographs", "taxonomy")
-# Who is asked and how patiently: none of it makes the questions other questions.
 MODEL_SETTINGS = ("engine", "model", "max_prompt_chars")
+"""Settings of the model on which the result depends."""
 
 
 def extract(
@@ -51,14 +52,14 @@ def extract(
     engine: StartEngine | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Find, label and merge the knowledge points of a run's seeds. Returns the stage's counts.
+    """Find, label and merge the knowledge points of a run's seeds; return the counts of the stage.
 
     Raises
     ------
     ConfigError
-        A setting is wrong, or a later stage was made without this one and not `force`.
+        A setting is wrong, or a later stage was made without this one and `force` is not set.
     EngineError
-        The engine failed; what it said so far is kept, and the next call goes on from there.
+        The engine failed. Its answers are kept and the next call continues from there.
     """
     if ws.begin("extract", _settings(config), force=force):
         work = _Extraction(ws, config, progress)
@@ -71,7 +72,7 @@ def extract(
 
 
 def recorded_extraction(ws: Workspace) -> dict[str, Any] | None:
-    """Settings that the stage was begun with here, as `RunConfig` knows them; None: it never was."""
+    """Settings with which the stage was begun, as fields of `RunConfig`; None if it was not begun."""
     settings = ws.settings("extract")
     return None if settings is None else {name: settings[name] for name in ("extract", "synthesis") if name in settings}
 
@@ -80,11 +81,16 @@ def _settings(config: RunConfig) -> dict[str, Any]:
     settings: dict[str, Any] = {"extract": to_mapping(config.extract)}
     settings["files"] = {name: _file_digest(path) for name in FILES if (path := getattr(config.extract, name))}
     if config.extract.uses_model:
-        from linksyn_gpu.knowledge.prompting import prompts_digest
-
         settings["synthesis"] = {name: getattr(config.synthesis, name) for name in MODEL_SETTINGS}
-        settings["prompts"] = prompts_digest(config.synthesis.templates)
+        settings["prompts"] = _prompts_digest(config.synthesis.templates)
     return settings
+
+
+def _prompts_digest(templates: str | None) -> str:
+    """Hash of the templates in use: those of this package, replaced by a user's of the same names."""
+    texts = dict(read_templates(TEMPLATES))
+    own = dict(read_templates(Path(templates))) if templates is not None else {}
+    return hashlib.sha256("\0".join(own.get(name, text) for name, text in texts.items()).encode()).hexdigest()[:16]
 
 
 def _file_digest(path: str) -> str:
@@ -95,7 +101,7 @@ def _file_digest(path: str) -> str:
 
 
 class _Extraction:
-    """The steps of the stage; rows are kept as columns of Python lists."""
+    """The steps of the stage; columns of the seeds are Python lists."""
 
     def __init__(self, ws: Workspace, config: RunConfig, progress: Progress) -> None:
         self._ws, self._config, self._settings, self._progress = ws, config, config.extract, progress
@@ -107,11 +113,11 @@ class _Extraction:
         self._found: dict[int, Labels | tuple[str, str]] = {}  # seed row -> labels, or (reason, detail)
         self._asker: Asker | None = None
         self._unmapped = Counter[str]()
-        self._embedding: dict[str, Any] | None = None  # of the search by meaning: model, names, pairs, how it was done
+        self._embedding: dict[str, Any] | None = None  # counts of the search by meaning
 
     @contextlib.contextmanager
     def engine(self, given: StartEngine | None) -> Iterator[None]:
-        """Keep the engine running while it is needed."""
+        """Run the engine if the settings need one."""
         if not self._settings.uses_model:
             yield
             return
@@ -128,7 +134,7 @@ class _Extraction:
     # ------------------------------------------------------------------ knowledge points
 
     def find(self) -> None:
-        """Let the extractor speak of the seeds it is asked about."""
+        """Extract the knowledge points of the selected seeds."""
         extractor = self._settings.extractor
         if extractor == "given":
             return
@@ -152,7 +158,7 @@ class _Extraction:
         most = self._settings.max_kps
         texts = (text for _, text in self._texts(rows))
         if extractor == "terms":
-            assert self._settings.glossary is not None  # ExtractConfig sees to it
+            assert self._settings.glossary is not None  # ExtractConfig checks it
             found = find_terms(texts, read_glossary(self._settings.glossary), most)
         else:
             languages = self._table.column("language").to_pylist()
@@ -163,7 +169,7 @@ class _Extraction:
                 self._progress("seeds read", done, len(rows))
 
     def _texts(self, rows: Sequence[int]) -> Iterator[tuple[int, str]]:
-        """(row, question, options and answer as one text), a batch of rows at a time."""
+        """Yield (row, question, options and answer as one text); reads the table in batches of rows."""
         for start in range(0, len(rows), 4096):
             part = rows[start : start + 4096]
             columns = self._table.select(["question", "options", "answer"]).take(part).to_pylist()
@@ -183,8 +189,7 @@ class _Extraction:
                 part = rows[start : start + 1024]
                 for row, seed in zip(part, self._table.take(part).to_pylist(), strict=True):
                     made = extraction_request(seed, self._taxonomy, most=most, templates=synthesis.templates)
-                    chars = sum(len(message["content"]) for message in made["body"]["messages"])
-                    yield row, made if chars <= limit else None
+                    yield row, made if prompt_chars(made["body"]["messages"]) <= limit else None
 
         def validate(text: str) -> str | None:
             labels = read_labels(text, self._taxonomy, most)
@@ -209,7 +214,7 @@ class _Extraction:
     # ------------------------------------------------------------------ labels and names
 
     def label(self) -> None:
-        """Map disciplines to the taxonomy; what it does not know becomes 'unknown', the label behind it."""
+        """Map disciplines to the taxonomy; an unknown label becomes 'unknown' followed by the label."""
         named = Counter(label for labels in self._disciplines for label in labels)
         mapped = {label: self._taxonomy.map_label(label) for label in named}
         unmapped = sorted(label for label, name in mapped.items() if name == UNKNOWN)
@@ -223,19 +228,19 @@ class _Extraction:
             self._disciplines[row] = list(dict.fromkeys(names))
 
     def merge(self) -> Merging | None:
-        """Give every knowledge point one name."""
+        """Merge the names of each knowledge point."""
         settings = self._settings
         if settings.merge == "none":
             return None
-        from linksyn_gpu.knowledge.merge.glosses import from_text
-        from linksyn_gpu.knowledge.merge.merge import Options, merge_names
+        from linksyn_gpu.knowledge.merge.merge import MergeOptions, merge_names
         from linksyn_gpu.knowledge.merge.normal_form import normal_form
         from linksyn_gpu.knowledge.merge.rules import read_rules
+        from linksyn_gpu.knowledge.merge.synonyms import synonyms_in_text
         from linksyn_gpu.knowledge.merge.units import count_mentions, load_homographs
 
         primary = [labels[0] if labels and labels[0] != UNKNOWN else None for labels in self._disciplines]
         mentions = count_mentions(zip(self._points, primary, strict=True))
-        options = Options(
+        options = MergeOptions(
             fuzzy=settings.merge == "fuzzy",
             threshold=settings.threshold,
             sure=settings.sure,
@@ -246,14 +251,14 @@ class _Extraction:
             accept_similarity=settings.accept_similarity,
             decide=self._asker.same if settings.decide_doubtful and self._asker is not None else None,
         )
-        evidence = []
+        synonyms = []
         if options.fuzzy:
             self._progress("texts searched", 0, None)
             forms = {normal_form(mention.name) for mention in mentions}
             rows = list(range(len(self._points)))
-            evidence = [found for _, text in self._texts(rows) for found in from_text(text, forms.__contains__)]
+            synonyms = [found for _, text in self._texts(rows) for found in synonyms_in_text(text, forms.__contains__)]
         self._progress("names merged", 0, None)
-        merging = merge_names(mentions, options, evidence)
+        merging = merge_names(mentions, options, synonyms)
         if self._embedding is not None:
             merging.counts["embedding"] = self._embedding
         canonical = {(m.name, m.discipline): name for m, name in zip(mentions, merging.canonical, strict=True)}
@@ -262,7 +267,7 @@ class _Extraction:
         return merging
 
     def _neighbours(self, names: Sequence[str]) -> Iterator[tuple[int, int, float]]:
-        """Pairs of names whose vectors are near, by an embedding model and the backend's search."""
+        """Pairs of names with similar vectors, by an embedding model and the search of the backend."""
         from linksyn_gpu.backend import resolve
         from linksyn_gpu.llm import Engine, api_key
         from linksyn_gpu.llm.embeddings import embed
@@ -282,7 +287,7 @@ class _Extraction:
                 on_progress=lambda done: self._progress("names embedded", done, len(names)),
             )
         found = backend.ops.similar_pairs(vectors, settings.embed_threshold)
-        backend.release()
+        backend.ops.release()
         self._embedding = {
             "model": settings.embed_model,
             "names": len(names),
@@ -295,7 +300,7 @@ class _Extraction:
     # ------------------------------------------------------------------ results
 
     def write(self, merging: Merging | None) -> dict[str, Any]:
-        """Write the stage's files and give its counts."""
+        """Write the files of the stage and return its counts."""
         import pyarrow as pa
 
         schema = self._table.schema

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from linksyn_gpu.backend import Backend, resolve
+from linksyn_gpu.backend import resolve
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import DataError
@@ -24,8 +24,6 @@ from linksyn_gpu.tables import PATH_STATUS, Bundles, Cell, KPGraph, Seeds, WalkB
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from linksyn_gpu.sampling.graph import Incidence
 
 FEW_SEEDS = len(PATH_STATUS)
 REASONS = np.array([None, *PATH_STATUS[1:], "few_seeds"], dtype=object)
@@ -65,7 +63,7 @@ def seed_counts(seeds: Seeds) -> dict[str, Any]:
 
 def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> dict[str, Any]:
     """Seeds -> graph/*.npy and kps.parquet. Returns the stage's counts."""
-    from linksyn_gpu.sampling.graph import build_graph_from_incidence, kp_statistics
+    from linksyn_gpu.sampling.graph import build_graph_from_incidence, kp_statistics, read_incidence
 
     if (ws.settings("extract") or {"extract": {"merge": "none"}})["extract"]["merge"] != "none":
         config = replace(config, graph=replace(config.graph, kp_form="exact"))  # names are one already where they are
@@ -73,9 +71,9 @@ def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Pr
     del settings["graph"]["memory_limit"]  # changes no bit of the graph
     if ws.begin("build", settings, force=force):
         backend = resolve(config.backend)
-        seeds = store.read_seed_table(ws, ["difficulty", "disciplines"])
+        seeds = store.read_seed_table(ws, ["knowledge_points", "difficulty", "disciplines"])
         progress("KP graph", 0, None)
-        incidence = _incidence(ws, config, backend)
+        incidence = read_incidence(seeds, config.graph, backend.name)
         graph = build_graph_from_incidence(
             incidence.indptr,
             incidence.kp_indices,
@@ -89,21 +87,8 @@ def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Pr
         counts = graph_counts(graph)
         progress("KP graph", counts["edges"], counts["edges"])
         ws.finish("build", counts, backend=backend.facts())
-        backend.release()
+        backend.ops.release()
     return ws.counts("build")
-
-
-def _incidence(ws: Workspace, config: RunConfig, backend: Backend) -> Incidence:
-    """Which seed holds which KP, read by the backend: on a GPU, cuDF does it."""
-    from linksyn_gpu.sampling.graph import Incidence
-
-    indptr, kp_indices, names, drops = backend.ops.incidence_from_table(
-        store.seed_file(ws),
-        "knowledge_points",
-        kp_form=config.graph.kp_form,
-        max_kps_per_seed=config.graph.max_kps_per_seed,
-    )
-    return Incidence(backend.ops.to_host(indptr), backend.ops.to_host(kp_indices), names, drops)
 
 
 def walk(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> dict[str, Any]:
@@ -176,10 +161,8 @@ class _Campaign:
         done = 0
         for part in plan_rounds(self._cells, config.walk.rounds):
             self._progress("paths walked", done, config.paths)
-            drawn = walker.sample_round(part.n_paths, part.cell)
-            linked = linker.link_round(drawn, self._cells[part.cell].difficulty)
-            batch = walker.to_host(drawn)
-            bundles = linker.to_host(linked, batch)
+            batch = walker.sample_round(part.n_paths, part.cell)
+            bundles = linker.link_round(batch, self._cells[part.cell].difficulty)
             self.delivered[part.cell] += int(bundles.kept.sum())
             self._drops += bundles.drops
             self._redraws += batch.redraws
@@ -192,7 +175,7 @@ class _Campaign:
         del linker
         backend = walker.backend
         del walker
-        backend.release()  # before synthesis starts: a server may want the device
+        backend.ops.release()  # before synthesis starts: a server may want the device
 
     def counts(self) -> dict[str, Any]:
         return {
