@@ -1,9 +1,9 @@
-"""How fast the co-occurrence graph is built, and in how much memory: against scipy's A'A.
+"""Time and memory of building the co-occurrence graph, compared with scipy's A'A.
 
     python bench/build.py [--json] [--turns 5]
 
 Both give the full symmetric CSR: columns sorted, no diagonal, int32 counts; equality is asserted before the clock
-starts. Memory is the highest resident size of a child process during the call less what it held before (Linux).
+starts. Memory is the highest resident size of a child process during the call minus its size before (Linux).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from scipy import sparse
 from timing import interleave, report
 
-from linksyn_gpu.backend import cpu
+from linksyn_gpu.backend.cpu import operations as cpu
 
 
 def scipy_graph(indptr: Any, kp_indices: Any, n_kps: int) -> tuple[Any, Any, Any]:
@@ -35,23 +35,23 @@ def scipy_graph(indptr: Any, kp_indices: Any, n_kps: int) -> tuple[Any, Any, Any
 
 
 def memory_status(field: str) -> int:
-    """Bytes that the process holds now ("VmRSS"), or held at most since `clear_refs` was written ("VmHWM")."""
+    """Bytes of the process now ("VmRSS"), or at most since `clear_refs` was written ("VmHWM")."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith(field))
 
 
 def peak(way: str, n_seeds: int, n_kps: int) -> dict[str, float]:
-    """In this process: bytes an entry at the highest point of one construction."""
+    """In this process: bytes per entry at the peak of one construction."""
     small = graphs.zipf_incidence(2000, 500)
     build = scipy_graph if way == "scipy" else cpu.cooccurrence
-    build(*small, 500)  # compiled code and libraries are not the graph's memory
+    build(*small, 500)  # exclude the memory of compiled code and libraries
     indptr, kp_indices = graphs.cached_incidence(n_seeds, n_kps)
     options = {}
     if way == "cpu, tight":
         pairs = int((np.diff(indptr) * (np.diff(indptr) - 1)).sum())
-        options["memory_limit"] = 15 * pairs  # one pass takes at least 16 bytes a pair
+        options["memory_limit"] = 15 * pairs  # one pass takes at least 16 bytes per pair
     before = memory_status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # loading and compiling may have held more
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # loading and compiling may have used more
     entries = int(build(indptr, kp_indices, n_kps, **options)[1].size)
     return {"entries": entries, "bytes_per_entry": (memory_status("VmHWM") - before) / entries}
 
@@ -77,7 +77,7 @@ def main() -> None:
         "scipy A'A": lambda: scipy_graph(indptr, kp_indices, options.kps),
         "cpu": lambda: cpu.cooccurrence(indptr, kp_indices, options.kps),
         "cpu, tight": lambda: cpu.cooccurrence(indptr, kp_indices, options.kps, memory_limit=15 * 2 * pairs),
-        "cpu postings": lambda: cpu.evidence(indptr, kp_indices, ours[0], ours[1]),
+        "cpu evidence": lambda: cpu.evidence(indptr, kp_indices, ours[0], ours[1]),
     }
     times = interleave(cases, options.turns)
     memory = {
@@ -109,13 +109,13 @@ def main() -> None:
         "peak_bytes_per_entry": memory,
     }
     lines = [f"{options.seeds:,} seeds, {options.kps:,} KPs, {pairs:,} pairs, {entries:,} entries"]
-    # "cpu" in brackets is the ratio of processor time.
+    # The ratio in brackets is that of processor time.
     lines += [
         f"  {name:14s}{1e3 * case['median_s']:9.0f} ms{case['million_pairs_per_s']:8.1f} M pairs/s"
         f"{case['times_scipy']:8.2f}x scipy ({case['cpu_times_scipy']:.2f}x cpu)   spread {100 * case['spread']:.0f}%"
         for name, case in record["cases"].items()
     ]
-    lines += [f"  peak memory, {way}: {n_bytes:.0f} bytes an entry" for way, n_bytes in memory.items()]
+    lines += [f"  peak memory, {way}: {n_bytes:.0f} bytes per entry" for way, n_bytes in memory.items()]
     report(record, options.json, lines)
 
 

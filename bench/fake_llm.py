@@ -1,9 +1,9 @@
-"""A language-model server that computes nothing: fixed latency, so many requests at a time, as fast as Python can.
+"""A language-model server that computes nothing: fixed latency, and a fixed number of requests at a time.
 
     python bench/fake_llm.py --port 0 --latency 0.05 --slots 256
 
-Prints its port. Speaks just enough HTTP/1.1 for keep-alive POSTs of one JSON object each, so that measuring a client
-against it measures the client. `GET` answers with its own figures as JSON: requests, and the highest number at work.
+It prints its port. It implements only keep-alive POSTs of one JSON object each, so that a measurement measures the
+client. `GET` returns its figures as JSON: requests received, and the largest number served at the same time.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ REPLY = HEAD + str(len(BODY)).encode() + b"\r\n\r\n" + BODY
 
 
 class Load:
-    """What the server works on: at most `slots` at a time, each for `latency` seconds."""
+    """Requests in work: at most `slots` at a time, each for `latency` seconds."""
 
     def __init__(self, latency: float, slots: int) -> None:
         self.latency, self.slots = latency, slots
@@ -66,7 +66,7 @@ class Load:
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection; requests on it come one after the other."""
+    """One keep-alive connection. Its requests arrive one after the other."""
 
     def __init__(self, load: Load) -> None:
         self.load, self.data, self.missing = load, b"", 0
@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
             if end < 0:
                 return
             if self.data.startswith(b"GET"):
-                self.tell()
+                self.send_figures()
                 return
             at = self.data.lower().index(b"content-length:") + 15
             self.missing = end + 4 + int(self.data[at : self.data.index(b"\r\n", at)]) - len(self.data)
@@ -93,7 +93,7 @@ class Connection(asyncio.Protocol):
         if self.missing == 0:
             self.load.take(self)
 
-    def tell(self) -> None:
+    def send_figures(self) -> None:
         self.data = b""
         figures = json.dumps(
             {"data": [{"id": "fake"}], "requests": self.load.requests, "most": self.load.most}

@@ -2,9 +2,9 @@
 
     python bench/gpu.py --size 10M --walks 1000000 --length 8
 
-First both backends build and walk a graph and their bits are compared; only then the clock starts. Transfer,
-compilation, each primitive on the device, and the whole (arrays of the host in, arrays of the host out) are timed
-apart. Every timed region ends with a wait for the device. Without a device it says so and times the CPU alone.
+First both backends build a graph and walk on it, and their bits are compared; only then the clock starts. Transfer,
+compilation, each operation on the device, and the whole (from host arrays to host arrays) are timed
+separately. Every timed region ends with a wait for the device. Without a device it says so and times the CPU alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import numpy as np
 from graphs import SIZES, cached_incidence, zipf_graph
 from timing import Times, interleave, report
 
-from linksyn_gpu.backend import cpu, kernels
+from linksyn_gpu.backend.cpu import operations as cpu
+from linksyn_gpu.backend.gpu import cuda as kernels
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.tables import KPGraph
 
@@ -72,7 +73,7 @@ def compile_seconds() -> dict[str, float]:
 
 
 def cases(ops: Any, sync: Callable[[], None], graph: KPGraph, incidence: Any, target: Any, n: int, length: int) -> Any:
-    """What is timed on a backend: name -> function, arrays already in its memory but for the last two."""
+    """What is timed on a backend: name -> function; arrays are in its memory already, except for the last two."""
     on_ops = ops.load_graph(graph, second_order=False)
     value, share = ops.asarray(np.ones(graph.n_kps)), ops.asarray(target)
     seeds = tuple(map(ops.asarray, incidence))
@@ -119,7 +120,7 @@ def main() -> None:
     everything = {f"cpu: {name}": work for name, work in cases(cpu, lambda: None, *shape).items()}
     compiled: dict[str, float] = {}
     if usable:
-        from linksyn_gpu.backend import gpu
+        from linksyn_gpu.backend.gpu import operations as gpu
 
         check_parity(gpu, incidence, graph, target, min(options.walks, 20_000), options.length)
         compiled = compile_seconds()
@@ -141,7 +142,7 @@ def main() -> None:
 
 
 def steps_of(graph: KPGraph, target: Any, n_walks: int, length: int) -> int:
-    """Steps that these walks really take: some end early."""
+    """Steps that these walks take: some end early."""
     nodes = walk(cpu, cpu.load_graph(graph, second_order=False), np.ones(graph.n_kps), target, n_walks, length)
     return int((nodes[:, 1:] >= 0).sum())
 

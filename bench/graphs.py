@@ -1,8 +1,8 @@
 """Seeded graph makers for benchmarks: Zipf incidence (seeds x KPs) and its co-occurrence graph.
 
-KPs of real question banks are used very unevenly; here KP of rank r is drawn with probability proportional to
-r ** -exponent, and ids are shuffled so that neighbouring ids say nothing about popularity. Made graphs are
-kept in the user's cache folder (LINKSYN_BENCH_CACHE overrides it; delete it freely).
+KPs of real question banks are used very unevenly; here the KP of rank r is drawn with probability proportional to
+r ** -exponent, and ids are shuffled: neighbouring ids are unrelated in popularity. Graphs are cached in the user's
+cache folder (LINKSYN_BENCH_CACHE overrides it; it is safe to delete).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import numpy as np
 
 from linksyn_gpu.tables import Int32, Int64, KPGraph
 
-GENERATOR = 1  # part of the cache's file names: raise it when the makers change
+GENERATOR = 1  # part of the cache's file names: increase it if the makers change
 
 # (seeds, KPs) -> entries of the co-occurrence graph, about, at exponent 0.9 and 3-8 KPs per seed
 SIZES = {"0.1M": (4_000, 3_000), "1M": (45_000, 20_000), "10M": (500_000, 200_000), "40M": (2_200_000, 800_000)}
 
 
 def cache_folder() -> Path:
-    """Where made graphs are kept."""
+    """Folder of cached graphs."""
     given = os.environ.get("LINKSYN_BENCH_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(given) if given else Path(base) / "linksyn-gpu" / "bench"
@@ -54,7 +54,7 @@ def zipf_incidence(
 
 
 def cached_incidence(n_seeds: int, n_kps: int, exponent: float = 0.9) -> tuple[Int64, Int32]:
-    """`zipf_incidence`, kept on disk."""
+    """`zipf_incidence`, cached on disk."""
     file = cache_folder() / f"zipf-{GENERATOR}-{n_seeds}-{n_kps}-{exponent}.npz"
     if not file.exists():
         indptr, kp_indices = zipf_incidence(n_seeds, n_kps, exponent=exponent)
@@ -67,7 +67,7 @@ def cached_incidence(n_seeds: int, n_kps: int, exponent: float = 0.9) -> tuple[I
 
 def zipf_graph(n_seeds: int = 500_000, n_kps: int = 200_000, exponent: float = 0.9) -> KPGraph:
     """Co-occurrence graph of `cached_incidence`, built by the CPU backend."""
-    from linksyn_gpu.backend import cpu
+    from linksyn_gpu.backend.cpu import operations as cpu
 
     indptr, kp_indices = cached_incidence(n_seeds, n_kps, exponent)
     rows, columns, count = cpu.cooccurrence(indptr, kp_indices, n_kps)

@@ -1,10 +1,10 @@
-"""What a run loses when it is killed again and again: SIGKILL at random moments, against a local server.
+"""What a run loses when it is killed many times: SIGKILL at random moments, against a local server.
 
     python bench/kills.py SEEDS [--json] [--paths 2000] [--kills 30] [--seed 0]
 
-The run is started again after each kill, on the same folder, until the kills are spent; then it may end. Counted are
-the requests, their answers in the journal, those that are there twice (0 is right), those that are missing (0 is
-right), and how many requests the server was sent again because they were in flight when the process died.
+The run is started again on the same folder after each kill, and ends after the last one. The bench counts requests,
+answers in the journal, answers that are there twice (must be 0) or missing (must be 0), and requests that were sent
+again because they were in flight when the process died.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,7 +30,7 @@ CONCURRENCY = 16
 
 
 def run_with_kills(seeds: list[str], folder: Path, paths: int, kills: int, seed: int) -> dict[str, Any]:
-    """Let a campaign die `kills` times, and count."""
+    """Kill a campaign `kills` times, and count."""
     fake = [sys.executable, str(Path(__file__).with_name("fake_llm.py")), "--latency", "0.05", "--slots", "16"]
     chance = random.Random(seed)
     with subprocess.Popen(fake, stdout=subprocess.PIPE, text=True) as server:
@@ -50,8 +51,8 @@ def run_with_kills(seeds: list[str], folder: Path, paths: int, kills: int, seed:
                     break
                 except subprocess.TimeoutExpired:
                     process.kill()
-                    process.wait()
-                    moments.append(round(moment, 2))
+                    if process.wait() == -signal.SIGKILL:
+                        moments.append(round(moment, 2))
             with urllib.request.urlopen(f"{url}/models") as reply:
                 sent = json.load(reply)["requests"]
         finally:
@@ -61,7 +62,7 @@ def run_with_kills(seeds: list[str], folder: Path, paths: int, kills: int, seed:
     lines = (folder / "requests.jsonl").read_text(encoding="utf-8").splitlines()
     asked = {json.loads(line)["custom_id"] for line in lines}
     with Journal(folder / "journal", writable=False) as journal:
-        answers = Counter(record["id"] for _, record in journal._scan() if record is not None)
+        answers = Counter(record["id"] for _, record in journal.lines() if record is not None)
         damaged = journal.index().damaged
     return {
         "paths": paths,

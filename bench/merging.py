@@ -19,6 +19,7 @@ import resource
 import sys
 import time
 from collections import Counter, defaultdict
+from functools import cache
 from pathlib import Path
 
 from linksyn_gpu.knowledge.merge.merge import Mention, MergeOptions, merge_names
@@ -41,13 +42,18 @@ def sides(pair: dict[str, str]) -> list[tuple[str, str | None]]:
     return [(pair[side], pair[f"{side}_discipline"] or None) for side in ("left", "right")]
 
 
+@cache
+def shipped() -> MergeOptions:
+    """The tables that the package ships, parsed once: 0.1 s."""
+    return MergeOptions(homographs=load_homographs(), taxonomy=load_taxonomy())
+
+
 def canonical(pairs: list[dict[str, str]]) -> dict[tuple[str, str | None], str]:
     """Name of each (name, discipline) in one bank of these pairs."""
     names = list(dict.fromkeys(side for pair in pairs for side in sides(pair)))
     forms = {normal_form(name) for name, _ in names}
     synonyms = [found for pair in pairs for found in synonyms_in_text(pair["context"], forms.__contains__)]
-    options = MergeOptions(homographs=load_homographs(), taxonomy=load_taxonomy())
-    merged = merge_names([Mention(*name) for name in names], options, synonyms)
+    merged = merge_names([Mention(*name) for name in names], shipped(), synonyms)
     return dict(zip(names, merged.canonical, strict=True))
 
 

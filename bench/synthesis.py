@@ -1,11 +1,12 @@
-"""How fast requests reach a server and answers reach the disk, and what that takes in memory.
+"""How fast requests reach a server and answers reach the disk, and how much memory that takes.
 
     python bench/synthesis.py [--json] [--requests 100000] [--latency 0.05] [--slots 256] [--concurrency 512]
 
-The server computes nothing: each request takes `latency` seconds, `slots` at a time, so the ideal rate is
-slots / latency. It is a process of its own and shares the machine's cores with the client. Requests are as long as
-those of a campaign (2,800 characters of prompt and a schema); answers are parsed, checked and journaled as in one.
-Memory is the resident size of the client over the run: with a million requests it shows whether anything grows.
+The server computes nothing: each request takes `latency` seconds and `slots` are served at a time, hence the ideal rate
+is slots / latency. The server is a process of its own and shares the machine's cores with the client. Requests are as
+long as those of a campaign (2,800 characters of prompt and a schema). Answers are parsed, checked and journaled as in a
+campaign. The target is 1,500 requests per second: the model on one node needs far fewer. The resident memory of the
+client is sampled during the run; with a million requests it shows whether anything grows.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from timing import report
 
 from linksyn_gpu.llm import Engine
 from linksyn_gpu.llm.client import Limits, Stats
+from linksyn_gpu.llm.dispatch import ask_all
 from linksyn_gpu.llm.journal import Journal
-from linksyn_gpu.llm.loop import generate
+from linksyn_gpu.synthesis.answers import validator
 from linksyn_gpu.synthesis.prompts import Task, answer_schema, render
-from linksyn_gpu.synthesis.synthesize import validator
 
 SEED = {
     "question": "A crane lifts a load of 500 kg by 12 m within 40 s at constant speed. Find the mean power that its "
@@ -40,7 +41,7 @@ TASK = Task((SEED,) * 4, ("work", "power", "efficiency"), "physics", 3, "calcula
 
 
 def requests(n: int) -> Iterator[dict[str, Any]]:
-    """Requests that differ in their ids and seeds alone."""
+    """Requests that differ only in their ids and seeds."""
     body = {
         "model": "auto",
         "messages": render(TASK),
@@ -54,13 +55,13 @@ def requests(n: int) -> Iterator[dict[str, Any]]:
 
 
 def resident() -> int:
-    """Bytes of memory that this process holds (Linux)."""
+    """Resident memory of this process in bytes (Linux)."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmRSS"))
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Ask the fake server for everything, and look at memory on the way."""
+    """Send all requests to the fake server, and sample memory meanwhile."""
     command = [sys.executable, str(Path(__file__).with_name("fake_llm.py"))]
     command += ["--latency", str(options.latency), "--slots", str(options.slots)]
     samples: list[tuple[int, int]] = []
@@ -79,7 +80,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         try:
             with Journal(folder) as journal:
                 begin, cpu_begin = time.perf_counter(), time.process_time()
-                stats = generate(
+                stats = ask_all(
                     requests(options.requests),
                     Engine(url, "fake"),
                     journal,
@@ -125,10 +126,10 @@ def main() -> None:
     lines = [
         f"{record['requests']:,} requests, {record['slots']} slots of {1e3 * record['latency_s']:.0f} ms: "
         f"{record['requests_per_s']:,.0f} requests/s, {100 * record['share_of_ideal']:.0f}% of the ideal rate",
-        f"  client: {record['client_cpu_us_per_request']:.0f} us of processor time a request; "
+        f"  client: {record['client_cpu_us_per_request']:.0f} us of processor time per request; "
         f"most at work in the server: {record['most_at_work_in_server']}",
-        f"  resident memory: {record['resident_mib'][0]:.0f} MiB at first, {record['resident_mib'][-1]:.0f} MiB at the "
-        f"end, growth after the first fifth {record['resident_growth_mib']:+.1f} MiB",
+        f"  resident memory: {record['resident_mib'][0]:.0f} MiB at the start, {record['resident_mib'][-1]:.0f} MiB at "
+        f"the end, change after the first fifth {record['resident_growth_mib']:+.1f} MiB",
     ]
     report(record, parser.parse_args().json, lines)
 

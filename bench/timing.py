@@ -1,8 +1,8 @@
-"""Honest timing: warm-up, interleaved repeats, median and spread, versions and machine in the record.
+"""Timing: warm-up, interleaved repeats, median and spread, versions and machine in the record.
 
-The cases of one comparison run in turn, A B C A B C ..., so that a busy neighbour or a hot processor hits
-all of them; a ratio is the median over turns of the ratio within a turn. Beside the time that passed, processor time
-(of all threads) is taken: on a machine that others use it is the steadier of the two.
+The cases of one comparison run in turn, A B C A B C ...: other load on the machine then affects all of them. A ratio is
+the median over turns of the ratio within a turn. Processor time of all threads is recorded too: on a shared machine it
+varies less than elapsed time.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class Times:
         return (third - first) / self.median
 
     def ratio_to(self, other: Times) -> float:
-        """How many times longer `other` takes: median over turns of the ratio within a turn."""
+        """Time of `other` divided by this one: median over turns of the ratio within a turn."""
         return statistics.median(b / a for a, b in zip(self.seconds, other.seconds, strict=True))
 
     def cpu_ratio_to(self, other: Times) -> float:
-        """The same, of processor time."""
+        """The same for processor time."""
         return statistics.median(b / a for a, b in zip(self.cpu_seconds, other.cpu_seconds, strict=True))
 
 
@@ -61,7 +61,7 @@ def interleave(cases: Mapping[str, Callable[[], Any]], turns: int = 7, warm_up: 
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were taken on."""
+    """The machine and the versions that the figures belong to."""
     import numba
     import numpy
     import scipy
@@ -82,7 +82,7 @@ def machine() -> dict[str, Any]:
 
 
 def report(record: dict[str, Any], as_json: bool, lines: list[str]) -> None:
-    """Print a record as JSON, or its lines for people."""
+    """Print a record as JSON, or its lines as text."""
     if as_json:
         print(json.dumps({**record, "machine": machine()}, indent=2))
     else:

@@ -1,10 +1,10 @@
-"""Does the value function do its work? Coverage, Gini and divergence of visits with and without its parts.
+"""Effect of the value function: coverage, Gini and divergence of visits with and without its parts.
 
     python bench/value.py [--json] [--data FOLDER] [--walks 1000000] [--steps 6] [--tau 0 0.5 1]
 
 On the Zipf graph and, when --data or LINKSYN_DATA names a folder with seed_openstax_en.jsonl, on real seeds. For each
-tau: plain walks (no value), live feedback, calibration, and both. `floor` is the divergence that as many independent
-draws from the target itself would show on average: (KPs - 1) / (2 * visits).
+tau: plain walks (no value), live feedback, calibration, and both. `floor` is the mean divergence of the same number of
+independent draws from the target itself: (KPs - 1) / (2 * visits).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ OPENSTAX = "seed_openstax_en.jsonl"
 
 def measure(graph: KPGraph, tau: float, way: str, n: int, steps: int, rounds: int, no_revisit: bool) -> dict[str, Any]:
     beta, calibration = WAYS[way]
-    # A plain walk knows no target: its starts go as popularity whatever tau is, as a walk on co-occurrence does.
+    # A plain walk has no target: its starts follow popularity for any tau.
     config = WalkConfig(
         length=steps,
         tau=1.0 if way == "plain" else tau,
@@ -62,12 +62,12 @@ def measure(graph: KPGraph, tau: float, way: str, n: int, steps: int, rounds: in
 
 
 def openstax_graph(folder: str | None) -> KPGraph | str:
-    """The graph of the OpenStax seeds; or why there is none."""
+    """The graph of the OpenStax seeds, or the reason why there is none."""
     if folder is None:
         return "no folder given (--data or LINKSYN_DATA)"
     file = Path(folder) / OPENSTAX
     if not file.is_file():
-        return f"{OPENSTAX} is not in the folder given"
+        return f"{OPENSTAX} is not in that folder"
     from linksyn_gpu import build_graph, read_seeds
 
     return build_graph(read_seeds(file))

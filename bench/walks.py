@@ -1,10 +1,10 @@
-"""How fast walks are: against a naive loop over float prefix sums, and against PecanPy where it is installed.
+"""Speed of walks, compared with a naive loop over float prefix sums, and with PecanPy if it is installed.
 
     python bench/walks.py [--json] [--turns 7] [--tau 1 0.5 0] [--scaling docs/walks-scaling.svg] [--start-up]
 
 Every sampler walks the same graph under the same values (weights times a value with feedback, as in a round of a
 campaign), with the same number of threads, in turn within one run: it draws the starts, steps, and returns a new
-array (PecanPy is given the starts). What is reported are ratios of that run.
+array (PecanPy is given the starts). The report gives ratios within that run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 from numba import float32, int64, njit, prange, uint64
 from timing import Times, interleave, report
 
-from linksyn_gpu.backend import cpu
+from linksyn_gpu.backend.cpu import operations as cpu
 from linksyn_gpu.sampling.value import target_shares
 from linksyn_gpu.tables import KPGraph
 
@@ -62,7 +62,7 @@ def naive_sums(indptr, indices, weight, value, sums):
 
 @njit(inline="always")
 def _first_above(sums, begin, n, x):
-    """First of n sums from `begin` on that is above x, by halving."""
+    """First of n sums from `begin` on that is above x, by binary search."""
     while n > 1:
         half = n >> 1
         begin = begin + half if sums[begin + half - 1] <= x else begin
@@ -72,7 +72,7 @@ def _first_above(sums, begin, n, x):
 
 @njit(parallel=True, cache=True)
 def naive_walks(indptr, indices, sums, start_sums, n_walks, length, key):
-    """One walk after the other, a halving search per draw: the loop that one writes first."""
+    """One walk after the other, a binary search per draw: the obvious first implementation."""
     out = np.empty((n_walks, length + 1), np.int32)
     for i in prange(n_walks):
         v = _first_above(start_sums, int64(0), start_sums.size, _uniform(key, i, 0) * start_sums[-1])
@@ -84,7 +84,7 @@ def naive_walks(indptr, indices, sums, start_sums, n_walks, length, key):
     return out
 
 
-# ---------------------------------------------------------------------- what is walked
+# ---------------------------------------------------------------------- cases
 
 
 def campaign_value(graph: KPGraph, tau: float, rounds: int = 8, walks: int = 500_000) -> tuple[Any, Any]:
@@ -106,11 +106,11 @@ def campaign_value(graph: KPGraph, tau: float, rounds: int = 8, walks: int = 500
 
 
 def pecanpy_case(graph: KPGraph, value: Any, starts: Any, length: int) -> Callable[[], Any] | str:
-    """PecanPy's first-order kernel without its surroundings (string ids, lists); or why there is none."""
+    """PecanPy's first-order kernel without its string ids and lists, or the reason why there is none."""
     try:
         from numba_progress import ProgressBar
         from pecanpy.pecanpy import PreCompFirstOrder
-    except Exception as error:  # noqa: BLE001 - its pins break in many ways; the report says how
+    except Exception as error:  # noqa: BLE001 - its version pins fail in many ways; the report shows which
         return f"not importable ({type(error).__name__})"
     walker = PreCompFirstOrder(p=1, q=1, random_state=1)
     walker.indptr, walker.indices = graph.indptr.astype(np.uint32), graph.indices.astype(np.uint32)
@@ -181,7 +181,7 @@ def row(t: Times, naive: Times, steps: int) -> dict[str, float]:
 
 
 def share_of_searches(graph: KPGraph, table: cpu.TransitionTable, nodes: Any) -> float:
-    """Share of steps that a cell leaves to a search of the prefix sums."""
+    """Share of steps that need a search of the prefix sums."""
     open_cells = np.concatenate([[0], np.cumsum(table.cells[:-1] >> np.uint64(63), dtype=np.int64)])
     share = (open_cells[graph.indptr[1:]] - open_cells[graph.indptr[:-1]]) / np.maximum(graph.degree, 1)
     at = nodes[:, :-1]
@@ -191,7 +191,7 @@ def share_of_searches(graph: KPGraph, table: cpu.TransitionTable, nodes: Any) ->
 def lines_of(record: dict[str, Any]) -> list[str]:
     lines = [
         f"tau {record['tau']}: {record['entries']:,} entries, mean degree of visited KPs "
-        f"{record['mean_degree_of_visited']:,.0f}, {100 * record['searches_per_step']:.0f}% of steps search",
+        f"{record['mean_degree_of_visited']:,.0f}, {100 * record['searches_per_step']:.0f}% of steps need a search",
         f"  {'':32s}{'ms':>9s}{'M steps/s':>11s}{'x naive':>9s}{'(cpu)':>8s}{'spread':>8s}",
     ]
     for name, case in record["cases"].items():
@@ -246,7 +246,7 @@ def plot(records: list[dict[str, Any]], file: Path) -> None:
 START_UP = """
 import time; begin = time.perf_counter()
 import numpy as np
-from linksyn_gpu.backend import cpu
+from linksyn_gpu.backend.cpu import operations as cpu
 from linksyn_gpu.tables import KPGraph
 imported = time.perf_counter()
 graph = KPGraph.from_csr([0, 2, 4, 6], [1, 2, 0, 2, 0, 1], [1, 2, 1, 3, 2, 3])
@@ -261,7 +261,7 @@ print(imported - begin, time.perf_counter() - imported)
 
 
 def start_up() -> dict[str, Any]:
-    """Seconds of a new process until the whole walk path has run once: compiling, and from the cache."""
+    """Seconds of a new process until all walk kernels have run once: compiling, and from the cache."""
     seconds = {}
     with tempfile.TemporaryDirectory() as cache:
         for name in ("first_use", "warm"):
@@ -296,7 +296,7 @@ def main() -> None:
     if options.start_up:
         record["start_up"] = start_up()
         for name, part in record["start_up"].items():
-            lines.append(f"{name}: import {part['import_s']:.1f} s, walk path {part['walk_path_s']:.1f} s")
+            lines.append(f"{name}: import {part['import_s']:.1f} s, walk kernels {part['walk_path_s']:.1f} s")
     if options.scaling:
         record["scaling"] = scaling(options.walks, options.steps, options.turns)
         plot(record["scaling"], options.scaling)

@@ -1,5 +1,5 @@
 // What every kernel shares: fixed-width integers, 64-bit grid-stride loops, binary searches, 64 x 64 -> high 64 bits.
-// NVRTC finds no headers, so nothing outside this folder is included when it compiles.
+// NVRTC finds no headers, so it includes nothing outside this folder.
 #pragma once
 
 #if defined(__CUDACC_RTC__)
@@ -18,7 +18,7 @@ static __device__ __forceinline__ int64_t first_item() {
 }
 static __device__ __forceinline__ int64_t item_stride() { return static_cast<int64_t>(gridDim.x) * blockDim.x; }
 
-// First position in [begin, end) whose value exceeds `bound`; `end` when there is none.
+// First position in [begin, end) whose value exceeds `bound`; `end` if there is none.
 template <typename T>
 static __device__ __forceinline__ int64_t upper_bound(const T* __restrict__ values, int64_t begin, int64_t end,
                                                       T bound) {
@@ -33,7 +33,7 @@ static __device__ __forceinline__ int64_t upper_bound(const T* __restrict__ valu
   return begin;
 }
 
-// First position in [begin, end) whose value is not below `bound`; `end` when there is none.
+// First position in [begin, end) whose value is not below `bound`; `end` if there is none.
 template <typename T>
 static __device__ __forceinline__ int64_t lower_bound(const T* __restrict__ values, int64_t begin, int64_t end,
                                                       T bound) {
@@ -56,7 +56,7 @@ static __device__ __forceinline__ void add_to(int64_t* address, int64_t value) {
   atomicAdd(reinterpret_cast<unsigned long long*>(address), static_cast<unsigned long long>(value));
 }
 
-// How far a row's prefix sums are shifted right so that its total fits in 32 bits.
+// Right shift of a row's prefix sums that makes its total fit in 32 bits.
 static __device__ __forceinline__ int32_t row_shift(uint64_t total) {
   const int32_t excess = 32 - __clzll(static_cast<long long>(total));
   return excess > 0 ? excess : 0;

@@ -1,7 +1,7 @@
 // Bundles: the order of each edge's seeds in a round, and one seed for each edge of a path.
 #include "philox.cuh"
 
-// keys[i] = edge << 32 | place of posting first_posting + i's seed in the order of (rank, seed).
+// keys[i] = edge << 32 | place of the seed of posting first_posting + i in the order of (rank, seed).
 extern "C" __global__ void posting_keys(const int64_t* __restrict__ indptr, const int32_t* __restrict__ seeds,
                                         const int32_t* __restrict__ place, int64_t n_edges, int64_t first_posting,
                                         int64_t n_postings, uint64_t* __restrict__ keys) {
@@ -12,7 +12,7 @@ extern "C" __global__ void posting_keys(const int64_t* __restrict__ indptr, cons
   }
 }
 
-// How many seeds of each edge share the best rank; they stand first, so a binary search finds their end.
+// Seeds of each edge with the best rank; they come first: a binary search finds their end.
 extern "C" __global__ void best_ties(const int64_t* __restrict__ indptr, const int32_t* __restrict__ ordered,
                                      const int64_t* __restrict__ rank, int64_t n_edges, int32_t* __restrict__ ties) {
   for (int64_t edge = first_item(); edge < n_edges; edge += item_stride()) {
@@ -48,7 +48,7 @@ struct Postings {
   }
 };
 
-// One path's bundle so far, inside the step-major array.
+// Bundle of one path so far, inside the step-major array.
 struct Bundle {
   int32_t* seeds;
   int64_t n;
@@ -65,7 +65,7 @@ struct Bundle {
   }
 };
 
-// The seed for an edge: the best ones from a drawn place on and round, then the others; -1 when all are taken.
+// The seed for an edge: the best ones from a drawn place on, wrapping around, then the others; -1 if all are used.
 static __device__ __forceinline__ int32_t choose_seed(const Postings& postings, int64_t edge, const Bundle& bundle,
                                                       uint64_t bits) {
   const int64_t begin = postings.indptr[edge], held = postings.indptr[edge + 1] - begin;

@@ -1,4 +1,4 @@
-// Guide table: for each bucket of the random bits of a row, where the search may begin. It only speeds a draw up.
+// Guide table: for each bucket of the random bits of a row, where the search begins. It only makes a draw faster.
 #include "walk.cuh"
 
 extern "C" __global__ void build_guide(const int64_t* __restrict__ indptr, const uint32_t* __restrict__ prefix,

@@ -1,10 +1,10 @@
-// Construction: pairs of KPs that a seed holds, as keys to sort; CSR entries and postings from sorted keys.
+// Construction: pairs of KPs of a seed, as keys to sort; CSR entries and evidence from sorted keys.
 #include "common.cuh"
 
-// No seed, and no edge, has this key: it sorts behind all others.
+// No seed and no edge has this key: it sorts after all others.
 static constexpr uint64_t NO_EDGE = ~static_cast<uint64_t>(0);
 
-// KPs that follow each mention within its seed: the pairs that begin with it.
+// KPs after each mention within its seed: the pairs that begin with it.
 extern "C" __global__ void pairs_of_mention(const int64_t* __restrict__ indptr, int64_t n_seeds, int64_t n_mentions,
                                             int64_t* __restrict__ pairs) {
   for (int64_t mention = first_item(); mention < n_mentions; mention += item_stride()) {
@@ -14,12 +14,12 @@ extern "C" __global__ void pairs_of_mention(const int64_t* __restrict__ indptr, 
 }
 
 struct Pair {
-  int64_t mention;  // where the smaller KP stands
+  int64_t mention;  // of the smaller KP
   int32_t u, v;     // u < v
 };
 
-// Pair number `pair` in the order (mention of u, mention of v). One thread a pair: a seed of 10,000 KPs is as
-// well spread over the device as 10,000 seeds of ten.
+// Pair number `pair` in the order (mention of u, mention of v). One thread per pair: a seed of 10,000 KPs is
+// distributed over the device as evenly as 10,000 seeds of ten.
 static __device__ __forceinline__ Pair find_pair(const int32_t* __restrict__ kps, const int64_t* __restrict__ running,
                                                  int64_t n_mentions, int64_t pair) {
   const int64_t mention = upper_bound(running, static_cast<int64_t>(0), n_mentions, pair);
@@ -57,7 +57,7 @@ extern "C" __global__ void first_above(const int64_t* __restrict__ indptr, const
   }
 }
 
-// keys[i] = edge << 32 | seed of pair first_pair + i, or NO_EDGE where the graph does not hold the edge.
+// keys[i] = edge << 32 | seed of pair first_pair + i, or NO_EDGE if the graph does not contain the edge.
 extern "C" __global__ void pair_postings(const int64_t* __restrict__ indptr, const int32_t* __restrict__ kps,
                                          const int64_t* __restrict__ running, int64_t n_seeds, int64_t n_mentions,
                                          const int64_t* __restrict__ graph_indptr,
@@ -89,7 +89,7 @@ extern "C" __global__ void count_postings(const uint64_t* __restrict__ keys, int
   }
 }
 
-// Writes the seeds of sorted keys behind the `placed` ones that earlier batches wrote for the same edge.
+// Writes the seeds of sorted keys after the `placed` ones that earlier batches wrote for the same edge.
 extern "C" __global__ void place_postings(const uint64_t* __restrict__ keys, int64_t n_keys,
                                           const int64_t* __restrict__ evidence_indptr,
                                           const int64_t* __restrict__ placed, int32_t* __restrict__ out_seeds) {

@@ -1,5 +1,5 @@
-// What walks leave behind: lengths, occurrences of numbers, and a name for each path's set of KPs.
-// Tables are given by their strides: element (row, column) stands at row * row_stride + column * column_stride.
+// Paths: lengths, occurrences of numbers, and a key for the set of KPs of each path.
+// Tables are given by their strides: element (row, column) is at row * row_stride + column * column_stride.
 #include "common.cuh"
 
 extern "C" __global__ void path_lengths(const int32_t* __restrict__ nodes, int64_t n_rows, int64_t n_columns,

@@ -24,10 +24,10 @@ static __device__ __forceinline__ PhiloxBlock philox4x32_10(uint32_t c0, uint32_
 
 struct Draw {
   uint64_t row;         // draws from a row
-  uint64_t acceptance;  // decides whether a proposal stands
+  uint64_t acceptance;  // decides whether a proposal is accepted
 };
 
-// The 128 bits of walk `id` at (step, trial): a pure function, so no walker depends on another.
+// The 128 bits of walk `id` at (step, trial): a pure function; no walker depends on another.
 static __device__ __forceinline__ Draw draw(uint64_t key, uint64_t id, uint32_t step, uint32_t trial) {
   const PhiloxBlock block = philox4x32_10(static_cast<uint32_t>(id), static_cast<uint32_t>(id >> 32), step, trial,
                                           static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32));

@@ -1,5 +1,5 @@
 // The transition table of a round: masses w * V of every entry, summed inside each row. The threads of a warp or a
-// block work together, through shuffles and shared memory; integer sums make the result free of their order.
+// block cooperate through shuffles and shared memory; sums are integers and do not depend on the order.
 #include "value.cuh"
 
 static constexpr uint32_t ALL_LANES = 0xFFFFFFFFu;
@@ -33,7 +33,7 @@ static __device__ __forceinline__ uint64_t warp_inclusive_scan(uint64_t x, int32
   return x;
 }
 
-// Largest w * V, as the bits of a double: those of numbers >= 0 rise with the numbers. `top_bits` starts at 0.
+// Largest w * V, as the bits of a double: for numbers >= 0 they have the same order. `top_bits` starts at 0.
 extern "C" __global__ void __launch_bounds__(256)
     largest_weight(const int32_t* __restrict__ indices, const int32_t* __restrict__ weight,
                    const double* __restrict__ value, int64_t n_entries, uint64_t* __restrict__ top_bits) {
@@ -53,7 +53,7 @@ extern "C" __global__ void __launch_bounds__(256)
   }
 }
 
-// One warp a row, for rows shorter than `long_row`. The block size is a multiple of 32.
+// One warp per row, for rows shorter than `long_row`. The block size is a multiple of 32.
 extern "C" __global__ void __launch_bounds__(256)
     prefix_short_rows(const int64_t* __restrict__ indptr, const int32_t* __restrict__ indices,
                       const int32_t* __restrict__ weight, const double* __restrict__ value,
@@ -89,7 +89,7 @@ extern "C" __global__ void __launch_bounds__(256)
   }
 }
 
-// One block a row, for the rows listed. The block size is a multiple of 32, 1,024 at most.
+// One block per row, for the listed rows. The block size is a multiple of 32, at most 1,024.
 extern "C" __global__ void __launch_bounds__(256)
     prefix_long_rows(const int64_t* __restrict__ indptr, const int32_t* __restrict__ indices,
                      const int32_t* __restrict__ weight, const double* __restrict__ value,
@@ -117,7 +117,7 @@ extern "C" __global__ void __launch_bounds__(256)
     for (int32_t w = 0; w < n_warps; ++w) {
       sum += of_warp[w];
     }
-    __syncthreads();  // everyone has read the sums before the scan writes over them
+    __syncthreads();  // all threads have read the sums before the scan overwrites them
     const int32_t shift = row_shift(sum);
     uint64_t carry = 0;
     for (int64_t base = begin; base < end; base += blockDim.x) {

@@ -1,4 +1,4 @@
-// The value function, per KP. Only + * / sqrt in float64, compiled without fused multiply-add (-fmad=false), so the
+// The value function, per KP. Only + * / sqrt in float64, compiled without fused multiply-add (-fmad=false): the
 // bits are those of the host.
 #include "value.cuh"
 
@@ -11,41 +11,41 @@ static __device__ __forceinline__ double clipped(double x, double cap) {
   return x < low ? low : (x > cap ? cap : x);
 }
 
-// (T N + s) / (n + s): what a KP is still owed.
-static __device__ __forceinline__ double owed(double target, int64_t visits, int64_t all_visits) {
+// (T N + s) / (n + s): the visits of a KP below its target.
+static __device__ __forceinline__ double deficit(double target, int64_t visits, int64_t all_visits) {
   return (target * static_cast<double>(all_visits) + SMOOTHING) / (static_cast<double>(visits) + SMOOTHING);
 }
 
-// V = clip(P F), F = owed ^ beta; 0 where the target is 0. twice_beta is 0, 1, 2 or 4; all_visits points to the sum.
+// V = clip(P F), F = deficit ^ beta; 0 where the target is 0. twice_beta is 0, 1, 2 or 4; all_visits points to the sum.
 extern "C" __global__ void node_value(const double* __restrict__ target, const double* __restrict__ potential,
                                       const int64_t* __restrict__ visits, const int64_t* __restrict__ all_visits,
                                       int64_t n_kps, int32_t twice_beta, double* __restrict__ value) {
   for (int64_t v = first_item(); v < n_kps; v += item_stride()) {
-    const double due = owed(target[v], visits[v], all_visits[0]);
-    double feedback = due;
+    const double missing = deficit(target[v], visits[v], all_visits[0]);
+    double feedback = missing;
     if (twice_beta == 0) {
       feedback = 1.0;
     } else if (twice_beta == 1) {
-      feedback = sqrt(due);
+      feedback = sqrt(missing);
     } else if (twice_beta == 4) {
-      feedback = due * due;
+      feedback = missing * missing;
     }
     value[v] = target[v] > 0.0 ? clipped(potential[v] * feedback, VALUE_CAP) : 0.0;
   }
 }
 
-// P <- clip(P sqrt(owed)).
+// P <- clip(P sqrt(deficit)).
 extern "C" __global__ void calibrated_potential(const double* __restrict__ potential,
                                                 const double* __restrict__ target,
                                                 const int64_t* __restrict__ visits,
                                                 const int64_t* __restrict__ all_visits, int64_t n_kps,
-                                                double* __restrict__ renewed) {
+                                                double* __restrict__ out) {
   for (int64_t v = first_item(); v < n_kps; v += item_stride()) {
-    renewed[v] = clipped(potential[v] * sqrt(owed(target[v], visits[v], all_visits[0])), POTENTIAL_CAP);
+    out[v] = clipped(potential[v] * sqrt(deficit(target[v], visits[v], all_visits[0])), POTENTIAL_CAP);
   }
 }
 
-// What a start at each KP weighs: T V, 0 where its row is massless.
+// Weight of a start at each KP: T V, 0 if its row is massless.
 extern "C" __global__ void start_weights(const uint32_t* __restrict__ total, const double* __restrict__ target,
                                          const double* __restrict__ value, int64_t n_kps,
                                          double* __restrict__ weight) {
@@ -63,7 +63,7 @@ extern "C" __global__ void quantise(const double* __restrict__ weight, const dou
   }
 }
 
-// Prefix sums of one row shifted so that the last fits in 32 bits.
+// Prefix sums of one row, shifted so that the last fits in 32 bits.
 extern "C" __global__ void shift_prefix(const uint64_t* __restrict__ running, int64_t n,
                                         uint32_t* __restrict__ prefix) {
   const int32_t shift = row_shift(running[n - 1]);

@@ -1,4 +1,4 @@
-// Masses as integers: the only place where a float becomes one. Mirrors _quantise of the reference backend.
+// Masses as integers: the only place where a float becomes an integer. Mirrors _quantise of the reference backend.
 #pragma once
 #include "common.cuh"
 

@@ -1,5 +1,5 @@
-// Walks: one thread a walker. nodes is step-major, nodes[step * n + walker], so that a warp's reads and writes of
-// its paths lie side by side.
+// Walks: one thread per walker. nodes is step-major, nodes[step * n + walker]: the reads and writes of a warp are
+// contiguous.
 #include "philox.cuh"
 #include "walk.cuh"
 
@@ -10,12 +10,12 @@ struct Graph {
   const int32_t* __restrict__ indices;
   const uint32_t* __restrict__ prefix;
   const uint32_t* __restrict__ total;
-  const uint32_t* __restrict__ guide;  // read only when `guided`
+  const uint32_t* __restrict__ guide;  // read only if `guided`
   bool guided;
 
   __device__ __forceinline__ Row row(int32_t v) const { return {indptr[v], indptr[v + 1], total[v]}; }
 
-  // The graph is symmetric: the shorter of the two rows answers.
+  // The graph is symmetric: the shorter of the two rows is searched.
   __device__ __forceinline__ bool has_edge(int32_t u, int32_t v) const {
     int64_t begin = indptr[u], end = indptr[u + 1];
     int32_t wanted = v;
@@ -34,7 +34,7 @@ struct Rule {
   uint64_t back, near, far;  // floor(a * 2^53) for a step back, to a neighbour of the previous KP, elsewhere
 };
 
-// One walker's path so far, inside the step-major array.
+// Path of one walker so far, inside the step-major array.
 struct Path {
   const int32_t* nodes;
   int64_t n;
@@ -60,7 +60,7 @@ static __device__ __forceinline__ uint64_t second_order_bound(const Graph& graph
   return graph.has_edge(previous, proposal) ? rule.near : rule.far;
 }
 
-// Mass of an entry in the exact scan: its own, without visited KPs, times floor(a * 2^32). A row's sum stays
+// Mass of an entry in the exact scan: its own, 0 for visited KPs, times floor(a * 2^32). The sum of a row stays
 // below 2^64.
 static __device__ __forceinline__ uint64_t scan_mass(const Graph& graph, const Rule& rule, const Path& path,
                                                      const Row& row, int64_t entry) {
@@ -76,8 +76,8 @@ static __device__ __forceinline__ uint64_t scan_mass(const Graph& graph, const R
   return mass << 32;
 }
 
-// Draws exactly from what proposals may reach, at trial TRIALS; -1 when nothing can be reached. Seldom called: a
-// step comes here when 32 proposals in a row failed.
+// Draws exactly from what proposals can reach, at trial TRIALS; -1 if nothing can be reached. Rarely called: only
+// after 32 rejected proposals of a step.
 static __device__ __forceinline__ int32_t scan_row(const Graph& graph, const Rule& rule, const Path& path,
                                                 const Row& row, uint64_t bits) {
   uint64_t sum = 0;
@@ -98,7 +98,7 @@ static __device__ __forceinline__ int32_t scan_row(const Graph& graph, const Rul
   return -1;  // not reached: the last running sum is `sum`, above any target
 }
 
-static __device__ __forceinline__ bool stands(const Graph& graph, const Rule& rule, const Path& path,
+static __device__ __forceinline__ bool accepted(const Graph& graph, const Rule& rule, const Path& path,
                                               int32_t proposal, uint64_t bits) {
   if (rule.no_revisit && path.holds(proposal)) {
     return false;
@@ -121,14 +121,14 @@ static __device__ __forceinline__ int32_t next_node(const Graph& graph, const Ru
     const int64_t entry = graph.guided ? draw_entry_guided(graph.prefix, graph.guide, row, bits.row)
                                        : draw_entry(graph.prefix, row, bits.row);
     const int32_t proposal = graph.indices[entry];
-    if (stands(graph, rule, path, proposal, bits.acceptance)) {
+    if (accepted(graph, rule, path, proposal, bits.acceptance)) {
       return proposal;
     }
   }
   return scan_row(graph, rule, path, row, draw(key, id, step, TRIALS).row);
 }
 
-// At least 8 blocks of 128 a multiprocessor: room for 64 registers a thread, so that none is spilled.
+// At least 8 blocks of 128 per multiprocessor leave 64 registers per thread: none is spilled.
 extern "C" __global__ void __launch_bounds__(128, 8)
     sample_walks(const int64_t* __restrict__ indptr, const int32_t* __restrict__ indices,
                  const uint32_t* __restrict__ prefix, const uint32_t* __restrict__ total,

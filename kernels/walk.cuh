@@ -22,8 +22,8 @@ static __device__ __forceinline__ int64_t draw_entry(const uint32_t* __restrict_
   return upper_bound(prefix, row.begin, row.end, target);
 }
 
-// The same entry. guide[begin + bucket] holds the row-relative answer for the first bits of a bucket, and answers
-// rise with the bits: the search runs between two neighbouring buckets' answers, and never changes.
+// The same entry. guide[begin + bucket] is the row-relative answer for the first bits of a bucket, and answers
+// ascend with the bits: a search between the answers of two neighbouring buckets finds the same entry.
 static __device__ __forceinline__ int64_t draw_entry_guided(const uint32_t* __restrict__ prefix,
                                                             const uint32_t* __restrict__ guide, Row row,
                                                             uint64_t bits) {

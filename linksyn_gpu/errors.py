@@ -1,7 +1,7 @@
 """The errors of linksyn-gpu: one small tree.
 
 Library code raises these; the command line turns them into one line of text (`cli/`).
-A message says what was wrong, where, and how to mend it.
+A message says what is wrong, where, and how to fix it.
 """
 
 

@@ -1,25 +1,30 @@
 """What passes between stages: seeds, the KP graph, walks, bundles and new QA.
 
-A stage knows these tables, never another stage. Arrays are NumPy arrays on the host unless a
-docstring says otherwise; text lives in Arrow tables, which hold tens of millions of rows without a
-Python object for each.
+A stage knows these tables, never another stage. Arrays are NumPy arrays on the host unless a docstring says
+otherwise. Text is kept in Arrow tables, which hold tens of millions of rows without a Python object for each.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from linksyn_gpu.errors import DataError
+from linksyn_gpu.text import name_key
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from linksyn_gpu.config import SeedsConfig
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
@@ -54,43 +59,92 @@ def seed_schema() -> pa.Schema:
 
 @dataclass(frozen=True)
 class Reject:
-    """One input record that was not taken: where it stood and why."""
+    """One input record that was not accepted: where it is and why."""
 
     file: str
     line: int
-    """1-based line in a line-based file, else 1-based record number."""
+    """1-based line in a line-based file, 1-based record number otherwise."""
     reason: str
-    """One word of a fixed set: see `linksyn_gpu.seeds.normalize.REASONS`."""
+    """One of `linksyn_gpu.seeds.normalize.REASONS`."""
     detail: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Seeds:
-    """Seed QA that were read, and what was not taken.
+    """Seed QA, and the records that were rejected.
 
     `len(seeds) + len(seeds.rejects)` is the number of records in the input files.
     """
 
     table: pa.Table
-    """One row a seed, columns of `seed_schema()`."""
+    """One row per seed, columns of `seed_schema()`."""
     rejects: Sequence[Reject] = ()
     notes: Counter[str] = field(default_factory=Counter)
-    """Seeds kept but marked, by mark: 'empty_answer', 'no_knowledge_points', 'difficulty_off_scale', ..."""
+    """Seeds kept with a remark, by remark: 'empty_answer', 'no_knowledge_points', 'difficulty_off_scale', ..."""
+
+    @classmethod
+    def from_records(cls, records: Iterable[Any], config: SeedsConfig | None = None, **fields: Any) -> Seeds:
+        """Make seeds of records in memory, with the rules of `read_seeds`.
+
+        Parameters
+        ----------
+        records : iterable of mappings
+            Column name -> value; NumPy arrays and scalars are taken as lists and numbers. The `line` of a reject is
+            the 1-based number of the record.
+        config, **fields
+            A `SeedsConfig`, or its fields as keywords.
+        """
+        from linksyn_gpu.seeds.normalize import seeds_from_records
+
+        return seeds_from_records(records, config, fields)
+
+    @classmethod
+    def from_arrow(cls, data: Any, config: SeedsConfig | None = None, **fields: Any) -> Seeds:
+        """Make seeds of an Arrow table, record batch or reader, or of any object with `__arrow_c_stream__`."""
+        import pyarrow as pa
+
+        from linksyn_gpu.seeds.readers import arrow_records
+
+        reader = data if isinstance(data, pa.RecordBatchReader) else pa.table(data).to_reader()
+        return cls.from_records((record for _, record in arrow_records(reader)), config, **fields)
+
+    @classmethod
+    def from_pandas(cls, frame: Any, config: SeedsConfig | None = None, **fields: Any) -> Seeds:
+        """Make seeds of a pandas data frame; its index is ignored."""
+        rows = frame.astype(object).where(frame.notna(), None).itertuples(index=False, name=None)
+        return cls.from_records((dict(zip(frame.columns, row, strict=True)) for row in rows), config, **fields)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
+    def __repr__(self) -> str:
+        return f"Seeds({len(self):,} seeds, {len(self.rejects):,} rejects)"
+
     def __getitem__(self, row: int) -> dict[str, Any]:
-        """Seed `row` as a dict of plain Python values."""
+        """Return seed `row` as a dict of plain Python values."""
         return {name: self.table.column(name)[row].as_py() for name in self.table.column_names}
 
 
 @dataclass(frozen=True, eq=False)
+class KPStatistics:
+    """Properties of each KP's seeds: rows of `kps.parquet`."""
+
+    seed_count: Int64
+    """[n_kps] f(v)."""
+    mean_difficulty: Float64
+    """[n_kps] mean level of v's seeds that have one; NaN where none has."""
+    disciplines: Sequence[str]
+    """Disciplines of the seeds, in order of first appearance and in their first spelling."""
+    discipline_counts: Any
+    """scipy CSR array [n_kps, n_disciplines] of int64: seeds of v that are of a discipline."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class KPGraph:
     """Co-occurrence graph of knowledge points: symmetric CSR with sorted columns and no self-loop.
 
-    C = A'A without its diagonal, A the seeds x KPs incidence: `count[e]` seeds hold both ends of
-    entry e. An undirected edge has two entries.
+    C = A'A without its diagonal, A the seeds x KPs incidence: `count[e]` seeds hold both ends of entry e. An
+    undirected edge has two entries.
     """
 
     indptr: Int64
@@ -100,19 +154,21 @@ class KPGraph:
     count: Int32
     """[n_entries] seeds that hold both ends, > 0."""
     weight: Int32
-    """[n_entries] edge weight w of the walk, > 0; `count` itself unless the graph was built otherwise."""
+    """[n_entries] edge weight w of the walk, > 0; equal to `count` unless the graph has another weight."""
     seed_count: Int64
-    """[n_kps] f(v), the seeds that hold v."""
+    """[n_kps] f(v), the number of seeds that hold v."""
     names: Sequence[str] | None = None
     """[n_kps] name of each KP, in its first spelling."""
     n_seeds: int | None = None
-    """Seeds that the graph was built from; None when it was not built from seeds."""
+    """Number of seeds that the graph was built from; None when it was not built from seeds."""
     evidence_indptr: Int64 | None = None
     """[n_edges + 1] start of each undirected edge's seeds in `evidence`; edges in order of (u, v), u < v."""
     evidence: Int32 | None = None
     """[sum of count over edges] seeds (rows of the seed table) that hold both ends, ascending within an edge."""
     drops: Counter[str] = field(default_factory=Counter)
-    """What pruning removed, by reason, in edges (or KP mentions, for 'max_kps_per_seed')."""
+    """What pruning removed, by reason, in edges (in KP mentions for 'max_kps_per_seed')."""
+    statistics: KPStatistics | None = None
+    """What quotas need of the seeds; None when the graph was not built from seeds."""
 
     @classmethod
     def from_csr(
@@ -134,15 +190,15 @@ class KPGraph:
         names : sequence of str, optional
             [n_kps].
         seed_count : array_like, optional
-            [n_kps] f(v). Without it a KP's popularity is taken to be the sum of its row's counts: the
-            seeds behind a bare co-occurrence matrix are not known.
+            [n_kps] f(v). Default: the sum of the row's counts, because a co-occurrence matrix alone does not say
+            how many seeds hold a KP.
         check : bool
-            Verify the promises of this class in O(n_entries); switch off only for arrays that keep them.
+            Verify the properties of this class in O(n_entries); switch it off only for arrays that have them.
 
         Raises
         ------
         DataError
-            The arrays break a promise of this class; the message names it.
+            The arrays lack a property of this class; the message names it.
         """
         for name, array in (("indptr", indptr), ("indices", indices), ("count", count)):
             values = np.asarray(array)
@@ -164,6 +220,10 @@ class KPGraph:
             raise DataError(f"{len(names)} names for {n_kps} KPs")
         return cls(indptr, indices, count, count, seed_count, names)
 
+    def __repr__(self) -> str:
+        origin = "" if self.n_seeds is None else f" from {self.n_seeds:,} seeds"
+        return f"KPGraph({self.n_kps:,} KPs, {self.n_edges:,} edges{origin})"
+
     @property
     def n_kps(self) -> int:
         return int(self.indptr.size - 1)
@@ -180,26 +240,51 @@ class KPGraph:
 
     @cached_property
     def upper(self) -> tuple[Int64, Int64]:
-        """Where the entries with u < v stand: ([n_kps] first such entry of a row, [n_kps + 1] their running count)."""
+        """Entries with u < v: ([n_kps] the first such entry of each row, [n_kps + 1] their running count)."""
         rows = np.repeat(np.arange(self.n_kps, dtype=np.int32), self.degree)
         below = np.concatenate([[0], np.cumsum(self.indices < rows, dtype=np.int64)])
         first = self.indptr[:-1] + below[self.indptr[1:]] - below[self.indptr[:-1]]
         running = np.concatenate([[0], np.cumsum(self.indptr[1:] - first)])
         return first, running
 
+    def to_scipy(self) -> Any:
+        """Return the co-occurrence counts as a `scipy.sparse.csr_array` [n_kps, n_kps]; nothing is copied."""
+        from scipy.sparse import csr_array
 
-@dataclass(frozen=True, eq=False)
-class KPStatistics:
-    """What the seeds of each KP are like: rows of `kps.parquet`."""
+        return csr_array((self.count, self.indices, self.indptr), shape=(self.n_kps, self.n_kps))
 
-    seed_count: Int64
-    """[n_kps] f(v)."""
-    mean_difficulty: Float64
-    """[n_kps] mean level of v's seeds that have one; NaN where none has."""
-    disciplines: Sequence[str]
-    """Disciplines of the seeds, in order of first appearance and in their first spelling."""
-    discipline_counts: Any
-    """scipy CSR array [n_kps, n_disciplines] of int64: seeds of v that are of a discipline."""
+    def neighbors(self, name: str) -> dict[str, int]:
+        """Return the neighbours of a KP with the seeds that each shares with it, most first.
+
+        Raises
+        ------
+        DataError
+            The graph has no such name; the message lists similar ones.
+        """
+        row = slice(*self.indptr[self.index_of(name) :][:2])
+        order = np.argsort(-self.count[row], kind="stable")
+        names = self.names or ()
+        return {names[i]: int(n) for i, n in zip(self.indices[row][order], self.count[row][order], strict=True)}
+
+    def index_of(self, name: str) -> int:
+        """Return the number of a KP, by its name in any case and width.
+
+        Raises
+        ------
+        DataError
+            The graph has no such name; the message lists similar ones.
+        """
+        keys = self._index
+        if (found := keys.get(name, keys.get(name_key(name)))) is None:
+            similar = [self.names[keys[key]] for key in get_close_matches(name_key(name), keys)] if self.names else []
+            raise DataError(f"the graph has no KP {name!r}" + (f"; similar: {', '.join(similar)}" if similar else ""))
+        return found
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        """Number of each KP by its name and by its key; an exact name takes precedence."""
+        names = self.names or ()
+        return {**{name_key(n): i for i, n in reversed([*enumerate(names)])}, **{n: i for i, n in enumerate(names)}}
 
 
 def _check_csr(indptr: Int64, indices: Int32, count: Int32) -> None:
@@ -231,7 +316,7 @@ def _check_csr(indptr: Int64, indices: Int32, count: Int32) -> None:
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination of discipline and difficulty that a campaign is asked for."""
+    """One combination of discipline and difficulty in a campaign's quota."""
 
     discipline: str | None
     """None: any."""
@@ -241,16 +326,16 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """How people read it."""
+        """The cell as text."""
         parts = [self.discipline or "any discipline", f"level {self.difficulty}" if self.difficulty else ""]
         return ", ".join(part for part in parts if part)
 
 
-# Why a path was not kept; index is the code in `WalkBatch.status`.
+# Why a path was not kept; the index is the code in `WalkBatch.status`.
 PATH_STATUS = ("kept", "too_short", "repeated")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class WalkBatch:
     """Walks of one or several rounds."""
 
@@ -261,19 +346,26 @@ class WalkBatch:
     ids: Int64
     """[n] walk id, unique in the campaign."""
     status: NDArray[np.uint8]
-    """[n] index into `PATH_STATUS`; a path whose redraws ran out stays here with its reason."""
+    """[n] index into `PATH_STATUS`; a path that no redraw could keep stays here with its reason."""
     cell: Int32
     """[n] cell of the plan."""
     round: Int32
     """[n] round of the campaign."""
     redraws: int = 0
     """Walks that were drawn again."""
+    cells: Sequence[Cell] = ()
+    """The plan that `cell` refers to; empty: one cell over everything."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What `Walker.sample` drew the walks with: 'seed' and the fields of the `WalkConfig` as 'walk'."""
 
     def __len__(self) -> int:
         return int(self.lengths.size)
 
+    def __repr__(self) -> str:
+        return f"WalkBatch({len(self):,} paths of up to {self.nodes.shape[1]} KPs)"
+
     def __getitem__(self, rows: slice) -> WalkBatch:
-        """Some rows; their redraws are not known apart."""
+        """Some rows, without the number of their redraws."""
         return WalkBatch(
             self.nodes[rows],
             self.lengths[rows],
@@ -287,13 +379,28 @@ class WalkBatch:
     def concatenate(cls, batches: Sequence[WalkBatch]) -> WalkBatch:
         """Join batches in their order."""
         columns = ("nodes", "lengths", "ids", "status", "cell", "round")
-        joined = {name: np.concatenate([getattr(b, name) for b in batches]) for name in columns}
+        joined: dict[str, Any] = {name: np.concatenate([getattr(b, name) for b in batches]) for name in columns}
         return cls(**joined, redraws=sum(b.redraws for b in batches))
 
+    def to_arrow(self, graph: KPGraph) -> pa.Table:
+        """Return the paths as a table: walk_id, round, cell, path (KP names) and drop_reason (null: kept)."""
+        import pyarrow as pa
 
-@dataclass(frozen=True, eq=False)
+        reasons = np.array([None, *PATH_STATUS[1:]], object)
+        return pa.table(
+            {
+                "walk_id": self.ids,
+                "round": self.round,
+                "cell": self.cell,
+                "path": named_lists(self.nodes, self.lengths, graph.names),
+                "drop_reason": pa.array(reasons[self.status], pa.string()),
+            }
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Bundles:
-    """Seeds linked along paths, one row a path of the batch they were made from."""
+    """Seeds linked along paths, one row per path of the batch that they belong to."""
 
     seeds: Int32
     """[n, length] rows of the seed table, in the order of the path's edges, padded with -1."""
@@ -303,9 +410,102 @@ class Bundles:
     """[n] False where the path was dropped before or the bundle has too few seeds."""
     drops: Counter[str] = field(default_factory=Counter)
     """Paths without a bundle, by reason."""
+    origin: tuple[WalkBatch, KPGraph, Seeds] | None = None
+    """What `link_seeds` linked: the paths, their graph and its seeds."""
 
     def __len__(self) -> int:
         return int(self.sizes.size)
+
+    def __repr__(self) -> str:
+        return f"Bundles({len(self):,} paths with up to {self.seeds.shape[1]} seeds)"
+
+    @property
+    def drop_reason(self) -> NDArray[np.object_]:
+        """[n] why a path has no bundle: a word of `PATH_STATUS` or 'few_seeds'; None where it has one."""
+        status = self.linked()[0].status
+        code = np.where((status == 0) & ~self.kept, len(PATH_STATUS), status)
+        return np.array([None, *PATH_STATUS[1:], "few_seeds"], object)[code]
+
+    def linked(self) -> tuple[WalkBatch, KPGraph, Seeds]:
+        """Return `origin`.
+
+        Raises
+        ------
+        DataError
+            The bundles were not made by `link_seeds`.
+        """
+        if self.origin is None:
+            raise DataError("these bundles do not know their paths and seeds; make them with link_seeds")
+        return self.origin
+
+    def to_arrow(self) -> pa.Table:
+        """Return the columns of `WalkBatch.to_arrow` and seed_ids; drop_reason includes 'few_seeds'."""
+        import pyarrow as pa
+
+        paths, graph, seeds = self.linked()
+        ids = named_lists(self.seeds, self.sizes, seeds.table.column("id"))
+        table = paths.to_arrow(graph).drop(["drop_reason"]).append_column("seed_ids", ids)
+        return table.append_column("drop_reason", pa.array(self.drop_reason, pa.string()))
+
+
+def named_lists(padded: Int32, sizes: Int32, names: Any) -> pa.Array:
+    """Return rows of -1 padded numbers as an Arrow array of lists, of their names where there are any."""
+    import pyarrow as pa
+
+    offsets = pa.array(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32))
+    values = pa.array(padded[padded >= 0])
+    if isinstance(names, pa.ChunkedArray):
+        values = names.take(values).combine_chunks()
+    elif names is not None:
+        values = pa.array(names, pa.string()).take(values)
+    return pa.ListArray.from_arrays(offsets, values)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One new QA as the model wrote it; text is stripped, nothing else is changed."""
+
+    question: str
+    answer: str
+    options: tuple[str, ...] = ()
+    explanation: str = ""
+    knowledge_points: tuple[str, ...] = ()
+    discipline: str | None = None
+    difficulty: int | None = None
+    """Level 1..5 as the model gave it; None without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an item was asked to be."""
+
+    question_type: str
+    language: str
+    limits: Mapping[str, int] | None = None
+    """Longest text of each field that the answer's schema allowed, in characters; None: no limit."""
+
+
+def cut_field(item: Item, limits: Mapping[str, int]) -> str | None:
+    """Name of a field whose text has the full length that its schema allows: it was cut off. None without one.
+
+    The explanation does not count: a QA is complete without it (see `without_cut_explanation`).
+    """
+    texts = {"question": (item.question,), "answer": (item.answer,), "options": item.options}
+    for name, values in texts.items():
+        if any(_has_full_length(text, limits[name]) for text in values):
+            return name
+    return None
+
+
+def without_cut_explanation(item: Item, limits: Mapping[str, int] | None) -> Item:
+    """The item, with an empty explanation if the schema's limit cut the explanation off."""
+    if limits is None or not _has_full_length(item.explanation, limits["explanation"]):
+        return item
+    return replace(item, explanation="")
+
+
+def _has_full_length(text: str, limit: int) -> bool:
+    return len(text) >= limit - 2  # stripping may have removed a blank or two
 
 
 def qa_schema() -> pa.Schema:
@@ -344,10 +544,9 @@ def qa_schema() -> pa.Schema:
 
 
 def record_batch(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
-    """Rows as a record batch, whatever text a model wrote."""
+    """Return rows as a record batch; a lone surrogate in a text is replaced, because Arrow refuses it."""
     import pyarrow as pa
 
-    # A lone surrogate in a model's answer is no Unicode and Arrow refuses it.
     clean = [{name: _clean(value) for name, value in row.items()} for row in rows]
     return pa.RecordBatch.from_pylist(clean, schema=schema)
 
@@ -356,3 +555,38 @@ def _clean(value: Any) -> Any:
     if isinstance(value, str):
         return value if value.isascii() else value.encode(errors="replace").decode()
     return [_clean(element) for element in value] if isinstance(value, list) else value
+
+
+class RowWriter:
+    """Writes rows to a Parquet file and, if given, to a JSON Lines file; use as a context manager."""
+
+    def __init__(self, schema: pa.Schema, parquet: str | Path, jsonl: str | Path | None = None) -> None:
+        import pyarrow.parquet as pq
+
+        self._schema = schema
+        self._lines: IO[str] | None = None if jsonl is None else open_lines(jsonl)
+        self._parquet = pq.ParquetWriter(parquet, schema, compression="zstd")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._parquet.close()
+        if self._lines is not None:
+            self._lines.close()
+
+    def write(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Append rows: one row group, and one line for each."""
+        self._parquet.write_batch(record_batch(rows, self._schema))
+        if self._lines is not None:
+            self._lines.writelines(map(json_line, rows))
+
+
+def open_lines(path: str | Path) -> IO[str]:
+    """Open a JSON Lines file for writing; a lone surrogate, which is not Unicode, becomes a question mark."""
+    return Path(path).open("w", encoding="utf-8", errors="replace", newline="\n")
+
+
+def json_line(row: Mapping[str, Any]) -> str:
+    """A row as compact JSON with its line break."""
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n"

@@ -1,17 +1,56 @@
-"""What tests of several stages share."""
+"""What tests of several stages share: Hypothesis profiles, real seed data, and the closing table of the kernels."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
 
+from tests.device import report
+
 REPOSITORY = Path(__file__).parents[1]
+
+# Numba's cache is not safe while two processes fill it: each worker of pytest-xdist has its own, kept between runs.
+# Set before Numba is imported; the processes that tests start inherit it.
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(REPOSITORY / "build" / "numba-cache" / worker))
+
+# Property tests draw new examples in every run. A failure prints the blob that reproduces it.
+hypothesis.settings.register_profile("random", deadline=None, print_blob=True)
+# For a bisection: `pytest --hypothesis-profile repeatable` draws the same examples in every run.
+hypothesis.settings.register_profile("repeatable", deadline=None, print_blob=True, derandomize=True)
+hypothesis.settings.load_profile("random")
+
+
+def pytest_report_header() -> str:
+    profile = hypothesis.settings.get_current_profile_name()
+    return f"hypothesis profile: {profile} (registered in tests/conftest.py)"
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist sends what its tests showed of the kernels to the process that prints it."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["kernels_shown"] = report.plain()
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_testnodedown(node: Any) -> None:
+    """A worker has ended; one that crashed has no output."""
+    report.merge(getattr(node, "workeroutput", {}).get("kernels_shown", {}))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if report.shown:
+        terminalreporter.section("CUDA kernels, on a machine without a GPU")
+        for line in report.table():
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
 def real_data() -> Callable[[str], Path]:
-    """A file of real seed data by its name; a test that asks for one that is not there is skipped."""
+    """A file of real seed data by its name. A test that asks for a missing file is skipped."""
     folder = Path(os.environ.get("LINKSYN_DATA") or REPOSITORY.parent / "shared" / "data")
 
     def find(name: str) -> Path:

@@ -1,4 +1,4 @@
-"""A scripted model for stage enhance: a judge, solvers, a comparer and a writer, told apart by their prompts."""
+"""A scripted model for stage enhance: judge, solvers, comparer and writer, recognised by their prompts."""
 
 import json
 from collections import Counter
@@ -61,7 +61,7 @@ class Model:
         return json.dumps({"qa": [item(question)]})
 
     def reply(self, body):
-        """The text for a request's body, or a failure's reason."""
+        """The text for the body of a request, or the reason of a failure."""
         kind, data = kind_of(body), data_of(body)
         self.asked[kind] += 1
         self.bodies.append(body)
@@ -75,7 +75,7 @@ class Model:
         return self.rewrite(original, [line for line in data if "failed attempt" in line])
 
     def ask(self, kind, requests, validate):
-        """An `enhance.Ask` without a server; a text that does not fit is a failure at once."""
+        """An `enhance.Ask` without a server. An invalid text is a failure, without a second attempt."""
         for request in requests:
             name, body = request["custom_id"], request["body"]
             assert kind_of(body) == kind
@@ -89,5 +89,5 @@ class Model:
 
 
 def failing(reason):
-    """A failure for `Model` to give back instead of a text."""
+    """A failure that `Model` returns instead of a text."""
     return Failure("", reason, "as scripted")

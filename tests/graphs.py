@@ -12,7 +12,7 @@ from linksyn_gpu.tables import KPGraph, Seeds, seed_schema
 
 
 def random_incidence(n_seeds: int, n_kps: int, rng: np.random.Generator, most: int = 5) -> tuple[Any, Any]:
-    """A random 0/1 matrix in CSR form: 0 .. most KPs a seed, popular KPs more often."""
+    """A random 0/1 matrix in CSR form: 0 .. most KPs per seed, popular KPs more often."""
     rows = []
     share = 1.0 / np.arange(1, n_kps + 1)
     share /= share.sum()
@@ -24,7 +24,7 @@ def random_incidence(n_seeds: int, n_kps: int, rng: np.random.Generator, most: i
 
 
 def random_graph(n_seeds: int = 60, n_kps: int = 20, seed: int = 0) -> KPGraph:
-    """A random co-occurrence graph with postings."""
+    """A random co-occurrence graph with evidence."""
     indptr, kps = random_incidence(n_seeds, n_kps, np.random.default_rng(seed))
     return build_graph_from_incidence(indptr, kps, n_kps, backend="reference")
 
@@ -40,7 +40,7 @@ def edge_graph(n_kps: int, edges: dict[tuple[int, int], int]) -> KPGraph:
 
 
 def make_seeds(rows: list[dict[str, Any]]) -> Seeds:
-    """Seeds from partial rows; what a row leaves out is filled in."""
+    """Seeds from partial rows; missing fields are filled in."""
     full = [
         {
             "id": f"s{i}",

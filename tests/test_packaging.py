@@ -1,5 +1,6 @@
-"""What a user installs: the wheel carries the CUDA sources, the templates and the command."""
+"""What a user installs: the wheel holds the package, its data, the CUDA sources and the benchmark."""
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from linksyn_gpu.backend.kernels import kernel_folder
+from linksyn_gpu.backend.gpu.cuda import kernel_folder
 
 ROOT = Path(__file__).parents[1]
+BENCH = {"gpu.py", "graphs.py", "timing.py"}  # what `linksyn-gpu bench` runs
 
 
 @pytest.fixture(scope="module")
@@ -27,31 +29,38 @@ def test_an_editable_install_finds_the_kernels_of_the_repository():
     assert kernel_folder() in (ROOT / "kernels", ROOT / "linksyn_gpu" / "kernels")
 
 
-def test_the_wheel_holds_every_kernel_and_template(wheel):
-    inside = set(zipfile.ZipFile(wheel).namelist())
-    kernels = {f"linksyn_gpu/kernels/{p.name}" for p in (ROOT / "kernels").glob("*.cu*")}
-    templates = {str(p.relative_to(ROOT)) for p in (ROOT / "linksyn_gpu").rglob("*.jinja")}
+def test_the_wheel_holds_the_package_with_kernels_and_benchmark_and_nothing_else(wheel):
+    """Python files, templates, tables and the `py.typed` marker: every file that is in the source folder."""
+    inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    package = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "linksyn_gpu").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    kernels = {f"linksyn_gpu/kernels/{path.name}" for path in (ROOT / "kernels").glob("*.cu*")}
+    assert any(name.endswith(".jinja") for name in package)
     assert kernels
-    assert templates
-    assert kernels | templates <= inside
-    assert not [name for name in inside if name.startswith(("tests/", "bench/"))]
+    assert inside == package | kernels | {f"linksyn_gpu/bench/{name}" for name in BENCH}
 
 
 @pytest.mark.slow
-def test_an_installed_wheel_finds_its_kernels_in_a_fresh_venv(wheel, tmp_path):
-    """Its dependencies are lent from this environment by path, which does not lend the editable install."""
+def test_an_installed_wheel_finds_its_kernels_and_runs_its_benchmark_in_a_fresh_venv(wheel, tmp_path):
+    """The dependencies come from this environment by path; its editable install of this project does not."""
     venv.create(tmp_path / "venv", with_pip=True)
-    python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel],
-        check=True,
-        capture_output=True,
-        cwd=tmp_path,
-    )
-    lent = tmp_path / "venv" / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-    (lent / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    script = "from linksyn_gpu.backend import kernels; print(kernels.kernel_folder())"
-    found = subprocess.run([python, "-c", script], check=True, capture_output=True, text=True, cwd=tmp_path)
-    folder = Path(found.stdout.strip())
+    programs = tmp_path / "venv" / "bin"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def run(*command):
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run(programs / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel)
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    site_packages = tmp_path / "venv" / "lib" / version / "site-packages"
+    (site_packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    script = "from linksyn_gpu.backend.gpu import cuda; print(cuda.kernel_folder())"
+    folder = Path(run(programs / "python", "-c", script).strip())
     assert folder.is_relative_to(tmp_path / "venv")
-    assert {p.name for p in folder.glob("*.cu*")} == {p.name for p in (ROOT / "kernels").glob("*.cu*")}
+    assert {path.name for path in folder.glob("*.cu*")} == {path.name for path in (ROOT / "kernels").glob("*.cu*")}
+    assert "--walks" in run(programs / "linksyn-gpu", "bench", "--help")

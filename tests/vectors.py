@@ -1,4 +1,4 @@
-"""Vectors as embedding models make them: small clusters around many centres, all of them leaning one way."""
+"""Vectors like those of embedding models: small clusters around many centres, with a common mean direction."""
 
 import numpy as np
 

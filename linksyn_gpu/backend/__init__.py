@@ -1,17 +1,51 @@
-"""The only place that knows a device: `resolve` chooses a backend once, and says why.
-
-A backend is a module of primitives over arrays in its own memory. `reference.py`, `cpu.py` and `gpu.py`
-bear the same public names and signatures, and give the same bits.
-"""
+"""The only package that uses devices: `resolve` chooses a backend once and gives the reason."""
 
 from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from linksyn_gpu.backend.kernels import probe_device
+from linksyn_gpu.backend.gpu.cuda import probe_device
+from linksyn_gpu.backend.gpu.memory import crossings
+from linksyn_gpu.backend.protocol import AnyOperations
 from linksyn_gpu.errors import BackendUnavailable, ConfigError
+
+if TYPE_CHECKING:  # mypy checks here that every backend implements the protocol
+    from numpy.typing import NDArray
+
+    from linksyn_gpu.backend.cpu import operations as cpu
+    from linksyn_gpu.backend.gpu import operations as gpu
+    from linksyn_gpu.backend.protocol import Operations
+    from linksyn_gpu.backend.reference import operations as reference
+
+    _reference: Operations[
+        NDArray[Any],
+        reference.WalkGraph,
+        reference.TransitionTable,
+        reference.StartTable,
+        reference.KeySet,
+        reference.EvidenceGraph,
+        reference.OrderedEvidence,
+    ] = reference
+    _cpu: Operations[
+        NDArray[Any],
+        cpu.WalkGraph,
+        cpu.TransitionTable,
+        cpu.StartTable,
+        cpu.KeySet,
+        cpu.EvidenceGraph,
+        cpu.OrderedEvidence,
+    ] = cpu
+    _gpu: Operations[
+        gpu.DeviceArray,
+        gpu.WalkGraph,
+        gpu.TransitionTable,
+        gpu.StartTable,
+        gpu.KeySet,
+        gpu.EvidenceGraph,
+        gpu.OrderedEvidence,
+    ] = gpu
 
 
 @dataclass(frozen=True)
@@ -22,18 +56,12 @@ class Backend:
     """'cpu', 'gpu' or 'reference'."""
     reason: str
     """Why it was chosen, for people and the manifest."""
-    ops: Any
-    """The module with its primitives."""
+    ops: AnyOperations
 
     def facts(self) -> dict[str, Any]:
         """For the manifest: the choice, its reason and, on a device, each place where data crossed, with its bytes."""
-        crossed = {"crossings": self.ops.crossings.summary()} if self.name == "gpu" else {}
+        crossed = {"crossings": crossings.summary()} if self.name == "gpu" else {}
         return {"name": self.name, "reason": self.reason, **crossed}
-
-    def release(self) -> None:
-        """Give device memory back, so that a language-model server on the same device can have it."""
-        if self.name == "gpu":
-            self.ops.release()
 
 
 def resolve(choice: str = "auto") -> Backend:
@@ -42,22 +70,27 @@ def resolve(choice: str = "auto") -> Backend:
     Parameters
     ----------
     choice : {'auto', 'cpu', 'gpu', 'reference'}
-        'auto' takes the GPU when a CUDA device is usable (an import of CuPy proves nothing), else the CPU.
+        'auto' uses the GPU if a CUDA device is usable (importing CuPy does not prove that), and the CPU otherwise.
 
     Raises
     ------
     BackendUnavailable
-        'gpu' was asked for and no device is usable.
+        'gpu' was requested and no device is usable.
     ConfigError
         `choice` is not a backend.
     """
     if choice in ("cpu", "reference"):
-        return Backend(choice, "asked for", importlib.import_module(f"linksyn_gpu.backend.{choice}"))
+        return Backend(choice, "requested", _operations(choice))
     if choice not in ("auto", "gpu"):
         raise ConfigError(f"backend = {choice!r} is not one of auto, cpu, gpu, reference")
     usable, finding = probe_device()
     if usable:
-        return Backend("gpu", finding, importlib.import_module("linksyn_gpu.backend.gpu"))
+        return Backend("gpu", finding, _operations("gpu"))
     if choice == "gpu":
         raise BackendUnavailable(f"the GPU backend cannot run: {finding}; use --backend cpu")
-    return Backend("cpu", finding, importlib.import_module("linksyn_gpu.backend.cpu"))
+    return Backend("cpu", finding, _operations("cpu"))
+
+
+def _operations(name: str) -> AnyOperations:
+    """Import a backend; its concrete types become opaque."""
+    return cast(AnyOperations, importlib.import_module(f"linksyn_gpu.backend.{name}.operations"))

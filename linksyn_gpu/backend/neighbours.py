@@ -1,8 +1,8 @@
-"""Pairs of near vectors: what the `similar_pairs` of every backend shares once its search has named candidates.
+"""Pairs of similar vectors: what the `similar_pairs` of every backend shares after its search for candidates.
 
-A search in single precision, exact or approximate, only proposes; whether two vectors are near is decided here, on the
-host, by one formula in double precision. So a pair that is reported has the same score on every backend, and an
-approximate search can miss pairs but never invent one.
+A search in single precision, exact or approximate, only proposes pairs. One formula in double precision decides here,
+on the host, whether two vectors are similar. A reported pair therefore has the same score on every backend, and an
+approximate search can miss pairs but cannot report wrong ones.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from linksyn_gpu.tables import Bool, Float64, Int32, Int64
 
 SPARE = 24
-"""Candidates of a row beyond `top_k`, so that a search's rounding does not decide which `top_k` are kept."""
+"""Candidates of a row beyond `top_k`: the rounding of a search must not decide which `top_k` are kept."""
 MARGIN = 1e-4
-"""How far a search in single precision may be below a cosine: candidates are taken from threshold - MARGIN on."""
+"""Largest error of a search in single precision: candidates have at least threshold - MARGIN."""
 CHUNK = 2**22  # numbers of a temporary array
-PENDING = 2**22  # candidates that wait for the next cut
+PENDING = 2**22  # candidates that are collected before the next cut
 Float32 = NDArray[np.float32]
 
 
@@ -33,14 +33,14 @@ class SimilarPairs:
     score: Float64
     """Cosine, in double precision."""
     method: str
-    """How candidates were found: begins with 'exact' or 'approximate'."""
+    """How candidates were found; begins with 'exact' or 'approximate'."""
 
     def __len__(self) -> int:
         return int(self.left.size)
 
 
 class Nearest:
-    """The nearest `top_k` of each row, by exact cosine, among the candidates that were offered.
+    """The nearest `top_k` of each row, by exact cosine, among the offered candidates.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class Nearest:
     Raises
     ------
     ValueError
-        An argument is something else.
+        An argument is out of these bounds.
     """
 
     def __init__(self, vectors: Float32, threshold: float, top_k: int) -> None:
@@ -62,7 +62,9 @@ class Nearest:
             raise ValueError(f"vectors {vectors.shape}, threshold {threshold}, top_k {top_k}")
         self.norms = _norms(vectors)
         if not np.isfinite(self.norms).all():
-            raise ValueError(f"vector {int(np.flatnonzero(~np.isfinite(self.norms))[0])} holds a number not finite")
+            raise ValueError(
+                f"vector {int(np.flatnonzero(~np.isfinite(self.norms))[0])} has a number that is not finite"
+            )
         self._vectors, self._threshold, self._top_k = vectors, threshold, top_k
         self._rows: list[Int32] = []
         self._others: list[Int32] = []
@@ -74,12 +76,12 @@ class Nearest:
 
     @property
     def unit(self) -> Float32:
-        """[n, d] vectors of length 1 for a search; a vector of length 0 stays 0."""
+        """[n, d] vectors scaled to length 1 for a search; a vector of length 0 stays 0."""
         lengths = np.maximum(self.norms, np.finfo(np.float64).tiny)[:, None]
         return np.asarray(self._vectors / lengths, np.float32)
 
     def offer(self, rows: NDArray[np.integer], others: NDArray[np.integer]) -> None:
-        """Look at candidates: `others[i]` may be near `rows[i]`; a row is no candidate of its own."""
+        """Test candidates: `others[i]` may be near `rows[i]`; a row is not its own candidate."""
         for start in range(0, len(rows), step := max(1, CHUNK // max(1, self._vectors.shape[1]))):
             row, other = rows[start : start + step], others[start : start + step]
             score = self._cosines(row, other)
@@ -92,7 +94,7 @@ class Nearest:
             self._cut()
 
     def pairs(self, method: str) -> SimilarPairs:
-        """What was found: each pair of which one is kept by the other."""
+        """All pairs in which at least one row keeps the other."""
         self._cut()
         rows, others, scores = self._rows[0], self._others[0], self._scores[0]
         left, right = np.minimum(rows, others), np.maximum(rows, others)
@@ -110,7 +112,7 @@ class Nearest:
         scores = np.concatenate([np.empty(0, np.float64), *self._scores])
         order = np.lexsort((others, -scores, rows))
         rows, others, scores = rows[order], others[order], scores[order]
-        fresh = np.ones(rows.size, bool)  # offered twice, a candidate stands beside itself
+        fresh = np.ones(rows.size, bool)  # a candidate that was offered twice is next to itself
         fresh[1:] = (rows[1:] != rows[:-1]) | (others[1:] != others[:-1])
         rows, others, scores = rows[fresh], others[fresh], scores[fresh]
         place = np.arange(rows.size) - np.searchsorted(rows, rows)
@@ -127,7 +129,7 @@ def cosine(products: Float64, norms: Float64, others_norms: Float64) -> Float64:
 
 
 def near_in_block(scores: Float32, least: float, most: int) -> tuple[Int64, Int64]:
-    """Places (row, column) of a block's scores from `least` on, of each row the `most` largest."""
+    """Places (row, column) of the scores of a block that are at least `least`; per row only the `most` largest."""
     near: Bool = scores >= np.float32(least)
     crowded = np.flatnonzero(near.sum(axis=1) > most)
     if crowded.size:

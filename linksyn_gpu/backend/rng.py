@@ -1,7 +1,7 @@
 """Philox4x32-10: the only source of randomness (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011).
 
-A counter-based generator: the draw of walk `id`, step `s`, trial `t` is a pure function of
-(id, s, t) and a key, so no walker depends on another and any split of the work gives the same bits.
+A counter-based generator: the draw of walk `id`, step `s`, trial `t` is a pure function of (id, s, t) and a key. No
+walker depends on another, and any split of the work gives the same bits.
 
     block(id, step, trial) -> 4 x 32 bits; the first 64 draw from a row, the second 64 decide acceptance.
 """
@@ -21,7 +21,7 @@ LOW = 0xFFFFFFFF
 
 
 class Purpose(IntEnum):
-    """What a stream of random numbers is for; each purpose has a key of its own."""
+    """What a stream of random numbers is for; each purpose has its own key."""
 
     WALK = 1
     CALIBRATION = 2
@@ -55,7 +55,7 @@ def philox(c0: UInt64, c1: UInt64, c2: UInt64, c3: UInt64, k0: int, k1: int) -> 
 
 
 def draw(key: int, ids: UInt64, step: int, trial: int) -> tuple[UInt64, UInt64]:
-    """128 random bits for each walk id at (step, trial): two arrays of 64 bits, the first for the row."""
+    """128 random bits for each walk id at (step, trial): two arrays of 64 bits, the first for the draw from a row."""
     step_word, trial_word = np.uint64(step), np.uint64(trial)
     zero = np.zeros_like(ids)
     words = philox(
@@ -68,7 +68,7 @@ def draw(key: int, ids: UInt64, step: int, trial: int) -> tuple[UInt64, UInt64]:
 def derive_key(seed: int, purpose: Purpose, index: int = 0) -> int:
     """64-bit key for a purpose: the first 64 bits of the block at counter (index, 0, 0, purpose) under `seed`.
 
-    `index` tells apart streams of one purpose: the redraw attempt of a walk, the cell of a calibration.
+    `index` distinguishes the streams of one purpose: the redraw attempt of a walk, the cell of a calibration.
     """
     c0, c1, c2, c3 = (np.array([word], np.uint64) for word in (index & LOW, index >> 32, 0, int(purpose)))
     words = philox(c0, c1, c2, c3, seed & LOW, seed >> 32)

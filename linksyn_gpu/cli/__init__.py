@@ -9,22 +9,22 @@ import click
 from linksyn_gpu import __version__
 
 COMMANDS = {
-    "run": "Do the whole job: seeds in, new QA out.",
+    "run": "Run all stages: seeds in, new QA out.",
     "ingest": "Read seed files into a run folder.",
     "extract": "Find, label and merge knowledge points (optional).",
     "build": "Build the KP graph.",
     "walk": "Sample paths and link seeds along them.",
-    "synthesize": "Ask the language model for new QA.",
-    "enhance": "Bring the QA of chosen disciplines to a level (optional).",
-    "analyze": "Describe each KP's place in the graph: components, PageRank, cores, communities.",
-    "report": "Print what a run did, and write its report page.",
+    "synthesize": "Generate new QA with a language model.",
+    "enhance": "Raise the QA of chosen disciplines to a difficulty level (optional).",
+    "analyze": "Compute graph analytics per KP: components, PageRank, cores, communities.",
+    "report": "Print the figures of a run, and write its report page.",
     "doctor": "Show what this machine has and which backend would be used.",
-    "bench": "Compare CPU and GPU on the same graph: parity first, then times.",
+    "bench": "Compare CPU and GPU on the same graph: first the results, then the times.",
 }
 
 
 class _Commands(click.Group):
-    """Loads a command's module only when that command is asked for, so that --help stays fast."""
+    """Imports a command's module only when that command is called, so that --help is fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -45,8 +45,8 @@ class _Commands(click.Group):
 def main() -> None:
     """Turn a bank of seed questions into new, diverse, controllable QA training data.
 
-    Begin with 'linksyn-gpu run SEEDS --out DIR'. Running a command again on the same folder goes on where it stopped.
+    Begin with 'linksyn-gpu run SEEDS --out DIR'. After a stop, run the same command again to continue.
 
     \b
-    Exit codes: 0 done; 1 failed; 2 wrong usage or settings; 3 stopped early, run again to go on; 130 interrupted.
+    Exit codes: 0 done; 1 failed; 2 wrong usage or settings; 3 stopped early, run again to continue; 130 interrupted.
     """

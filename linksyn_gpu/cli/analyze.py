@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import click
-
-from linksyn_gpu.cli.console import at_the_border
-from linksyn_gpu.cli.options import BACKEND, config_flags, resolve_config
+from linksyn_gpu.cli.console import result
+from linksyn_gpu.cli.options import Resolve, existing_run, settings_command
 from linksyn_gpu.cli.summary import analysis_text
 
 
-@click.command()
-@click.argument("folder", type=click.Path())
-@config_flags(BACKEND)
-@at_the_border
-def command(folder: str, config_file: str | None, overrides: dict[str, Any]) -> None:
-    """Write FOLDER/analytics.parquet: degree, component, PageRank, core number and community of each KP.
+@settings_command("Machine", force=False)
+@existing_run
+def command(folder: str, resolve: Resolve) -> None:
+    """Write DIR/analytics.parquet: degree, component, PageRank, core number and community of each KP.
 
-    By cuGraph on a GPU, else by SciPy and python-igraph (extra 'analytics').
+    Computed by cuGraph on a GPU, by SciPy and python-igraph (extra 'analytics') otherwise.
     """
-    from linksyn_gpu.run import stages as pipeline
+    from linksyn_gpu.run import stages
     from linksyn_gpu.run.folder import Workspace
 
     with Workspace(folder, create=False) as ws:
-        figures = pipeline.analyze(ws, resolve_config(config_file, overrides))
-    click.echo(analysis_text(figures))
-    click.echo(f"table      {folder}/analytics.parquet")
+        figures = stages.analyze(ws, resolve(None))
+    result(f"{analysis_text(figures)}\ntable      {folder}/analytics.parquet")

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from linksyn_gpu.cli.console import at_the_border
+from linksyn_gpu.cli.console import errors_as_text
 
 
 @click.command(
@@ -15,12 +15,12 @@ from linksyn_gpu.cli.console import at_the_border
     add_help_option=False,
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@at_the_border
+@errors_as_text
 def command(arguments: tuple[str, ...]) -> None:
-    """Run bench/gpu.py with these ARGUMENTS; --help shows its own."""
-    from linksyn_gpu.backend.kernels import bench_folder
+    """Run bench/gpu.py with ARGUMENTS; --help shows its own help."""
+    from linksyn_gpu.backend.gpu.cuda import bench_folder
 
     folder = bench_folder()
     sys.argv = ["linksyn-gpu bench", *arguments]
-    sys.path.insert(0, str(folder))  # its graph makers and clock stand beside it
+    sys.path.insert(0, str(folder))  # for its neighbours graphs.py and timing.py
     runpy.run_path(str(folder / "gpu.py"), run_name="__main__")

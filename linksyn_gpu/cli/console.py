@@ -1,9 +1,10 @@
-"""The border between the library and a terminal: errors become one line of text, progress goes to stderr."""
+"""The boundary between the library and a terminal: errors become one line of text, progress goes to stderr."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -13,9 +14,34 @@ import click
 from linksyn_gpu.errors import ConfigError, LinkSynError
 
 FAILED, WRONG_USAGE, STOPPED_EARLY, INTERRUPTED = 1, 2, 3, 130
+# C0 and C1 controls except tab and newline, and the marks that reorder text: model output must not steer a terminal.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
-def at_the_border(function: Callable[..., Any]) -> Callable[..., Any]:
+def printable(text: str) -> str:
+    """Replace control characters, which text of models, servers and input files may contain."""
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def result(text: str) -> None:
+    """Write a result to stdout."""
+    click.echo(printable(text))
+
+
+def status(text: str) -> None:
+    """Write progress or a message to stderr."""
+    click.echo(printable(text), err=True)
+
+
+class _Exit(click.ClickException):
+    """One line on stderr and an exit code."""
+
+    def __init__(self, error: object, code: int) -> None:
+        super().__init__(printable(str(error)))
+        self.exit_code = code  # type: ignore[misc]  # click reads it from the instance
+
+
+def errors_as_text(function: Callable[..., Any]) -> Callable[..., Any]:
     """Turn the library's errors into text and exit codes; anything else is a bug and keeps its traceback."""
 
     @functools.wraps(function)
@@ -23,47 +49,32 @@ def at_the_border(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*args, **kwargs)
         except ConfigError as error:
-            raise _Exit(str(error), WRONG_USAGE) from error
-        except LinkSynError as error:
-            raise _Exit(str(error), FAILED) from error
-        except OSError as error:  # a full disk, a folder without permission: the user's to mend
-            raise _Exit(str(error), FAILED) from error
+            raise _Exit(error, WRONG_USAGE) from error
+        except (LinkSynError, OSError) as error:  # OSError: a full disk, a folder without permission
+            raise _Exit(error, FAILED) from error
         except MemoryError as error:
             raise _Exit(f"not enough memory: {error}", FAILED) from error
         except KeyboardInterrupt:
-            click.echo("Interrupted. What is done is kept; run the same command again to go on.", err=True)
+            status("Interrupted. Finished work is kept; run the same command again to continue.")
             sys.exit(INTERRUPTED)
 
     return wrapped
 
 
-class _Exit(click.ClickException):
-    """One line on stderr and an exit code."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.exit_code = code  # type: ignore[misc]  # click reads it from the instance
-
-
 def exit_if_stopped(counts: Mapping[str, Any], engine: str) -> None:
-    """End with its own exit code when requests wait for an answer that another call of the command would bring."""
+    """Exit with `STOPPED_EARLY` when requests are pending that the same command would ask again."""
     failed = {reason for reason in counts.get("pending_reasons", {}) if reason != "no_answer"}
-    if (bound := counts.get("bound")) is not None and not failed and "stopped" not in counts:
-        status(f"Stopped in good order: {bound}. Raise the bound and run the same command again to go on.")
+    if (limit := counts.get("bound")) is not None and not failed and "stopped" not in counts:
+        status(f"Stopped at the limit you set: {limit}. Raise it and run the same command again to continue.")
     elif "stopped" in counts or (counts["pending"] and engine != "batch"):
         why = counts.get("stopped") or "the server failed on some requests"
-        status(f"Stopped early: {why}. What is done is kept; run the same command again to go on.")
+        status(f"Stopped early: {why}. Finished work is kept; run the same command again to continue.")
         sys.exit(STOPPED_EARLY)
-
-
-def status(text: str) -> None:
-    """Say something to a person; results go to stdout by `click.echo` instead."""
-    click.echo(text, err=True)
 
 
 @contextlib.contextmanager
 def progress_bars() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Give a `pipeline.Progress` that draws bars on a terminal's stderr, and short lines elsewhere."""
+    """Give a `Progress` that draws bars on stderr if that is a terminal, and writes short lines otherwise."""
     if not sys.stderr.isatty():
         yield _progress_lines()
         return
@@ -83,13 +94,13 @@ def progress_bars() -> Iterator[Callable[[str, int, int | None], None]]:
 
 
 def _progress_lines() -> Callable[[str, int, int | None], None]:
-    """Tell of each tenth of the work, for logs."""
-    told: dict[str, int] = {}
+    """Write one line per tenth of the work, for logs."""
+    last: dict[str, int] = {}
 
     def show(what: str, done: int, total: int | None) -> None:
         tenth = 10 * done // total if total else -1
-        if told.get(what) != tenth:
-            told[what] = tenth
+        if last.get(what) != tenth:
+            last[what] = tenth
             status(f"{what}: {done:,}" + (f" of {total:,}" if total else " ..."))
 
     return show

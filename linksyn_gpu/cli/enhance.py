@@ -1,33 +1,27 @@
-"""`linksyn-gpu enhance`: the QA of chosen disciplines brought to a level, judged and solved again."""
+"""`linksyn-gpu enhance`: raise the QA of chosen disciplines to a difficulty level, judged and solved again."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import click
-
-from linksyn_gpu.cli.console import at_the_border, exit_if_stopped, progress_bars
-from linksyn_gpu.cli.options import ENHANCE, config_flags, force_flag, resolve_config
+from linksyn_gpu.cli.console import exit_if_stopped, progress_bars, result
+from linksyn_gpu.cli.options import Resolve, existing_run, settings_command
 from linksyn_gpu.cli.summary import enhancement_line, where_enhanced
 
+LIMITS = ("--templates", "--max-tokens", "--max-requests", "--budget-tokens")
 
-@click.command()
-@click.argument("folder", type=click.Path())
-@config_flags(ENHANCE)
-@force_flag
-@at_the_border
-def command(folder: str, config_file: str | None, overrides: dict[str, Any], force: bool) -> None:
-    """Bring the QA of chosen disciplines in a run FOLDER to a level. Comes after synthesize, whose engine it takes.
 
-    With --force the stage is done anew from the answers that it has.
+@settings_command("Enhancement", *LIMITS, "Server", "Machine")
+@existing_run
+def command(folder: str, resolve: Resolve, force: bool) -> None:
+    """Raise the QA of chosen disciplines in run folder DIR to a level. Runs after synthesize, with the same engine.
+
+    With --force the stage is repeated from the answers that it has.
     """
-    from linksyn_gpu.run import stages as pipeline
+    from linksyn_gpu.run import stages
     from linksyn_gpu.run.folder import Workspace
 
     with Workspace(folder, create=False) as ws, progress_bars() as progress:
-        config = resolve_config(config_file, overrides, pipeline.recorded_enhancement(ws))
-        with pipeline.engine_of(ws, config) as engine:
-            counts = pipeline.enhance(ws, config, engine, force=force, progress=progress)
-    click.echo(enhancement_line(counts))
-    click.echo(where_enhanced(folder))
+        config = resolve(stages.recorded_enhancement(ws))
+        with stages.engine_of(ws, config) as engine:
+            counts = stages.enhance(ws, config, engine, force=force, progress=progress)
+    result(f"{enhancement_line(counts)}\n{where_enhanced(folder)}")
     exit_if_stopped(counts, config.synthesis.engine)

@@ -1,31 +1,23 @@
-"""`linksyn-gpu extract`: knowledge points, disciplines and difficulties of a run's seeds, each thing under one name."""
+"""`linksyn-gpu extract`: knowledge points, disciplines and difficulties of a run's seeds, one name for each."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import click
-
-from linksyn_gpu.cli.console import at_the_border, progress_bars
-from linksyn_gpu.cli.options import EXTRACT, config_flags, force_flag, resolve_config
+from linksyn_gpu.cli.console import progress_bars, result
+from linksyn_gpu.cli.options import Resolve, existing_run, settings_command
 from linksyn_gpu.cli.summary import extract_line
 
 
-@click.command()
-@click.argument("folder", type=click.Path())
-@config_flags(EXTRACT)
-@force_flag
-@at_the_border
-def command(folder: str, config_file: str | None, overrides: dict[str, Any], force: bool) -> None:
-    """Find, label and merge the knowledge points of the seeds in a run FOLDER. Comes between ingest and build.
+@settings_command("Knowledge points", "--templates", "Server", "Machine")
+@existing_run
+def command(folder: str, resolve: Resolve, force: bool) -> None:
+    """Find, label and merge the knowledge points of the seeds in run folder DIR. Runs between ingest and build.
 
-    merges.md in the folder tells what was merged and what is doubtful.
+    DIR/merges.md lists which names were merged and which pairs are doubtful.
     """
-    from linksyn_gpu.run import stages as pipeline
+    from linksyn_gpu.run import stages
     from linksyn_gpu.run.folder import Workspace
 
     with Workspace(folder, create=False) as ws, progress_bars() as progress:
-        config = resolve_config(config_file, overrides, None if force else pipeline.recorded_extraction(ws))
-        counts = pipeline.extract(ws, config, force=force, progress=progress)
-    click.echo(extract_line(counts))
-    click.echo(f"look at    {folder}/merges.md")
+        config = resolve(None if force else stages.recorded_extraction(ws))
+        counts = stages.extract(ws, config, force=force, progress=progress)
+    result(f"{extract_line(counts)}\nlook at    {folder}/merges.md")

@@ -5,197 +5,238 @@ from __future__ import annotations
 import functools
 import re
 import shlex
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import click
 
 from linksyn_gpu import config as allowed
-from linksyn_gpu.config import EXTRACTORS, MERGES, RunConfig
+from linksyn_gpu.cli.console import errors_as_text
+from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import from_mapping, merged, read_toml
-
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
-class Bytes(click.ParamType[int]):
-    """A number of bytes, with or without a unit."""
+class ParsedValue(click.ParamType[Any]):
+    """A value that a function reads; the text of its `ValueError` says what is wrong and how to write it."""
 
-    name = "size"
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self.parse = parse
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read '40GiB' as 42949672960."""
-        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)", str(value).strip())
-        if found is None or found[2].upper() not in UNITS:
-            self.fail(f"{value!r} is no size; write bytes, or a number with KB, MB, GB, KiB, MiB or GiB", param, ctx)
-        return int(float(found[1]) * UNITS[found[2].upper()])
-
-
-class Names(click.ParamType[list[str]]):
-    """Names with commas between them."""
-
-    name = "names"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
-        """Read 'law, physics' as two names."""
-        names = [name.strip() for name in str(value).split(",")]
-        if not all(names):
-            self.fail(f"{value!r} holds an empty name; write names with commas between them", param, ctx)
-        return names
-
-
-class Words(click.ParamType[list[str]]):
-    """Words of a command line, quoted as for a shell."""
-
-    name = "words"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
-        """Read '--max-model-len 8192' as two words."""
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the value, or fail with the function's message."""
         try:
-            return shlex.split(str(value))
+            return self.parse(str(value))
         except ValueError as error:
-            self.fail(f"{value!r}: {error}; quote it as for a shell", param, ctx)
+            self.fail(f"{value!r}: {error}", param, ctx)
 
 
-# flag, the field it sets, click's type, help
-_SEEDS: list[tuple[str, str, Any, str]] = [
-    ("--keep-duplicates", "seeds.keep_duplicates", bool, "Keep records whose id or question was seen before."),
-    ("--split-routes", "seeds.route_separator", str, "Split each knowledge point at this text, such as '->'."),
-    (
-        "--difficulty-scale",
-        "seeds.difficulty_scale",
-        str,
-        f"Scale of the difficulty column: {', '.join(allowed.DIFFICULTY_SCALES)}, or a .toml file.",
+def _bytes(text: str) -> int:
+    """'40GiB' -> 42949672960."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)", text.strip())
+    if found is None or found[2].upper() not in UNITS:
+        raise ValueError("not a valid size: write bytes, or a number with KB, MB, GB, KiB, MiB or GiB")
+    return int(float(found[1]) * UNITS[found[2].upper()])
+
+
+def _names(text: str) -> list[str]:
+    """'law, physics' -> ['law', 'physics']."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise ValueError("contains an empty name: separate names by single commas")
+    return names
+
+
+def _column(text: str) -> tuple[str, str]:
+    """'question=stem' -> ('question', 'stem')."""
+    field, _, column = text.partition("=")
+    if not (field and column):
+        raise ValueError("must have the form FIELD=COLUMN, such as question=stem")
+    return field, column
+
+
+BYTES, NAMES, WORDS = ParsedValue("size", _bytes), ParsedValue("names", _names), ParsedValue("words", shlex.split)
+COLUMN = ParsedValue("field=column", _column)
+"""A pair; a flag of this type may be repeated."""
+
+
+class Flag(NamedTuple):
+    """A flag, the field of `RunConfig` that it sets, click's type, and the help text."""
+
+    flag: str
+    field: str
+    type: Any
+    help: str
+
+
+GROUPS = {
+    "Input": (
+        Flag("--map", "seeds.columns", COLUMN, "Read a seed field from this column, e.g. question=stem. Repeatable."),
+        Flag("--split-routes", "seeds.route_separator", str, "Split each knowledge point at this text, such as '->'."),
+        Flag(
+            "--difficulty-scale",
+            "seeds.difficulty_scale",
+            str,
+            f"Scale of the difficulty column: {', '.join(allowed.DIFFICULTY_SCALES)}, or a .toml file.",
+        ),
+        Flag("--keep-duplicates", "seeds.keep_duplicates", bool, "Keep records with a repeated id or question."),
     ),
-]
-_EXTRACT: list[tuple[str, str, Any, str]] = [
-    ("--extractor", "extract.extractor", click.Choice(EXTRACTORS), "Where knowledge points come from."),
-    ("--merge", "extract.merge", click.Choice(MERGES), "Which names become one knowledge point."),
-    ("--only-missing", "extract.only_missing", bool, "Extract for seeds without knowledge points alone."),
-    ("--max-kps", "extract.max_kps", int, "Most knowledge points that are extracted for a seed."),
-    ("--glossary", "extract.glossary", click.Path(), "Terms, .jsonl or .txt, for extractor terms."),
-    ("--merge-rules", "extract.merge_rules", click.Path(), "Your own rules on names; they win."),
-    ("--homographs", "extract.homographs", click.Path(), "TOML file with further homographs."),
-    ("--taxonomy", "extract.taxonomy", click.Path(), "TOML file with your own disciplines."),
-    ("--decide-doubtful", "extract.decide_doubtful", bool, "Let the model decide doubtful pairs of names."),
-    ("--map-labels", "extract.map_labels", bool, "Let the model map unknown discipline labels."),
-    ("--embed-url", "extract.embed_url", str, "Server of OpenAI embeddings, for pairs by meaning."),
-    ("--embed-model", "extract.embed_model", str, "Its embedding model."),
-]
-_GRAPH: list[tuple[str, str, Any, str]] = [
-    ("--kp-form", "graph.kp_form", click.Choice(allowed.KP_FORMS), "When two KP names are one KP."),
-    ("--weight", "graph.weight", click.Choice(allowed.EDGE_WEIGHTS), "Edge weight."),
-    ("--min-count", "graph.min_count", int, "Drop edges held by fewer seeds."),
-    ("--top-k", "graph.top_k", int, "Keep only edges among the K heaviest of one of their ends."),
-    ("--max-kps-per-seed", "graph.max_kps_per_seed", int, "Use at most this many KPs of a seed."),
-]
-_WALK: list[tuple[str, str, Any, str]] = [
-    ("--paths", "paths", int, "Paths to sample in the whole campaign."),
-    ("--seed", "seed", int, "Campaign seed: the same seed gives the same paths, to the bit."),
-    ("--length", "walk.length", int, "Steps of a path."),
-    ("--tau", "walk.tau", float, "Target visits go as seeds-of-KP ** tau: 1 popularity, 0 uniform coverage."),
-    ("--beta", "walk.beta", float, "Strength of live feedback: 0, 0.5, 1 or 2."),
-    ("--revisit/--no-revisit", "walk.revisit", bool, "Whether a walk may visit a KP twice; by default it may not."),
-    ("--p", "walk.p", float, "node2vec return parameter."),
-    ("--q", "walk.q", float, "node2vec in-out parameter."),
-    ("--walker", "walk.walker", click.Choice(allowed.WALKERS), "Own exact walks, or cuGraph's on a GPU."),
-    ("--rounds", "walk.rounds", int, "Rounds that the campaign is cut into."),
-    ("--calibration-rounds", "walk.calibration_rounds", int, "Throw-away rounds before the campaign."),
-]
-_SYNTHESIS: list[tuple[str, str, Any, str]] = [
-    ("--engine", "synthesis.engine", click.Choice(allowed.ENGINES), "Who writes the new QA."),
-    ("--base-url", "synthesis.base_url", str, "Address of an OpenAI-protocol server, with /v1."),
-    ("--model", "synthesis.model", str, "Model name; left out: the server's first. Engine vllm serves it."),
-    ("--per-path", "synthesis.per_path", int, "New QA asked for from each path."),
-    ("--language", "synthesis.language", click.Choice(allowed.LANGUAGES), "Language of the new QA."),
-    ("--max-tokens", "synthesis.max_tokens", int, "Room for one answer."),
-    ("--concurrency", "synthesis.concurrency", int, "Requests in flight."),
-    ("--max-requests", "synthesis.max_requests", int, "Most requests asked in the whole run."),
-    ("--budget-tokens", "synthesis.budget_tokens", int, "Tokens after which no further request is sent."),
-    ("--templates", "synthesis.templates", click.Path(), "Folder with your own prompt templates."),
-    ("--model-file", "synthesis.model_file", click.Path(), "GGUF file for engine smol."),
-]
-_ENHANCE: list[tuple[str, str, Any, str]] = [
-    (
-        "--enhance-disciplines",
-        "enhance.disciplines",
-        Names(),
-        "Bring the QA of these disciplines to a level: names with commas between them, or all.",
+    "Knowledge points": (
+        Flag("--extractor", "extract.extractor", click.Choice(allowed.EXTRACTORS), "Source of knowledge points."),
+        Flag("--merge", "extract.merge", click.Choice(allowed.MERGES), "Which names become one knowledge point."),
+        Flag("--only-missing", "extract.only_missing", bool, "Extract only for seeds without knowledge points."),
+        Flag("--max-kps", "extract.max_kps", int, "Extract at most this many knowledge points per seed."),
+        Flag("--glossary", "extract.glossary", click.Path(), "Terms, .jsonl or .txt, for extractor 'terms'."),
+        Flag("--merge-rules", "extract.merge_rules", click.Path(), "Your own merge rules; they take precedence."),
+        Flag("--homographs", "extract.homographs", click.Path(), "TOML file with additional homographs."),
+        Flag("--taxonomy", "extract.taxonomy", click.Path(), "TOML file with your own disciplines."),
+        Flag("--decide-doubtful", "extract.decide_doubtful", bool, "Let the model decide doubtful pairs of names."),
+        Flag("--map-labels", "extract.map_labels", bool, "Let the model map unknown discipline labels."),
+        Flag("--embed-url", "extract.embed_url", str, "OpenAI embeddings server, for pairs of similar meaning."),
+        Flag("--embed-model", "extract.embed_model", str, "Embedding model on that server."),
     ),
-    ("--enhance-level", "enhance.level", int, "The level asked for, 2..5."),
-    ("--enhance-tries", "enhance.tries", int, "Rewrites of one QA, at most."),
-    ("--enhance-solves", "enhance.solves", int, "Independent solves by which an answer is checked."),
-]
-_VLLM: list[tuple[str, str, Any, str]] = [
-    ("--vllm-python", "synthesis.vllm_python", click.Path(), "Python of the environment that has vLLM."),
-    ("--vllm-command", "synthesis.vllm_command", str, "Command line that stands for 'vllm'."),
-    ("--data-parallel", "synthesis.data_parallel", int, "Replicas of the model in the vLLM server."),
-    ("--tensor-parallel", "synthesis.tensor_parallel", int, "Devices that a replica is spread over."),
-    ("--vllm-args", "synthesis.vllm_args", Words(), "Further words for 'vllm serve', in one quoted string."),
-]
-_BACKEND: list[tuple[str, str, Any, str]] = [
-    ("--backend", "backend", click.Choice(allowed.BACKENDS), "Where graphs and walks are computed."),
-    ("--gpu-memory", "gpu_memory", Bytes(), "Device memory that graph and walks may take, such as 40GiB."),
-]
+    "Graph": (
+        Flag("--kp-form", "graph.kp_form", click.Choice(allowed.KP_FORMS), "How KP names are compared."),
+        Flag("--weight", "graph.weight", click.Choice(allowed.EDGE_WEIGHTS), "Edge weight."),
+        Flag("--min-count", "graph.min_count", int, "Drop edges that occur in fewer seeds."),
+        Flag("--top-k", "graph.top_k", int, "Keep an edge only if it is among the K heaviest of either end."),
+        Flag("--max-kps-per-seed", "graph.max_kps_per_seed", int, "Use at most this many KPs of each seed."),
+    ),
+    "Walks": (
+        Flag("--paths", "paths", int, "Paths to sample in the whole campaign."),
+        Flag("--seed", "seed", int, "Random seed: the same seed gives the same paths, to the bit."),
+        Flag("--length", "walk.length", int, "Steps of a path."),
+        Flag("--tau", "walk.tau", float, "Target visits of a KP: its seed count ** tau (1 popularity, 0 uniform)."),
+        Flag("--beta", "walk.beta", float, "Strength of feedback from earlier visits: 0, 0.5, 1 or 2."),
+        Flag("--no-revisit/--revisit", "walk.no_revisit", bool, "Whether a path may visit a KP twice."),
+        Flag("--p", "walk.p", float, "node2vec return parameter."),
+        Flag("--q", "walk.q", float, "node2vec in-out parameter."),
+        Flag("--walker", "walk.walker", click.Choice(allowed.WALKERS), "Built-in exact walks, or cuGraph's on a GPU."),
+        Flag("--rounds", "walk.rounds", int, "Rounds; the value function is updated after each."),
+        Flag("--calibration-rounds", "walk.calibration_rounds", int, "Discarded rounds before the campaign."),
+    ),
+    "Synthesis": (
+        Flag("--per-path", "synthesis.per_path", int, "New QA to request from each path."),
+        Flag("--language", "synthesis.language", click.Choice(allowed.LANGUAGES), "Language of the new QA."),
+        Flag("--templates", "synthesis.templates", click.Path(), "Folder with your own prompt templates."),
+        Flag("--max-tokens", "synthesis.max_tokens", int, "Token limit of one answer."),
+        Flag("--max-requests", "synthesis.max_requests", int, "Stop after this many requests in the whole run."),
+        Flag("--budget-tokens", "synthesis.budget_tokens", int, "Stop sending after this many tokens, both ways."),
+    ),
+    "Enhancement": (
+        Flag(
+            "--enhance-disciplines",
+            "enhance.disciplines",
+            NAMES,
+            "Disciplines whose QA are raised to a level: names separated by commas, or 'all'.",
+        ),
+        Flag("--enhance-level", "enhance.level", int, "Target level, 2..5."),
+        Flag("--enhance-tries", "enhance.tries", int, "Rewrite each QA at most this many times."),
+        Flag("--enhance-solves", "enhance.solves", int, "Independent solutions that check an answer."),
+    ),
+    "Server": (
+        Flag("--engine", "synthesis.engine", click.Choice(allowed.ENGINES), "Where the language model runs."),
+        Flag("--base-url", "synthesis.base_url", str, "Address of an OpenAI-protocol server, with /v1."),
+        Flag("--model", "synthesis.model", str, "Model name; default: the server's first. Engine vllm serves it."),
+        Flag("--model-file", "synthesis.model_file", click.Path(), "GGUF file for engine smol."),
+        Flag("--concurrency", "synthesis.concurrency", int, "Requests in flight."),
+        Flag("--vllm-python", "synthesis.vllm_python", click.Path(), "Python of the environment that has vLLM."),
+        Flag("--vllm-command", "synthesis.vllm_command", str, "Command line to use instead of 'vllm'."),
+        Flag("--data-parallel", "synthesis.data_parallel", int, "Replicas of the model in the vLLM server."),
+        Flag("--tensor-parallel", "synthesis.tensor_parallel", int, "Devices per replica."),
+        Flag("--vllm-args", "synthesis.vllm_args", WORDS, "More arguments for 'vllm serve', in one quoted string."),
+    ),
+    "Machine": (
+        Flag("--backend", "backend", click.Choice(allowed.BACKENDS), "Where graphs and walks are computed."),
+        Flag("--gpu-memory", "gpu_memory", BYTES, "Limit on device memory for graph and walks, such as 40GiB."),
+    ),
+}
+RUN_FOLDER = "Run folder"
+Resolve = Callable[[Any], RunConfig]
+"""Gives the settings of a call: defaults, then what the folder recorded (the argument), then --config, then flags."""
 
-SEEDS, GRAPH, WALK, BACKEND = _SEEDS, [*_GRAPH, *_BACKEND], [*_WALK, *_BACKEND], _BACKEND
-# A server that is started beside graph and walks asks what those take of the device.
-SYNTHESIS = [*_SYNTHESIS, *_VLLM, *_BACKEND]
-_MODEL = ("--engine", "--base-url", "--model", "--concurrency", "--templates", "--model-file")
-_BOUNDS = ("--max-tokens", "--max-requests", "--budget-tokens")
-EXTRACT = [*_EXTRACT, *(flag for flag in _SYNTHESIS if flag[0] in _MODEL), *_VLLM, *_BACKEND]
-ENHANCE = [*_ENHANCE, *(flag for flag in _SYNTHESIS if flag[0] in (*_MODEL, *_BOUNDS)), *_VLLM, *_BACKEND]
-EVERYTHING = [*_SEEDS, *_EXTRACT, *_GRAPH, *_WALK, *_SYNTHESIS, *_ENHANCE, *_VLLM, *_BACKEND]
+
+class GroupedOption(click.Option):
+    """An option that `--help` lists under the title of its group."""
+
+    def __init__(self, *args: Any, group: str, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.group = group
 
 
-def config_flags(flags: Sequence[tuple[str, str, Any, str]]) -> Decorator:
-    """Add `--config` and these flags; the command receives `overrides`, a nested mapping of what was given."""
+class GroupedCommand(click.Command):
+    """A command whose `--help` lists its options by group."""
 
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        fields = {_parameter(flag): field for flag, field, _, _ in flags}
-        maps = any(field.startswith("seeds.") for field in fields.values())
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one section per group, in the order of the options, required options first."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in sorted(self.get_params(ctx), key=lambda param: not param.required):
+            if isinstance(param, click.Option) and (record := param.get_help_record(ctx)) is not None:
+                sections.setdefault(getattr(param, "group", "Help"), []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
 
+
+def grouped_option(group: str, *names: str, **attributes: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`click.option` with a group."""
+    return click.option(*names, cls=GroupedOption, group=group, **attributes)
+
+
+def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a command with these groups of flags, or single flags by name, with `--config` and, if wanted, `--force`.
+
+    The function receives `resolve` (see `Resolve`), `force`, and its own parameters.
+    """
+    chosen = [
+        (title, flag) for title, flags in GROUPS.items() for flag in flags if title in groups or flag.flag in groups
+    ]
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
         @functools.wraps(function)
-        def wrapped(**params: Any) -> Any:
-            given = {name: params.pop(name) for name in fields}
-            overrides = _nest({fields[name]: value for name, value in given.items() if value is not None})
-            if "revisit" in overrides.get("walk", {}):
-                overrides["walk"]["no_revisit"] = not overrides["walk"].pop("revisit")
-            if maps and (columns := params.pop("map_columns")):
-                overrides.setdefault("seeds", {})["columns"] = dict(_pair(text) for text in columns)
-            return function(overrides=overrides, **params)
+        def wrapped(config_file: str | None, **params: Any) -> Any:
+            overrides: dict[str, Any] = {}
+            for _, flag in chosen:
+                value = params.pop(_parameter(flag))
+                if flag.type is COLUMN:
+                    value = dict(value) or None
+                if value is not None:
+                    *table, name = flag.field.split(".")
+                    (overrides.setdefault(table[0], {}) if table else overrides)[name] = value
+            return function(resolve=functools.partial(_resolved, config_file, overrides), **params)
 
-        decorated: Callable[..., Any] = wrapped
-        for flag, _, kind, help_text in reversed(flags):
-            extra = {"is_flag": True} if kind is bool else {"type": kind}
-            decorated = click.option(flag, default=None, help=help_text, **extra)(decorated)
-        if maps:
-            decorated = click.option(
-                "--map",
-                "map_columns",
-                multiple=True,
-                metavar="FIELD=COLUMN",
-                help="Read a seed field from this column, e.g. question=stem; may be given several times.",
-            )(decorated)
-        return click.option(
-            "--config", "config_file", type=click.Path(), help="TOML file with settings; flags win over it."
-        )(decorated)
+        decorated: Callable[..., Any] = errors_as_text(wrapped)
+        for title, flag in reversed(chosen):
+            kind: dict[str, Any] = {"is_flag": True} if flag.type is bool else {"type": flag.type}
+            if flag.type is COLUMN:
+                kind["multiple"] = True
+            text = flag.help + _default(flag.field)
+            option = grouped_option(title, flag.flag, _parameter(flag), default=None, help=text, **kind)
+            decorated = option(decorated)
+        if force:
+            text = "Redo this stage and the later ones; answers received are moved to journal.N."
+            decorated = grouped_option(RUN_FOLDER, "--force", is_flag=True, help=text)(decorated)
+        text = "TOML file with settings; flags take precedence."
+        decorated = grouped_option(RUN_FOLDER, "--config", "config_file", type=click.Path(), help=text)(decorated)
+        return click.command(cls=GroupedCommand)(decorated)
 
     return decorate
 
 
-def force_flag(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--force`."""
-    return click.option(
-        "--force",
-        is_flag=True,
-        help="Do this stage and the later ones anew; answers received are set aside in journal.N.",
-    )(function)
+existing_run = click.argument("folder", metavar="DIR", type=click.Path())
+"""The run folder, for every command that works in one that exists."""
 
 
-def resolve_config(config_file: str | None, overrides: dict[str, Any], recorded: Any = None) -> RunConfig:
-    """Settings of a command: defaults, then what the folder recorded, then the file, then the flags."""
+def new_run(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add SEEDS and `--out DIR`, for the two commands that make a run folder."""
+    text = "The run folder; created if missing."
+    option = grouped_option(RUN_FOLDER, "--out", required=True, metavar="DIR", type=click.Path(), help=text)
+    return click.argument("seeds", nargs=-1, required=True)(option(function))
+
+
+def _resolved(config_file: str | None, overrides: dict[str, Any], recorded: Any = None) -> RunConfig:
     values: dict[str, Any] = {} if recorded is None else recorded
     where = ""
     if config_file is not None:
@@ -204,24 +245,14 @@ def resolve_config(config_file: str | None, overrides: dict[str, Any], recorded:
     return made
 
 
-def _parameter(flag: str) -> str:
+def _parameter(flag: Flag) -> str:
     """Name under which click passes a flag on."""
-    return flag.split("/")[0].strip("-").replace("-", "_")
+    return flag.flag.split("/")[0].strip("-").replace("-", "_")
 
 
-def _nest(flat: dict[str, Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    for name, value in flat.items():
-        *tables, leaf = name.split(".")
-        inner = nested
-        for table in tables:
-            inner = inner.setdefault(table, {})
-        inner[leaf] = value
-    return nested
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, separator, column = text.partition("=")
-    if not (name and separator and column):
-        raise click.UsageError(f"--map {text!r} must read FIELD=COLUMN, such as question=stem")
-    return name, column
+def _default(field: str) -> str:
+    """' [24]', the default value of a setting; '' where it is off or empty."""
+    value: Any = RunConfig()
+    for name in field.split("."):
+        value = getattr(value, name)
+    return "" if isinstance(value, bool) or value is None or value in ((), {}) else f" [{value}]"

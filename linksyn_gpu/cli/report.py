@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import click
 
-from linksyn_gpu.cli.console import at_the_border
+from linksyn_gpu.cli.console import errors_as_text, result
+from linksyn_gpu.cli.options import existing_run
 from linksyn_gpu.cli.summary import report_text
 
 
 @click.command()
-@click.argument("folder", type=click.Path())
-@at_the_border
+@existing_run
+@errors_as_text
 def command(folder: str) -> None:
-    """Print what the run in FOLDER did, and write FOLDER/report.html."""
-    from linksyn_gpu.run import stages as pipeline
+    """Print the figures of the run in DIR, and write DIR/report.html. Works while the run is going on."""
+    from linksyn_gpu.run import stages
     from linksyn_gpu.run.folder import Workspace
 
     with Workspace(folder, create=False, lock=False) as ws:
-        stats = pipeline.report(ws)
-    click.echo(report_text(stats))
-    click.echo(f"page       {folder}/report.html")
+        stats = stages.report(ws)
+    result(f"{report_text(stats)}\npage       {folder}/report.html")

@@ -1,4 +1,4 @@
-"""Counts of a stage as lines for people: in = kept + dropped, each drop with its reason."""
+"""The counts of each stage as text: in = kept + dropped, each drop with its reason."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ if TYPE_CHECKING:
 
 
 def reasons(counts: Mapping[str, int]) -> str:
-    """'a 3, b 1' of a mapping, the largest first; '' when there is none."""
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{name} {n:,}" for name, n in ordered)
+    """'a 3, b 1' of a mapping, the largest first."""
+    return ", ".join(f"{name} {n:,}" for name, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _with_reasons(n: int, counts: Mapping[str, int]) -> str:
@@ -29,11 +28,9 @@ def ingest_line(counts: Mapping[str, Any]) -> str:
 
 
 def extract_line(counts: Mapping[str, Any]) -> str:
-    """What the extractor labelled, and what merging made of the names."""
+    """Seeds labelled by the extractor, and names merged."""
     failed = _with_reasons(counts["failed"], counts["failed_by_reason"])
-    lines = [
-        f"extracted  {counts['asked_about']:,} seeds asked about = {counts['labelled']:,} labelled + {failed} failed"
-    ]
+    lines = [f"extracted  {counts['asked_about']:,} seeds = {counts['labelled']:,} labelled + {failed} failed"]
     if counts["without_knowledge_points"]:
         lines.append(f"           {counts['without_knowledge_points']:,} seeds have no knowledge point")
     if (merging := counts["merging"]) is not None:
@@ -42,12 +39,11 @@ def extract_line(counts: Mapping[str, Any]) -> str:
             f"by rule: {reasons(merging['merged_by_rule']) or 'none'}"
         )
         lines.append(
-            f"           {merging['doubtful']:,} pairs doubtful, {merging['homographs_split']:,} senses parted"
+            f"           {merging['doubtful']:,} pairs doubtful, {merging['homographs_split']:,} homographs split"
         )
     if unknown := counts["unknown_disciplines"]:
-        lines.append(
-            f"           {len(unknown):,} discipline labels unknown: {reasons(dict(list(unknown.items())[:8]))}"
-        )
+        shown = reasons(dict(list(unknown.items())[:8]))
+        lines.append(f"           {len(unknown):,} discipline labels unknown: {shown}")
     return "\n".join(lines)
 
 
@@ -61,32 +57,27 @@ def build_line(counts: Mapping[str, Any]) -> str:
 
 
 def walk_line(counts: Mapping[str, Any]) -> str:
-    """Paths asked for, kept and dropped."""
+    """Paths requested, kept and dropped."""
     dropped = _with_reasons(counts["dropped"], counts["dropped_by_reason"])
     return (
-        f"paths      {counts['paths']:,} asked = {counts['kept']:,} kept + {dropped} dropped; "
+        f"paths      {counts['paths']:,} requested = {counts['kept']:,} kept + {dropped} dropped; "
         f"{counts['kps_visited']:,} KPs visited, {counts['redraws']:,} redraws"
     )
 
 
 def cell_table(cells: Sequence[Mapping[str, Any]]) -> str:
-    """Paths asked for and delivered in each cell, with an honest shortfall."""
-    rows = [("cell", "asked", "delivered", "shortfall")]
+    """Paths requested and delivered in each cell, and the shortfall."""
+    rows = [("cell", "requested", "delivered", "shortfall")]
     for cell in cells:
-        label = ", ".join(
-            str(part)
-            for part in (
-                cell["discipline"] or "any discipline",
-                f"level {cell['difficulty']}" if cell["difficulty"] else "any level",
-            )
-        )
-        short = cell["asked"] - cell["delivered"]
-        rows.append((label, f"{cell['asked']:,}", f"{cell['delivered']:,}", f"{short:,}"))
+        level = f"level {cell['difficulty']}" if cell["difficulty"] else "any level"
+        asked, delivered = cell["asked"], cell["delivered"]
+        label = f"{cell['discipline'] or 'any discipline'}, {level}"
+        rows.append((label, f"{asked:,}", f"{delivered:,}", f"{asked - delivered:,}"))
     return _table(rows)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows under each other: the first column to the left, numbers to the right."""
+    """Rows as text: the first column is aligned to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for first, *numbers in rows:
@@ -96,7 +87,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def synthesis_line(counts: Mapping[str, Any]) -> str:
-    """New QA: generated = kept + dropped, and what is still to come."""
+    """New QA: generated = kept + dropped, and the pending requests."""
     dropped = _with_reasons(counts["dropped"], _all_reasons(counts))
     lines = []
     requests = counts["requests_answered"] + counts["pending"]
@@ -124,26 +115,28 @@ def synthesis_line(counts: Mapping[str, Any]) -> str:
     if counts["pending"]:
         lines.append(
             f"           about {counts['pending_prompt_tokens']:,} to read and "
-            f"{counts['pending_completion_tokens']:,} to write are still to ask for"
+            f"{counts['pending_completion_tokens']:,} to write are pending"
         )
     return "\n".join(lines)
 
 
 def enhancement_line(counts: Mapping[str, Any]) -> str:
-    """QA taken up, kept and dropped, and the levels asked for and reached."""
+    """QA considered, kept and dropped, and the levels before and after."""
     dropped = _with_reasons(counts["dropped"], counts["dropped_by_reason"])
     lines = [
-        f"enhanced   {counts['candidates']:,} QA = {counts['kept_as_they_were']:,} kept as they were + "
+        f"enhanced   {counts['candidates']:,} QA = {counts['kept_as_they_were']:,} kept unchanged + "
         f"{counts['kept_rewritten']:,} kept rewritten + {dropped} dropped"
         + (f" + {counts['pending']:,} pending" if counts["pending"] else ""),
-        f"           {counts['passed_through']:,} of other disciplines passed through",
+        f"           {counts['passed_through']:,} of other disciplines unchanged",
     ]
     if counts["disciplines_without_qa"]:
-        lines.append(f"           no QA is of {', '.join(counts['disciplines_without_qa'])}")
+        lines.append(f"           no QA in: {', '.join(counts['disciplines_without_qa'])}")
     if counts["pending"]:
-        lines.append(f"           waiting for an answer: {reasons(counts['pending_reasons'])}")
+        lines.append(f"           pending: {reasons(counts['pending_reasons'])}")
     if short := counts["rewrites_with_short_extension"]:
-        lines.append(f"           {short:,} of {counts['rewrites']:,} rewrites: the path could not be extended in full")
+        lines.append(
+            f"           {short:,} of {counts['rewrites']:,} rewrites have a path that could not be extended fully"
+        )
     lines.append(level_table(counts))
     kinds = {name: counts[f"{name}_requests"] for name in ("judge", "solve", "compare", "rewrite")}
     lines.append(
@@ -154,15 +147,15 @@ def enhancement_line(counts: Mapping[str, Any]) -> str:
 
 
 def where_enhanced(folder: str) -> str:
-    """The files of stage enhance that a person opens next."""
+    """The files of stage enhance to look at."""
     return f"look at    {folder}/enhanced.jsonl (final QA), {folder}/enhance-dropped.parquet (drops, with reasons)"
 
 
 def level_table(counts: Mapping[str, Any]) -> str:
-    """QA by the level that the judge gave them, before and after; the level asked for is marked."""
+    """QA by the level that the judge assigned, before and after; the first cell names the target level."""
     asked, before, after = str(counts["asked_level"]), counts["levels_before"], counts["levels_after"]
     rows = [
-        (f"level (asked: {asked})", *"12345", "unknown", "all"),
+        (f"level (target: {asked})", *"12345", "unknown", "all"),
         ("before", *(f"{before.get(level, 0):,}" for level in (*"12345", "unknown")), f"{sum(before.values()):,}"),
         ("after", *(f"{after.get(level, 0):,}" for level in (*"12345", "unknown")), f"{sum(after.values()):,}"),
     ]
@@ -170,7 +163,7 @@ def level_table(counts: Mapping[str, Any]) -> str:
 
 
 def _unasked(counts: Mapping[str, Any]) -> dict[str, int]:
-    """Kept paths that made no request, by reason; those that the walk dropped are counted with the paths."""
+    """Kept paths without a request, by reason; `walk_line` counts those that the walk dropped."""
     from linksyn_gpu.tables import PATH_STATUS
 
     walked = {*PATH_STATUS, "few_seeds"}
@@ -178,7 +171,7 @@ def _unasked(counts: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _all_reasons(counts: Mapping[str, Any]) -> dict[str, int]:
-    """Drops of requests, answers and items by reason; paths without a request are counted with the paths."""
+    """Drops of requests, answers and items, by reason."""
     merged: dict[str, int] = {}
     for stage, found in counts["reasons"].items():
         if stage != "path":
@@ -207,17 +200,17 @@ def analysis_text(figures: Mapping[str, Any]) -> str:
 
 
 def where_to_look(folder: str, counts: Mapping[str, Any], engine: str) -> str:
-    """The files that a person opens next."""
+    """The files to look at, or what to do next."""
     if engine == "batch" and counts["pending"]:
         file = "requests-pending.jsonl" if counts["requests_answered"] else "requests.jsonl"
         return (
             f"next       send {folder}/{file} to a batch API or 'vllm run-batch', then\n"
             f"           linksyn-gpu synthesize {folder} --collect ANSWERS.jsonl\n"
-            f"           (its requests name the model of --model, or 'auto' where none was given)"
+            f"           (the requests name the model of --model; without --model they name 'auto')"
         )
     return (
         f"look at    {folder}/qa.jsonl (new QA), {folder}/report.html (report),\n"
-        f"           {folder}/dropped.parquet and {folder}/rejects.jsonl (all that was dropped, with reasons)"
+        f"           {folder}/dropped.parquet and {folder}/rejects.jsonl (everything dropped, with reasons)"
     )
 
 
@@ -242,9 +235,10 @@ def report_text(stats: RunStats) -> str:
                 f"noise floor {coverage.noise_floor:.4f}"
             )
     counts = stats.stages["synthesize"]
-    lines.append(synthesis_line(counts) if counts is not None else "synthesize: not begun")
+    lines.append(synthesis_line(counts) if counts is not None else "synthesize: not started")
     if (enhanced := stats.stages["enhance"]) is not None:
         lines.append(enhancement_line(enhanced))
     for name, found in stats.kept_by.items():
-        lines.append(f"{name.replace('_', ' '):<14} {reasons(found)}")
+        if found:
+            lines.append(f"{name.replace('_', ' '):<14} {reasons(found)}")
     return "\n".join(lines)

@@ -1,7 +1,6 @@
 """Settings: one frozen dataclass per stage; `loader.py` reads them from TOML, mappings and flags.
 
-A config checks itself when it is made, so a wrong value fails before any work is done and says which values are
-allowed.
+A config validates itself when it is made: a wrong value fails before any work starts, with the allowed values.
 """
 
 from linksyn_gpu.config.checks import require as require

@@ -1,4 +1,4 @@
-"""How a config checks itself when it is made: a wrong value is a `ConfigError` that lists what is allowed."""
+"""Checks of settings: a wrong value is a `ConfigError` that lists the allowed ones."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Settings from TOML files, mappings and flags; and their names by content.
-
-`digest` names a config by its content: stages of a run folder compare digests to know whether what they find was made
-with the same settings.
-"""
+"""Settings from TOML files, mappings and flags; the parts of a recorded run that this version knows."""
 
 from __future__ import annotations
 
@@ -21,28 +17,57 @@ from linksyn_gpu.errors import ConfigError
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
-    """Give a config as plain nested dicts and lists, ready for JSON."""
+    """Return a config as plain nested dicts and lists, ready for JSON."""
     return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(config))))
 
 
-def digest(config: Any) -> str:
-    """Name a config (or any JSON-like value) by its content: 16 hex digits of SHA-256."""
-    value = to_mapping(config) if dataclasses.is_dataclass(config) else config
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+def settings_digest(settings: Any) -> str:
+    """Hash a JSON-like value: the first 16 hex digits of SHA-256 over its JSON with sorted keys."""
+    text = json.dumps(settings, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def known_settings(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of recorded settings that `RunConfig` has; other versions may have had other names."""
+    return {
+        name: {key: value for key, value in recorded[name].items() if key in default}
+        if isinstance(default, Mapping)
+        else recorded[name]
+        for name, default in to_mapping(RunConfig()).items()
+        if name in recorded
+    }
+
+
+def config_or_fields(cls: type[Any], config: Any, fields: Mapping[str, Any]) -> Any:
+    """Return the config of an entry point that takes a config or, as keywords, the fields of one.
+
+    Raises
+    ------
+    ConfigError
+        Both are given, or a field is unknown or has a wrong value.
+    """
+    if config is None:
+        return from_mapping(cls, fields)
+    require(not fields, f"pass a {cls.__name__} or its fields as keywords ({', '.join(fields)}), not both")
+    return config
+
+
 def from_mapping(cls: type[Any], values: Mapping[str, Any], *, where: str = "", base: Any = None) -> Any:
-    """Make a config of class `cls` from nested mappings; an unknown key or a wrong type is a `ConfigError`.
+    """Make a config of class `cls` from nested mappings.
 
     Parameters
     ----------
     values : mapping
-        Names and values; tables of a TOML file are nested mappings.
+        Names and values; a table of a TOML file is a nested mapping.
     where : str
         Prefix for error messages, such as the file's name.
     base : instance of `cls`, optional
         Values for what `values` leaves out; None: the defaults of `cls`.
+
+    Raises
+    ------
+    ConfigError
+        A name is unknown, or a value has a wrong type or is out of range.
     """
     base = cls() if base is None else base
     hints = typing.get_type_hints(cls)
@@ -68,12 +93,12 @@ def from_mapping(cls: type[Any], values: Mapping[str, Any], *, where: str = "", 
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
-    """Read a TOML file of settings, unchecked.
+    """Read a TOML file of settings without checking its names and values.
 
     Raises
     ------
     ConfigError
-        The file is missing or is not TOML.
+        The file cannot be read or is not TOML.
     """
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -84,7 +109,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
 
 
 def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Two nested mappings of settings in one; the second wins."""
+    """Merge two nested mappings of settings; values of the second replace those of the first."""
     both = dict(first)
     for name, value in second.items():
         inner = both.get(name)
@@ -92,19 +117,8 @@ def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any
     return both
 
 
-def load_toml(path: str | Path) -> RunConfig:
-    """Read a `RunConfig` from a TOML file.
-
-    Raises
-    ------
-    ConfigError
-        The file is missing, is not TOML, or holds an unknown key or a wrong value.
-    """
-    return typing.cast(RunConfig, from_mapping(RunConfig, read_toml(path), where=f"{path}: "))
-
-
 def _checked(label: str, value: Any, hint: Any) -> Any:
-    """Check a leaf value against its type hint; integers pass as floats, lists as tuples."""
+    """Check a single value against its type hint; an integer is accepted for a float, a list for a tuple."""
     origin = typing.get_origin(hint)
     if origin in (types.UnionType, typing.Union):
         options = typing.get_args(hint)

@@ -17,19 +17,19 @@ BACKENDS = ("auto", "cpu", "gpu")
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that a run is made with: one table of the TOML file per stage."""
+    """Settings of a run: one table of the TOML file per stage."""
 
     paths: int = 24
-    """Paths asked for in the whole campaign."""
+    """Paths to sample in the whole campaign."""
     seed: int = 0
-    """Campaign seed, 0 .. 2^64 - 1: the only source of randomness."""
+    """Seed of all random numbers, 0 .. 2^64 - 1."""
     backend: str = "auto"
     gpu_memory: int | None = None
-    """Bytes of device memory that graph and walks may take; None: what is free."""
+    """Device memory in bytes that graph and walks may use; None: what is free."""
     seeds: SeedsConfig = field(default_factory=SeedsConfig)
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     graph: GraphConfig = field(default_factory=GraphConfig)
-    # A campaign wants paths that differ; a bare Walker samples whatever comes.
+    # Paths of a campaign are distinct by default; those of a Walker used alone are not.
     walk: WalkConfig = field(default_factory=lambda: WalkConfig(distinct=True))
     quota: QuotaConfig = field(default_factory=QuotaConfig)
     bundle: BundleConfig = field(default_factory=BundleConfig)
@@ -42,7 +42,7 @@ class RunConfig:
         require(
             self.bundle.min_seeds <= self.walk.length,
             f"bundle.min_seeds = {self.bundle.min_seeds}, but a path of walk.length = {self.walk.length} steps "
-            f"brings at most {self.walk.length} seeds",
+            f"has at most {self.walk.length} seeds; lower min_seeds or raise length",
         )
-        require(0 <= self.seed < 2**64, f"seed = {self.seed} must lie in 0 .. 2^64 - 1")
+        require(0 <= self.seed < 2**64, f"seed = {self.seed} must be in 0 .. 2^64 - 1")
         one_of("backend", self.backend, BACKENDS)

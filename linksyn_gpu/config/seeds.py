@@ -24,23 +24,24 @@ SEED_FIELDS = (
 
 @dataclass(frozen=True)
 class SeedsConfig:
-    """How seed files are read (stage `ingest`)."""
+    """How seed records are read (stage `ingest`)."""
 
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Seed field -> column name; overrides the search by usual names. Keys are `SEED_FIELDS`."""
+    """Seed field -> column name, in place of the usual names. Keys are `SEED_FIELDS`."""
     route_separator: str | None = None
     """Splits each knowledge point into several, e.g. '->' for taxonomy routes 'Algebra->Roots'."""
     difficulty_scale: str = "1-5"
-    """Scale of the difficulty column: one of knowledge/difficulty.toml, or a .toml file with one of your own; a value
-    that the scale does not name becomes null and is counted."""
+    """Scale of the difficulty column: one of `DIFFICULTY_SCALES`, or a .toml file with your own; a value that is not
+    on the scale becomes null and is counted."""
     keep_duplicates: bool = False
-    """Keep records whose id or question was seen before (else the first is kept)."""
+    """Keep records whose id or question appeared before; otherwise only the first is kept."""
     max_chars: int = 32_000
     """A record whose question, answer and options together are longer is rejected."""
 
     def __post_init__(self) -> None:
-        for name in self.columns:
+        for name, column in self.columns.items():
             one_of("a field of columns", name, SEED_FIELDS)
+            require(isinstance(column, str), f"columns[{name!r}] = {column!r} must be the name of a column")
         if not self.difficulty_scale.endswith(".toml"):
             one_of("difficulty_scale", self.difficulty_scale, DIFFICULTY_SCALES)
         require(self.route_separator != "", "route_separator must not be empty")

@@ -18,13 +18,13 @@ class WalkConfig:
     length: int = 4
     """Steps of a walk; a path has at most length + 1 KPs."""
     tau: float = 0.5
-    """Target visits go as seed_count ** tau: 1 is popularity, 0 is uniform coverage."""
+    """Target visits are proportional to seed_count ** tau: 1 is popularity, 0 is uniform coverage."""
     beta: float = 1.0
     """Strength of live feedback: 0, 0.5, 1 or 2."""
     rounds: int = 20
-    """Rounds that a campaign is cut into; the value function is renewed for each."""
+    """Rounds of a campaign; the value function is updated before each."""
     calibration_rounds: int = 20
-    """Rounds of throw-away walks that set the potential before a campaign; 0 for none."""
+    """Rounds of discarded walks that set the potential before a campaign; 0 for none."""
     no_revisit: bool = True
     """A walk never visits a KP twice."""
     p: float = 1.0
@@ -32,55 +32,55 @@ class WalkConfig:
     q: float = 1.0
     """node2vec in-out parameter."""
     calibration_paths: int | None = None
-    """Walks in a calibration round; None: 4 per KP, within 1,024 .. 4,194,304."""
+    """Walks per calibration round; None: 4 per KP, but 1,024 to 4,194,304."""
     min_length: int = 2
-    """A path of fewer KPs is redrawn."""
+    """A path with fewer KPs is redrawn."""
     distinct: bool = False
-    """Redraw a path whose set of KPs was sampled before in the campaign."""
+    """Redraw a path whose set of KPs was sampled earlier in the campaign."""
     max_redraws: int = 8
-    """Bound on redraws of one path; then the path is dropped with its reason."""
+    """Redraws of one path, at most; after that the path is dropped with its reason."""
     walker: str = "exact"
-    """'exact': this project's walks, the same bits on every backend; 'cugraph': cuGraph's biased_random_walks over the
-    same transition table, on a GPU, with other random numbers, without no_revisit, p and q."""
+    """'exact': walks of this project, with the same bits on every backend; 'cugraph': biased_random_walks of cuGraph on
+    a GPU, with the same transition table and other random numbers, without no_revisit, p and q."""
 
     def __post_init__(self) -> None:
-        require(1 <= self.length <= MAX_WALK_LENGTH, f"length = {self.length} must lie in 1..{MAX_WALK_LENGTH}")
+        require(1 <= self.length <= MAX_WALK_LENGTH, f"length = {self.length} must be in 1..{MAX_WALK_LENGTH}")
         one_of("walker", self.walker, WALKERS)
         require(
             self.walker == "exact" or (not self.no_revisit and self.p == self.q == 1.0),
-            "walker 'cugraph' knows neither no_revisit nor p and q: pass --revisit, and leave p and q at 1",
+            "walker 'cugraph' does not support no_revisit, p and q: pass --revisit and leave p and q at 1",
         )
-        require(0.0 <= self.tau <= 4.0, f"tau = {self.tau} must lie in 0..4")
+        require(0.0 <= self.tau <= 4.0, f"tau = {self.tau} must be in 0..4")
         one_of("beta", float(self.beta), (0.0, 0.5, 1.0, 2.0))
         require(self.rounds >= 1, f"rounds = {self.rounds} must be at least 1")
         for name in ("calibration_rounds", "max_redraws"):
             require(getattr(self, name) >= 0, f"{name} = {getattr(self, name)} must not be negative")
         for name in ("p", "q"):
-            # 2^-16 .. 2^16 keeps every acceptance weight at or above 2^-32, the sampler's resolution.
+            # Within 2^-16 .. 2^16 no acceptance weight is below 2^-32, the resolution of the sampler.
             value = getattr(self, name)
-            require(2.0**-16 <= value <= 2.0**16, f"{name} = {value} must lie in 2^-16 .. 2^16")
+            require(2.0**-16 <= value <= 2.0**16, f"{name} = {value} must be in 2^-16 .. 2^16")
         require(
             self.calibration_paths is None or self.calibration_paths >= 1,
-            f"calibration_paths = {self.calibration_paths} must be at least 1, or left out",
+            f"calibration_paths = {self.calibration_paths} must be at least 1, or None (the default)",
         )
         require(
             2 <= self.min_length <= self.length + 1,
-            f"min_length = {self.min_length} must lie in 2 .. length + 1 = {self.length + 1}",
+            f"min_length = {self.min_length} must be in 2 .. length + 1 = {self.length + 1}",
         )
 
 
 @dataclass(frozen=True)
 class QuotaConfig:
-    """What a campaign is asked to deliver, as shares (table `[quota]`); both empty: one cell over everything."""
+    """Shares of the paths of a campaign (table `[quota]`); both empty: one cell for all paths."""
 
     discipline: Mapping[str, float] = field(default_factory=dict)
     """Discipline -> share of the paths; shares are relative and need not sum to 1."""
     difficulty: Mapping[str, float] = field(default_factory=dict)
     """Level 1..5 (a string, as TOML keys are) -> share of the paths."""
     cross_discipline: float = 0.1
-    """How much a KP of another discipline is still worth in a cell: 0 shuts it out, 1 treats all alike."""
+    """Weight in a cell of a KP of another discipline: 0 excludes it, 1 makes all disciplines equal."""
     difficulty_width: float = 1.0
-    """Width, in levels, of the Gaussian kernel that steers a cell to KPs of its difficulty."""
+    """Width, in levels, of the Gaussian kernel that prefers KPs of the difficulty of a cell."""
 
     def __post_init__(self) -> None:
         for name in ("discipline", "difficulty"):
@@ -95,7 +95,7 @@ class QuotaConfig:
             one_of("a level of difficulty", level, ("1", "2", "3", "4", "5"))
         require(
             0.0 <= self.cross_discipline <= 1.0,
-            f"cross_discipline = {self.cross_discipline} must lie in 0..1",
+            f"cross_discipline = {self.cross_discipline} must be in 0..1",
         )
         require(
             self.difficulty_width > 0.0,

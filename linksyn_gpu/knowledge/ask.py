@@ -43,11 +43,10 @@ class Asker:
         on_progress: Callable[[Stats], None] | None = None,
     ) -> Stats:
         """Send the requests that have no answer in the journal, each id once."""
-        from linksyn_gpu.llm import loop
+        from linksyn_gpu.llm.dispatch import ask_all
 
-        return loop.generate(
-            _unique(requests), self.engine, self.journal, limits=self.limits, validate=validate, on_progress=on_progress
-        )
+        todo = self.journal.index().unsettled(requests)
+        return ask_all(todo, self.engine, self.journal, limits=self.limits, validate=validate, on_progress=on_progress)
 
     def same(self, pairs: Sequence[tuple[Unit, Unit, str]]) -> list[tuple[bool, float] | None]:
         """Whether each pair of units is the same knowledge point: (same?, confidence), or None without an answer."""
@@ -86,14 +85,6 @@ class Asker:
         for answer in read_answers(requests, self.journal):
             value = read_object(answer.text) if answer.text is not None else None
             yield value if value is not None and fits(value) else None
-
-
-def _unique(requests: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    seen: set[str] = set()
-    for request in requests:
-        if request["custom_id"] not in seen:
-            seen.add(request["custom_id"])
-            yield request
 
 
 def read_answers(requests: Iterable[Mapping[str, Any]], journal: Journal) -> Iterator[Answer]:

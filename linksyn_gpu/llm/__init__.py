@@ -1,7 +1,7 @@
 """Language-model engines behind one protocol: OpenAI chat completions over HTTP.
 
-`servers` gives a running engine, `client` speaks to it, `loop` drives many requests through it, `journal`
-keeps what came back exactly once, `batchfile` does the same through files. Nothing here knows a stage.
+`servers` starts an engine, `client` asks it one request, `dispatch` sends many requests, `journal` stores each answer
+once, and `batchfile` does the same through files. Nothing in this package depends on a stage.
 """
 
 from __future__ import annotations
@@ -15,22 +15,24 @@ from linksyn_gpu.errors import ConfigError, EngineError
 from linksyn_gpu.llm.servers.watch import Watch
 
 API_KEY_NAMES = ("LINKSYN_API_KEY", "OPENAI_API_KEY")
-"""Environment variables that may hold the server's key, the first that is set wins; a key is read nowhere else."""
+"""Environment variables that may hold the server's key; the first one that is set is used. No key is read elsewhere."""
+EMBEDDED_MODEL = "SmolLM2-135M-Instruct"
+"""The model of engine 'smol'."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A running language-model server and what a client must know of it."""
+    """A running language-model server and what a client needs to know about it."""
 
     base_url: str
-    """Ends in the protocol's version, as http://127.0.0.1:8000/v1."""
+    """Ends in the protocol's version, such as http://127.0.0.1:8000/v1."""
     model: str
-    """Model name that is sent with each request."""
+    """Model name sent with each request."""
     api_key: str | None = field(default=None, repr=False)
     slots: int | None = None
-    """Requests that the server works on at once, where known: more in flight would only wait and time out."""
+    """Requests that the server works on at the same time, where known. Others would wait and time out."""
     watch: Watch | None = field(default=None, repr=False, compare=False)
-    """Who looks after the server and starts it again, where someone does."""
+    """State of the server, where this program started it and restarts it."""
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.base_url)
@@ -38,8 +40,8 @@ class Engine:
             raise ConfigError(f"base_url = {_bare(self.base_url)!r} must look like http://host:port/v1")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ConfigError(
-                f"base_url for {parts.hostname} must hold no user name, password or query: "
-                f"put a key into the environment variable {API_KEY_NAMES[0]}"
+                f"base_url for {parts.hostname} must not hold a user name, password or query: "
+                f"set a key in the environment variable {API_KEY_NAMES[0]}"
             )
 
     @property
@@ -48,11 +50,11 @@ class Engine:
 
     @property
     def is_local(self) -> bool:
-        """The server is on this machine, so no proxy stands between."""
+        """Whether the server is on this machine, hence not behind a proxy."""
         return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
     def scrub(self, text: str) -> str:
-        """`text` without the API key, should a server have echoed it."""
+        """`text` without the API key, which a server may have echoed."""
         return text.replace(self.api_key, "***") if self.api_key else text
 
 
@@ -62,18 +64,18 @@ def api_key(environ: Mapping[str, str] | None = None) -> str | None:
     Raises
     ------
     EngineError
-        The variable holds something that cannot stand in an HTTP header; its value is not shown.
+        The value cannot be sent in an HTTP header. It is not shown.
     """
     environ = os.environ if environ is None else environ
     for name in API_KEY_NAMES:
         key = environ.get(name, "").strip()
         if key:
             if not key.isascii() or not key.isprintable():
-                raise EngineError(f"{name} holds characters that no API key has; set it again")
+                raise EngineError(f"{name} holds characters that are not allowed in an API key; set it again")
             return key
     return None
 
 
 def _bare(url: str) -> str:
-    """`url` without what stands before an '@', which may be a password."""
+    """`url` without the part before an '@', which may be a password."""
     return url.rsplit("@", 1)[-1]

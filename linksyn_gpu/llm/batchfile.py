@@ -1,8 +1,8 @@
-"""Batch files: the same requests written out for another machine, and its answers taken back into the journal.
+"""Batch files: requests written for another machine, and its answers read into the journal.
 
-`requests.jsonl` is in the OpenAI batch format already, which `vllm run-batch` reads too. Answers come back as
+`requests.jsonl` is in the OpenAI batch format, which `vllm run-batch` also reads. Answers come back as
 `{"custom_id": ..., "response": {"status_code": ..., "body": {...}}, "error": ...}`, in any order, in one file or
-several (OpenAI puts failed lines into a second one).
+several (OpenAI puts failed lines into a second file).
 """
 
 from __future__ import annotations
@@ -15,41 +15,46 @@ from pathlib import Path
 from typing import Any
 
 from linksyn_gpu.errors import DataError
-from linksyn_gpu.llm.journal import ANSWERED, TO_ASK_AGAIN, Index, Journal, find, key_of, keys_of, rank_of
+from linksyn_gpu.llm.journal import (
+    ANSWERED,
+    TO_ASK_AGAIN,
+    Index,
+    Journal,
+    find_key,
+    rank_of,
+    request_key,
+    request_keys,
+)
 from linksyn_gpu.llm.protocol import Failure, Outcome, clip, error_message, fail, read_body, to_record, unusable
 
 
 @dataclass
 class Collected:
-    """What a file of answers held; `lines` is the sum of the counts below it but `missing`."""
+    """What files of answers held. `lines` is the sum of the counts below it, without `missing`."""
 
     lines: int = 0
     completions: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     """Lines whose request failed or whose answer cannot be used, by reason."""
     duplicates: int = 0
-    """Lines whose request has a usable answer already, in the journal or on an earlier line."""
+    """Lines whose request already has a usable answer, in the journal or on an earlier line."""
     unknown: int = 0
     """Lines whose custom_id belongs to no request of this run."""
     unreadable: int = 0
     """Lines that are not JSON objects with a custom_id."""
     missing: int = 0
-    """Requests that are still to be asked after this: no answer, nor a failure that asking again would not mend."""
+    """Requests that are still to be asked: they have neither an answer nor a failure that would come again."""
     examples: list[str] = field(default_factory=list)
-    """`file:line: what is wrong`, for the first few of those not taken."""
+    """`file:line: what is wrong` for the first few lines that were not used."""
 
 
-def write(
-    requests: Iterable[dict[str, Any]], target: str | Path, *, model: str | None = None, settled: Index | None = None
-) -> int:
-    """Write requests for another machine: all, or those that have no answer yet.
+def write(requests: Iterable[dict[str, Any]], target: str | Path, *, settled: Index | None = None) -> int:
+    """Write requests for another machine.
 
     Parameters
     ----------
-    model : str, optional
-        Name to put into each request; a batch needs the name that the other machine serves.
     settled : Index, optional
-        Leave out what the journal has an answer for.
+        Leave out the requests that the journal has an answer for.
 
     Returns
     -------
@@ -59,12 +64,9 @@ def write(
     n = 0
     with Path(target).open("w", encoding="utf-8", errors="replace", newline="\n") as lines:
         for request in requests:
-            if settled is not None and settled.settled(request["custom_id"]):
-                continue
-            if model is not None:
-                request = {**request, "body": {**request["body"], "model": model}}
-            lines.write(json.dumps(request, ensure_ascii=False, separators=(",", ":")) + "\n")
-            n += 1
+            if settled is None or not settled.settled(request["custom_id"]):
+                lines.write(json.dumps(request, ensure_ascii=False, separators=(",", ":")) + "\n")
+                n += 1
     return n
 
 
@@ -74,29 +76,26 @@ def collect(
     known_ids: Iterable[str],
     *,
     validate: Callable[[str], str | None] | None = None,
-    index: Index | None = None,
 ) -> Collected:
-    """Take files of answers into the journal, in whatever order they are.
+    """Read files of answers, in any order, into the journal.
 
-    A usable answer counts though its request has failed before. A failure that tells nothing new of its request
-    is counted and not written again. Holds 17 bytes a request.
+    A usable answer replaces an earlier failure. A failure that says nothing new about its request is counted and not
+    written again. Holds 17 bytes per request.
 
     Parameters
     ----------
     known_ids : iterable of str
         Ids of all requests of the run.
     validate : callable, optional
-        As in `loop.generate`; an answer that it refuses is a failed line.
-    index : Index, optional
-        What the journal holds; read from it when left out.
+        As in `dispatch.ask_all`; an answer that it refuses is a failed line.
 
     Raises
     ------
     DataError
-        A file cannot be read, or holds not one line that belongs to this run.
+        A file cannot be read, or no line belongs to this run.
     """
-    known = keys_of(known_ids)
-    best = (journal.index() if index is None else index).ranks_of(known)
+    known = request_keys(known_ids)
+    best = journal.index().ranks_of(known)
     result = Collected()
     for where, line in _lines(answers):
         result.lines += 1
@@ -106,10 +105,10 @@ def collect(
             result.unreadable += 1
             _note(result, f"{where}: not a JSON object with a custom_id")
             continue
-        row = find(known, key_of(request_id))
+        row = find_key(known, request_key(request_id))
         if row < 0:
             result.unknown += 1
-            _note(result, f"{where}: custom_id {request_id!r} is no request of this run")
+            _note(result, f"{where}: custom_id {request_id!r} belongs to no request of this run")
             continue
         if best[row] == ANSWERED:
             result.duplicates += 1
@@ -132,7 +131,7 @@ def collect(
 
 
 def read_line(value: dict[str, Any], validate: Callable[[str], str | None] | None = None) -> Outcome:
-    """The outcome that one line of an answers file tells of."""
+    """The outcome on one line of a file of answers."""
     request_id = value["custom_id"]
     response = value.get("response")
     response = response if isinstance(response, dict) else {}

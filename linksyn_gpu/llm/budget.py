@@ -1,4 +1,4 @@
-"""How much may be asked: a bound on requests and on tokens, over all calls that share a journal."""
+"""Limits on requests and on tokens, over all calls that share a journal."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from linksyn_gpu.llm.protocol import Outcome
 from linksyn_gpu.text import COMPLETION_GUESS, estimate_tokens
 
 ENOUGH = 16
-"""Answers after which estimates follow what they took."""
+"""Answers after which estimates use the measured tokens."""
 
 
 class Budget:
-    """Lets requests pass until a bound is met.
+    """Admits requests until a limit is reached.
 
-    Asked just before a request is sent. What is in flight counts as estimated, what has come as the server told it. So
-    the bound on tokens may be passed, by no more than what the requests in flight take beyond their estimate.
+    `admit` is called just before a request is sent. Requests in flight count with an estimate, received answers with
+    the tokens that the server reported. The limit on tokens is therefore exceeded at most by the difference between
+    both for the requests in flight.
 
     Parameters
     ----------
     max_requests, max_tokens : int, optional
-        None: no bound. Tokens are those read and written together, of all attempts.
+        None: no limit. Tokens are those read and written, of all attempts.
     requests, tokens : int
         What was spent before.
     """
@@ -32,31 +33,31 @@ class Budget:
         self.max_requests, self.max_tokens = max_requests, max_tokens
         self.requests, self.tokens = requests, tokens
         self.met: str | None = None
-        """Which bound stopped the asking, for people; None: none did."""
+        """The limit that was reached, as a message; None: none was."""
         self._reserved: dict[str, float] = {}
         self._in_flight = 0.0
         self._answers = self._completion_tokens = 0
         self._prompt_tokens = self._prompt_estimate = 0
 
     def refuses(self, *, known: bool = False) -> bool:
-        """Whether a bound is met; `known`: the request was asked before and counts no second time."""
+        """Whether a limit is reached. `known`: the request was asked before and does not count again."""
         if not known and self.max_requests is not None and self.requests >= self.max_requests:
-            self.met = f"{self.max_requests:,} requests were asked for at most (--max-requests)"
+            self.met = f"the limit of {self.max_requests:,} requests is reached (--max-requests)"
         elif self.max_tokens is not None and self.tokens >= self.max_tokens:
             self.met = f"{self.tokens:,} of at most {self.max_tokens:,} tokens are spent (--budget-tokens)"
         return self.met is not None
 
     def admit(self, request: Mapping[str, Any], *, known: bool = False) -> bool | None:
-        """Whether a request may be sent now; its share is then set aside until `settle`.
+        """Whether a request may be sent now. Its estimate is then reserved until `settle`.
 
-        None: that depends on what is in flight; ask again when some of it has settled.
+        None: this depends on the requests in flight; call again when some of them have settled.
         """
         if self.refuses(known=known):
             return False
         if self.max_tokens is not None:
             tokens = self._expected(request)
             if self.tokens + tokens > self.max_tokens:
-                self.met = f"one more answer would pass {self.max_tokens:,} tokens (--budget-tokens)"
+                self.met = f"another answer would exceed {self.max_tokens:,} tokens (--budget-tokens)"
                 return False
             if self.tokens + self._in_flight + tokens > self.max_tokens:
                 return None
@@ -66,7 +67,7 @@ class Budget:
         return True
 
     def settle(self, request: Mapping[str, Any], outcome: Outcome) -> None:
-        """Put what a request took in the place of its estimate."""
+        """Replace a request's estimate by the tokens that it took."""
         self.tokens += outcome.spent_tokens
         if self.max_tokens is None:
             return
@@ -85,5 +86,5 @@ class Budget:
 
 
 def prompt_tokens(request: Mapping[str, Any]) -> int:
-    """Tokens that a request's messages are estimated to have."""
+    """Estimated tokens of a request's messages."""
     return sum(estimate_tokens(message["content"]) for message in request["body"]["messages"])

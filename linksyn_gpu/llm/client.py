@@ -1,7 +1,7 @@
-"""OpenAI-protocol client: one request in, one typed outcome out, whatever the network does in between.
+"""OpenAI-protocol client: each request has exactly one typed outcome.
 
-`transport` carries the bytes. What concerns a single request ends in a `Failure`; what concerns them all (wrong key,
-unknown model, server gone) raises `EngineError`, so that a dead server does not burn a whole campaign.
+What concerns a single request ends in a `Failure`. What concerns all of them (wrong key, unknown model, server gone)
+raises `EngineError`, so that a dead server does not use up a whole campaign.
 """
 
 from __future__ import annotations
@@ -33,68 +33,68 @@ from linksyn_gpu.llm.protocol import (
     unusable,
 )
 from linksyn_gpu.llm.servers.watch import outlived
-from linksyn_gpu.llm.transport import Broken, Reply, Transport, Unreachable, open_transport
+from linksyn_gpu.llm.transport import Broken, Reply, Transport, Unreachable
 
 log = logging.getLogger(__name__)
 
 CHAT_PATH = "chat/completions"
-# Words in a 400 by which servers say that they know no JSON schema.
+# Words in a 400 of a server that does not support JSON schemas.
 SCHEMA_WORDS = ("response_format", "json_schema", "structured output", "guided", "grammar")
-ROOM_NAME = "max_completion_tokens"  # what servers that refuse `max_tokens` want instead; they say so in a 400
-LOST_WITH_SERVER = ("connection", "server_error")  # how requests end that were in flight when the server died
-SEED_STRIDE = 0x9E3779B1  # odd, so a request's retries never come back to a seed used before
+LIMIT_NAME = "max_completion_tokens"  # some servers require this name instead of `max_tokens`, and say so in a 400
+LOST_WITH_SERVER = ("connection", "server_error")  # outcome of requests that were in flight when the server died
+SEED_STRIDE = 0x9E3779B1  # odd, hence the retries of a request never repeat a seed
 SEED_MASK = 2**31 - 1
 
 Validate = Callable[[str], str | None]
-"""Says why an answer's text cannot be used, or None."""
+"""Returns why an answer's text cannot be used, or None."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How hard a client tries."""
+    """Limits on concurrency, time and attempts."""
 
     concurrency: int = 64
     timeout: float = 300.0
     max_attempts: int = 3
     max_tokens_retry: int = 4096
     backoff: float = 0.5
-    """Seconds before the first retry of a failed exchange; doubles with each."""
+    """Seconds before the first retry of a failed exchange; doubles with each retry."""
     backoff_cap: float = 30.0
     max_throttled: int = 20
-    """Times that one request waits because the server asked to (429, 503)."""
+    """Times that one request waits because the server asks for it (429, 503)."""
     unreachable_after: float = 30.0
-    """Seconds without any connection after which the whole run stops."""
+    """Seconds without a connection after which the run stops."""
 
     @classmethod
     def of(cls, config: SynthesisConfig, engine: Engine) -> Limits:
-        """The limits of a synthesis on an engine: never more in flight than twice what the server works on."""
+        """The limits of a synthesis on an engine: at most twice the engine's slots are in flight."""
         slots = config.concurrency if engine.slots is None else min(config.concurrency, 2 * engine.slots)
         return cls(slots, config.timeout, config.max_attempts, config.max_tokens_retry)
 
 
 @dataclass
 class Stats:
-    """What a client did; read it at any time."""
+    """Running figures of a client."""
 
     completed: int = 0
     failed: int = 0
     attempts: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    """Tokens of all attempts, those thrown away included: what a paid server bills."""
+    """Tokens of all attempts, discarded answers included: what a paid server bills."""
     retries: Counter[str] = field(default_factory=Counter)
-    """Further attempts, by the reason of the one before."""
+    """Further attempts, by the reason of the previous one."""
     throttled: int = 0
-    """Times that the server asked to wait."""
+    """Times that the server asked for a pause."""
     without_schema: int = 0
-    """Requests sent without their JSON schema, which the server had refused."""
+    """Requests sent without their JSON schema, because the server refuses schemas."""
     skipped: int = 0
-    """Requests that the journal had an answer for."""
+    """Requests that the journal already had an answer for."""
     in_flight: int = 0
     slot_seconds: float = 0.0
     """Integral of requests in flight over time."""
     idle_seconds: float = 0.0
-    """Time in which the server had nothing of ours to do."""
+    """Time without any request in flight."""
     seconds: float = 0.0
 
     @property
@@ -102,7 +102,7 @@ class Stats:
         return self.completed + self.failed
 
     def summary(self) -> dict[str, Any]:
-        """Figures of the whole time, for people and manifests."""
+        """Figures of the whole time, for messages and manifests."""
         seconds = max(self.seconds, 1e-9)
         return {
             "seconds": round(self.seconds, 3),
@@ -116,7 +116,7 @@ class Stats:
 
 
 class Gate:
-    """Lets in so many requests at a time: fewer when the server throttles, back to all of them as it recovers."""
+    """Limits the requests in flight: to fewer when the server throttles, and back to `slots` as it recovers."""
 
     def __init__(self, slots: int, stats: Stats) -> None:
         self.slots = slots
@@ -145,20 +145,20 @@ class Gate:
         free = max(1, int(self.limit)) - self._stats.in_flight
         while free > 0 and self._waiting:
             place = self._waiting.popleft()
-            if not place.done():  # a cancelled worker's place is free
+            if not place.done():  # it is done where its worker was cancelled
                 place.set_result(None)
                 free -= 1
 
     def throttle(self, seconds: float) -> None:
-        """The server asked to wait: nobody enters for so long, and fewer afterwards."""
+        """Let no request enter for this time, and fewer afterwards: the server asked for a pause."""
         now = time.monotonic()
         self._closed_until = max(self._closed_until, now + seconds)
-        if now - self._shrunk_at > 1.0:  # one wave of refusals counts once
+        if now - self._shrunk_at > 1.0:  # refusals at the same time count once
             self._shrunk_at = now
             self.limit = max(1.0, self.limit / 2)
 
     def widen(self) -> None:
-        """A request went well: one more slot for each full round of them."""
+        """Allow one more slot per full round of successful requests."""
         if self.limit < self.slots:
             self.limit = min(float(self.slots), self.limit + 1.0 / self.limit)
 
@@ -173,33 +173,31 @@ class Gate:
 
 
 class Client:
-    """Asks one server. Use as `async with Client(engine, limits) as client: await client.complete(request)`."""
+    """Asks one server: `async with Client(engine, limits) as client: await client.complete(request)`."""
 
     def __init__(self, engine: Engine, limits: Limits | None = None, validate: Validate | None = None) -> None:
         self.engine = engine
         self.limits = limits or Limits()
         self.stats = Stats()
         self.schema_refused: str | None = None
-        """The server's message when it refused a JSON schema; from then on requests go without one."""
-        self._room_name = "max_tokens"
+        """The server's message when it refused a JSON schema; later requests are sent without one."""
+        self._limit_name = "max_tokens"
         self._validate = validate or (lambda text: None)
-        self._url = f"{engine.base_url.rstrip('/')}/{CHAT_PATH}"
         self._gate = Gate(self.limits.concurrency, self.stats)
         self._down_since: float | None = None
-        self._transport: Transport | None = None
+        self._transport: Transport
 
     async def __aenter__(self) -> Client:
-        self._transport = open_transport(self.engine, CHAT_PATH, self.limits.timeout)
+        self._transport = Transport(self.engine, self.limits.timeout)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._transport is not None
-        await self._transport.close()
+        await self._transport.__aexit__(kind, error, trace)
 
     async def complete(self, request: Mapping[str, Any]) -> Outcome:
-        """Ask until there is a usable answer or the attempts are spent.
+        """Ask until there is a usable answer or no attempt is left.
 
         Parameters
         ----------
@@ -209,7 +207,7 @@ class Client:
         Raises
         ------
         EngineError
-            No request can succeed: the server is gone, refuses the key, or does not know the model.
+            No request can succeed: the server is gone, refuses the key, or does not have the model.
         """
         request_id, body = request["custom_id"], {**request["body"], "model": self.engine.model}
         outcome: Outcome
@@ -224,13 +222,13 @@ class Client:
                 reason = unusable(outcome) or self._validate(outcome.text)
                 if reason is None:
                     break
-                room = body.get("max_tokens")
-                detail = f"finish_reason {outcome.finish_reason or 'unknown'}, max_tokens {room}"
+                limit = body.get("max_tokens")
+                detail = f"finish_reason {outcome.finish_reason or 'unknown'}, max_tokens {limit}"
                 outcome = fail(outcome, reason, detail)
                 if reason == "cut_off":
-                    if room is None or room >= self.limits.max_tokens_retry:
+                    if limit is None or limit >= self.limits.max_tokens_retry:
                         break
-                    body["max_tokens"] = min(2 * room, self.limits.max_tokens_retry)
+                    body["max_tokens"] = min(2 * limit, self.limits.max_tokens_retry)
                 elif body.get("seed") is not None:
                     body["seed"] = (body["seed"] + SEED_STRIDE) & SEED_MASK
             elif not outcome.transient:
@@ -246,7 +244,7 @@ class Client:
         return replace(outcome, spent_tokens=spent)
 
     async def _attempt(self, request_id: str, body: dict[str, Any], attempt: int) -> Outcome:
-        """One attempt; made again, free of charge, when it fell to the death of a server that is started anew."""
+        """One attempt. It is repeated, and counts once, when the server died and was restarted."""
         watch = self.engine.watch
         while True:
             starts = 0 if watch is None else watch.starts
@@ -255,10 +253,10 @@ class Client:
                 return outcome
             if not await outlived(watch, starts):
                 return outcome
-            self.stats.retries["server_died"] += 1  # as often as the server is started at most
+            self.stats.retries["server_died"] += 1  # at most once per restart of the server
 
     async def _exchange(self, request_id: str, body: dict[str, Any], attempt: int) -> Outcome:
-        """One attempt: waits out throttling and an absent server, and sends anew when a schema is refused."""
+        """One attempt. It waits while the server throttles or is absent, and repeats without a refused schema."""
         for throttled in range(self.limits.max_throttled + 1):
             if self.schema_refused is not None and body.pop("response_format", None) is not None:
                 self.stats.without_schema += 1
@@ -274,35 +272,34 @@ class Client:
             self._gate.widen()
             if status == 400 and "response_format" in body and self._refuses_schema(data):
                 continue
-            if status == 400 and self._room_name == "max_tokens" and ROOM_NAME.encode() in data:
-                self._room_name = ROOM_NAME
+            if status == 400 and self._limit_name == "max_tokens" and LIMIT_NAME.encode() in data:
+                self._limit_name = LIMIT_NAME
                 continue
             return self._read(request_id, body, status, data, attempt)
         detail = f"HTTP {status} {throttled + 1} times: {self.engine.scrub(error_message(data))}"
         return Failure(request_id, "rate_limited", clip(detail), attempt)
 
     def _named(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The body with its room under the name that the server knows."""
-        if self._room_name == "max_tokens" or "max_tokens" not in body:
+        """The body with its answer limit under the name that the server knows."""
+        if self._limit_name == "max_tokens" or "max_tokens" not in body:
             return body
-        return {(self._room_name if name == "max_tokens" else name): value for name, value in body.items()}
+        return {(self._limit_name if name == "max_tokens" else name): value for name, value in body.items()}
 
     async def _send(self, request_id: str, body: dict[str, Any], attempt: int) -> Reply | Failure:
-        """Send once a connection can be made; gives what came back, or what broke it."""
-        assert self._transport is not None
+        """Send as soon as a connection can be made; return the reply, or why there is none."""
         payload = to_json(body)
         tries = 0
         while True:
             await self._gate.enter()
             try:
-                reply = await self._transport.post(payload)
+                reply = await self._transport.post(CHAT_PATH, payload)
                 self._down_since = None
                 return reply
             except Unreachable as error:
                 tries += 1
                 self._check_reachable(error)
             except TimeoutError:
-                self._down_since = None  # somebody took the connection
+                self._down_since = None  # the connection was accepted
                 return Failure(request_id, "timeout", f"no answer within {self.limits.timeout:g} s", attempt)
             except Broken as error:
                 self._down_since = None
@@ -312,15 +309,15 @@ class Client:
             await asyncio.sleep(min(self._delay(request_id, tries), 2.0))
 
     def _read(self, request_id: str, body: Mapping[str, Any], status: int, data: bytes, attempt: int) -> Outcome:
-        """Turn a reply that asks for no further sending into an outcome."""
+        """Turn a reply into an outcome."""
         if status == 200:
             try:
                 value = orjson.loads(data)
             except ValueError:
                 text = self.engine.scrub(data[:120].decode(errors="replace"))
                 return Failure(request_id, "bad_response", f"not JSON: {text!r}", attempt)
-            seed, room = body.get("seed"), body.get("max_tokens")
-            return read_body(request_id, value, attempts=attempt, seed=seed, max_tokens=room)
+            seed, limit = body.get("seed"), body.get("max_tokens")
+            return read_body(request_id, value, attempts=attempt, seed=seed, max_tokens=limit)
         message = self.engine.scrub(error_message(data))
         if status in (401, 403):
             raise EngineError(
@@ -329,8 +326,8 @@ class Client:
             )
         if status == 404 or 300 <= status < 400:
             raise EngineError(
-                f"{self._url} answered HTTP {status} ({message}): check --base-url, which mostly ends in /v1, "
-                f"and --model (now {self.engine.model!r})"
+                f"{self.engine.base_url}/{CHAT_PATH} answered HTTP {status} ({message}): check --base-url, which "
+                f"usually ends in /v1, and --model (now {self.engine.model!r})"
             )
         if status >= 500 or status in (408, 409, 425):
             return Failure(request_id, "server_error", clip(f"HTTP {status}: {message}"), attempt)
@@ -354,19 +351,19 @@ class Client:
         if (watch := self.engine.watch) is not None and watch.state != "up":
             if watch.state == "failed":
                 raise EngineError(watch.detail)
-            self._down_since = None  # it is being started again
+            self._down_since = None  # it is being restarted
             return
         if self._down_since is None:
             self._down_since = now
         if now - self._down_since >= self.limits.unreachable_after:
             raise EngineError(
                 f"{self.engine.base_url} could not be reached for {now - self._down_since:.0f} s "
-                f"({self.engine.scrub(str(error))}): start the server or mend --base-url, then run the same "
+                f"({self.engine.scrub(str(error))}): start the server or correct --base-url, then run the same "
                 "command again; answers received so far are kept"
             )
 
     def _delay(self, request_id: str, attempt: int) -> float:
-        """Seconds to wait before the next try: doubling, with a jitter drawn from the request's id."""
+        """Seconds before the next try: doubling, with a jitter drawn from the request's id."""
         draw = hashlib.blake2b(f"{request_id}/{attempt}".encode(), digest_size=8).digest()
         jitter = 0.5 + int.from_bytes(draw) / 2**64
         step: float = self.limits.backoff * 2 ** min(attempt - 1, 30)

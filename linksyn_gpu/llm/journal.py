@@ -1,9 +1,9 @@
 """Append-only journal of answers: what was paid for is on disk before anything else is done with it.
 
-One record a line, `<crc32 of the payload, 8 hex digits> <payload: one JSON object with an "id">\\n`, in
-numbered segments. A record is one write to a file opened for appending, so a process killed at any moment
-leaves at most one unfinished line at the end, which is cut off when the journal is opened again. A damaged line
-elsewhere (a power cut) fails its checksum: it is counted and passed over, and its request is asked again.
+One record per line, `<crc32 of the payload, 8 hex digits> <payload: one JSON object with an "id">\\n`, in numbered
+segments. A record is one write to a file opened for appending. A process killed at any moment therefore leaves at most
+one unfinished line at the end, which is cut off when the journal is opened again. A damaged line elsewhere (a power
+cut) fails its checksum: it is counted and skipped, and its request is asked again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import threading
 import time
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,33 +26,36 @@ import numpy as np
 import orjson
 
 from linksyn_gpu.errors import EngineError
-from linksyn_gpu.llm.protocol import TRANSIENT, to_json
+from linksyn_gpu.llm.protocol import TRANSIENT, Outcome, from_record, to_json
 from linksyn_gpu.tables import Int64
 
 Keys = np.ndarray[Any, np.dtype[np.bytes_]]
-"""Digests of ids as [n] bytes S16, which sort and compare as `bytes` of that length do."""
+"""Digests of request ids as [n] bytes S16. They sort and compare as `bytes` of that length do."""
+Ranks = np.ndarray[Any, np.dtype[np.uint8]]
 
 SEGMENT_BYTES = 2**30
 OFFSET_BITS = 40
 SYNC_SECONDS = 1.0
+MERGE_AT = 2**16
+"""Newest records, about 200 bytes each, that are merged into the sorted arrays of an index, 25 bytes each."""
 # What is known of a request, best first: a completion beats a failure, a final failure a transient one.
 ANSWERED, FAILED, TO_ASK_AGAIN, NEVER_ASKED = 0, 1, 2, 3
 
 
-def key_of(request_id: str) -> bytes:
+def request_key(request_id: str) -> bytes:
     """16-byte digest that stands for a request id in memory."""
     return hashlib.blake2b(request_id.encode(), digest_size=16).digest()
 
 
-def keys_of(request_ids: Iterable[str]) -> Keys:
-    """`key_of` each id, sorted, each once: 16 bytes an id."""
+def request_keys(request_ids: Iterable[str]) -> Keys:
+    """`request_key` of each id, sorted, without duplicates: 16 bytes per id."""
     joined = bytearray()
     for request_id in request_ids:
-        joined += key_of(request_id)
+        joined += request_key(request_id)
     return np.unique(np.frombuffer(joined, "S16"))
 
 
-def find(keys: Keys, key: bytes) -> int:
+def find_key(keys: Keys, key: bytes) -> int:
     """Row of a key in sorted `keys`, or -1."""
     wanted = np.frombuffer(key, "S16")
     at = int(np.searchsorted(keys, wanted)[0])
@@ -60,60 +63,130 @@ def find(keys: Keys, key: bytes) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Index:
-    """Which ids the journal holds and where, 25 bytes each: sorted arrays, so tens of millions fit."""
+class _Sorted:
+    """Best record of each request, as arrays sorted by key: 25 bytes per request."""
 
     key: Keys
-    """[n] `key_of` each id, sorted."""
     place: Int64
-    """[n] segment << 40 | offset of the id's best record; the first of equals."""
-    rank: np.ndarray[Any, np.dtype[np.uint8]]
-    """[n] ANSWERED, FAILED or TO_ASK_AGAIN."""
-    damaged: int
-    """Lines that failed their checksum."""
-    tokens: int = 0
-    """Tokens that all its records together say were spent."""
+    rank: Ranks
 
     @classmethod
-    def of(
-        cls, key: Keys, place: Int64, rank: np.ndarray[Any, np.dtype[np.uint8]], damaged: int = 0, tokens: int = 0
-    ) -> Index:
-        """Make an index of records in any order; of those of one id the best is taken, the first of equals."""
+    def of(cls, key: Keys, place: Int64, rank: Ranks) -> _Sorted:
+        """Sort records. Of those of one id the best is taken, the first of equals."""
         order = np.lexsort((place, rank, key))
         key = key[order]
         first = np.ones(order.size, bool)
         first[1:] = key[1:] != key[:-1]
         order = order[first]
-        return cls(key[first], place[order], rank[order], damaged, tokens)
+        return cls(key[first], place[order], rank[order])
+
+    def with_newer(self, newer: _Sorted) -> _Sorted:
+        """These records and newer ones, by copying; nothing is sorted again."""
+        at = np.searchsorted(self.key, newer.key)
+        held = np.zeros(newer.key.size, bool)
+        inside = at < self.key.size
+        held[inside] = self.key[at[inside]] == newer.key[inside]
+        place, rank = self.place.copy(), self.rank.copy()
+        better = np.flatnonzero(held)
+        better = better[newer.rank[better] < rank[at[better]]]
+        place[at[better]], rank[at[better]] = newer.place[better], newer.rank[better]
+        new = ~held
+        return _Sorted(
+            np.insert(self.key, at[new], newer.key[new]),
+            np.insert(place, at[new], newer.place[new]),
+            np.insert(rank, at[new], newer.rank[new]),
+        )
+
+
+class Index:
+    """Which requests a journal has records of, and where the best record of each lies. `Journal.append` adds to it.
+
+    One thread may add while others look up.
+    """
+
+    def __init__(self) -> None:
+        self.damaged = 0
+        """Lines that failed their checksum."""
+        self.tokens = 0
+        """Tokens that all records together say were spent."""
+        self._sorted = _Sorted(np.zeros(0, "S16"), np.zeros(0, np.int64), np.zeros(0, np.uint8))
+        self._newest: dict[bytes, tuple[int, int]] = {}  # key -> (rank, place)
+        self._new_ids = 0
+
+    @classmethod
+    def of(cls, lines: Iterable[tuple[int, dict[str, Any] | None]]) -> Index:
+        """Index the lines of a journal: (place, record or None where it is damaged)."""
+        index = cls()
+        keys, places, ranks = bytearray(), array("q"), bytearray()
+        for place, record in lines:
+            if record is None:
+                index.damaged += 1
+                continue
+            keys += request_key(record["id"])
+            places.append(place)
+            ranks.append(rank_of(record))
+            index.tokens += record.get("spent_tokens") or 0
+        place_of, rank = np.frombuffer(places, np.int64), np.frombuffer(ranks, np.uint8)
+        index._sorted = _Sorted.of(np.frombuffer(keys, "S16"), place_of, rank)
+        return index
+
+    def add(self, record: Mapping[str, Any], place: int) -> None:
+        """Take note of a record that was appended."""
+        key, found = request_key(record["id"]), (rank_of(record), place)
+        if key not in self._newest and find_key(self._sorted.key, key) < 0:
+            self._new_ids += 1
+        self._newest[key] = min(found, self._newest.get(key, found))
+        self.tokens += record.get("spent_tokens") or 0
+        if len(self._newest) >= MERGE_AT:
+            self._merge()
+
+    def _merge(self) -> None:
+        if self._newest:
+            keys = np.frombuffer(b"".join(self._newest), "S16")
+            ranks, places = (np.array(column) for column in zip(*self._newest.values(), strict=True))
+            # In this order: a lookup in another thread reads the newest records first.
+            self._sorted = self._sorted.with_newer(_Sorted.of(keys, places, ranks.astype(np.uint8)))
+            self._newest.clear()
+            self._new_ids = 0
 
     def __len__(self) -> int:
-        return int(self.key.size)
+        return int(self._sorted.key.size) + self._new_ids
 
-    def row(self, request_id: str) -> int:
-        """Row of an id, or -1."""
-        return find(self.key, key_of(request_id))
+    def find(self, request_id: str) -> tuple[int, int]:
+        """(rank, place) of the best record of a request; (NEVER_ASKED, -1) without one."""
+        key = request_key(request_id)
+        newest = self._newest.get(key)
+        known = self._sorted
+        row = find_key(known.key, key) if known.key.size else -1
+        old = (NEVER_ASKED, -1) if row < 0 else (int(known.rank[row]), int(known.place[row]))
+        return old if newest is None else min(old, newest)
 
-    def ranks_of(self, keys: Keys) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """[m] rank of each of `keys`, NEVER_ASKED where the journal has none."""
+    def ranks_of(self, keys: Keys) -> Ranks:
+        """[m] rank of each of `keys`, NEVER_ASKED where the journal has no record."""
+        self._merge()
+        known = self._sorted
         ranks = np.full(keys.size, NEVER_ASKED, np.uint8)
-        if len(self):
-            at = np.minimum(np.searchsorted(self.key, keys), len(self) - 1)
-            held = self.key[at] == keys
-            ranks[held] = self.rank[at[held]]
+        if known.key.size:
+            at = np.minimum(np.searchsorted(known.key, keys), known.key.size - 1)
+            held = known.key[at] == keys
+            ranks[held] = known.rank[at[held]]
         return ranks
 
     def __contains__(self, request_id: str) -> bool:
-        return self.row(request_id) >= 0
+        return self.find(request_id)[0] < NEVER_ASKED
 
     def settled(self, request_id: str) -> bool:
-        """The id has an answer or a failure that asking again would not mend."""
-        at = self.row(request_id)
-        return at >= 0 and int(self.rank[at]) < TO_ASK_AGAIN
+        """Whether the request has an answer, or a failure that would come again."""
+        return self.find(request_id)[0] < TO_ASK_AGAIN
 
-    def answered(self, request_id: str) -> bool:
-        """The id has a completion."""
-        at = self.row(request_id)
-        return at >= 0 and int(self.rank[at]) == ANSWERED
+    def unsettled(self, requests: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """Requests that are still to be asked, each id once."""
+        seen: set[str] = set()
+        for request in requests:
+            request_id = request["custom_id"]
+            if request_id not in seen and not self.settled(request_id):
+                seen.add(request_id)
+                yield request
 
 
 class Journal:
@@ -124,9 +197,9 @@ class Journal:
     folder : path
         `DIR/journal`; made when it is missing and `writable`.
     writable : bool
-        Cut off an unfinished last line and take the folder's lock.
+        Take the folder's lock and cut off an unfinished last line.
     segment_bytes : int
-        Begin a new segment when the last one has grown to this size.
+        Size at which a new segment is begun.
 
     Raises
     ------
@@ -137,15 +210,14 @@ class Journal:
     def __init__(self, folder: str | Path, *, writable: bool = True, segment_bytes: int = SEGMENT_BYTES) -> None:
         self.folder = Path(folder)
         self.writable = writable
-        self.torn_bytes = 0
-        """Bytes of an unfinished last line that were cut off on opening."""
+        self._index: Index | None = None
         self._segment_bytes = segment_bytes
         self._fd = -1
         self._lock_fd = -1
         self._size = 0
         self._dirty = False
         self._synced_at = time.monotonic()
-        self._guard = threading.Lock()  # a sync in another thread must not meet a closed descriptor
+        self._guard = threading.Lock()  # the descriptor must not be closed while another thread syncs
         self._readers: dict[int, BinaryIO] = {}
         if writable:
             try:
@@ -169,18 +241,13 @@ class Journal:
 
     # ------------------------------------------------------------------ writing
 
-    def append(self, record: dict[str, Any]) -> int:
-        """Write one record, which must hold an "id"; on return it survives the death of this process.
-
-        Returns
-        -------
-        int
-            Where it lies, as in `Index.place`.
+    def append(self, record: dict[str, Any]) -> None:
+        """Write one record, which must hold an "id". On return it survives the death of this process.
 
         Raises
         ------
         EngineError
-            The disk is full or refuses; nothing of the record stays behind.
+            The disk is full or refuses. No part of the record stays behind.
         """
         payload = to_json(record)
         line = b"%08x %b\n" % (zlib.crc32(payload), payload)
@@ -195,21 +262,21 @@ class Journal:
                 os.ftruncate(self._fd, self._size)
             raise EngineError(
                 f"{self._path(self._number)}: an answer could not be written: {error.strerror}; "
-                "answers written before are safe: make room, then run the same command again"
+                "answers written before are safe. Free some disk space, then run the same command again"
             ) from error
-        place = (self._number << OFFSET_BITS) | self._size
+        if self._index is not None:
+            self._index.add(record, (self._number << OFFSET_BITS) | self._size)
         self._size += len(line)
         self._dirty = True
         if time.monotonic() - self._synced_at >= SYNC_SECONDS:
             self.sync()
-        return place
 
     def sync(self) -> None:
-        """Bring what was written to the disk itself, so that it survives a power cut too."""
+        """Write to the disk itself, so that records survive a power cut, too."""
         with self._guard:
             if not self._dirty or self._fd < 0:
                 return
-            self._dirty = False  # before: a record that is written meanwhile needs another sync
+            self._dirty = False  # before the sync: a record that is written meanwhile needs another one
             try:
                 os.fsync(self._fd)
             except OSError as error:
@@ -219,7 +286,7 @@ class Journal:
                 self._synced_at = time.monotonic()
 
     def close(self) -> None:
-        """Sync and give back the lock. May be called twice."""
+        """Sync and release the lock. May be called twice."""
         try:
             self.sync()
         finally:
@@ -235,7 +302,7 @@ class Journal:
     def _take_lock(self) -> None:
         try:
             import fcntl
-        except ImportError:  # not a POSIX system: the run folder's own care must do
+        except ImportError:  # not a POSIX system: only the run folder's own lock protects the journal
             return
         self._lock_fd = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
@@ -255,8 +322,7 @@ class Journal:
         self._fd = self._open_segment(self._number)
         size = os.fstat(self._fd).st_size
         self._size = _whole_lines(self._path(self._number), size)
-        self.torn_bytes = size - self._size
-        if self.torn_bytes:
+        if self._size < size:
             os.ftruncate(self._fd, self._size)
             os.fsync(self._fd)
 
@@ -274,34 +340,23 @@ class Journal:
     # ------------------------------------------------------------------ reading
 
     def index(self) -> Index:
-        """Read the whole journal once and say which ids it holds and where."""
-        keys, places, ranks = bytearray(), array("q"), bytearray()
-        damaged = tokens = 0
-        for place, record in self._scan():
-            if record is None:
-                damaged += 1
-                continue
-            keys += key_of(record["id"])
-            places.append(place)
-            ranks.append(rank_of(record))
-            tokens += record.get("spent_tokens") or 0
-        place_of, rank = np.frombuffer(places, np.int64), np.frombuffer(ranks, np.uint8)
-        return Index.of(np.frombuffer(keys, "S16"), place_of, rank, damaged, tokens)
+        """What the journal holds. It is read on the first call, and records appended later are added."""
+        if self._index is None:
+            self._index = Index.of(self.lines())
+        return self._index
 
-    def read(self, index: Index | None = None) -> Iterator[dict[str, Any]]:
-        """Each id's record once, in the order of the journal: its first completion, else its first failure."""
-        index = self.index() if index is None else index
-        for place, record in self._scan():
-            if record is not None and int(index.place[index.row(record["id"])]) == place:
+    def read(self) -> Iterator[dict[str, Any]]:
+        """The best record of each request, in the order of the journal: its first completion or its first failure."""
+        index = self.index()
+        for place, record in self.lines():
+            if record is not None and index.find(record["id"])[1] == place:
                 yield record
 
     def get(self, request_id: str, index: Index) -> dict[str, Any] | None:
-        """The record of an id, or None when the journal holds none."""
-        row = index.row(request_id)
-        return None if row < 0 else self.at(int(index.place[row]))
-
-    def at(self, place: int) -> dict[str, Any]:
-        """The record at a place that `append` or an index gave."""
+        """The best record of a request, or None when the journal holds none."""
+        place = index.find(request_id)[1]
+        if place < 0:
+            return None
         number, offset = divmod(place, 2**OFFSET_BITS)
         reader = self._readers.get(number)
         if reader is None:
@@ -312,15 +367,20 @@ class Journal:
             raise EngineError(f"{self._path(number)}: the line at byte {offset} changed while it was read")
         return record
 
-    def _scan(self) -> Iterator[tuple[int, dict[str, Any] | None]]:
-        """Every line as (place, record); record is None where it fails its checksum.
+    def outcome(self, request_id: str) -> Outcome | None:
+        """The best outcome of a request, or None when the journal holds none."""
+        record = self.get(request_id, self.index())
+        return None if record is None else from_record(record)
 
-        An unfinished last line is left alone: without the lock it may be a record being written.
+    def lines(self) -> Iterator[tuple[int, dict[str, Any] | None]]:
+        """Every line as (place, record); record is None where the line fails its checksum.
+
+        An unfinished last line is left out: without the lock it may be a record that is being written.
         """
         for number in self._segments():
             offset = 0
-            with self._path(number).open("rb") as lines:
-                for line in lines:
+            with self._path(number).open("rb") as segment:
+                for line in segment:
                     if line.endswith(b"\n"):
                         yield (number << OFFSET_BITS) | offset, _read_line(line)
                     offset += len(line)
@@ -343,15 +403,15 @@ def _read_line(line: bytes) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and isinstance(record.get("id"), str) else None
 
 
-def rank_of(record: dict[str, Any]) -> int:
-    """What a record says of its request: ANSWERED, FAILED or TO_ASK_AGAIN."""
+def rank_of(record: Mapping[str, Any]) -> int:
+    """What a record says about its request: ANSWERED, FAILED or TO_ASK_AGAIN."""
     if record.get("kind") != "failure":
         return ANSWERED
     return TO_ASK_AGAIN if record.get("reason") in TRANSIENT else FAILED
 
 
 def _whole_lines(path: Path, size: int, block: int = 2**16) -> int:
-    """Bytes of `path` up to and with its last newline."""
+    """Bytes of `path` up to its last newline, included."""
     with path.open("rb") as file:
         end = size
         while end > 0:

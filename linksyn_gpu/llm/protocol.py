@@ -1,4 +1,4 @@
-"""What a request can come to: a completion or a failure with one reason of a fixed set."""
+"""Outcomes of a request: a completion, or a failure with one reason of a fixed set."""
 
 from __future__ import annotations
 
@@ -11,55 +11,55 @@ import orjson
 REQUEST_REASONS = {
     "bad_request": "the server refused this request (4xx); its message is the detail",
     "timeout": "no whole answer within the time allowed",
-    "connection": "the connection was dropped, or the answer came only in part",
+    "connection": "the connection was lost before the whole answer arrived",
     "server_error": "the server failed (5xx)",
-    "rate_limited": "the server still asked to wait (429, 503) after every wait allowed",
-    "bad_response": "the server said 200 but sent no chat completion",
+    "rate_limited": "the server asked to wait (429, 503) more often than allowed",
+    "bad_response": "the server answered 200 without a chat completion",
     "filtered": "the server withheld the answer (finish_reason content_filter)",
 }
 """Why a request has no answer."""
 
 ANSWER_REASONS = {
-    "cut_off": "the answer did not end within the largest room allowed (finish_reason length)",
-    "no_text": "the answer was empty, or was thinking only",
+    "cut_off": "the answer did not end within max_tokens_retry (finish_reason length)",
+    "no_text": "the answer was empty, or held only thinking",
 }
-"""Why an answer cannot be used whatever its text should have been; a caller's `validate` adds its own."""
+"""Why an answer cannot be used, before its text is read; a caller's `validate` adds its own reasons."""
 
 TRANSIENT = frozenset({"timeout", "connection", "server_error", "rate_limited", "bad_response"})
-"""Failures that say nothing of the request itself: a run that is started again asks these again."""
+"""Failures that say nothing about the request itself: a later run asks these requests again."""
 
 MAX_DETAIL = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """An answer that was received whole."""
+    """An answer that was received in full."""
 
     id: str
     text: str
     """The answer without its thinking."""
     reasoning: str
-    """The model's thinking where it shows any: `reasoning_content`, or what stood in <think>...</think>."""
+    """The model's thinking where it shows it: `reasoning_content`, or the text between <think> and </think>."""
     finish_reason: str
     prompt_tokens: int
     completion_tokens: int
     model: str
     attempts: int = 1
     seed: int | None = None
-    """Sampling seed of the attempt that gave this text; None: not told, as in a batch file."""
+    """Sampling seed of the attempt that produced this text; None: unknown, as in a batch file."""
     max_tokens: int | None = None
-    """Room that this attempt was given for its text; None: not told."""
+    """Answer limit of this attempt in tokens; None: unknown."""
     spent_tokens: int = 0
-    """Tokens read and written in all attempts, those thrown away included."""
+    """Tokens read and written in all attempts, discarded answers included."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A request that came to nothing."""
+    """A request without a usable answer."""
 
     id: str
     reason: str
-    """Of `REQUEST_REASONS`, `ANSWER_REASONS` or what the caller's `validate` gives."""
+    """One of `REQUEST_REASONS`, `ANSWER_REASONS` or the reasons of the caller's `validate`."""
     detail: str
     attempts: int = 1
     text: str = ""
@@ -79,9 +79,9 @@ Outcome = Completion | Failure
 
 
 def split_thinking(text: str) -> tuple[str, str]:
-    """Part a text into (thinking, answer). Thinking that never ends leaves no answer.
+    """Split a text into (thinking, answer). Thinking that never ends leaves no answer.
 
-    Chat templates that open the block in the prompt give text with a closing tag only.
+    A chat template that opens the block in the prompt results in a closing tag only.
     """
     opened, closed = "<think>", "</think>"
     stripped = text.lstrip()
@@ -97,7 +97,7 @@ def split_thinking(text: str) -> tuple[str, str]:
 def read_body(
     request_id: str, body: Any, *, attempts: int = 1, seed: int | None = None, max_tokens: int | None = None
 ) -> Outcome:
-    """Read the body of a chat completion; anything else is a Failure 'bad_response'."""
+    """Read the body of a chat completion; any other body is a Failure 'bad_response'."""
     try:
         choice = body["choices"][0]
         message = choice["message"]
@@ -132,14 +132,14 @@ def read_body(
 
 
 def unusable(completion: Completion) -> str | None:
-    """Why a completion cannot be used, of `ANSWER_REASONS`; None when nothing speaks against it."""
+    """Why a completion cannot be used, one of `ANSWER_REASONS`, or None."""
     if completion.finish_reason == "length":
         return "cut_off"
     return None if completion.text else "no_text"
 
 
 def fail(completion: Completion, reason: str, detail: str) -> Failure:
-    """Turn a completion that cannot be used into a failure that keeps what was got and what it cost."""
+    """Turn an unusable completion into a failure that keeps its text and its tokens."""
     return Failure(
         completion.id,
         reason,
@@ -153,7 +153,7 @@ def fail(completion: Completion, reason: str, detail: str) -> Failure:
 
 
 def error_message(data: bytes | str | Any) -> str:
-    """The message in a server's error body, whichever of the usual shapes it has."""
+    """The message in a server's error body, in any of the usual shapes."""
     value = data
     if isinstance(data, (bytes, str)):
         text = data.decode(errors="replace") if isinstance(data, bytes) else data
@@ -170,7 +170,7 @@ def error_message(data: bytes | str | Any) -> str:
 
 
 def to_json(value: Any) -> bytes:
-    """JSON in UTF-8 without spaces; a lone surrogate, which is no Unicode, becomes a question mark."""
+    """JSON in UTF-8 without spaces; a lone surrogate, which is not valid Unicode, becomes a question mark."""
     try:
         return orjson.dumps(value)
     except TypeError:  # orjson refuses surrogates, and integers of more than 64 bits
@@ -190,5 +190,5 @@ def from_record(record: dict[str, Any]) -> Outcome:
 
 
 def clip(text: str) -> str:
-    """`text` short enough for a failure's detail."""
+    """`text`, shortened for a failure's detail."""
     return text if len(text) <= MAX_DETAIL else text[: MAX_DETAIL - 1] + "…"

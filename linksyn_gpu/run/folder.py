@@ -1,9 +1,9 @@
-"""A run's folder: atomic writes, stage completion, the manifest, and what makes a run resumable.
+"""The folder of a run: atomic writes, the manifest, and which stages are finished.
 
-A file appears under its name only when it is whole (written beside it, synced, renamed), and a stage counts as
-done only when `manifest.json` says so, after all its files. Killing a run at any moment therefore leaves nothing
-that the next run trusts and should not. Each stage is named by a digest of its settings, its input and the stages
-before it.
+A file gets its name only when it is complete: it is written under another name, synced and renamed. A stage is
+finished only when `manifest.json` says so, which is written after all files of the stage. A process killed at any
+moment therefore leaves no incomplete file that a later call reads. The manifest records for each stage its settings
+and a digest of them, of its input and of the stages before it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from linksyn_gpu import __version__
-from linksyn_gpu.config.loader import digest, merged
+from linksyn_gpu.config import RunConfig
+from linksyn_gpu.config.loader import known_settings, merged, settings_digest, to_mapping
 from linksyn_gpu.errors import ConfigError, DataError
 
 FORMAT = 1
@@ -30,7 +31,7 @@ LOCK = ".lock"
 PART = ".part"
 STAGES = ("ingest", "extract", "build", "walk", "synthesize", "enhance")
 OPTIONAL = ("extract", "enhance")
-"""Stages that a run may do without; the next stage takes up what the one before left."""
+"""Stages that a run may skip; the next stage then reads the output of the one before."""
 OUTPUTS = {
     "ingest": ("seeds.parquet", "rejects.jsonl"),
     "extract": (
@@ -53,7 +54,7 @@ OUTPUTS = {
     ),
     "enhance": ("enhanced.parquet", "enhanced.jsonl", "enhance-dropped.parquet"),
 }
-# Made from a stage's files by commands of their own; stale once the stage is done anew.
+# Made from the files of a stage by a separate command; out of date once the stage runs again.
 DERIVED = {"build": ("analytics.parquet",)}
 REPORT = "report.html"
 PACKAGES = ("numpy", "scipy", "numba", "pyarrow", "cupy-cuda13x", "cudf-cu13", "cugraph-cu13")
@@ -65,27 +66,27 @@ class Workspace:
     Parameters
     ----------
     folder : Path
-        Made when missing.
+        Created when it does not exist.
     create : bool
-        False: the folder must hold a run already.
+        False: the folder must already hold a run.
     lock : bool
-        False: only look, also while another process works in the folder.
+        False: for reading only, also while another process works in the folder.
 
     Raises
     ------
     ConfigError
-        The folder holds something else, another version's run, or another process works in it.
+        The folder holds other files or a run in another format, or another process works in it.
     """
 
     def __init__(self, folder: str | Path, *, create: bool = True, lock: bool = True) -> None:
         self.folder = Path(folder)
         self._wants_lock = lock
         if self.folder.exists() and not self.folder.is_dir():
-            raise ConfigError(f"{self.folder} is a file; a run needs a folder of its own")
+            raise ConfigError(f"{self.folder} is a file; pass the name of a folder")
         self._lock: IO[str] | None = None
         if not create and not (self.folder / MANIFEST).is_file():
             raise ConfigError(
-                f"{self.folder} holds no run ({MANIFEST} is missing); begin with "
+                f"{self.folder} holds no run ({MANIFEST} is missing); start one with "
                 f"'linksyn-gpu run' or 'linksyn-gpu ingest'"
             )
 
@@ -115,12 +116,12 @@ class Workspace:
     # ------------------------------------------------------------------ files
 
     def path(self, name: str) -> Path:
-        """Where a file of the run lies."""
+        """Path of a file of the run."""
         return self.folder / name
 
     @contextlib.contextmanager
     def replacing(self, name: str) -> Iterator[Path]:
-        """Give a path to write to, which becomes `name` when the block ends well and vanishes when it does not."""
+        """Yield a path to write to; it is renamed to `name` when the block succeeds and removed when it raises."""
         target = self.path(name)
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name}{PART}")
@@ -131,7 +132,7 @@ class Workspace:
             part.replace(target)
             folder = os.open(target.parent, os.O_RDONLY)
             try:
-                os.fsync(folder)  # the new name itself must outlive a power cut
+                os.fsync(folder)  # or the new name may be lost in a power failure
             finally:
                 os.close(folder)
         finally:
@@ -140,17 +141,17 @@ class Workspace:
     # ------------------------------------------------------------------ stages
 
     def settings(self, stage: str) -> dict[str, Any] | None:
-        """What a stage was begun with in this folder, operational settings included; None when it never was."""
+        """Return the recorded settings of a stage, as `RunConfig` knows them; None when it was never started."""
         entry = self.manifest["stages"].get(stage)
-        return None if entry is None else merged(entry["settings"], entry.get("operational", {}))
+        return None if entry is None else known_settings(_recorded(entry))
 
     def counts_so_far(self, stage: str) -> dict[str, Any] | None:
-        """What a stage has counted, finished or not; None when it has counted nothing."""
+        """Return the counts of a stage, finished or not; None when it has none yet."""
         entry = self.manifest["stages"].get(stage, {})
         return dict(entry["counts"]) if "counts" in entry else None
 
     def counts(self, stage: str) -> dict[str, Any]:
-        """What a finished stage counted.
+        """Return the counts of a finished stage.
 
         Raises
         ------
@@ -170,58 +171,60 @@ class Workspace:
         force: bool = False,
         ahead: bool = False,
     ) -> bool:
-        """Say whether a stage has work to do, and note in the manifest that it began.
+        """Record in the manifest that a stage starts, and return whether it has work to do.
 
         Parameters
         ----------
         stage : str
             One of `STAGES`; the one before it must be finished.
         settings : mapping
-            All that shapes the stage's output, ready for JSON.
+            Everything that shapes the output of the stage, ready for JSON.
         operational : mapping, optional
-            Settings that do not; they are kept as defaults for the next call.
+            Settings that do not shape the output; they are the defaults of the next call.
         force : bool
-            Throw away what the folder holds of this stage and the later ones; answers are set aside.
+            Discard what the folder holds of this stage and the later ones; answers are set aside.
         ahead : bool
-            The stage before may still be at work: its output is taken up as it comes.
+            The stage before may still be running; this one reads its output as it comes.
 
         Returns
         -------
         bool
-            False: finished before with the same settings, all files in place.
+            False: the stage is finished with the same settings, and its files are complete.
 
         Raises
         ------
         ConfigError
-            Begun before with other settings, and not `force`; the message names each difference.
+            The stage was started with other settings, and not `force`; the message lists the differences.
         """
         if (before := self._before(stage)) is not None and not ahead:
             self.counts(before)
         entry = self.manifest["stages"].get(stage)
-        named = self._digest(stage, settings)
-        differs = entry is not None and entry["digest"] != named
-        if differs and not force and (self._holds(stage) or self._answers_after(stage)):
-            raise ConfigError(self._difference(stage, entry["settings"], settings))
-        if entry is not None and not differs and not force and self.finished(stage):
+        changes = [] if entry is None else self._changes(stage, entry, settings)
+        if changes and not force and (self._holds(stage) or self._answers_after(stage)):
+            raise ConfigError(
+                f"{self.folder}: stage '{stage}' was started with other settings ({'; '.join(changes)}); use the same "
+                f"ones, choose another --out, or pass --force to start over (answers are then set aside in journal.N)"
+            )
+        if entry is not None and not changes and not force and self.finished(stage):
             return False
         if entry is None and not force and stage in OPTIONAL:
             self._check_nothing_after(stage)
-        if force or entry is None or differs:
+        if force or entry is None or changes:
             self.discard(stage)
-            entry = {"digest": named, "settings": dict(settings), "begun": _now()}
+            entry = {"digest": self._digest(stage, settings), "settings": dict(settings), "begun": _now()}
         self.manifest["stages"][stage] = {**entry, "operational": dict(operational or {})}
         self._write_manifest()
         return True
 
     def note(self, stage: str, counts: Mapping[str, Any]) -> None:
-        """Record what a stage that is not finished has counted so far."""
+        """Record the counts of a stage that is not finished."""
         entry = self.manifest["stages"][stage]
         entry.pop("finished", None)
         entry["counts"] = dict(counts)
         self._write_manifest()
 
     def finish(self, stage: str, counts: Mapping[str, Any], **facts: Any) -> None:
-        """Record that a stage is done: its counts, and the size of each of its files."""
+        """Record that a stage is finished: its counts, and the size of each of its files."""
         files = {
             str(path.relative_to(self.folder)): path.stat().st_size
             for name in OUTPUTS[stage]
@@ -233,11 +236,11 @@ class Workspace:
         self._write_manifest()
 
     def discard(self, stage: str) -> None:
-        """Remove what the folder holds of a stage and of those after it."""
+        """Remove the files of a stage and of the stages after it."""
         for name in STAGES[STAGES.index(stage) :]:
             known = self.manifest["stages"].pop(name, None)
             if known is not None:
-                self._write_manifest()  # first the promise, then the files
+                self._write_manifest()  # before its files: it must not list files that are gone
             for output in (*OUTPUTS[name], *DERIVED.get(name, ())):
                 self._remove(output)
         self._remove(REPORT)
@@ -245,7 +248,7 @@ class Workspace:
     def _remove(self, output: str) -> None:
         path = self.path(output)
         if output.endswith("journal") and any(file.stat().st_size > 0 for file in _files(path)):
-            # Answers may have been paid for: they are set aside, never deleted.
+            # Answers may have cost money: they are renamed, never deleted.
             number = 1 + sum(1 for _ in self.folder.glob(f"{output}.*"))
             path.rename(self.path(f"{output}.{number}"))
         elif path.is_dir():
@@ -254,17 +257,17 @@ class Workspace:
             path.unlink(missing_ok=True)
 
     def _holds(self, stage: str) -> bool:
-        """Whether there is anything of a stage that other settings would spoil; a mistake leaves nothing."""
+        """Whether a stage has written anything. A call that failed on a wrong setting has not."""
         return any(file.stat().st_size > 0 for output in OUTPUTS[stage] for file in _files(self.path(output)))
 
     def _answers_after(self, stage: str) -> bool:
-        """Whether a later stage holds answers already: stages may work side by side."""
+        """Whether a later stage already holds answers: stages may run at the same time."""
         later = STAGES[STAGES.index(stage) + 1 :]
         journals = [output for name in later for output in OUTPUTS[name] if output.endswith("journal")]
         return any(file.stat().st_size > 0 for output in journals for file in _files(self.path(output)))
 
     def finished(self, stage: str) -> bool:
-        """Whether the manifest says that a stage is done and its files still have their sizes."""
+        """Whether the manifest lists a stage as finished and its files still have their sizes."""
         entry = self.manifest["stages"].get(stage)
         if entry is None or "finished" not in entry:
             return False
@@ -272,7 +275,7 @@ class Workspace:
         return all(p.is_file() and p.stat().st_size == entry["files"][n] for n, p in sizes.items())
 
     def _before(self, stage: str) -> str | None:
-        """The stage whose output a stage takes up: the last one before it that is not optional, or was begun here."""
+        """The stage whose output a stage reads: the last one before it that is required, or was started here."""
         earlier = [s for s in STAGES[: STAGES.index(stage)] if s not in OPTIONAL or s in self.manifest["stages"]]
         return earlier[-1] if earlier else None
 
@@ -280,21 +283,26 @@ class Workspace:
         later = [name for name in STAGES[STAGES.index(stage) + 1 :] if name in self.manifest["stages"]]
         if later:
             raise ConfigError(
-                f"{self.folder}: stage '{later[0]}' was made without '{stage}'; --force throws it away, "
+                f"{self.folder}: stage '{later[0]}' ran without '{stage}'; pass --force to discard it, "
                 f"or choose another --out"
             )
 
     def _digest(self, stage: str, settings: Mapping[str, Any]) -> str:
         before = self._before(stage)
         chain = [] if before is None else [self.manifest["stages"][before]["digest"]]
-        return digest({"stage": stage, "settings": settings, "before": chain})
+        return settings_digest({"stage": stage, "settings": settings, "before": chain})
 
-    def _difference(self, stage: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-        changes = [f"{name} was {_short(before)}, is {_short(after)}" for name, before, after in _compare(old, new)]
-        return (
-            f"{self.folder}: stage '{stage}' was begun with other settings ({'; '.join(changes)}); "
-            f"use them again, choose another --out, or --force to start anew (answers are then set aside in journal.N)"
-        )
+    def _changes(self, stage: str, entry: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+        """Differences between what a stage was started with and what it would be started with now.
+
+        Only settings that this version has are compared. One that is missing from the manifest of an older version
+        had its default: a new setting must change nothing unless it is set.
+        """
+        recorded = _fill(settings, _recorded(entry))
+        changes = [f"{name} was {_short(old)}, is {_short(new)}" for name, old, new in _compare(recorded, settings)]
+        if entry["digest"] != self._digest(stage, entry["settings"]):
+            changes.append(f"stage '{self._before(stage)}' ran again")
+        return changes
 
     # ------------------------------------------------------------------ manifest and lock
 
@@ -304,9 +312,9 @@ class Workspace:
             manifest = json.loads(path.read_text(encoding="utf-8"))
             written = manifest["format"]
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} is no manifest of linksyn-gpu: {error}") from error
+            raise DataError(f"{path} is not a manifest of linksyn-gpu: {error}") from error
         if written != FORMAT:
-            raise ConfigError(f"{path} has format {written}, this version writes {FORMAT}; choose another --out")
+            raise ConfigError(f"{path} has format {written}, this version reads {FORMAT}; choose another --out")
         return dict(manifest)
 
     def _write_manifest(self) -> None:
@@ -321,7 +329,7 @@ class Workspace:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._release_lock()
-            raise ConfigError(f"another linksyn-gpu is at work in {self.folder}; wait for it to end") from None
+            raise ConfigError(f"another linksyn-gpu process works in {self.folder}; wait until it ends") from None
 
     def _release_lock(self) -> None:
         if self._lock is not None:
@@ -334,7 +342,7 @@ def _new_manifest() -> dict[str, Any]:
 
 
 def _environment() -> dict[str, str]:
-    """Versions that a stage ran with."""
+    """Versions of the packages that a stage ran with."""
     found = {"linksyn-gpu": __version__, "python": platform.python_version(), "machine": platform.machine()}
     for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -350,6 +358,25 @@ def _files(path: Path) -> list[Path]:
     if path.is_dir():
         return sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
     return [path] if path.is_file() else []
+
+
+def _recorded(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """All recorded settings of a stage: those that shape its output, and the operational ones."""
+    return merged(entry["settings"], entry.get("operational", {}))
+
+
+def _fill(settings: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a folder recorded for each of `settings`; what it did not record has its default."""
+    defaults = to_mapping(RunConfig())
+    filled: dict[str, Any] = {}
+    for name, value in settings.items():
+        default = defaults.get(name, value)
+        if name in defaults and isinstance(default, Mapping):
+            table = recorded.get(name, {})
+            filled[name] = {key: table.get(key, default.get(key, now)) for key, now in value.items()}
+        else:
+            filled[name] = recorded.get(name, default)
+    return filled
 
 
 def _compare(old: Any, new: Any, name: str = "") -> list[tuple[str, Any, Any]]:

@@ -1,4 +1,4 @@
-"""What graph and walks take of a device, for whoever shares it: people who plan, and a server beside them."""
+"""Device memory that graph and walks need, and the engine that shares the device with them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from linksyn_gpu.backend import resolve
-from linksyn_gpu.backend.gpu_memory import MemoryPlan, plan_memory
+from linksyn_gpu.backend.gpu.memory import MemoryPlan, plan_memory
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.run import store
 from linksyn_gpu.run.folder import Workspace
@@ -16,31 +16,31 @@ if TYPE_CHECKING:
     from linksyn_gpu.llm import Engine
 
 StartEngine = Callable[[], "Engine"]
-"""Gives the running engine: starts it when it is first called."""
+"""Returns the running engine; starts it on the first call."""
 
 UNKNOWN_SHARE = 4
-"""One part in so many of the free memory is kept for a graph that is not built yet."""
+"""1/4 of the free memory is reserved for a graph that is not built yet."""
 
 
 def plan_of(ws: Workspace, length: int, round_paths: int, free_bytes: int) -> MemoryPlan:
-    """The memory plan of a run's graph, for rounds of so many walks.
+    """The memory plan of a run's graph, for rounds of `round_paths` walks.
 
     Raises
     ------
     BackendUnavailable
-        It does not fit.
+        The plan does not fit.
     """
     ws.counts("build")
     graph, _ = store.read_graph(ws)
-    postings = 0 if graph.evidence is None else graph.evidence.size
-    return plan_memory(graph.n_kps, graph.indices.size, postings, round_paths, length, False, free_bytes)
+    n_evidence = 0 if graph.evidence is None else graph.evidence.size
+    return plan_memory(graph.n_kps, graph.indices.size, n_evidence, round_paths, length, free_bytes)
 
 
 def walk_bytes(ws: Workspace, config: RunConfig) -> int:
-    """Device memory that a server started by engine 'vllm' must leave to graph and walks.
+    """Device memory that a server started by engine 'vllm' must leave free for graph and walks.
 
-    0 where they are computed on the CPU; `gpu_memory` where it is set; else what the memory plan says, or, as long
-    as there is no graph, one part in `UNKNOWN_SHARE` of what is free.
+    0 where they are computed on the CPU; `gpu_memory` where it is set; otherwise the peak of the memory plan, or
+    1/`UNKNOWN_SHARE` of the free memory while there is no graph.
     """
     if config.synthesis.engine != "vllm":
         return 0
@@ -49,7 +49,7 @@ def walk_bytes(ws: Workspace, config: RunConfig) -> int:
         return 0
     if config.gpu_memory is not None:
         return config.gpu_memory
-    free: int = backend.ops.free_memory()
+    free = backend.ops.free_memory()
     if not ws.finished("build"):
         return free // UNKNOWN_SHARE
     return plan_of(ws, config.walk.length, -(-config.paths // config.walk.rounds), free).peak_bytes
@@ -57,7 +57,7 @@ def walk_bytes(ws: Workspace, config: RunConfig) -> int:
 
 @contextlib.contextmanager
 def engine_of(ws: Workspace, config: RunConfig, given: StartEngine | None = None) -> Iterator[StartEngine]:
-    """The engine of a run, started when it is first called for, stopped at the end of the block; or the one given."""
+    """The given engine, or one that starts on the first call and stops at the end of the block."""
     if given is not None:
         yield given
         return

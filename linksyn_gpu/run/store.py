@@ -16,6 +16,7 @@ from linksyn_gpu.tables import Bundles, Cell, KPGraph, KPStatistics, Seeds, Walk
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 GRAPH_ARRAYS = ("indptr", "indices", "count", "weight", "seed_count", "evidence_indptr", "evidence")
 ROWS_PER_READ = 65_536
@@ -23,27 +24,22 @@ ROWS_PER_READ = 65_536
 
 def write_seeds(ws: Workspace, seeds: Seeds) -> None:
     """Write seeds.parquet and rejects.jsonl."""
-    import pyarrow.parquet as pq
-
-    with ws.replacing("rejects.jsonl") as part, part.open("w", encoding="utf-8") as out:
-        for reject in seeds.rejects:
-            out.write(json.dumps(vars(reject), ensure_ascii=False) + "\n")
-    with ws.replacing("seeds.parquet") as part:
-        pq.write_table(seeds.table, part, compression="zstd")
+    write_lines(ws, "rejects.jsonl", map(vars, seeds.rejects))
+    write_table(ws, "seeds.parquet", seeds.table)
 
 
 def read_seed_table(ws: Workspace, columns: Sequence[str] | None = None) -> Seeds:
-    """Read the seeds of a run as its later stages see them (`seed_file`), or some columns of them."""
-    return Seeds(_read(ws, seed_file(ws).name, columns))
+    """Read the seeds that later stages use (`seed_file`), or some of their columns."""
+    return Seeds(read_table(ws, seed_file(ws).name, columns))
 
 
-def _read(ws: Workspace, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(ws: Workspace, name: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a Parquet file of the run.
 
     Raises
     ------
     DataError
-        It is damaged; the message says how to have it made again.
+        It is damaged; the message says how to make it again.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -56,13 +52,13 @@ def _read(ws: Workspace, name: str, columns: Sequence[str] | None = None) -> pa.
 
 
 def seed_file(ws: Workspace) -> Path:
-    """The seeds that stages after `extract` see: annotated.parquet where that stage was done, else seeds.parquet."""
+    """Path of the seeds that stages after `extract` use: annotated.parquet if that stage ran, else seeds.parquet."""
     return ws.path("annotated.parquet" if ws.finished("extract") else "seeds.parquet")
 
 
 def read_raw_seeds(ws: Workspace) -> pa.Table:
-    """Read seeds.parquet, whatever was annotated since."""
-    return _read(ws, "seeds.parquet")
+    """Read seeds.parquet, without the annotations of stage `extract`."""
+    return read_table(ws, "seeds.parquet")
 
 
 def write_table(ws: Workspace, name: str, table: pa.Table) -> None:
@@ -81,7 +77,7 @@ def write_lines(ws: Workspace, name: str, rows: Iterable[Any]) -> None:
 
 
 def read_aliases(ws: Workspace) -> dict[str, list[str]]:
-    """Further names of each KP, by its name, as stage `extract` merged them; empty where it did not."""
+    """Read the other names of each KP that stage `extract` merged, by the name that was kept."""
     aliases: dict[str, list[str]] = {}
     if ws.finished("extract"):
         with ws.path("merges.jsonl").open(encoding="utf-8") as lines:
@@ -94,12 +90,11 @@ def read_aliases(ws: Workspace) -> dict[str, list[str]]:
 def write_graph(
     ws: Workspace, graph: KPGraph, statistics: KPStatistics, aliases: Mapping[str, Sequence[str]] | None = None
 ) -> None:
-    """Write graph/*.npy and kps.parquet; `aliases` are further names of a KP, by its name."""
+    """Write graph/*.npy and kps.parquet; `aliases` are other names of a KP, by its name."""
     for name in GRAPH_ARRAYS:
         with ws.replacing(f"graph/{name}.npy") as part, part.open("wb") as out:
             np.save(out, getattr(graph, name))
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     counts = statistics.discipline_counts
     labels = pa.array(statistics.disciplines, pa.string()).take(pa.array(counts.indices))
@@ -117,17 +112,18 @@ def write_graph(
             "disciplines": entries,
         }
     )
-    with ws.replacing("kps.parquet") as part:
-        pq.write_table(table, part, compression="zstd")
+    write_table(ws, "kps.parquet", table)
 
 
 def read_graph(ws: Workspace) -> tuple[KPGraph, KPStatistics]:
-    """Read the graph, its arrays memory-mapped, and what the seeds of each KP are like."""
+    """Read the graph, its arrays memory-mapped, and the statistics of its KPs."""
     from scipy import sparse
 
-    # Mode "c" (copy on write) gives plain writable arrays, which compiled kernels know; the files stay as they are.
-    arrays = {name: np.asarray(np.load(ws.path(f"graph/{name}.npy"), mmap_mode="c")) for name in GRAPH_ARRAYS}
-    table = _read(ws, "kps.parquet").combine_chunks()
+    # Mode "c" (copy on write): compiled kernels need writable arrays, and the files must not change.
+    arrays: dict[str, Any] = {
+        name: np.asarray(np.load(ws.path(f"graph/{name}.npy"), mmap_mode="c")) for name in GRAPH_ARRAYS
+    }
+    table = read_table(ws, "kps.parquet").combine_chunks()
     counts = ws.counts("build")
     graph = KPGraph(
         **arrays,
@@ -146,7 +142,7 @@ def read_graph(ws: Workspace) -> tuple[KPGraph, KPStatistics]:
 
 
 def write_analytics(part: Path, graph: KPGraph, columns: dict[str, Any]) -> None:
-    """Write analytics.parquet: a row for each KP."""
+    """Write analytics.parquet: one row per KP."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -158,11 +154,11 @@ def write_analytics(part: Path, graph: KPGraph, columns: dict[str, Any]) -> None
 
 def read_kp_names(ws: Workspace) -> list[str]:
     """Read the name of each KP."""
-    return list(_read(ws, "kps.parquet", ["name"]).column("name").to_pylist())
+    return list(read_table(ws, "kps.parquet", ["name"]).column("name").to_pylist())
 
 
 def path_schema() -> pa.Schema:
-    """Columns of paths.parquet: every path asked for, kept or not."""
+    """Columns of paths.parquet: every path of the campaign, kept or not."""
     import pyarrow as pa
 
     return pa.schema(
@@ -177,31 +173,32 @@ def path_schema() -> pa.Schema:
     )
 
 
-def writing_paths(part: Path, rounds: Iterable[tuple[WalkBatch, Bundles, Any]]) -> Iterator[pa.Table]:
-    """Write the paths of a campaign, a row group a round, and give each round's when it is written.
+def paths_writer(part: Path) -> pq.ParquetWriter:
+    """A writer of paths.parquet for tables of `paths_table`: one row group per round."""
+    import pyarrow.parquet as pq
+
+    return pq.ParquetWriter(part, path_schema(), compression="zstd")
+
+
+def paths_table(batch: WalkBatch, bundles: Bundles, reasons: Any) -> pa.Table:
+    """Paths with their seeds as rows of paths.parquet.
 
     Parameters
     ----------
-    part : Path
-    rounds : iterable of (WalkBatch, Bundles, reasons)
-        On the host; reasons is an array of str or None, one a path.
+    reasons : array of object
+        [n] why each path was dropped; None: it is kept.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    with pq.ParquetWriter(part, path_schema(), compression="zstd") as out:
-        for batch, bundles, reasons in rounds:
-            columns = [
-                pa.array(batch.ids),
-                pa.array(batch.round),
-                pa.array(batch.cell),
-                _lists(batch.nodes, batch.lengths),
-                _lists(bundles.seeds, bundles.sizes),
-                pa.array(reasons, pa.string()),
-            ]
-            table = pa.table(columns, schema=path_schema())
-            out.write_table(table)
-            yield table
+    columns = [
+        pa.array(batch.ids),
+        pa.array(batch.round),
+        pa.array(batch.cell),
+        _lists(batch.nodes, batch.lengths),
+        _lists(bundles.seeds, bundles.sizes),
+        pa.array(reasons, pa.string()),
+    ]
+    return pa.table(columns, schema=path_schema())
 
 
 def _lists(padded: Any, sizes: Any) -> Any:
@@ -221,7 +218,7 @@ def read_paths(ws: Workspace) -> Iterator[pa.RecordBatch]:
 
 
 def write_plan(part: Path, cells: Sequence[Cell], delivered: Sequence[int]) -> None:
-    """Write plan.json: each cell with the paths asked for and delivered."""
+    """Write plan.json: for each cell the paths asked for and delivered."""
     rows = [{**vars(cell), "asked": cell.n_paths, "delivered": n} for cell, n in zip(cells, delivered, strict=True)]
     for row in rows:
         del row["n_paths"]

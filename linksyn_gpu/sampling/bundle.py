@@ -1,7 +1,7 @@
-"""From path to bundle: for each edge of a path one seed that holds both its ends.
+"""From path to bundle: for each edge of a path, one seed that holds both ends.
 
-Neighbouring seeds of a bundle so share a knowledge point: they are strongly linked. Preference, within the edge's
-evidence: the seed used least before this round, then the nearest to the cell's difficulty, then a Philox draw.
+Neighbouring seeds of a bundle therefore share a knowledge point: they are strongly linked. Within the evidence of an
+edge, the seed used least before this round is preferred, then the nearest to the cell's difficulty, then a Philox draw.
 """
 
 from __future__ import annotations
@@ -9,26 +9,28 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from linksyn_gpu.backend import resolve
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.config import BundleConfig
+from linksyn_gpu.config.loader import config_or_fields
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.tables import PATH_STATUS, Bundles, Int64, KPGraph, Seeds, WalkBatch
 
-DISTANCES = 8  # room for the distance to a level below one use more
+DISTANCES = 8  # more than any distance to a level: one use counts more than all of them
 UNKNOWN_DISTANCE = 5  # a seed without difficulty comes after any with one
 
 
 class SeedLinker:
-    """Links seeds along paths, round by round; how often each seed was used carries on.
+    """Links seeds along paths, round by round; the number of uses of each seed continues from round to round.
 
     Parameters
     ----------
     graph : KPGraph
-        With postings.
+        With evidence.
     seeds : Seeds
         The seeds that the graph was built from.
     config : BundleConfig, optional
@@ -36,12 +38,12 @@ class SeedLinker:
         Campaign seed.
     backend : {'auto', 'cpu', 'gpu', 'reference'}
     batch_size : int, optional
-        Paths that are in the backend's memory at once; None: those of a round. Never changes a bundle.
+        Paths in the backend's memory at once; None: all of a round. Never changes a bundle.
 
     Raises
     ------
     DataError
-        The graph has no postings, or was built from other seeds.
+        The graph has no evidence, or was built from other seeds.
     """
 
     def __init__(
@@ -59,15 +61,18 @@ class SeedLinker:
         self._ops = resolve(backend).ops
         self._evidence = self._ops.load_evidence(graph)
         if graph.n_seeds != len(seeds):
-            raise DataError(f"the graph was built from {graph.n_seeds} seeds, not from these {len(seeds)}")
+            raise DataError(
+                f"the graph was built from {graph.n_seeds} seeds, not from these {len(seeds)}: build it again"
+            )
         self._difficulty: Int64 = seeds.table.column("difficulty").fill_null(0).to_numpy().astype(np.int64)
+        self._n_seeds = len(seeds)
         self._uses = self._ops.asarray(np.zeros(len(seeds), np.int64))
         self._key = derive_key(seed, Purpose.BUNDLE)
 
     @property
     def uses(self) -> Int64:
-        """[n_seeds] kept bundles that each seed is in."""
-        return np.array(self._ops.to_host(self._uses), np.int64)
+        """[n_seeds] kept bundles that contain each seed."""
+        return self._ops.to_host(self._uses).copy()
 
     def link_round(self, batch: WalkBatch, level: int | None = None) -> Bundles:
         """Link the paths of one round.
@@ -75,49 +80,35 @@ class SeedLinker:
         Parameters
         ----------
         batch : WalkBatch
-            As `Walker.sample_round` gives it.
+            As `Walker.sample_round` returns it.
         level : int, optional
             Difficulty of the round's cell.
 
         Returns
         -------
         Bundles
-            Its arrays are in the backend's memory, or on the host when the round does not fit there at once.
+            On the host, one row per path.
         """
         ops = self._ops
         rank = self._uses * DISTANCES + ops.asarray(self._distance(level))
         ordered = ops.order_evidence(self._evidence, rank)
-        size = self._batch_size or max(1, len(batch))
-        pieces = []
-        for begin in range(0, max(1, len(batch)), size):
-            part = batch[begin : begin + size]
-            nodes, ids, status = map(ops.asarray, (part.nodes, part.ids, part.status))
-            seeds = ops.link_paths(self._evidence, ordered, nodes, ids, status == 0, self._key)
-            sizes = ops.path_lengths(seeds)
-            kept = (status == 0) & (sizes >= self.config.min_seeds)
-            self._uses = self._uses + ops.count_occurrences(seeds, kept, self._uses.size)
-            pieces.append(Bundles(seeds, sizes, kept))
-        return pieces[0] if len(pieces) == 1 else self._joined(pieces)
-
-    def _joined(self, pieces: Sequence[Bundles]) -> Bundles:
-        """Bundles of several batches, on the host."""
-        host = self._ops.to_host
-        return Bundles(
-            np.concatenate([host(p.seeds) for p in pieces]),
-            np.concatenate([host(p.sizes) for p in pieces]),
-            np.concatenate([host(p.kept) for p in pieces]),
-        )
-
-    def to_host(self, bundles: Bundles, batch: WalkBatch) -> Bundles:
-        """Bring a round's bundles to the host, with their drops counted; `batch` is on the host already."""
-        host = self._ops.to_host
-        seeds, sizes, kept = host(bundles.seeds), host(bundles.sizes), host(bundles.kept)
+        n, length = batch.nodes.shape[0], batch.nodes.shape[1] - 1
+        seeds, sizes, kept = np.empty((n, length), np.int32), np.empty(n, np.int32), np.empty(n, np.bool_)
+        step = self._batch_size or max(1, n)
+        for begin in range(0, n, step):
+            rows = slice(begin, begin + step)
+            nodes, ids, walked = map(ops.asarray, (batch.nodes[rows], batch.ids[rows], batch.status[rows] == 0))
+            linked = ops.link_paths(self._evidence, ordered, nodes, ids, walked, self._key)
+            seeds[rows] = ops.to_host(linked)
+            sizes[rows] = ops.to_host(ops.path_lengths(linked))
+            kept[rows] = (batch.status[rows] == 0) & (sizes[rows] >= self.config.min_seeds)
+            self._uses = self._uses + ops.count_occurrences(linked, ops.asarray(kept[rows]), self._n_seeds)
         drops = Counter({PATH_STATUS[s]: int((batch.status == s).sum()) for s in range(1, len(PATH_STATUS))})
         drops["few_seeds"] = int(((batch.status == 0) & ~kept).sum())
         return Bundles(seeds, sizes, kept, +drops)
 
     def _distance(self, level: int | None) -> Int64:
-        """[n_seeds] levels between each seed and the cell's, 0 where the cell names none."""
+        """[n_seeds] distance of each seed to the level of the cell, 0 if the cell has none."""
         if level is None:
             return np.zeros(self._difficulty.size, np.int64)
         return np.where(self._difficulty > 0, np.abs(self._difficulty - level), UNKNOWN_DISTANCE)
@@ -132,42 +123,48 @@ def link_seeds(
     seed: int = 0,
     levels: Sequence[int | None] | None = None,
     backend: str = "auto",
+    **settings: Any,
 ) -> Bundles:
     """Link seeds along the paths of a batch.
 
     Parameters
     ----------
     batch : WalkBatch
-        On the host; its rounds are linked in order.
+        Its rounds are linked in order.
     graph : KPGraph
-        With postings, built from `seeds`.
+        With evidence, built from `seeds`.
     seeds : Seeds
     config : BundleConfig, optional
     seed : int
         Campaign seed.
     levels : sequence of (int or None), optional
-        Difficulty of each cell of the plan; None: no cell asks for one.
+        Difficulty of each cell of the plan; None: that of the batch's cells.
     backend : {'auto', 'cpu', 'gpu', 'reference'}
+    settings
+        Fields of `BundleConfig`, instead of `config`.
 
     Returns
     -------
     Bundles
-        On the host, a row for each path of the batch.
+        One row per path of the batch.
     """
-    linker = SeedLinker(graph, seeds, config, seed, backend)
+    linker = SeedLinker(graph, seeds, config_or_fields(BundleConfig, config, settings), seed, backend)
+    if levels is None and batch.cells:
+        levels = [cell.difficulty for cell in batch.cells]
     parts = []
     for part in _rounds(batch):
         level = None if levels is None or len(part) == 0 else levels[int(part.cell[0])]
-        parts.append(linker.to_host(linker.link_round(part, level), part))
+        parts.append(linker.link_round(part, level))
     return Bundles(
         np.concatenate([p.seeds for p in parts]),
         np.concatenate([p.sizes for p in parts]),
         np.concatenate([p.kept for p in parts]),
         sum((p.drops for p in parts), Counter()),
+        (batch, graph, seeds),
     )
 
 
 def _rounds(batch: WalkBatch) -> list[WalkBatch]:
     """Cut a batch where its round changes."""
-    borders = [0, *(np.flatnonzero(np.diff(batch.round)) + 1).tolist(), len(batch)]
-    return [batch[a:b] for a, b in itertools.pairwise(borders)]
+    bounds = [0, *(np.flatnonzero(np.diff(batch.round)) + 1).tolist(), len(batch)]
+    return [batch[a:b] for a, b in itertools.pairwise(bounds)]

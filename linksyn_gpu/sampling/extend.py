@@ -1,9 +1,9 @@
-"""Walking on from an end of a path: more knowledge points, and so more linked seeds, for a harder question.
+"""Extending a path at one of its ends: more knowledge points and linked seeds, for a harder question.
 
-Steps are drawn in proportion to the edge weight alone, p(u -> v) ~ w(u, v), over the neighbours that the path has
-not visited: the value function steers where a campaign's paths go, not how one path is made longer. The draw is
-exact: integer weights, their running sum, and 64 bits of Philox for (walk id, step) under a key of (seed, attempt).
-The same seed so gives the same extensions everywhere, whatever else is in work.
+Steps are drawn in proportion to the edge weight, p(u -> v) ~ w(u, v), over the neighbours that the path has not
+visited. The value function balances the paths of a campaign; it plays no part in the extension of one path. The draw is
+exact: integer weights, their running sum, and 64 bits of Philox for (walk id, step) under a key of (seed, attempt). The
+same seed therefore gives the same extensions on every machine and in any order of work.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from linksyn_gpu.tables import Int32, KPGraph
 def extend_path(
     graph: KPGraph, nodes: Int32, walk_id: int, steps: int, *, seed: int, attempt: int = 0
 ) -> tuple[Int32, int]:
-    """Walk on from the last knowledge point of a path; where that has nowhere to go, from the first.
+    """Extend a path from its last knowledge point, or from the first if the last has no unvisited neighbour.
 
     Parameters
     ----------
@@ -27,18 +27,18 @@ def extend_path(
         KPs of the path, at least one.
     walk_id : int
     steps : int
-        Steps to take, at most: fewer where every neighbour of both ends was visited.
+        Largest number of steps: fewer if every neighbour of both ends was visited.
     seed : int
         Campaign seed.
     attempt : int
-        Each attempt draws another extension of the same path.
+        Each attempt draws a different extension of the same path.
 
     Returns
     -------
     path : int32 [n .. n + steps]
-        The path with what was added before and behind it. No KP is added that is there already.
+        The path with what was added before and after it. No KP is added twice.
     before : int
-        KPs that stand before the old first one.
+        KPs added before the old first one.
     """
     key = derive_key(seed, Purpose.EXTENSION, attempt)
     ids = np.array([walk_id], np.uint64)
@@ -47,7 +47,7 @@ def extend_path(
         bits = int(rng.draw(key, ids, step, 0)[0][0])
         if (found := _step(graph, path, int(path[-1]), bits)) >= 0:
             path = np.append(path, np.int32(found))
-        elif (found := _step(graph, path, int(path[0]), bits)) >= 0:  # a path mostly ends early in a dead end
+        elif (found := _step(graph, path, int(path[0]), bits)) >= 0:  # most paths that end early end in a dead end
             path, before = np.insert(path, 0, np.int32(found)), before + 1
         else:
             break
@@ -55,7 +55,7 @@ def extend_path(
 
 
 def _step(graph: KPGraph, path: Int32, here: int, bits: int) -> int:
-    """An unvisited neighbour of a KP, drawn by 64 random bits in proportion to the edge weight; -1: there is none."""
+    """An unvisited neighbour of a KP, drawn by 64 random bits in proportion to the edge weight; -1 if there is none."""
     row = slice(*graph.indptr[here : here + 2].tolist())
     unvisited = ~np.isin(graph.indices[row], path)
     running = np.cumsum(graph.weight[row][unvisited], dtype=np.uint64)

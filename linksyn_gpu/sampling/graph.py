@@ -1,4 +1,4 @@
-"""Seeds -> KP graph: name the knowledge points, count co-occurrences, weigh and prune edges, keep the evidence."""
+"""Seeds -> KP graph: number the knowledge points, count co-occurrences, weigh and prune edges, keep the evidence."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 from scipy import sparse
 
 from linksyn_gpu.backend import resolve
-from linksyn_gpu.backend.incidence_cpu import incidence_from_lists
 from linksyn_gpu.config import GraphConfig
-from linksyn_gpu.errors import ConfigError, DataError
+from linksyn_gpu.config.loader import config_or_fields
+from linksyn_gpu.errors import DataError
 from linksyn_gpu.tables import MAX_KPS, Float64, Int32, Int64, KPGraph, KPStatistics, Seeds
 from linksyn_gpu.text import name_key
 
@@ -47,15 +47,15 @@ def build_graph(seeds: Seeds, config: GraphConfig | None = None, *, backend: str
     Returns
     -------
     KPGraph
-        With names, seed counts and postings. A KP without neighbours stays, as an isolated node.
+        With names, seed counts and evidence. A KP without neighbours stays as an isolated node.
 
     Raises
     ------
     DataError
         No seed has a knowledge point, or there are more KPs than the sampler's integers can hold.
     """
-    config = _settled(config, settings)
-    incidence = read_incidence(seeds, config)
+    config = config_or_fields(GraphConfig, config, settings)
+    incidence = read_incidence(seeds, config, backend)
     graph = build_graph_from_incidence(
         incidence.indptr,
         incidence.kp_indices,
@@ -64,7 +64,7 @@ def build_graph(seeds: Seeds, config: GraphConfig | None = None, *, backend: str
         names=incidence.names,
         backend=backend,
     )
-    return replace(graph, drops=graph.drops + incidence.drops)
+    return replace(graph, drops=graph.drops + incidence.drops, statistics=kp_statistics(seeds, incidence))
 
 
 def build_graph_from_incidence(
@@ -93,9 +93,9 @@ def build_graph_from_incidence(
     Raises
     ------
     DataError
-        The arrays are no such matrix.
+        The arrays are not such a matrix; the message says which rule they break.
     """
-    config = _settled(config, settings)
+    config = config_or_fields(GraphConfig, config, settings)
     indptr = np.ascontiguousarray(indptr, np.int64)
     kp_indices = np.ascontiguousarray(kp_indices, np.int32)
     _check_incidence(indptr, kp_indices, n_kps)
@@ -108,25 +108,27 @@ def build_graph_from_incidence(
     n_seeds = indptr.size - 1
     rows, columns, count, weight, drops = _weigh_and_prune(rows, columns, count, seed_count, n_seeds, config)
     kept = product[:2] if columns.size == n_found else (ops.asarray(rows), ops.asarray(columns))
-    postings = ops.evidence(device_indptr, device_kps, *kept)
-    evidence_indptr, evidence = (ops.to_host(part) for part in postings)
+    evidence_indptr, evidence = map(ops.to_host, ops.evidence(device_indptr, device_kps, *kept))
     return KPGraph(rows, columns, count, weight, seed_count, names, n_seeds, evidence_indptr, evidence, drops)
 
 
-def read_incidence(seeds: Seeds, config: GraphConfig) -> Incidence:
-    """Number the KPs of seeds in order of first appearance, and list each seed's KPs.
+def read_incidence(seeds: Seeds, config: GraphConfig, backend: str = "auto") -> Incidence:
+    """Number the KPs of seeds in order of first appearance, and list the KPs of each seed.
 
     Raises
     ------
     DataError
         No seed has a KP.
     """
-    column = seeds.table.column("knowledge_points")
-    return Incidence(*incidence_from_lists(column, kp_form=config.kp_form, max_kps_per_seed=config.max_kps_per_seed))
+    ops = resolve(backend).ops
+    indptr, kp_indices, names, drops = ops.incidence(
+        seeds.table.column("knowledge_points"), kp_form=config.kp_form, max_kps_per_seed=config.max_kps_per_seed
+    )
+    return Incidence(ops.to_host(indptr), ops.to_host(kp_indices), names, drops)
 
 
 def kp_statistics(seeds: Seeds, incidence: Incidence) -> KPStatistics:
-    """Discipline counts and mean difficulty of each KP's seeds, over all mentions that the graph uses."""
+    """Discipline counts and mean difficulty of the seeds of each KP, over all mentions that the graph uses."""
     import pyarrow as pa
 
     n_seeds, n_kps = len(seeds), len(incidence.names)
@@ -206,24 +208,15 @@ def _top_k(rows: Int64, indices: Int32, weight: Int32, keep: Any, n_kps: int, k:
 def _check_incidence(indptr: Int64, kp_indices: Int32, n_kps: int) -> None:
     """Raise `DataError` unless the arrays are an incidence matrix as the backends need it."""
     if indptr.ndim != 1 or indptr.size == 0 or indptr[0] != 0 or indptr[-1] != kp_indices.size:
-        raise DataError("indptr must rise from 0 to the number of KP mentions")
+        raise DataError(f"indptr must rise from 0 to the number of KP mentions, {kp_indices.size:,}")
     if (np.diff(indptr) < 0).any():
-        raise DataError("indptr must not fall")
+        raise DataError("indptr must not decrease")
     if n_kps > MAX_KPS:
-        raise DataError(f"{n_kps:,} KPs; at most {MAX_KPS:,} are supported: merge or prune them first")
+        raise DataError(f"{n_kps:,} KPs; at most {MAX_KPS:,} are supported: merge them, or use fewer seeds")
     if kp_indices.size and (kp_indices.min() < 0 or kp_indices.max() >= n_kps):
         raise DataError(f"kp_indices must lie in 0 .. {n_kps - 1}")
     rises = np.diff(kp_indices.astype(np.int64)) > 0
-    borders = indptr[1:-1]
-    rises[borders[(borders > 0) & (borders < kp_indices.size)] - 1] = True
+    first = indptr[1:-1]
+    rises[first[(first > 0) & (first < kp_indices.size)] - 1] = True
     if not rises.all():
         raise DataError("the KPs of each seed must ascend without repeats")
-
-
-def _settled(config: GraphConfig | None, settings: dict[str, Any]) -> GraphConfig:
-    if config is not None and settings:
-        raise ConfigError("give either a GraphConfig or its fields as keywords, not both")
-    try:
-        return config if config is not None else GraphConfig(**settings)
-    except TypeError as error:
-        raise ConfigError(str(error)) from None

@@ -1,7 +1,7 @@
-"""The knowledge distribution value function: which KPs a campaign still owes visits.
+"""The knowledge distribution value function: which KPs have fewer visits than their target.
 
-LinkSyn's own formula is not public; this one is this project's. Target T and affinity are computed here once, on
-the host, in float64; what runs per round (feedback F, potential P) is in `backend/`, with the same bits everywhere.
+LinkSyn's own formula is not public; this formula is this project's own. Target T and affinity are computed here once,
+on the host, in float64; what runs per round (feedback F, potential P) is in `backend/`, with the same bits everywhere.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ def target_shares(seed_count: Int64, tau: float, affinity: Float64 | None = None
     tau : float
         1: popularity; 0: uniform coverage.
     affinity : float64 [n_kps], optional
-        What v is worth to the round's cell, >= 0; None: 1 everywhere.
+        Relevance of v to the cell of the round, >= 0; None: 1 everywhere.
 
     Returns
     -------
     float64 [n_kps]
-        All 0 where no KP has a share.
+        All 0 if no KP has a share.
     """
     shares = seed_count.astype(np.float64) ** tau
     if affinity is not None:
@@ -47,7 +47,7 @@ def cell_affinity(
     cross_discipline: float,
     difficulty_width: float,
 ) -> Float64:
-    """What each KP is worth to a cell of the plan.
+    """Relevance of each KP to a cell of the plan.
 
     (x + (1 - x) * share of v's seeds in the cell's discipline) * exp(-((d(v) - level) / width)^2 / 2)
     with x = `cross_discipline` and d(v) the mean difficulty of v's seeds. This project's own formula.
@@ -57,11 +57,11 @@ def cell_affinity(
     held : int64 [n_kps]
         f(v).
     in_discipline : int64 [n_kps], optional
-        How many of them are of the cell's discipline; None when the cell names none.
+        Seeds of v in the cell's discipline; None if the cell has none.
     mean_difficulty : float64 [n_kps]
-        NaN where no seed of v has a difficulty: then the kernel is 1.
+        NaN if no seed of v has a difficulty: then the kernel is 1.
     difficulty : int, optional
-        The cell's level.
+        Level of the cell.
     """
     affinity = np.ones(held.size)
     if in_discipline is not None:
@@ -77,14 +77,14 @@ def divergence(visits: Int64, target: Float64, reachable: Bool) -> float:
     """KL(visits || target) in nats over the KPs that walks can reach, the target renormalised to them."""
     n, t = visits[reachable].astype(np.float64), target[reachable]
     if n.sum() == 0.0 or t.sum() == 0.0:
-        raise DataError("no visits, or no target, on reachable KPs")
+        raise DataError("no reachable KP has a visit, or none has a target: sample walks first, or change the quota")
     p, t = n / n.sum(), t / t.sum()
     seen = p > 0.0
     return float((p[seen] * np.log(p[seen] / t[seen])).sum())
 
 
 def gini(visits: Sequence[int] | Int64) -> float:
-    """Gini coefficient of visit counts: 0 when all KPs are visited alike, near 1 when one takes all."""
+    """Gini coefficient of visit counts: 0 if all KPs have the same number, near 1 if one has them all."""
     x = np.sort(np.asarray(visits, np.float64))
     if x.size == 0 or x.sum() == 0.0:
         return 0.0

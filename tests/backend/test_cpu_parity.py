@@ -1,4 +1,4 @@
-"""The CPU backend against the reference, bit for bit: every primitive, every option, any number of threads."""
+"""The CPU backend against the reference, bit for bit: every operation, every option, any number of threads."""
 
 import os
 import subprocess
@@ -11,8 +11,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from linksyn_gpu.backend import cpu, numba_core, numba_tables, numba_walk
-from linksyn_gpu.backend import reference as ref
+from linksyn_gpu.backend.cpu import operations as cpu
+from linksyn_gpu.backend.cpu import walk as cpu_walk
+from linksyn_gpu.backend.cpu.kernels import core as numba_core
+from linksyn_gpu.backend.cpu.kernels import tables as numba_tables
+from linksyn_gpu.backend.cpu.kernels import walk as numba_walk
+from linksyn_gpu.backend.reference import operations as ref
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.tables import KPGraph
@@ -31,7 +35,7 @@ def assert_same(a, b):
 
 
 def star(leaves: int, half: bool) -> KPGraph:
-    """KP 0 joined to all others; with `half`, KP 1 weighs as much as all other leaves together."""
+    """KP 0 joined to all others; with `half`, KP 1 has the weight of all other leaves together."""
     n = leaves + 1
     indptr = np.concatenate([[0], leaves + np.arange(n)])
     indices = np.concatenate([np.arange(1, n), np.zeros(leaves, np.int64)])
@@ -69,7 +73,8 @@ def walk_graphs(draw):
     return reweighted(graph, lambda m: np.floor(np.exp(rng.random(m) * np.log(most))).clip(1))
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@pytest.mark.slow
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     graph=walk_graphs(),
     masked=st.sampled_from([0.0, 0.3, 0.9, 1.0]),
@@ -83,7 +88,7 @@ def walk_graphs(draw):
 )
 @example(star(300, True), 0.0, 0.0, ref.StepRule(True, 1.0, 1.0), 255, 0, 3, 1, 0)
 def test_a_round_is_the_reference_round(graph, masked, beta, rule, length, first_id, lanes, cut, seed):
-    """Value, tables, walks and what they leave, for any lanes and any cut of the batch in two."""
+    """Value, tables, walks and screening, for any number of lanes and any split of the batch in two."""
     rng, n = np.random.default_rng(seed), graph.n_kps
     target = rng.random(n) * (rng.random(n) >= masked)
     target /= max(float(target.sum()), 1e-300)
@@ -104,11 +109,11 @@ def test_a_round_is_the_reference_round(graph, masked, beta, rule, length, first
     ids = np.arange(first_id, first_id + 60)
     options = {"length": length, "rule": rule, "key": KEY}
     expected = ref.sample_walks(on_ref, expected_table, expected_start, ids, **options)
-    before, cpu._LANES = cpu._LANES, lanes
+    before, cpu_walk._LANES = cpu_walk._LANES, lanes
     try:
         halves = [cpu.sample_walks(on_cpu, table, start, part, **options) for part in (ids[:cut], ids[cut:])]
     finally:
-        cpu._LANES = before
+        cpu_walk._LANES = before
     nodes = np.concatenate(halves)
     assert_same(nodes, expected)
     keep = rng.random(60) < 0.7
@@ -123,7 +128,7 @@ def test_a_round_is_the_reference_round(graph, masked, beta, rule, length, first
 
 
 @pytest.mark.parametrize("rule", [ref.StepRule(False, 1.0, 1.0), ref.StepRule(True, 0.25, 4.0)])
-def test_a_hub_of_100_000_is_walked_as_the_reference_does(rule):
+def test_walks_over_a_hub_of_100_000_are_those_of_the_reference(rule):
     rng = np.random.default_rng(0)
     graph = reweighted(star(100_000, False), lambda m: rng.integers(1, 1000, m))
     value = np.exp(rng.normal(size=graph.n_kps)) * (rng.random(graph.n_kps) < 0.8)
@@ -140,7 +145,7 @@ def test_a_hub_of_100_000_is_walked_as_the_reference_does(rule):
     assert_same(nodes, expected)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     n_seeds=st.integers(0, 300),
     n_kps=st.sampled_from([1, 2, 7, 60, 2_000, 70_000]),
@@ -151,7 +156,7 @@ def test_construction_is_the_reference_construction(n_seeds, n_kps, most, seed):
     indptr, kps = random_incidence(n_seeds, n_kps, np.random.default_rng(seed), most)
     expected = ref.cooccurrence(indptr, kps, n_kps)
     assert all(map(np.array_equal, cpu.cooccurrence(indptr, kps, n_kps), expected))
-    pruned = expected[2] > 1  # an arbitrary share of the edges
+    pruned = expected[2] > 1  # some of the edges
     rows = np.repeat(np.arange(n_kps), np.diff(expected[0]))[pruned]
     kept_indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n_kps))])
     for graph in ((expected[0], expected[1]), (kept_indptr, expected[1][pruned])):
@@ -172,7 +177,7 @@ def test_rows_sorted_by_digits_and_rows_counted_densely_are_the_reference_rows()
         assert_same(ours, theirs)
 
 
-def test_a_small_memory_limit_changes_the_way_not_the_graph():
+def test_a_small_memory_limit_does_not_change_the_graph():
     indptr, kps = random_incidence(4000, 300, np.random.default_rng(2), most=12)
     expected = ref.cooccurrence(indptr, kps, 300)
     pairs = int((np.diff(indptr) * (np.diff(indptr) - 1)).sum())
@@ -190,10 +195,10 @@ def test_kps_out_of_order_or_range_are_refused(kps):
         cpu.cooccurrence(np.array([0, 2]), np.array(kps, np.int32), 5)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(n_kps=st.integers(2, 12), ranks=st.integers(1, 6), length=st.integers(1, 6), seed=st.integers(0, 2**32))
 def test_bundles_are_the_reference_bundles(n_kps, ranks, length, seed):
-    """Few KPs and many seeds: edges with one seed and with more than the insertion sort takes."""
+    """Few KPs and many seeds: edges with one seed, and with more than the insertion sort handles."""
     rng = np.random.default_rng(seed)
     indptr, kps = random_incidence(400, n_kps, rng)
     parts = ref.cooccurrence(indptr, kps, n_kps)
@@ -219,17 +224,17 @@ def test_bundles_are_the_reference_bundles(n_kps, ranks, length, seed):
     assert_same(linked[0][1], linked[1][1])
 
 
-def test_the_set_of_kp_sets_grows_and_keeps_the_name_zero():
+def test_the_set_of_kp_sets_grows_and_stores_the_key_zero():
     ours, theirs = cpu.key_set(), ref.key_set()
     for first in range(0, 9000, 3000):
         nodes = np.arange(first, first + 6000, dtype=np.int32).reshape(-1, 2)
-        nodes[0] = -1  # the empty set: its name is 0
+        nodes[0] = -1  # the empty set: its key is 0
         assert_same(cpu.screen_paths(nodes, 0, ours), ref.screen_paths(nodes, 0, theirs))
     assert ours.keys == theirs.keys
     assert ours.slots.size >= 2 * ours.used
 
 
-def test_arrays_of_a_table_that_is_gone_are_used_again_and_never_shared():
+def test_arrays_of_a_freed_table_are_used_again_and_never_shared():
     loaded = cpu.load_graph(star(50, False), second_order=False)
     rng = np.random.default_rng(0)
     values = [rng.random(51) + 0.1 for _ in range(3)]
@@ -242,7 +247,7 @@ def test_arrays_of_a_table_that_is_gone_are_used_again_and_never_shared():
     assert_same(first.prefix, kept)
 
 
-def test_read_only_arrays_are_taken_as_they_are():
+def test_read_only_arrays_are_not_copied():
     graph = star(20, True)
     for array in (graph.indptr, graph.indices, graph.weight):
         array.flags.writeable = False
@@ -251,8 +256,8 @@ def test_read_only_arrays_are_taken_as_they_are():
     assert_same(cpu.transition_table(loaded, np.ones(21)).total, ref.transition_table(graph, np.ones(21)).total)
 
 
-def test_cached_machine_code_is_tied_to_all_files_that_it_is_made_from(tmp_path):
-    """Numba compares the time stamp of the kernel's own file alone; an edit elsewhere would go unseen."""
+def test_cached_machine_code_is_tied_to_all_its_source_files(tmp_path):
+    """Numba compares the time stamp of the kernel's own file only, and would miss an edit of another file."""
     for kernel in (numba_walk.walk_tasks(True, False), numba_tables.finish_row):
         file = kernel._cache._cache_file
         assert file._source_stamp == numba_core._STAMP
@@ -278,7 +283,7 @@ def test_one_thread_and_two_give_the_same():
 
 
 def campaign_digest() -> str:
-    """Every primitive on a graph large enough for several tasks: a digest of all that comes out."""
+    """Every operation on a graph large enough for several tasks: a digest of all results."""
     import hashlib
 
     rng = np.random.default_rng(9)

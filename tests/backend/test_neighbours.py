@@ -1,4 +1,4 @@
-"""Pairs of near vectors on the CPU against the reference; beyond its exact size recall, memory and determinism."""
+"""Similar pairs on the CPU against the reference; beyond the exact size: recall, memory and determinism."""
 
 import tracemalloc
 
@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linksyn_gpu.backend import cpu, cpu_neighbours, neighbours, reference
+from linksyn_gpu.backend import neighbours
+from linksyn_gpu.backend.cpu import neighbours as cpu_neighbours
+from linksyn_gpu.backend.cpu import operations as cpu
+from linksyn_gpu.backend.reference import operations as reference
 from tests.vectors import clustered, pairs
 
 
@@ -22,7 +25,7 @@ def assert_same(found, expected):
 @given(st.integers(0, 60), st.integers(1, 9), st.sampled_from([0.1, 0.5, 0.9, 1.0]), st.integers(1, 5), st.integers())
 def test_the_cpu_finds_what_the_reference_finds_with_the_same_bits(n, dimensions, threshold, top_k, seed):
     draw = np.random.default_rng(abs(seed))
-    vectors = draw.integers(-2, 3, (n, dimensions)).astype(np.float32)  # equal, opposite and empty ones among them
+    vectors = draw.integers(-2, 3, (n, dimensions)).astype(np.float32)  # including equal, opposite and zero vectors
     vectors *= draw.choice([1e-3, 1.0, 7.5], (n, 1)).astype(np.float32)
     _, first = np.unique(vectors, axis=0, return_index=True)
     assert_same(
@@ -49,7 +52,7 @@ def test_of_equal_neighbours_the_first_rows_are_kept():
     assert pairs(cpu.similar_pairs(vectors, 0.9, top_k=1)) == {(0, other) for other in range(1, 6)}
 
 
-def test_a_pair_just_below_the_threshold_is_none_however_single_precision_rounds():
+def test_a_pair_just_below_the_threshold_is_not_reported():
     draw = np.random.default_rng(3)
     vectors = draw.standard_normal((200, 64)).astype(np.float32)
     exact = reference.similar_pairs(vectors, 0.01, top_k=200)
@@ -68,7 +71,7 @@ def test_a_pair_just_below_the_threshold_is_none_however_single_precision_rounds
         (np.array([[1.0, np.inf]], np.float32), 0.5, 1),
     ],
 )
-def test_what_is_no_matrix_of_finite_numbers_is_refused(vectors, threshold, top_k):
+def test_input_that_is_not_a_matrix_of_finite_numbers_is_refused(vectors, threshold, top_k):
     with pytest.raises(ValueError, match="vector"):
         cpu.similar_pairs(vectors, threshold, top_k=top_k)
 
@@ -78,13 +81,13 @@ def test_what_is_no_matrix_of_finite_numbers_is_refused(vectors, threshold, top_
 
 @pytest.fixture
 def forest(monkeypatch):
-    """The search of many vectors, on few."""
+    """The search for many vectors, used for few."""
     monkeypatch.setattr(cpu_neighbours, "EXACT", 1000)
     monkeypatch.setattr(cpu_neighbours, "LEAF", 256)
 
 
 @pytest.mark.parametrize("lean", [0.0, 1.0, 8.0])
-def test_a_forest_finds_nearly_all_pairs_even_where_all_vectors_lean_one_way(forest, monkeypatch, lean):
+def test_a_forest_finds_nearly_all_pairs_even_if_all_vectors_share_a_direction(forest, monkeypatch, lean):
     vectors = clustered(6000, lean=lean)
     threshold = 0.9 if lean < 2 else 0.998  # with a strong lean all cosines are large
     found = cpu.similar_pairs(vectors, threshold)
@@ -99,7 +102,7 @@ def test_a_forest_finds_nearly_all_pairs_even_where_all_vectors_lean_one_way(for
     assert len(pairs(found) & pairs(expected)) >= 0.98 * len(expected)
 
 
-def test_a_forest_gives_the_same_pairs_each_time_and_in_any_pieces(forest, monkeypatch):
+def test_a_forest_gives_the_same_pairs_each_time_and_for_any_block_size(forest, monkeypatch):
     vectors = clustered(3000)
     first = cpu.similar_pairs(vectors, 0.8)
     assert_same(cpu.similar_pairs(vectors, 0.8), first)
@@ -108,7 +111,7 @@ def test_a_forest_gives_the_same_pairs_each_time_and_in_any_pieces(forest, monke
     assert_same(cpu.similar_pairs(vectors, 0.8), first)
 
 
-def test_no_leaf_is_larger_than_its_bound_even_among_equal_vectors(forest):
+def test_no_leaf_exceeds_its_bound_even_for_equal_vectors(forest):
     draw = np.random.default_rng(0)
     for vectors in (clustered(3000), np.ones((3000, 4), np.float32), np.zeros((3000, 4), np.float32)):
         leaves = list(cpu_neighbours._leaves(vectors, draw))
@@ -118,7 +121,7 @@ def test_no_leaf_is_larger_than_its_bound_even_among_equal_vectors(forest):
 
 @pytest.mark.slow
 def test_recall_and_memory_above_65536_vectors():
-    """Recall of a sample of rows against all the others; memory beside the vectors in bytes a vector."""
+    """Recall of a sample of rows against all others; memory next to the vectors, in bytes per vector."""
     vectors = clustered(66_000, lean=0.5)
     tracemalloc.start()
     found = cpu.similar_pairs(vectors, 0.9)
@@ -133,5 +136,5 @@ def test_recall_and_memory_above_65536_vectors():
     wanted = {(min(a, b), max(a, b)) for a, b in zip(sample[row].tolist(), other.tolist(), strict=True)}
     assert len(wanted) > 1000
     assert len(wanted & pairs(found)) >= 0.98 * len(wanted)
-    # vectors once more at length 1, up to 2 * top_k candidates a row waiting with their sort, blocks of fixed size
+    # a scaled copy of the vectors, up to 2 * top_k collected candidates per row with their sort, blocks of fixed size
     assert peak <= vectors.nbytes + 66_000 * 2 * 8 * 60 + 2**28

@@ -1,4 +1,4 @@
-"""The reference backend against probabilities worked out exactly, and against the plain co-occurrence walk."""
+"""The reference backend against exact probabilities, and against the plain co-occurrence walk."""
 
 from collections import Counter
 from fractions import Fraction
@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from linksyn_gpu.backend import reference as ref
+from linksyn_gpu.backend.reference import operations as ref
+from linksyn_gpu.backend.reference import walk as reference_walk
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from tests.graphs import edge_graph, random_graph
 
@@ -60,7 +61,7 @@ def test_without_value_steps_are_the_plain_co_occurrence_walk():
             assert_distributed(steps, {int(v): weight(graph, u, v) for v in row})
 
 
-def test_steps_go_as_weight_times_value():
+def test_steps_are_proportional_to_weight_times_value():
     graph = edge_graph(4, {(0, 1): 5, (0, 2): 1, (0, 3): 2})
     value = np.array([1.0, 0.25, 8.0, 0.0])
     start = np.array([1.0, 0.0, 0.0, 0.0])
@@ -68,14 +69,14 @@ def test_steps_go_as_weight_times_value():
     assert_distributed(Counter(nodes[:, 1].tolist()), {1: Fraction(5, 4), 2: Fraction(8)})
 
 
-def test_starts_go_as_target_times_value_over_kps_with_neighbours():
+def test_starts_are_proportional_to_target_times_value_over_kps_with_neighbours():
     graph = edge_graph(4, {(0, 1): 1, (1, 2): 1})
     target, value = np.array([0.2, 0.3, 0.1, 0.4]), np.array([1.0, 2.0, 4.0, 1.0])
     nodes = sample(graph, 50_000, 1, PLAIN, value=value, target=target)
     assert_distributed(Counter(nodes[:, 0].tolist()), {0: Fraction(2), 1: Fraction(6), 2: Fraction(4)})
 
 
-def test_a_leaf_that_holds_half_of_a_star_is_drawn_half_the_time():
+def test_a_leaf_with_half_the_weight_of_a_star_is_drawn_half_the_time():
     leaves = 1000
     graph = edge_graph(leaves + 1, {(0, v): (leaves - 1 if v == 1 else 1) for v in range(1, leaves + 1)})
     start = np.zeros(leaves + 1)
@@ -85,7 +86,7 @@ def test_a_leaf_that_holds_half_of_a_star_is_drawn_half_the_time():
     assert stats.binomtest(hits, 40_000, 0.5).pvalue > P_VALUE
 
 
-def test_no_revisit_draws_among_the_others_only():
+def test_no_revisit_draws_only_unvisited_kps():
     graph = edge_graph(4, {(0, 1): 8, (1, 2): 1, (1, 3): 3})
     start = np.array([1.0, 0, 0, 0])
     nodes = sample(graph, 40_000, 2, ref.StepRule(True, 1.0, 1.0), target=start)
@@ -93,8 +94,8 @@ def test_no_revisit_draws_among_the_others_only():
     assert_distributed(Counter(nodes[:, 2].tolist()), {2: 1, 3: 3})
 
 
-def test_the_exact_scan_serves_a_row_that_one_visited_kp_all_but_owns():
-    """1 - 1e-6 of row 1 leads back to KP 0: 32 proposals all but surely fail, the scan must decide 1 to 3."""
+def test_the_exact_scan_decides_in_a_row_dominated_by_a_visited_kp():
+    """1 - 1e-6 of row 1 leads back to KP 0: 32 proposals almost surely fail, the scan must decide 1 to 3."""
     graph = edge_graph(4, {(0, 1): 4_000_000, (1, 2): 1, (1, 3): 3})
     start = np.array([1.0, 0, 0, 0])
     nodes = sample(graph, 8_000, 2, ref.StepRule(True, 1.0, 1.0), target=start)
@@ -111,7 +112,7 @@ def test_second_steps_follow_node2vec(p, q):
     assert_distributed(seconds, {0: 2 / p, 2: 3.0, 3: 2 / q})
 
 
-def test_the_scan_weighs_by_p_and_q_when_every_proposal_fails():
+def test_the_scan_applies_p_and_q_if_every_proposal_fails():
     # q = 2^16 and p = 2^-16: proposals away from 0 pass with probability 2^-32, and 0 itself is visited.
     graph = edge_graph(4, {(0, 1): 1, (1, 2): 2, (1, 3): 6})
     start = np.array([1.0, 0, 0, 0])
@@ -119,7 +120,7 @@ def test_the_scan_weighs_by_p_and_q_when_every_proposal_fails():
     assert_distributed(Counter(nodes[:, 2].tolist()), {2: 1, 3: 3})
 
 
-def test_a_walk_ends_early_where_nothing_is_left():
+def test_a_walk_ends_early_if_no_neighbour_is_left():
     graph = edge_graph(3, {(0, 1): 1, (1, 2): 1})
     nodes = sample(graph, 300, 5, ref.StepRule(True, 1.0, 1.0))
     assert sorted({tuple(row) for row in nodes.tolist()}) == [
@@ -130,7 +131,7 @@ def test_a_walk_ends_early_where_nothing_is_left():
     ]
 
 
-def test_masked_kps_are_never_drawn_and_massless_rows_never_left():
+def test_masked_kps_are_never_drawn():
     graph = random_graph(seed=3)
     value = np.where(np.arange(20) % 3 == 0, 0.0, 1.0)
     nodes = sample(graph, 5_000, 4, PLAIN, value=value)
@@ -148,7 +149,7 @@ def test_masses_lie_in_1_to_2_40_and_rows_fit_in_32_bits_exactly():
     graph = edge_graph(3, {(0, 1): 2**30, (0, 2): 1})
     walk_graph, table, _ = prepared(graph, value=np.array([1.0, 1.0, 2.0**-20]))
     # max x = 2^30 = 0.5 * 2^31, so E = 31: mass of (0, 1) = 2^39, of (0, 2) = floor(2^-20 * 2^9) -> 1
-    masses = ref._quantise(walk_graph.weight * np.array([1.0, 1.0, 2.0**-20])[walk_graph.indices])
+    masses = reference_walk._quantise(walk_graph.weight * np.array([1.0, 1.0, 2.0**-20])[walk_graph.indices])
     assert masses.tolist() == [2**39, 1, 2**39, 2**9]
     total = 2**39 + 1
     assert table.total[0] == total >> (total.bit_length() - 32)
@@ -182,14 +183,14 @@ def test_visits_agree_with_the_stationary_power_iteration():
         at = at @ matrix
 
 
-def test_path_keys_name_sets_whatever_the_order_and_repeats():
+def test_path_keys_do_not_depend_on_order_and_repeats():
     keys = ref.path_keys(np.array([[1, 2, 3], [3, 1, 2], [1, 2, -1], [1, 2, 1], [2, 1, 2]], np.int32))
     assert keys[0] == keys[1]
     assert keys[2] == keys[3] == keys[4]
     assert keys[0] != keys[2]
 
 
-def test_screening_keeps_the_first_of_a_set_and_remembers_it():
+def test_screening_keeps_the_first_path_of_a_set_and_remembers_the_set():
     seen = ref.key_set()
     paths = np.array([[1, 2, 3], [3, 2, 1], [4, -1, -1], [4, 5, -1]], np.int32)
     assert ref.screen_paths(paths, 2, seen).tolist() == [0, 2, 1, 0]

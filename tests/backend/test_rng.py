@@ -1,4 +1,4 @@
-"""Philox4x32-10 against the known answers of Random123, and keys that tell purposes apart."""
+"""Philox4x32-10 against the known answers of Random123, and keys that differ by purpose."""
 
 import numpy as np
 import pytest

@@ -1,20 +1,20 @@
-"""The command line over a run folder, with engine 'batch': no language model is needed to test all but its words."""
+"""The command line over a run folder, with engine 'batch', which needs no language model."""
 
 import json
-import random
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import click
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 from linksyn_gpu.cli import COMMANDS, main
-
-SEEDS = str(Path(__file__).parents[2] / "examples" / "seeds.jsonl")
-QUICK = ("--engine", "batch", "--paths", "12", "--calibration-rounds", "2")
+from linksyn_gpu.cli.options import GROUPS, RUN_FOLDER
+from tests.cli.conftest import QUICK, SEEDS
 
 
 def invoke(*words, code=0):
@@ -58,7 +58,46 @@ def test_every_command_has_help():
         assert "usage:" in invoke(name, "--help").stdout.lower()
 
 
-def test_run_writes_requests_in_the_openai_batch_format_and_says_what_comes_next(tmp_path):
+def test_help_lists_the_flags_of_run_by_group():
+    lines = invoke("run", "--help").stdout.splitlines()
+    titles = [line[:-1] for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert titles == [RUN_FOLDER, *GROUPS, "Help"]
+    flags = [line.split()[0].rstrip(",") for line in lines if line.startswith("  -")]
+    assert flags == [
+        *("--out", "--config", "--force"),
+        *(flag.flag.split("/")[0] for group in GROUPS.values() for flag in group),
+        "-h",
+    ]
+
+
+def test_help_shows_the_default_of_a_setting():
+    text = " ".join(invoke("walk", "--help").stdout.split())
+    assert "Steps of a path. [4]" in text
+    assert "to the bit. [0]" in text
+
+
+def test_every_stage_command_takes_the_run_folder_in_the_same_place():
+    for name in set(COMMANDS) - {"run", "ingest", "bench"}:
+        command = main.get_command(None, name)
+        (folder,) = (param for param in command.params if isinstance(param, click.Argument))
+        assert (folder.name, folder.make_metavar(click.Context(command)).strip("[]")) == ("folder", "DIR")
+
+
+def test_control_characters_of_a_seed_do_not_reach_the_terminal(tmp_path):
+    seeds = tmp_path / "seeds.jsonl"
+    kps = ["a", "b", "c", "d"]
+    rows = [{"id": i, "question": f"q{i}", "answer": "a", "kps": kps, "discipline": "\x1b[2Jlaw"} for i in range(4)]
+    seeds.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = tmp_path / "run.toml"
+    config.write_text("[quota.discipline]\nnosuch = 1\n")
+    refused = invoke("run", seeds, "--out", tmp_path / "out", *QUICK, "--config", config, code=2)
+    assert "\N{REPLACEMENT CHARACTER}[2Jlaw" in refused.stderr
+    config.write_text('[quota.discipline]\n"\\u001b[2Jlaw" = 1\n')
+    done = invoke("run", seeds, "--out", tmp_path / "out", *QUICK, "--config", config)
+    assert "\x1b" not in done.output + refused.output
+
+
+def test_run_writes_requests_in_the_openai_batch_format_and_names_the_next_step(tmp_path):
     result = run(tmp_path / "out")
     assert "180 records = 180 seeds + 0 rejected" in result.stdout
     assert "--collect ANSWERS.jsonl" in result.stdout
@@ -69,9 +108,7 @@ def test_run_writes_requests_in_the_openai_batch_format_and_says_what_comes_next
         assert request["body"]["messages"][-1]["role"] == "user"
 
 
-def test_collected_answers_become_qa_with_path_kps_and_seeds(tmp_path):
-    out = tmp_path / "out"
-    run(out)
+def test_collected_answers_become_qa_with_path_kps_and_seeds(out, tmp_path):
     requests = requests_of(out)
     half = len(requests) // 2
     answers = tmp_path / "answers.jsonl"
@@ -100,15 +137,14 @@ def test_collected_answers_become_qa_with_path_kps_and_seeds(tmp_path):
     assert "<svg" in (out / "report.html").read_text(encoding="utf-8")
 
 
-def test_the_stages_one_by_one_give_the_same_paths_as_run(tmp_path):
-    run(tmp_path / "whole")
+def test_the_stages_one_by_one_give_the_same_paths_as_run(finished_run, tmp_path):
     parts = tmp_path / "parts"
     invoke("ingest", SEEDS, "--out", parts)
     invoke("build", parts)
     invoke("walk", parts, "--paths", 12, "--calibration-rounds", 2)
     invoke("synthesize", parts, "--engine", "batch")
     for name in ("paths.parquet", "requests.jsonl", "kps.parquet"):
-        assert (parts / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        assert (parts / name).read_bytes() == (finished_run / name).read_bytes()
 
 
 def test_the_same_seed_gives_the_same_files_and_another_does_not(tmp_path):
@@ -119,21 +155,19 @@ def test_the_same_seed_gives_the_same_files_and_another_does_not(tmp_path):
     assert a != c
 
 
-def test_running_again_does_nothing_twice(tmp_path):
-    run(tmp_path)
-    made = [tmp_path / name for name in ("seeds.parquet", "kps.parquet", "paths.parquet", "requests.jsonl")]
+def test_running_again_writes_nothing(out):
+    made = [out / name for name in ("seeds.parquet", "kps.parquet", "paths.parquet", "requests.jsonl")]
     before = [path.stat().st_mtime_ns for path in made]
-    run(tmp_path)
+    run(out)
     assert [path.stat().st_mtime_ns for path in made] == before
 
 
-def test_other_settings_are_refused_by_name_and_force_starts_anew(tmp_path):
-    run(tmp_path)
-    refused = run(tmp_path, "--length", 3, code=2)
+def test_other_settings_are_refused_by_name_and_force_starts_over(out):
+    refused = run(out, "--length", 3, code=2)
     assert "walk.length was 4, is 3" in refused.stderr
     assert "--force" in refused.stderr
-    run(tmp_path, "--length", 3, "--force")
-    assert max(len(nodes) for nodes in pq.read_table(tmp_path / "paths.parquet")["nodes"].to_pylist()) == 4
+    run(out, "--length", 3, "--force")
+    assert max(len(nodes) for nodes in pq.read_table(out / "paths.parquet")["nodes"].to_pylist()) == 4
 
 
 def test_a_changed_input_file_is_noticed(tmp_path):
@@ -166,7 +200,7 @@ def test_dropped_paths_are_counted_with_their_reasons(tmp_path):
     kept = [row for row in table if row["drop_reason"] is None]
     assert len(table) == 12
     assert {row["drop_reason"] for row in table} <= {None, "repeated", "few_seeds"}
-    assert f"12 asked = {len(kept)} kept + {12 - len(kept)} (" in result.stdout
+    assert f"12 requested = {len(kept)} kept + {12 - len(kept)} (" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -183,7 +217,7 @@ def test_dropped_paths_are_counted_with_their_reasons(tmp_path):
         (["frobnicate"], 2, "No such command"),
     ],
 )
-def test_a_users_mistake_is_one_line_with_an_exit_code(tmp_path, monkeypatch, words, code, message):
+def test_a_users_mistake_gives_one_line_and_an_exit_code(tmp_path, monkeypatch, words, code, message):
     monkeypatch.chdir(tmp_path)
     assert message in invoke(*words, code=code).stderr
 
@@ -213,51 +247,54 @@ def test_doctor_says_which_backend_and_why():
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_any_moment_goes_on_to_the_same_end(tmp_path):
-    """SIGKILL at random moments, many times; the files at the end are those of a run left in peace."""
+def test_a_run_killed_in_every_stage_ends_with_the_files_of_an_undisturbed_run(tmp_path):
+    """SIGKILL as soon as a file of the next stage appears; then the same command is run again."""
+    undisturbed, out = tmp_path / "undisturbed", tmp_path / "killed"
     flags = ["--engine", "batch", "--paths", "4000", "--calibration-rounds", "20"]
-    command = [sys.executable, "-m", "linksyn_gpu", "run", SEEDS, "--out"]
-    began = time.monotonic()
-    subprocess.run([*command, tmp_path / "peace", *flags], check=True, capture_output=True)
-    whole = time.monotonic() - began
-    chance = random.Random(4)
-    for _ in range(6):
-        process = subprocess.Popen(
-            [*command, tmp_path / "war", *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        time.sleep(chance.uniform(0.3, 0.9) * whole)
+    command = [sys.executable, "-m", "linksyn_gpu", "run", SEEDS, *flags, "--out"]
+    subprocess.run([*command, undisturbed], check=True, capture_output=True)
+    killed_at = []
+    for mark in ("manifest.json", "seeds.parquet", "graph", ".paths.parquet.part", "plan.json",
+                 ".tasks.parquet.part", "requests.jsonl"):  # fmt: skip
+        if (out / mark).exists():
+            continue
+        process = subprocess.Popen([*command, out], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not (out / mark).exists():
+            assert process.poll() is None, f"the run ended before {mark} was there"
+            time.sleep(0.001)
         process.kill()
-        process.wait()
-    subprocess.run([*command, tmp_path / "war", *flags], check=True, capture_output=True)
+        assert process.wait() == -signal.SIGKILL, f"the run ended before the kill at {mark}"
+        killed_at.append(mark)
+    assert len(killed_at) >= 5, killed_at
+    subprocess.run([*command, out], check=True, capture_output=True)
     for name in ("seeds.parquet", "kps.parquet", "paths.parquet", "requests.jsonl", "graph/evidence.npy"):
-        assert (tmp_path / "war" / name).read_bytes() == (tmp_path / "peace" / name).read_bytes()
-    assert not list((tmp_path / "war").rglob(".*.part"))
+        assert (out / name).read_bytes() == (undisturbed / name).read_bytes()
+    assert not list(out.rglob(".*.part"))
 
 
 def test_sizes_are_read_with_their_units(tmp_path):
     run(tmp_path / "out", "--gpu-memory", "1.5GiB")
-    plan = invoke("doctor", "--run", tmp_path / "out", "--gpu-memory", "2GiB").stdout
+    plan = invoke("doctor", tmp_path / "out", "--gpu-memory", "2GiB").stdout
     assert "free on the device" in plan
     assert "2.0 GiB" in plan
     assert "write bytes" in run(tmp_path / "other", "--gpu-memory", "many", code=2).stderr
 
 
-def test_a_walker_that_cannot_serve_is_refused_with_the_reason(tmp_path):
+def test_a_walker_that_cannot_follow_the_settings_is_refused_with_the_reason(tmp_path):
     assert "pass --revisit" in run(tmp_path / "a", "--walker", "cugraph", code=2).stderr
     refused = run(tmp_path / "b", "--walker", "cugraph", "--revisit", "--backend", "cpu", code=1)
     assert "needs the GPU backend" in refused.stderr
 
 
-def test_analyze_writes_a_row_for_each_kp(tmp_path):
+def test_analyze_writes_a_row_for_each_kp(out):
     pytest.importorskip("igraph", reason="extra 'analytics' is not installed")
-    run(tmp_path / "out")
-    assert "1 components" in invoke("analyze", tmp_path / "out").stdout
-    table = pq.read_table(tmp_path / "out" / "analytics.parquet")
+    assert "1 components" in invoke("analyze", out).stdout
+    table = pq.read_table(out / "analytics.parquet")
     assert table.num_rows == 240
     assert sum(table["pagerank"].to_pylist()) == pytest.approx(1.0)
 
 
-def test_a_mistake_can_be_mended_without_force(tmp_path):
+def test_a_wrong_setting_can_be_corrected_without_force(tmp_path):
     seeds = tmp_path / "seeds.jsonl"
     seeds.write_text(Path(SEEDS).read_text(encoding="utf-8").replace('"question"', '"stem"'), encoding="utf-8")
     out = tmp_path / "out"
@@ -270,9 +307,7 @@ def test_a_mistake_can_be_mended_without_force(tmp_path):
     invoke(*mapped)
 
 
-def test_force_sets_answers_aside(tmp_path):
-    out = tmp_path / "out"
-    run(out)
+def test_force_sets_answers_aside(out, tmp_path):
     answers = tmp_path / "answers.jsonl"
     answers.write_text("".join(json.dumps(answer(request)) + "\n" for request in requests_of(out)))
     invoke("synthesize", out, "--collect", answers)
@@ -281,10 +316,8 @@ def test_force_sets_answers_aside(tmp_path):
     assert "0 generated" in invoke("report", out).stdout
 
 
-def test_answers_that_come_after_the_end_are_still_taken(tmp_path):
-    """All answers of the first file are unusable; the stage is done, and a better file mends it."""
-    out = tmp_path / "out"
-    run(out)
+def test_answers_that_arrive_after_the_end_are_still_collected(out, tmp_path):
+    """All answers of the first file are unusable and the stage is done; a second file replaces them."""
     answers = tmp_path / "answers.jsonl"
     lines = [answer(request) for request in requests_of(out)]
     for line in lines:
@@ -296,9 +329,7 @@ def test_answers_that_come_after_the_end_are_still_taken(tmp_path):
     assert (out / "qa.jsonl").read_text(encoding="utf-8").count("\n") > 0
 
 
-def test_what_is_still_missing_is_written_out_to_be_sent_again(tmp_path):
-    out = tmp_path / "out"
-    run(out)
+def test_requests_without_an_answer_are_written_to_a_file_that_can_be_sent_again(out, tmp_path):
     requests = requests_of(out)
     answers = tmp_path / "answers.jsonl"
     expired = {"custom_id": requests[1]["custom_id"], "response": None, "error": {"code": "batch_expired"}}
@@ -327,7 +358,7 @@ def test_stages_out_of_order_say_which_comes_first(tmp_path):
         assert "is not finished; run 'linksyn-gpu " in refused.stderr
 
 
-def test_extract_comes_between_ingest_and_build_and_says_what_it_merged(tmp_path):
+def test_extract_runs_between_ingest_and_build_and_prints_what_it_merged(tmp_path):
     seeds = tmp_path / "seeds.jsonl"
     rows = [{"id": i, "question": f"Q{i}?", "answer": "a", "kps": ["isotopes", "mass"]} for i in range(2)]
     rows.append({"id": 9, "question": "Q9?", "answer": "a", "kps": ["Isotope", "mass"]})

@@ -1,6 +1,7 @@
-"""The command line of stage enhance: within a run and alone, its table, its exit codes, its flags."""
+"""The command line of stage enhance, within `run` and alone: its table, exit codes and flags."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -36,7 +37,7 @@ def lines_of(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_a_run_enhances_and_prints_asked_against_reached(tmp_path, words):
+def test_a_run_enhances_and_prints_the_levels_asked_and_reached(tmp_path, words):
     flags = ("--enhance-disciplines", "all", "--enhance-level", "4", "--enhance-tries", "2", "--enhance-solves", "2")
     model = Server()
     with FakeServer(model) as server:
@@ -45,12 +46,12 @@ def test_a_run_enhances_and_prints_asked_against_reached(tmp_path, words):
     rows = lines_of(tmp_path / "out" / "enhanced.jsonl")
     assert [row["level_judged"] for row in rows] == [4] * 8
     assert "enhanced   8 QA = " in done.stdout
-    assert "level (asked: 4)  1  2  3  4  5  unknown  all" in done.stdout
-    assert "after             0  0  0  8  0        0    8" in done.stdout
+    assert "level (target: 4)  1  2  3  4  5  unknown  all" in done.stdout
+    assert "after              0  0  0  8  0        0    8" in done.stdout
     assert "enhanced.jsonl" in done.stdout
     report = invoke("report", tmp_path / "out").stdout
-    assert "after             0  0  0  8  0        0    8" in report
-    assert "4 (asked)" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "after              0  0  0  8  0        0    8" in report
+    assert "4 (target)" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_run_without_disciplines_does_not_enhance(tmp_path, words):
@@ -62,7 +63,7 @@ def test_a_run_without_disciplines_does_not_enhance(tmp_path, words):
     assert not (tmp_path / "out" / "enhanced.jsonl").exists()
 
 
-def test_pending_rows_end_with_their_own_exit_code_and_the_command_alone_goes_on(tmp_path, words):
+def test_pending_rows_give_exit_code_3_and_the_command_alone_continues(tmp_path, words):
     class Flaky(Server):
         broken = True
 
@@ -75,17 +76,17 @@ def test_pending_rows_end_with_their_own_exit_code_and_the_command_alone_goes_on
     out = tmp_path / "out"
     with FakeServer(model) as server:
         first = invoke(*words, server.url, "--enhance-disciplines", "all", "--enhance-level", "4", code=3)
-        assert "waiting for an answer: server_error 1" in first.stdout
+        assert "pending: server_error 1" in first.stdout
         assert "run the same command again" in first.stderr
         model.broken = False
         again = invoke("enhance", out)  # the folder remembers the stage, the engine and its address
-        assert "waiting for an answer" not in again.stdout
+        assert "pending:" not in again.stdout
         assert invoke("enhance", out).stdout == again.stdout
     assert set(model.answered.values()) == {1}
     assert len(lines_of(out / "enhanced.jsonl")) == 8
 
 
-def test_the_command_alone_takes_disciplines_with_commas_between_them(tmp_path, words):
+def test_the_command_alone_takes_disciplines_separated_by_commas(tmp_path, words):
     out = tmp_path / "out"
     with FakeServer(Server()) as server:
         invoke(*words, server.url)
@@ -100,7 +101,7 @@ def test_the_command_alone_takes_disciplines_with_commas_between_them(tmp_path, 
         assert "after" in invoke("enhance", out, "--enhance-level", "3", "--force").stdout
 
 
-def test_what_is_missing_is_said_in_one_line(tmp_path, words):
+def test_a_missing_or_wrong_setting_is_reported_in_one_line(tmp_path, words):
     out = tmp_path / "out"
     with FakeServer(Server()) as server:
         invoke(*words, server.url)
@@ -112,8 +113,8 @@ def test_what_is_missing_is_said_in_one_line(tmp_path, words):
 
 
 @pytest.mark.slow
-def test_a_run_killed_while_it_enhances_pays_only_what_was_in_flight_twice(tmp_path, words):
-    """SIGKILL in every step; what was answered is in the journal and is not asked again."""
+def test_a_run_killed_while_it_enhances_repeats_only_the_requests_in_flight(tmp_path, words):
+    """SIGKILL in every step. Each answer is in the journal and its request is not sent again."""
     out, kills, at_once = tmp_path / "out", 0, 1
 
     class Slow(Server):
@@ -134,7 +135,7 @@ def test_a_run_killed_while_it_enhances_pays_only_what_was_in_flight_twice(tmp_p
             if process.poll() is not None:
                 break
             process.kill()
-            process.wait()
+            assert process.wait() == -signal.SIGKILL, "the run ended before the kill"
             kills += 1
     assert process.wait() == 0
     assert kills >= 3

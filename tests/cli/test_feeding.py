@@ -1,4 +1,4 @@
-"""Walking and asking side by side, bounds on what is asked, and a disk that fills up."""
+"""Walking and synthesis at the same time, limits on what is asked, and a full disk."""
 
 import json
 import resource
@@ -13,7 +13,7 @@ import pytest
 from linksyn_gpu.config import RunConfig, SynthesisConfig, WalkConfig
 from linksyn_gpu.errors import EngineError
 from linksyn_gpu.run import stages as pipeline
-from linksyn_gpu.run.ahead import read_ahead
+from linksyn_gpu.run.feed import Feed
 from linksyn_gpu.run.folder import Workspace
 from tests.cli.test_server import SEEDS, invoke, journal_lines, reply
 from tests.llm.fake_server import FakeServer, ok
@@ -38,7 +38,7 @@ def begin(folder, settings):
     return ws
 
 
-def test_the_server_has_work_while_later_rounds_are_walked_and_nothing_else_changes(tmp_path):
+def test_the_server_has_work_while_later_rounds_are_walked_and_the_files_stay_the_same(tmp_path):
     events = []
     with FakeServer(lambda body, n: {**reply(body, n), "latency": 0.005}) as server:
         settings = config(server.url)
@@ -50,7 +50,7 @@ def test_the_server_has_work_while_later_rounds_are_walked_and_nothing_else_chan
             pipeline.walk(ws, settings)
             apart = pipeline.synthesize(ws, settings)
         first_answer = next(i for i, (what, done) in enumerate(events) if what == "answers" and done > 0)
-        assert any(what == "paths walked" for what, _ in events[first_answer:]), "all was walked before an answer came"
+        assert any(what == "paths walked" for what, _ in events[first_answer:]), "the walk ended before an answer"
     for name in FILES:
         one, other = tmp_path / "both" / name, tmp_path / "apart" / name
         if name.endswith(".parquet"):  # their row groups may differ
@@ -62,7 +62,7 @@ def test_the_server_has_work_while_later_rounds_are_walked_and_nothing_else_chan
     assert both == apart
 
 
-def test_a_server_that_is_not_there_does_not_lose_the_walk(tmp_path):
+def test_the_walk_is_kept_when_the_server_cannot_be_reached(tmp_path):
     invoke("run", SEEDS, "--out", tmp_path / "out", "--paths", "12", *QUICK, "http://127.0.0.1:9/v1", code=1)
     assert len((tmp_path / "out" / "requests.jsonl").read_text().splitlines()) > 5
     with FakeServer(reply) as server:
@@ -70,7 +70,7 @@ def test_a_server_that_is_not_there_does_not_lose_the_walk(tmp_path):
     assert "server     had work" in result.stdout
 
 
-def test_a_bound_on_requests_ends_a_run_in_good_order_and_a_higher_one_goes_on(tmp_path):
+def test_a_run_stops_at_the_limit_on_requests_and_a_higher_limit_continues_it(tmp_path):
     words = ("run", SEEDS, "--out", tmp_path / "out", "--paths", "24", *QUICK)
     with FakeServer(reply) as server:
         result = invoke(*words, server.url, "--max-requests", "5")
@@ -85,18 +85,19 @@ def test_a_bound_on_requests_ends_a_run_in_good_order_and_a_higher_one_goes_on(t
     assert max(server.asked.values()) == 1
 
 
-def test_tokens_are_estimated_before_and_recorded_after(tmp_path):
+def test_tokens_are_estimated_before_the_run_and_recorded_after_it(tmp_path):
     with FakeServer(reply) as server:
         words = ("run", SEEDS, "--out", tmp_path / "out", "--paths", "24", *QUICK, server.url)
         result = invoke(*words, "--max-requests", "5")
     line = next(line for line in result.stdout.splitlines() if line.startswith("tokens"))
     assert "50 read" in line
     assert "estimated" in line
-    assert "still to ask" in result.stdout
+    assert "to write are pending" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_run_and_loses_no_answer(tmp_path):
-    """The journal cannot grow past a limit; with room again, every request is answered once."""
+    """The journal cannot grow past a limit. With free space again, every request is answered once."""
     out = tmp_path / "out"
 
     def long(body, n):
@@ -104,90 +105,108 @@ def test_a_full_disk_stops_the_run_and_loses_no_answer(tmp_path):
         answer["qa"][0]["explanation"] = "because it is so. " * 3000
         return ok(json.dumps(answer))
 
-    def no_room():
+    def limit_files():
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
 
     with FakeServer(long) as server:
         command = [sys.executable, "-m", "linksyn_gpu", "run", SEEDS, "--out", str(out), "--paths", "60", *QUICK]
-        full = subprocess.run([*command, server.url], capture_output=True, text=True, preexec_fn=no_room, check=False)
+        full = subprocess.run(
+            [*command, server.url], capture_output=True, text=True, preexec_fn=limit_files, check=False
+        )
         assert full.returncode in (1, 3), full.stderr
-        assert "make room" in full.stderr
+        assert "Free some disk space" in full.stderr
         before = [json.loads(line.split(" ", 1)[1])["id"] for line in journal_lines(out)]
         assert 5 < len(before) < 50
         subprocess.run([*command, server.url], capture_output=True, check=True)
     ids = [json.loads(line.split(" ", 1)[1])["id"] for line in journal_lines(out)]
     assert ids[: len(before)] == before
     assert len(ids) == len(set(ids)) == len((out / "requests.jsonl").read_text().splitlines())
-    assert len(server.bodies) <= len(ids) + 5, "more was asked again than was in flight"
+    assert len(server.bodies) <= len(ids) + 5, "more requests were repeated than were in flight"
 
 
-def test_reading_ahead_gives_the_items_and_the_error_in_their_order():
-    def items():
-        yield 1
-        yield 2
+def test_a_feed_gives_the_items_and_the_error_in_their_order():
+    def produce(put):
+        put(1)
+        put(2)
         raise ValueError("third")
 
-    with read_ahead(items()) as taken:
-        assert [next(taken), next(taken)] == [1, 2]
+    with Feed(produce) as items:
+        assert [next(items), next(items)] == [1, 2]
         with pytest.raises(ValueError, match="third"):
-            next(taken)
-    with read_ahead(range(5)) as taken:
-        assert list(taken) == [0, 1, 2, 3, 4]
+            next(items)
+    with Feed(lambda put: [put(i) for i in range(5)]) as items:
+        assert list(items) == [0, 1, 2, 3, 4]
+        items.finish()
 
 
-def test_reading_ahead_stays_a_bounded_distance_ahead_and_ends_with_its_block():
+def many(put, made):
+    for i in range(1000):
+        made.append(i)
+        put(i)
+
+
+def test_a_feed_makes_a_bounded_number_of_items_ahead_and_stops_with_its_block():
+    made = []
+    with Feed(lambda put: many(put, made), size=2) as items:
+        assert next(items) == 0
+        time.sleep(0.1)
+    assert len(made) <= 5
+    assert not [thread for thread in threading.enumerate() if thread.name == "linksyn-feed"]
+
+
+def test_a_finished_feed_makes_all_items_that_nobody_takes_and_raises_its_error():
     made = []
 
-    def items():
-        for i in range(1000):
-            made.append(i)
-            yield i
+    def produce(put):
+        many(put, made)
+        raise ValueError("after the last")
 
-    with read_ahead(items(), size=2) as taken:
-        assert next(taken) == 0
-    assert len(made) <= 5
-    assert not [thread for thread in threading.enumerate() if thread.name == "linksyn-ahead"]
+    with Feed(produce, size=2) as items:
+        assert next(items) == 0
+        with pytest.raises(ValueError, match="after the last"):
+            items.finish()
+    assert len(made) == 1000
 
 
-def test_reading_ahead_leaves_nobody_waiting_when_its_block_ends():
-    """A thread that takes items while the block ends gets no item and no error, and ends."""
+def test_a_thread_that_takes_items_ends_when_the_block_of_the_feed_ends():
     taken = []
 
-    def slow():
-        yield 1
+    def slow(put):
+        put(1)
         time.sleep(0.5)
-        yield 2
+        put(2)
 
-    with read_ahead(slow()) as items:
+    with Feed(slow) as items:
         taker = threading.Thread(target=lambda: taken.extend(items))
         taker.start()
         time.sleep(0.1)
     taker.join(5)
     assert not taker.is_alive()
+    assert taken in ([], [1])
 
 
-def test_a_bound_does_not_hide_a_server_that_fails(tmp_path):
+def test_a_limit_on_requests_does_not_hide_a_server_that_fails(tmp_path):
     words = ("run", SEEDS, "--out", tmp_path / "out", "--paths", "24", *QUICK)
     with FakeServer(lambda body, n: {"status": 500, "json": {}}) as server:
         result = invoke(*words, server.url, "--max-requests", "5", code=3)
         assert "run the same command again" in result.stderr
         server.script = reply
         result = invoke(*words, server.url, "--max-requests", "5")
-    assert "Stopped in good order" in result.stderr
+    assert "Stopped at the limit you set" in result.stderr
 
 
-def test_a_run_whose_last_answer_came_before_its_engine_failed_ends_well_at_the_next_call(tmp_path, monkeypatch):
-    """All is answered, yet the journal could not be synced: not done, and not stopped for ever either."""
-    from linksyn_gpu.llm import loop
+def test_a_run_whose_engine_failed_after_the_last_answer_is_finished_by_the_next_call(tmp_path, monkeypatch):
+    """Every request is answered, but the journal could not be synced: the next call finishes the stage."""
+    from linksyn_gpu.llm import dispatch
 
-    def generate_then_fail(*args, made=loop.generate, **options):
+    def ask_then_fail(*args, made=dispatch.ask_all, **options):
         made(*args, **options)
         raise EngineError("the journal could not be synced")
 
     words = ("run", SEEDS, "--out", tmp_path / "out", "--paths", "12", *QUICK)
     with FakeServer(reply) as server:
         with monkeypatch.context() as patch:
-            patch.setattr(loop, "generate", generate_then_fail)
+            patch.setattr(dispatch, "ask_all", ask_then_fail)
             assert "could not be synced" in invoke(*words, server.url, code=3).stderr
         asked = sum(server.asked.values())
         invoke(*words, server.url)

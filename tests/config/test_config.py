@@ -1,15 +1,19 @@
-"""Settings check themselves, refuse what they do not know, and are named by their content."""
+"""Settings validate themselves, refuse unknown names, and have a digest."""
 
 import pytest
 
 from linksyn_gpu.config import RunConfig, SynthesisConfig, WalkConfig
-from linksyn_gpu.config.loader import digest, from_mapping, load_toml, to_mapping
+from linksyn_gpu.config.loader import config_or_fields, from_mapping, read_toml, settings_digest, to_mapping
 from linksyn_gpu.errors import ConfigError
 
 
 def write(path, text):
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def load_toml(path):
+    return from_mapping(RunConfig, read_toml(path))
 
 
 def test_a_toml_file_sets_fields_of_every_stage(tmp_path):
@@ -23,10 +27,10 @@ def test_a_toml_file_sets_fields_of_every_stage(tmp_path):
     assert (config.paths, config.walk.length, config.walk.tau) == (500, 6, 1.0)
     assert config.quota.discipline == {"law": 0.5, "physics": 0.5}
     assert config.synthesis.question_types == ("proof",)
-    assert config.walk.distinct  # a campaign's own default stays
+    assert config.walk.distinct  # the default of a campaign, not of WalkConfig
 
 
-def test_an_unknown_key_is_refused_with_those_allowed(tmp_path):
+def test_an_unknown_key_is_refused_with_the_allowed_ones(tmp_path):
     with pytest.raises(ConfigError, match=r"walk\.lenght: no such setting; allowed here: length, tau"):
         load_toml(write(tmp_path / "run.toml", "[walk]\nlenght = 6\n"))
 
@@ -53,11 +57,19 @@ def test_a_missing_file_is_a_config_error(tmp_path):
         load_toml(tmp_path / "none.toml")
 
 
-def test_configs_survive_the_way_through_json():
+def test_a_config_is_restored_from_its_json():
     config = RunConfig(walk=WalkConfig(length=7), synthesis=SynthesisConfig(question_types=("case", "proof")))
     assert from_mapping(RunConfig, to_mapping(config)) == config
 
 
-def test_digests_name_content():
-    assert digest(WalkConfig()) == digest(WalkConfig()) == digest(to_mapping(WalkConfig()))
-    assert digest(WalkConfig()) != digest(WalkConfig(length=5))
+def test_equal_settings_have_equal_digests():
+    first, again, other = (to_mapping(config) for config in (WalkConfig(), WalkConfig(), WalkConfig(length=5)))
+    assert settings_digest(first) == settings_digest(again) != settings_digest(other)
+
+
+def test_an_entry_point_takes_a_config_or_its_fields():
+    config = WalkConfig(length=7)
+    assert config_or_fields(WalkConfig, config, {}) is config
+    assert config_or_fields(WalkConfig, None, {"length": 7}) == config
+    with pytest.raises(ConfigError, match=r"WalkConfig or its fields as keywords \(length\), not both"):
+        config_or_fields(WalkConfig, config, {"length": 7})

@@ -10,41 +10,40 @@ from typing import Any
 
 import pytest
 
-from linksyn_gpu.backend import kernels
-from tests.device import report, standin_cupy, standin_cuvs, standin_rapids
+from linksyn_gpu.backend.gpu import cuda as kernels
+from linksyn_gpu.backend.gpu.memory import crossings
+from tests.device import standin_cupy, standin_cuvs, standin_rapids
 
 STANDINS = ("cupy", "cudf", "pylibcugraph", "cuvs", "cuvs.neighbors")
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if report.shown:
-        terminalreporter.section("CUDA kernels, on a machine without a GPU")
-        for line in report.table():
-            terminalreporter.write_line(line)
+def imports_cupy(module: str) -> bool:
+    """Whether a module is one of the GPU backend that cannot be imported without CuPy."""
+    folder, _, name = module.rpartition(".")
+    return folder == "linksyn_gpu.backend.gpu" and not name.startswith("_") and name not in ("cuda", "memory")
 
 
 @contextmanager
 def gpu_over_standins() -> Iterator[Any]:
-    """`linksyn_gpu.backend.gpu`, freshly imported while the stand-ins take the real packages' names."""
-    import linksyn_gpu.backend as package
+    """`linksyn_gpu.backend.gpu.operations`, imported again while the stand-ins replace the real packages."""
+    import linksyn_gpu.backend.gpu as package
 
-    backend = "linksyn_gpu.backend.gpu"
-    hidden = {n: sys.modules.pop(n) for n in list(sys.modules) if n in STANDINS or n.startswith(backend)}
-    kept = {n: vars(package).pop(n) for n in list(vars(package)) if n.startswith("gpu")}
+    hidden = {n: sys.modules.pop(n) for n in list(sys.modules) if n in STANDINS or imports_cupy(n)}
+    kept = {n: vars(package).pop(n) for n in list(vars(package)) if imports_cupy(f"{package.__name__}.{n}")}
     sys.modules["cupy"] = standin_cupy.module()
     sys.modules["cudf"] = standin_rapids.cudf_module()
     sys.modules["pylibcugraph"] = standin_rapids.pylibcugraph_module()
     sys.modules["cuvs"], sys.modules["cuvs.neighbors"] = standin_cuvs.modules()
     kernels._module.cache_clear()
     try:
-        gpu = importlib.import_module(backend)
-        gpu.crossings.clear()
+        gpu = importlib.import_module("linksyn_gpu.backend.gpu.operations")
+        crossings.clear()
         standin_cupy.READS.clear()
         yield gpu
     finally:
-        for name in [n for n in sys.modules if n in STANDINS or n.startswith(backend)]:
+        for name in [n for n in sys.modules if n in STANDINS or imports_cupy(n)]:
             del sys.modules[name]
-        for name in [n for n in vars(package) if n.startswith("gpu")]:
+        for name in [n for n in vars(package) if imports_cupy(f"{package.__name__}.{n}")]:
             delattr(package, name)
         sys.modules.update(hidden)
         vars(package).update(kept)

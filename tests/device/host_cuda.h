@@ -1,5 +1,5 @@
 // Runs CUDA kernels on the host, compiled by g++: what a kernel calls, and a launch as a loop over blocks.
-// With LINKSYN_FIBERS each thread of a block is a fiber, so barriers and shuffles work; without it a block is a
+// With LINKSYN_FIBERS each thread of a block is a fiber, and barriers and shuffles work; without it a block is a
 // plain loop over its threads, and a kernel that uses either does not compile.
 #pragma once
 #include <algorithm>

@@ -1,4 +1,4 @@
-"""Every primitive of the GPU backend once, against the reference: a scenario that launches every kernel."""
+"""Every operation of the GPU backend once, against the reference: a scenario that launches every kernel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from linksyn_gpu.backend import reference as ref
+from linksyn_gpu.backend.reference import operations as ref
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.tables import KPGraph
 from tests.graphs import random_graph, random_incidence
@@ -50,7 +50,7 @@ def assert_same_tables(gpu: Any, graph: KPGraph, value: Any, target: Any) -> tup
 def assert_same_walks(
     gpu: Any, expected: Tables, found: Tables, ids: Any, length: int, rule: Any, key: int = KEY
 ) -> tuple[Any, Any]:
-    """The same paths; gives them, as the reference and as the GPU backend hold them."""
+    """The same paths; returns them, in the memory of the reference and of the GPU backend."""
     walks = []
     for ops, tables in ((ref, expected), (gpu, found)):
         parts = (tables.graph, tables.transition, tables.start)
@@ -70,7 +70,7 @@ def assert_same_construction(gpu: Any, indptr: Any, kps: Any, n_kps: int, limit:
 def assert_same_evidence(gpu: Any, indptr: Any, kps: Any, rows: Any, columns: Any) -> None:
     expected = ref.evidence(indptr, kps, rows, columns)
     found = gpu.evidence(*(gpu.asarray(a) for a in (indptr, kps, rows, columns)))
-    for name, a, b in zip(("postings indptr", "postings"), expected, found, strict=True):
+    for name, a, b in zip(("evidence indptr", "evidence"), expected, found, strict=True):
         assert_same(gpu, a, b, name)
 
 
@@ -79,7 +79,7 @@ def assert_same_bundles(gpu: Any, graph: KPGraph, rank: Any, nodes: tuple[Any, A
     for name, a, b in zip("abcdef", astuple(expected_evidence), astuple_shallow(evidence), strict=True):
         assert_same(gpu, a, b, f"evidence {name}")
     expected, found = ref.order_evidence(expected_evidence, rank), gpu.order_evidence(evidence, gpu.asarray(rank))
-    assert_same(gpu, expected.seeds, found.seeds, "ordered postings")
+    assert_same(gpu, expected.seeds, found.seeds, "ordered evidence")
     assert_same(gpu, expected.ties, found.ties, "ties")
     key = derive_key(42, Purpose.BUNDLE)
     assert_same(
@@ -95,7 +95,7 @@ def astuple_shallow(instance: Any) -> tuple[Any, ...]:
 
 
 def run_everything(gpu: Any) -> None:
-    """Compare every primitive once, on inputs that are not degenerate."""
+    """Compare every operation once, on inputs that are not degenerate."""
     rng = np.random.default_rng(7)
     indptr, kps = random_incidence(80, 24, rng, most=7)
     rows, columns, _ = assert_same_construction(gpu, indptr, kps, 24)
@@ -121,7 +121,7 @@ def run_everything(gpu: Any) -> None:
         for rule in (ref.StepRule(True, 1.0, 1.0), ref.StepRule(False, 0.25, 4.0), ref.StepRule(True, 2.0, 0.5)):
             nodes = assert_same_walks(gpu, expected, found, ids, length, rule)
             assert (nodes[0] >= 0).any()
-    scan = ref.StepRule(True, 2.0**-16, 2.0**16)  # proposals all but never pass: the exact scan decides
+    scan = ref.StepRule(True, 2.0**-16, 2.0**16)  # proposals almost never pass: the exact scan decides
     nodes = assert_same_walks(gpu, expected, found, np.arange(60), 4, scan)
 
     keep = rng.random(60) < 0.8

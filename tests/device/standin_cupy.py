@@ -258,7 +258,7 @@ class RawModule:
 
 
 class _Pool:
-    """A memory pool that counts the bytes of live arrays; like the real one it keeps what it once took."""
+    """A memory pool that counts the bytes of live arrays; like the real one it keeps what it allocated."""
 
     limit = live = held = 0
 

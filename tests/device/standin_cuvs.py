@@ -1,6 +1,6 @@
 """A stand-in for cuVS's brute force and IVF-Flat, over device arrays of the CuPy stand-in.
 
-It refuses what the real one refuses (type, memory order, sizes) or cannot survive (an index whose vectors are gone),
+It refuses what the real one refuses (type, memory order, sizes) or cannot survive (an index whose vectors were freed),
 and where that promises little it is unhelpful on purpose: equal neighbours come in any order, a search of lists that
 meets too few vectors fills up with numbers that are no row.
 """
@@ -38,7 +38,7 @@ class Index:
         self._owner = weakref.ref(dataset)
 
     def check(self) -> None:
-        assert self._owner() is not None, "the vectors of the index are gone"
+        assert self._owner() is not None, "the vectors of the index were freed"
 
 
 def _nearest(index: Index, query: Any, k: int, among: Any) -> tuple[Any, Any]:

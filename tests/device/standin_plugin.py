@@ -1,4 +1,4 @@
-"""A pytest plugin: the stand-ins take the place of CuPy, cuDF, cuGraph and cuVS, so that tests/gpu can be tried out."""
+"""A pytest plugin: the stand-ins replace CuPy, cuDF, cuGraph and cuVS, to run tests/gpu without a device."""
 
 from __future__ import annotations
 

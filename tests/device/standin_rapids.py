@@ -1,6 +1,6 @@
-"""Stand-ins for cuDF and pylibcugraph, over Arrow and SciPy, that hand out device arrays of the CuPy stand-in.
+"""Stand-ins for cuDF and pylibcugraph, over Arrow and SciPy, that return device arrays of the CuPy stand-in.
 
-Where the real packages promise no order, these give an unhelpful one on purpose.
+If the real packages do not promise an order, these deliberately return an inconvenient one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from scipy import sparse
 from scipy.sparse import csgraph
 
@@ -60,6 +59,9 @@ class Series:
     def __init__(self, data: Any) -> None:
         if isinstance(data, Series):
             data = data._values
+        if isinstance(data, pa.ChunkedArray):
+            READS["upload"] += 1
+            data = data.combine_chunks()
         self._values = data if isinstance(data, pa.Array) else pa.array(data, pa.string())
 
     def __len__(self) -> int:
@@ -99,15 +101,11 @@ class Series:
 def cudf_module() -> types.ModuleType:
     found = types.ModuleType("cudf")
 
-    def read_parquet(filepath_or_buffer: str, *, columns: list[str]) -> dict[str, Series]:
-        table = pq.read_table(filepath_or_buffer, columns=columns)
-        return {name: Series(table.column(name).combine_chunks()) for name in columns}
-
     def concat(objs: list[Series], *, ignore_index: bool) -> Series:
         assert ignore_index
         return Series(pa.concat_arrays([series._values for series in objs]))
 
-    found.read_parquet, found.concat, found.Series = read_parquet, concat, Series
+    found.concat, found.Series = concat, Series
     return found
 
 

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 
 import pytest
 
-from linksyn_gpu.backend import kernels
-from tests.device import report
+from linksyn_gpu.backend.gpu import cuda as kernels
+from tests.device import hostbuild, report
 
 ARCHITECTURES = (80, 90, 100)  # A100, H100 and H200, B200
 # What CuPy adds to the options it is given (cupy/cuda/compiler.py, version 14).
@@ -73,6 +73,18 @@ def test_nvrtc_compiles_every_kernel(file, architecture):
     assert re.search(rb"\b(mad|fma)\.rn\.f64", ptx) is None
     assert re.search(rb"\.f32\b", ptx) is None
     report.note(names, "compiled for", f"sm_{architecture}")
+
+
+def test_the_package_declares_every_kernel_of_the_sources():
+    found = {
+        name: [parameter.split()[-1].lstrip("*") for parameter in parameters.split(",")]
+        for path in kernels.kernel_folder().glob("*.cu")
+        for name, parameters in hostbuild.declared(path.read_text(encoding="ascii"))
+    }
+    assert found
+    assert found == {
+        name: [parameter.name for parameter in kernel.parameters] for name, kernel in kernels.declared_kernels().items()
+    }
 
 
 @needs_nvrtc

@@ -5,7 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from linksyn_gpu.backend import reference
+from linksyn_gpu.backend.gpu.memory import crossings
+from linksyn_gpu.backend.reference import operations as reference
 from linksyn_gpu.errors import BackendUnavailable
 from tests.device import standin_cuvs
 from tests.device.conftest import gpu_over_standins
@@ -15,7 +16,7 @@ from tests.vectors import clustered, pairs
 @pytest.fixture
 def search(gpu):
     standin_cuvs.SEARCHES.clear()
-    return sys.modules["linksyn_gpu.backend.gpu_neighbours"]
+    return sys.modules["linksyn_gpu.backend.gpu.neighbours"]
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 20, 400])
@@ -62,14 +63,14 @@ def test_a_search_that_meets_too_few_vectors_fills_up_with_no_row(gpu, search, m
 
 def test_only_vectors_and_neighbours_cross(gpu, search):
     gpu.similar_pairs(clustered(50), 0.8)
-    assert set(gpu.crossings.summary()) == {"similar_pairs, to device", "similar_pairs, to host"}
+    assert set(crossings.summary()) == {"similar_pairs, to device", "similar_pairs, to host"}
 
 
 def test_vectors_that_do_not_fit_are_refused_before_they_are_copied(gpu, search, monkeypatch):
     monkeypatch.setattr(search, "free_memory", lambda: 1000)
     with pytest.raises(BackendUnavailable, match=r"GiB of device memory .* --backend cpu"):
         gpu.similar_pairs(clustered(50), 0.8)
-    assert gpu.crossings.summary() == {}
+    assert crossings.summary() == {}
 
 
 def test_without_cuvs_the_message_says_how_to_get_it(monkeypatch):

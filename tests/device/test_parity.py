@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from linksyn_gpu.backend import kernels
-from linksyn_gpu.backend import reference as ref
+from linksyn_gpu.backend.gpu import cuda as kernels
+from linksyn_gpu.backend.reference import operations as ref
 from linksyn_gpu.errors import DataError, KernelError
 from linksyn_gpu.tables import KPGraph
 from tests.device import hostbuild, report, standin_cupy
@@ -66,7 +66,7 @@ def incidences(draw):
     return indptr, np.array([kp for row in rows for kp in sorted(row)], np.int32), n_kps
 
 
-# ---------------------------------------------------------------------- each primitive, on any input
+# ---------------------------------------------------------------------- each operation, on any input
 
 
 @MANY
@@ -74,7 +74,7 @@ def incidences(draw):
 def test_construction_has_the_reference_bits_in_one_batch_or_many(gpu, incidence, limit):
     indptr, kps, n_kps = incidence
     rows, columns, _ = assert_same_construction(gpu, indptr, kps, n_kps, limit)
-    module = sys.modules["linksyn_gpu.backend.gpu_graph"]
+    module = sys.modules["linksyn_gpu.backend.gpu.build"]
     with pytest.MonkeyPatch.context() as patch:
         if limit is not None:
             patch.setattr(module, "free_memory", lambda: limit)
@@ -93,7 +93,7 @@ def test_tables_have_the_reference_bits(gpu, data):
     graph = data.draw(graphs())
     value, target = data.draw(values(graph.n_kps)), data.draw(values(graph.n_kps))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gpu, "LONG_ROW", data.draw(st.sampled_from([1, 3, 2048])))
+        patch.setattr("linksyn_gpu.backend.gpu.walk.LONG_ROW", data.draw(st.sampled_from([1, 3, 2048])))
         assert_same_tables(gpu, graph, value, target)
 
 
@@ -129,7 +129,7 @@ def test_walks_have_the_reference_bits(gpu, data):
 
 @MANY
 @given(st.data())
-def test_what_walks_leave_behind_has_the_reference_bits(gpu, data):
+def test_lengths_keys_occurrences_and_screening_have_the_reference_bits(gpu, data):
     width = data.draw(st.integers(1, 5))
     row = st.lists(st.integers(-1, 4), min_size=width, max_size=width)
     seen, device_seen = ref.key_set(), gpu.key_set()
@@ -158,7 +158,7 @@ def test_bundles_have_the_reference_bits(gpu, seed, spread, free):
     nodes = assert_same_walks(gpu, expected, found, ids, 4, ref.StepRule(True, 1.0, 1.0))
     rank = rng.integers(0, 3, 40) * spread
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules["linksyn_gpu.backend.gpu_graph"], "free_memory", lambda: free)
+        patch.setattr(sys.modules["linksyn_gpu.backend.gpu.bundle"], "free_memory", lambda: free)
         assert_same_bundles(gpu, graph, rank, nodes, ids, rng.random(30) < 0.7)
 
 
@@ -175,7 +175,7 @@ def test_a_star_with_half_its_weight_in_one_leaf(gpu, rule):
     assert_same_walks(gpu, expected, found, np.arange(400), 5, rule)
 
 
-def test_a_row_that_one_visited_kp_all_but_owns_is_scanned_exactly(gpu):
+def test_a_row_dominated_by_a_visited_kp_is_scanned_exactly(gpu):
     graph = edge_graph(4, {(0, 1): 4_000_000, (1, 2): 1, (1, 3): 3})
     expected, found = assert_same_tables(gpu, graph, np.ones(4), np.ones(4))
     assert_same_walks(gpu, expected, found, np.arange(500), 3, ref.StepRule(True, 1.0, 1.0))
@@ -220,7 +220,7 @@ def test_the_guide_table_never_changes_a_draw(gpu):
 def test_results_do_not_depend_on_the_launch_shape(gpu, shape, monkeypatch):
     if shape is not None:
         monkeypatch.setattr(kernels, "launch_shape", lambda name, n: shape)
-    monkeypatch.setattr(gpu, "LONG_ROW", 8)
+    monkeypatch.setattr("linksyn_gpu.backend.gpu.walk.LONG_ROW", 8)
     standin_cupy.LAUNCHES.clear()
     run_everything(gpu)
     label = "own shape" if shape is None else "x".join(map(str, shape))
@@ -230,19 +230,19 @@ def test_results_do_not_depend_on_the_launch_shape(gpu, shape, monkeypatch):
 @pytest.mark.parametrize("order", [1, 5])
 def test_results_do_not_depend_on_the_order_of_threads(gpu, order, monkeypatch):
     monkeypatch.setattr(standin_cupy, "ORDER", order)
-    monkeypatch.setattr(gpu, "LONG_ROW", 4)
+    monkeypatch.setattr("linksyn_gpu.backend.gpu.walk.LONG_ROW", 4)
     run_everything(gpu)
 
 
 def test_the_scenario_launches_every_kernel(gpu, monkeypatch):
-    monkeypatch.setattr(gpu, "LONG_ROW", 4)
+    monkeypatch.setattr("linksyn_gpu.backend.gpu.walk.LONG_ROW", 4)
     standin_cupy.LAUNCHES.clear()
     run_everything(gpu)
     assert set(standin_cupy.LAUNCHES) == set(kernels.declared_kernels())
 
 
 def test_a_removed_barrier_changes_the_result_of_some_order():
-    """The emulator would notice a missing barrier: without the first one, sums of warps are read too early."""
+    """The emulator detects a missing barrier: without the first one, sums of warps are read too early."""
     source = kernels.source_text("prefix.cu")
     broken = source.replace("__syncthreads();", "", 1)
     assert broken != source
@@ -272,7 +272,7 @@ def test_a_launch_that_does_not_fit_its_kernel_is_refused(gpu):
     rows, wrong = gpu.asarray(np.zeros(3, np.int64)), gpu.asarray(np.zeros(3, np.int32))
     for arguments, message in [
         ((rows, 3), "takes 3 arguments"),
-        ((wrong, 3, rows), "uint64 is needed"),
+        ((wrong, 3, rows), "uint64 is required"),
         ((np.zeros(3, np.uint64), 3, rows), "device array"),
         ((gpu.asarray(np.zeros(6, np.uint64))[::2], 3, rows), "contiguous"),
         ((gpu.asarray(np.zeros(3, np.uint64)), 2**63, rows), "does not fit"),
@@ -304,7 +304,7 @@ def test_what_the_device_refuses_names_the_kernel(gpu, monkeypatch):
 
 
 def test_a_graph_without_postings_cannot_link_seeds(gpu):
-    with pytest.raises(DataError, match="no postings"):
+    with pytest.raises(DataError, match="no evidence"):
         gpu.load_evidence(edge_graph(3, {(0, 1): 1}))
 
 
@@ -322,8 +322,8 @@ from tests.device import standin_cupy
 from tests.device.conftest import gpu_over_standins
 from tests.device.scenario import run_everything
 with gpu_over_standins() as gpu:
-    gpu.LONG_ROW = 2048 if len(sys.argv) > 1 else 4
-    if len(sys.argv) > 1:  # the last row ends behind the entries
+    sys.modules["linksyn_gpu.backend.gpu.walk"].LONG_ROW = 2048 if len(sys.argv) > 1 else 4
+    if len(sys.argv) > 1:  # the last row ends after the entries
         load = gpu.load_graph
         def broken(graph, *, second_order):
             found = load(graph, second_order=second_order)
@@ -351,6 +351,7 @@ def sanitized(*arguments):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_kernel_runs_clean_under_address_and_undefined_behaviour_sanitizers():
     done = sanitized()
     assert done.returncode == 0, done.stderr[-4000:]

@@ -1,22 +1,24 @@
-"""Stages over the GPU backend on the host: the same paths and bundles, and no array that crosses unnamed."""
+"""Stages over the GPU backend on the host: the same paths and bundles, and every copy of an array is counted."""
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
-from linksyn_gpu.backend import analytics_cpu, incidence_cpu, resolve
-from linksyn_gpu.backend import reference as ref
-from linksyn_gpu.backend.gpu_memory import SLACK, Crossings, items_that_fit, plan_memory
+from linksyn_gpu.backend import resolve
+from linksyn_gpu.backend.cpu import operations as cpu
+from linksyn_gpu.backend.gpu import memory as gpu_memory
+from linksyn_gpu.backend.gpu.memory import SLACK, Crossings, items_that_fit, plan_memory
+from linksyn_gpu.backend.reference import operations as ref
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.config import GraphConfig, WalkConfig
 from linksyn_gpu.errors import BackendUnavailable, DataError
 from linksyn_gpu.sampling.bundle import link_seeds
 from linksyn_gpu.sampling.graph import build_graph, read_incidence
 from linksyn_gpu.sampling.walk import Walker
+from linksyn_gpu.tables import Seeds
 from tests.device import standin_cupy
-from tests.device.scenario import assert_same_tables
+from tests.device.scenario import assert_same, assert_same_tables
 from tests.graphs import edge_graph, make_seeds, random_graph
 
 NAMES = ["Roots", " roots\t", "Straße", "STRASSE", "Ångström", "Ångström", "\x01set", "set", "x", "ROOTS"]
@@ -47,29 +49,31 @@ def test_a_campaign_on_the_gpu_backend_has_the_reference_bits(gpu, seeds, config
     assert bundles[1].kept.any()
 
 
-def test_every_crossing_between_host_and_device_is_named_and_counted(gpu, seeds):
+def test_every_copy_between_host_and_device_is_counted_by_place(gpu, seeds):
     graph = build_graph(seeds, backend="gpu")
     walker = Walker(graph, WalkConfig(distinct=True), seed=1, backend="gpu")
     link_seeds(walker.sample(50), graph, seeds, backend="gpu", seed=1)
-    copies = gpu.crossings.copies
+    copies = gpu_memory.crossings.copies
     up = sum(n for place, n in copies.items() if place.endswith("to device"))
     down = sum(n for place, n in copies.items() if place.endswith("to host") and not place.startswith("sizes"))
     assert up == standin_cupy.READS["upload"]
-    assert down == standin_cupy.READS["array"]
+    assert down == standin_cupy.READS["array"] + standin_cupy.READS["column"]
     assert copies["sizes, to host"] == standin_cupy.READS["scalar"]
-    assert gpu.crossings.summary()["load_graph, to device"]["bytes"] > 0
+    assert gpu_memory.crossings.summary()["load_graph, to device"]["bytes"] > 0
 
 
-def test_rounds_stay_on_the_device(gpu):
-    """Once a cell is calibrated, a round copies no array to the host, and up only empty counters."""
+def test_graph_tables_and_visits_stay_on_the_device(gpu):
+    """Once a cell is calibrated, a round copies only ids to the device, and paths with their status to the host."""
     walker = Walker(random_graph(seed=2), WalkConfig(distinct=True, calibration_rounds=2), seed=3, backend="gpu")
     walker.sample_round(40)
-    gpu.crossings.clear()
+    gpu_memory.crossings.clear()
     standin_cupy.READS.clear()
-    walker.sample_round(40)
-    assert standin_cupy.READS["array"] == 0
-    assert gpu.crossings.n_bytes["asarray, to device"] <= (1 + walker.config.max_redraws) * 20 * 8
-    assert set(gpu.crossings.copies) <= {"asarray, to device", "sizes, to host"}
+    batch = walker.sample_round(40)
+    drawn = len(batch) + batch.redraws
+    copies, n_bytes = gpu_memory.crossings.copies, gpu_memory.crossings.n_bytes
+    assert set(copies) == {"asarray, to device", "to_host, to host", "sizes, to host"}
+    assert n_bytes["asarray, to device"] == 8 * drawn
+    assert n_bytes["to_host, to host"] == (4 * batch.nodes.shape[1] + 1) * drawn
 
 
 @pytest.mark.parametrize("config", [WalkConfig(distinct=True), WalkConfig(p=0.5, q=2.0)])
@@ -81,13 +85,13 @@ def test_batches_that_fit_give_the_same_paths_as_whole_rounds(gpu, config):
         assert np.array_equal(getattr(whole, name), getattr(cut, name)), name
 
 
-def test_auto_takes_the_gpu_where_one_answers(gpu):
+def test_auto_uses_the_gpu_if_a_device_is_usable(gpu):
     backend = resolve("auto")
     assert backend.name == "gpu"
     assert "a stand-in" in backend.reason
 
 
-def test_an_unnamed_copy_to_the_host_would_be_an_error(gpu):
+def test_an_implicit_copy_to_the_host_is_an_error(gpu):
     array = gpu.asarray(np.arange(3))
     with pytest.raises(TypeError, match="Implicit conversion"):
         np.asarray(array)
@@ -100,30 +104,26 @@ def test_an_unnamed_copy_to_the_host_would_be_an_error(gpu):
 
 @pytest.mark.parametrize("form", ["folded", "exact"])
 @pytest.mark.parametrize("limit", [None, 2])
-def test_names_are_read_folded_and_numbered_alike_on_host_and_device(gpu, tmp_path, form, limit):
+def test_names_are_numbered_the_same_on_host_and_device(gpu, form, limit):
     rng = np.random.default_rng(5)
     lists = [[NAMES[i] for i in rng.integers(0, len(NAMES), rng.integers(0, 6))] for _ in range(40)]
-    seeds = make_seeds([{"knowledge_points": names} for names in lists])
-    pq.write_table(seeds.table, tmp_path / "seeds.parquet")
-    arguments = (tmp_path / "seeds.parquet", "knowledge_points")
-    on_host = incidence_cpu.incidence_from_table(*arguments, kp_form=form, max_kps_per_seed=limit)
-    on_device = gpu.incidence_from_table(*arguments, kp_form=form, max_kps_per_seed=limit)
-    stage = read_incidence(seeds, GraphConfig(kp_form=form, max_kps_per_seed=limit))
-    assert list(stage.names) == on_host[2] == on_device[2]
-    assert stage.drops == on_host[3] == on_device[3]
-    for expected, host, device in zip((stage.indptr, stage.kp_indices), on_host, on_device, strict=False):
-        assert np.array_equal(expected, host)
-        assert np.array_equal(expected, gpu.to_host(device))
-        assert gpu.to_host(device).dtype == host.dtype == expected.dtype
-    assert "KP names, to host" in gpu.crossings.copies
-    assert ("non-ASCII KP spellings, to host" in gpu.crossings.copies) == (form == "folded")
+    parts = [make_seeds([{"knowledge_points": names} for names in part]).table for part in (lists[:25], lists[25:])]
+    seeds = Seeds(pa.concat_tables(parts))
+    config = GraphConfig(kp_form=form, max_kps_per_seed=limit)
+    on_host, on_device = (read_incidence(seeds, config, backend) for backend in ("cpu", "gpu"))
+    assert on_host.names == on_device.names
+    assert on_host.drops == on_device.drops
+    for name in ("indptr", "kp_indices"):
+        assert_same(gpu, getattr(on_host, name), getattr(on_device, name), name)
+    assert gpu_memory.crossings.n_bytes["KP lists, to device"] == seeds.table.column("knowledge_points").nbytes
+    assert "KP names, to host" in gpu_memory.crossings.copies
+    assert ("non-ASCII KP spellings, to host" in gpu_memory.crossings.copies) == (form == "folded")
 
 
-def test_seeds_without_a_single_kp_are_an_error_on_both_sides(gpu, tmp_path):
-    pq.write_table(pa.table({"kps": pa.array([[], []], pa.list_(pa.string()))}), tmp_path / "empty.parquet")
-    for ops in (incidence_cpu, gpu):
-        with pytest.raises(DataError, match="no seed"):
-            ops.incidence_from_table(tmp_path / "empty.parquet", "kps")
+def test_seeds_without_a_single_kp_are_an_error_on_both_sides(gpu):
+    for ops in (cpu, gpu):
+        with pytest.raises(DataError, match="--map knowledge_points=COLUMN"):
+            ops.incidence(pa.chunked_array([[[], []]], pa.list_(pa.string())))
 
 
 # ---------------------------------------------------------------------- cuGraph's part
@@ -133,7 +133,7 @@ def test_analytics_agree_and_an_isolated_kp_is_a_component(gpu):
     pytest.importorskip("igraph", reason="NOT COMPARED: python-igraph is not installed; pip install -e '.[analytics]'")
     graph = random_graph(n_seeds=25, n_kps=30, seed=4)
     assert (graph.degree == 0).any()
-    on_host, on_device = analytics_cpu.analytics(graph), gpu.analytics(graph)
+    on_host, on_device = cpu.analytics(graph), gpu.analytics(graph)
     assert on_host.keys() == on_device.keys()
     for name in ("degree", "component", "core"):
         assert np.array_equal(on_host[name], on_device[name]), name
@@ -149,7 +149,7 @@ def test_analytics_agree_and_an_isolated_kp_is_a_component(gpu):
 @pytest.mark.parametrize("n_kps", [0, 3])
 def test_analytics_of_a_graph_without_edges(gpu, n_kps):
     pytest.importorskip("igraph", reason="NOT COMPARED: python-igraph is not installed; pip install -e '.[analytics]'")
-    on_host, on_device = analytics_cpu.analytics(edge_graph(n_kps, {})), gpu.analytics(edge_graph(n_kps, {}))
+    on_host, on_device = cpu.analytics(edge_graph(n_kps, {})), gpu.analytics(edge_graph(n_kps, {}))
     for name, expected in on_host.items():
         assert np.allclose(expected, on_device[name]), name
         assert expected.dtype == on_device[name].dtype, name
@@ -178,37 +178,34 @@ def test_cugraph_walks_have_the_same_step_probabilities(gpu):
 
 
 def test_a_plan_splits_a_round_into_batches_that_fit():
-    small = plan_memory(1000, 10_000, 8_000, 1_000_000, 4, False, 16 << 30)
+    small = plan_memory(1000, 10_000, 8_000, 1_000_000, 4, 16 << 30)
     assert small.n_batches == 1
     assert small.peak_bytes <= 16 << 30
-    tight = plan_memory(1000, 10_000, 8_000, 1_000_000, 4, False, SLACK + (30 << 20))
+    tight = plan_memory(1000, 10_000, 8_000, 1_000_000, 4, SLACK + (30 << 20))
     assert tight.n_batches > 1
     assert tight.walks_per_batch * tight.n_batches >= 1_000_000
     assert tight.peak_bytes <= SLACK + (30 << 20)
     assert f"{tight.n_batches} batches" in tight.table()
 
 
-def test_what_is_kept_for_others_is_not_planned_with():
-    free, reserve = 8 << 30, 7 << 30
-    plan = plan_memory(1000, 10_000, 0, 20_000_000, 4, False, free, reserve)
-    assert plan.peak_bytes <= free - reserve
-    with pytest.raises(BackendUnavailable, match="kept for others"):
-        plan_memory(1_000_000, 10**9, 0, 1, 4, False, 16 << 30, 8 << 30)
+def test_a_graph_that_does_not_fit_is_refused_with_both_sizes():
+    with pytest.raises(BackendUnavailable, match=r"take 15\.0 GiB of device memory; 8\.0 GiB are free"):
+        plan_memory(1_000_000, 10**9, 0, 1, 4, 8 << 30)
 
 
 def test_a_plan_holds_what_a_round_allocates(gpu):
     """Bytes of the resident arrays, counted on the arrays themselves."""
     graph = random_graph(n_seeds=60, n_kps=20, seed=1)
-    plan = plan_memory(graph.n_kps, graph.indices.size, graph.evidence.size, 500, 4, False, 1 << 30)
+    plan = plan_memory(graph.n_kps, graph.indices.size, graph.evidence.size, 500, 4, 1 << 30)
     _, found = assert_same_tables(gpu, graph, np.ones(20), np.ones(20))
     evidence = gpu.load_evidence(graph)
     ordered = gpu.order_evidence(evidence, gpu.asarray(np.zeros(60, np.int64)))
     assert plan.arrays["prefix sums"] == found.transition.prefix.nbytes
     assert plan.arrays["row totals"] == found.transition.total.nbytes
     assert plan.arrays["indices"] == found.graph.indices.nbytes == evidence.graph_indices.nbytes
-    assert plan.arrays["postings"] == evidence.seeds.nbytes
-    assert plan.arrays["ordered postings"] == ordered.seeds.nbytes
-    assert plan.arrays["ties"] + 4 * 0 == ordered.ties.nbytes
+    assert plan.arrays["evidence"] == evidence.seeds.nbytes
+    assert plan.arrays["ordered evidence"] == ordered.seeds.nbytes
+    assert plan.arrays["ties"] == ordered.ties.nbytes
     parts = (found.graph, found.transition, found.start)
     nodes = gpu.sample_walks(*parts, gpu.walk_ids(0, 500), length=4, rule=ref.StepRule(True, 1.0, 1.0), key=0)
     assert nodes.nbytes < plan.per_walk * 500
@@ -229,12 +226,14 @@ def test_crossings_are_summed_by_place():
     assert crossings.summary() == {}
 
 
-def test_release_and_limit_speak_to_the_pool(gpu):
+def test_release_and_limit_act_on_the_pool(gpu):
+    from linksyn_gpu.backend.gpu import device as gpu_device  # imports CuPy
+
     gpu.release()
     in_use = gpu.release()
-    gpu.limit_memory(in_use + (1 << 20))
+    gpu_device.limit_memory(in_use + (1 << 20))
     assert gpu.free_memory() == 1 << 20
-    gpu.limit_memory(0)
+    gpu_device.limit_memory(0)
     assert gpu.free_memory() == 16 << 30
     array = gpu.asarray(np.zeros(1000))
     assert gpu.release() == in_use + array.nbytes

@@ -1,4 +1,4 @@
-"""What a machine with a device will run is tried out over the stand-ins; and what one without it says."""
+"""What a machine with a device runs is run here over the stand-ins; and the messages of a machine without one."""
 
 import importlib.util
 import os
@@ -8,17 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from linksyn_gpu.backend import kernels, resolve
+from linksyn_gpu.backend import resolve
+from linksyn_gpu.backend.gpu import cuda as kernels
 from linksyn_gpu.errors import BackendUnavailable
 from tests.device import standin_cupy
 from tests.device.conftest import gpu_over_standins
 
 ROOT = Path(__file__).parents[2]
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"]
 
 
+@pytest.mark.slow
 def test_the_tests_for_a_device_pass_over_the_standins():
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.device.standin_plugin", "-p", "no:cacheprovider",
-               "tests/gpu"]  # fmt: skip
+    command = [*PYTEST, "-p", "tests.device.standin_plugin", "tests/gpu"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert "passed" in done.stdout
@@ -50,7 +52,7 @@ def test_the_benchmark_runs_over_the_standins_and_stops_where_parity_fails(tmp_p
     assert done.stdout.count("gpu: ") == 5
     broken = (
         "import tests.device.standin_plugin\n"
-        "from linksyn_gpu.backend import gpu\n"
+        "from linksyn_gpu.backend.gpu import operations as gpu\n"
         "draw = gpu.sample_walks\n"
         "gpu.sample_walks = lambda *a, key, **k: draw(*a, key=key + 1, **k)"
     )
@@ -63,7 +65,7 @@ def test_the_benchmark_runs_over_the_standins_and_stops_where_parity_fails(tmp_p
 def test_without_a_device_the_tests_for_one_are_skipped_with_the_reason():
     if importlib.util.find_spec("cupy") is not None and kernels.probe_device()[0]:
         pytest.skip("there is a device here")
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "tests/gpu/test_memory.py"]
+    command = [*PYTEST, "-rs", "tests/gpu/test_memory.py"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stdout
     assert "NOT RUN ON A DEVICE: CuPy" in done.stdout

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from linksyn_gpu.backend.kernels import probe_device
+from linksyn_gpu.backend.gpu.cuda import probe_device
 
 HERE = Path(__file__).parent
 
@@ -26,10 +26,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def gpu() -> Any:
-    from linksyn_gpu.backend import gpu
+    from linksyn_gpu.backend.gpu import operations as gpu
 
     if os.environ.get("LINKSYN_GPU_NO_POOL") == "1":
         import cupy
 
-        cupy.cuda.set_allocator(None)  # each array is an allocation of its own, with exact bounds
+        cupy.cuda.set_allocator(None)  # each array is a separate allocation, with exact bounds
     return gpu

@@ -1,12 +1,11 @@
 """cuGraph and cuDF on a device against SciPy, igraph, Arrow and exact probabilities."""
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
-from linksyn_gpu.backend import analytics_cpu, incidence_cpu
-from linksyn_gpu.backend import reference as ref
+from linksyn_gpu.backend.cpu import operations as cpu
+from linksyn_gpu.backend.reference import operations as ref
 from tests.device.scenario import tables_of
 from tests.graphs import make_seeds, random_graph
 
@@ -17,7 +16,7 @@ def test_analytics_agree_with_the_cpu(gpu):
     pytest.importorskip("pylibcugraph", reason="cuGraph is not installed")
     pytest.importorskip("igraph", reason="python-igraph is not installed")
     graph = random_graph(n_seeds=200, n_kps=200, seed=6)
-    on_host, on_device = analytics_cpu.analytics(graph), gpu.analytics(graph)
+    on_host, on_device = cpu.analytics(graph), gpu.analytics(graph)
     for name in ("degree", "component", "core"):
         assert np.array_equal(on_host[name], on_device[name]), name
     assert np.allclose(on_host["pagerank"], on_device["pagerank"], atol=1e-6)
@@ -25,8 +24,8 @@ def test_analytics_agree_with_the_cpu(gpu):
         assert np.unique(on_device["component"][on_device["community"] == community]).size == 1
 
 
-def test_steps_of_cugraph_walks_go_as_the_transition_table(gpu):
-    """Chi-square of every row's steps against its masses; its random numbers are others than ours."""
+def test_steps_of_cugraph_walks_follow_the_transition_table(gpu):
+    """Chi-square of every row's steps against its masses; its random numbers differ from ours."""
     pytest.importorskip("pylibcugraph", reason="cuGraph is not installed")
     graph = random_graph(n_seeds=100, n_kps=20, seed=3)
     value = np.where(np.arange(20) % 5 == 0, 0.0, np.linspace(0.2, 3.0, 20))
@@ -52,15 +51,13 @@ def test_steps_of_cugraph_walks_go_as_the_transition_table(gpu):
 
 
 @pytest.mark.parametrize("form", ["folded", "exact"])
-def test_cudf_names_kps_as_arrow_does(gpu, tmp_path, form):
+def test_cudf_names_kps_as_arrow_does(gpu, form):
     pytest.importorskip("cudf", reason="cuDF is not installed")
     names = ["Roots", " roots\t", "Straße", "STRASSE", "Ångström", "\x01set", "set", "x\x1f", "ROOTS", ""]
     rng = np.random.default_rng(5)
     rows = [{"knowledge_points": [names[i] for i in rng.integers(0, 10, rng.integers(0, 6))]} for _ in range(200)]
-    pq.write_table(make_seeds(rows).table, tmp_path / "seeds.parquet")
-    arguments = (tmp_path / "seeds.parquet", "knowledge_points")
-    on_host = incidence_cpu.incidence_from_table(*arguments, kp_form=form, max_kps_per_seed=3)
-    on_device = gpu.incidence_from_table(*arguments, kp_form=form, max_kps_per_seed=3)
+    column = make_seeds(rows).table.column("knowledge_points")
+    on_host, on_device = (ops.incidence(column, kp_form=form, max_kps_per_seed=3) for ops in (cpu, gpu))
     assert on_host[2:] == on_device[2:]
     assert np.array_equal(on_host[0], gpu.to_host(on_device[0]))
     assert np.array_equal(on_host[1], gpu.to_host(on_device[1]))

@@ -1,9 +1,9 @@
-"""The memory plan against what the device's pool really gave."""
+"""The memory plan against what the device's pool allocated."""
 
 import numpy as np
 
-from linksyn_gpu.backend import reference as ref
-from linksyn_gpu.backend.gpu_memory import SLACK, plan_memory
+from linksyn_gpu.backend.gpu.memory import SLACK, plan_memory
+from linksyn_gpu.backend.reference import operations as ref
 from tests.graphs import random_graph
 
 N_WALKS = 60_000
@@ -25,7 +25,7 @@ def test_a_round_takes_no_more_than_its_plan(gpu):
     gpu.count_occurrences(nodes, status == 0, 300)
     gpu.path_lengths(nodes)
     gpu.to_host(nodes)
-    plan = plan_memory(graph.n_kps, graph.indices.size, 0, N_WALKS, 4, False, gpu.free_memory())
+    plan = plan_memory(graph.n_kps, graph.indices.size, 0, N_WALKS, 4, gpu.free_memory())
     taken = pool.total_bytes()
     assert plan.n_batches == 1
     assert taken <= plan.peak_bytes
@@ -34,7 +34,7 @@ def test_a_round_takes_no_more_than_its_plan(gpu):
     assert taken >= (plan.peak_bytes - SLACK) // 4
 
 
-def test_released_memory_goes_back(gpu):
+def test_released_memory_is_returned(gpu):
     import cupy
 
     array = gpu.asarray(np.zeros(1 << 20))

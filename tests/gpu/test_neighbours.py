@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from linksyn_gpu.backend import reference
+from linksyn_gpu.backend.reference import operations as reference
 from tests.vectors import clustered, pairs
 
 
@@ -18,7 +18,7 @@ def test_brute_force_gives_the_pairs_and_bits_of_the_reference(gpu):
 
 def test_lists_find_nearly_all_and_what_is_reported_is_right(gpu, monkeypatch):
     pytest.importorskip("cuvs", reason="cuVS is not installed")
-    from linksyn_gpu.backend import gpu_neighbours  # imports CuPy
+    from linksyn_gpu.backend.gpu import neighbours as gpu_neighbours  # imports CuPy
 
     monkeypatch.setattr(gpu_neighbours, "EXACT", 1000)
     vectors = clustered(2500, lean=1.0)

@@ -13,15 +13,15 @@ Under NVIDIA's compute-sanitizer (part of the CUDA toolkit), one tool at a time;
     compute-sanitizer --tool synccheck --error-exitcode 1 python -m pytest -x tests/gpu/test_parity.py
     compute-sanitizer --tool initcheck --error-exitcode 1 python -m pytest -x tests/gpu/test_parity.py
 
-Set LINKSYN_GPU_NO_POOL=1 for memcheck: CuPy's pool rounds sizes up, and a read behind an array but inside its block
+Set LINKSYN_GPU_NO_POOL=1 for memcheck: CuPy's pool rounds sizes up, and a read after an array but inside its block
 would pass. racecheck looks at shared memory: that is kernels/prefix.cu.
 """
 
 import numpy as np
 import pytest
 
-from linksyn_gpu.backend import kernels
-from linksyn_gpu.backend import reference as ref
+from linksyn_gpu.backend.gpu import cuda as kernels
+from linksyn_gpu.backend.reference import operations as ref
 from linksyn_gpu.config import WalkConfig
 from linksyn_gpu.sampling.walk import Walker
 from tests.device.scenario import assert_same_construction, assert_same_tables, assert_same_walks, run_everything
@@ -29,10 +29,10 @@ from tests.graphs import random_graph, random_incidence
 
 
 @pytest.mark.parametrize("shape", [None, (1, 32), (7, 64), (200, 128), (3, 256)], ids=str)
-def test_every_primitive_has_the_reference_bits_at_every_launch_shape(gpu, shape, monkeypatch):
+def test_every_operation_has_the_reference_bits_at_every_launch_shape(gpu, shape, monkeypatch):
     if shape is not None:
         monkeypatch.setattr(kernels, "launch_shape", lambda name, n: shape)
-    monkeypatch.setattr(gpu, "LONG_ROW", 8)
+    monkeypatch.setattr("linksyn_gpu.backend.gpu.walk.LONG_ROW", 8)
     run_everything(gpu)
 
 

@@ -64,7 +64,7 @@ def test_merged_names_reach_the_graph_with_their_aliases(folder):
 def test_extract_after_build_needs_force(folder):
     with Workspace(folder) as ws:
         assert pipeline.build(ws, config())["kps"] == 4
-        with pytest.raises(ConfigError, match="made without 'extract'"):
+        with pytest.raises(ConfigError, match="ran without 'extract'"):
             pipeline.extract(ws, config(merge="forms"))
         pipeline.extract(ws, config(merge="forms"), force=True)
         assert ws.settings("build") is None

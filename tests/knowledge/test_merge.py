@@ -1,6 +1,7 @@
 """Merging of names: what merges, what stays apart, and that rules of the user override everything."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,30 +11,39 @@ from hypothesis import strategies as st
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.knowledge.merge.clusters import Link, complete_linkage
 from linksyn_gpu.knowledge.merge.guards import veto
-from linksyn_gpu.knowledge.merge.merge import Mention, MergeOptions, merge_names
+from linksyn_gpu.knowledge.merge.merge import Mention, merge_names
 from linksyn_gpu.knowledge.merge.normal_form import merge_key, normal_form
 from linksyn_gpu.knowledge.merge.rules import Rules, read_rules
 from linksyn_gpu.knowledge.merge.synonyms import is_abbreviation, split_gloss, synonyms_in_text
-from linksyn_gpu.knowledge.merge.units import load_homographs
-from linksyn_gpu.taxonomy.disciplines import load_taxonomy
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from bench.merging import ROUNDS, canonical, quality, read_pairs, sides
+from bench.merging import ROUNDS, canonical, quality, read_pairs, shipped, sides
 
 
 def merged(*names, synonyms=(), **options):
     """Canonical name of each (name or (name, discipline))."""
     mentions = [Mention(*name) if isinstance(name, tuple) else Mention(name) for name in names]
-    full = MergeOptions(homographs=load_homographs(), taxonomy=load_taxonomy(), **options)
-    return merge_names(mentions, full, synonyms)
+    return merge_names(mentions, replace(shipped(), **options), synonyms)
 
 
 @given(st.text(max_size=40))
 def test_a_normal_form_has_single_spaces_and_a_key(name):
     form = normal_form(name)
-    assert form == form.strip()
-    assert "  " not in form
+    assert form == " ".join(form.split())
     assert isinstance(merge_key(form), str)
+
+
+@given(st.lists(st.text("abcdefghijklmnopqrstuvwxyz光合作用的", min_size=1, max_size=12), max_size=5).map(" ".join))
+def test_the_normal_form_of_words_without_capitals_is_its_own_normal_form(name):
+    """Capitals carry meaning (AIDS, Po), and a normal form has none left; numbers may lose a sign."""
+    assert normal_form(normal_form(name)) == normal_form(name)
+
+
+def test_the_normal_form_of_every_labelled_name_without_capitals_is_its_own_normal_form():
+    names = {p[side].casefold() for number in ROUNDS for p in read_pairs(ROUNDS[number]) for side in ("left", "right")}
+    assert len(names) > 1000
+    forms = {normal_form(name) for name in names}
+    assert {normal_form(form) for form in forms if normal_form(form) != form} == set()
 
 
 @pytest.mark.parametrize(
@@ -101,6 +111,7 @@ def test_guards_name_the_difference(one, other, guard):
     assert veto(normal_form(other), normal_form(one)) == guard
 
 
+@pytest.mark.slow
 def test_the_labelled_set_is_large_and_merging_is_precise_on_it():
     pairs = read_pairs()
     assert len(pairs) >= 400

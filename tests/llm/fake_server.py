@@ -1,4 +1,4 @@
-"""A fake OpenAI server in a thread, with every fault that a real one has, told per request."""
+"""A fake OpenAI server in a thread, with the faults of a real one, chosen per request."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Stands in for the program `vllm`: a small server with vLLM's addresses that dies, hangs or refuses as it is told.
+"""Stands in for the program `vllm`: a small server with vLLM's addresses that dies, hangs or refuses on demand.
 
     standin_vllm.py serve MODEL --port N --folder DIR [--die-at N] [--lose-engine-at N] [--lives N] [--latency S]
                     [--refuse] [--never-ready] [--stubborn] [--served-model-name NAME]
 
-Each start adds a line to DIR/starts.jsonl. Faults happen in the first `--lives` of its lives (1 unless told).
+Each start adds a line to DIR/starts.jsonl. Faults happen in the first `--lives` of its lives (default 1).
 """
 
 import argparse
@@ -54,7 +54,7 @@ def answer(prompt: str) -> str:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    told: argparse.Namespace
+    options: argparse.Namespace
     faulty = False
     asked = 0
     lost = False
@@ -72,9 +72,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/health":
-            self.reply(503 if self.lost or self.told.never_ready else 200, {})
+            self.reply(503 if self.lost or self.options.never_ready else 200, {})
         else:
-            self.reply(200, {"data": [{"id": self.told.served_model_name or self.told.model}]})
+            self.reply(200, {"data": [{"id": self.options.served_model_name or self.options.model}]})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -83,12 +83,12 @@ class Handler(BaseHTTPRequestHandler):
             return
         with self.lock:
             Handler.asked += 1
-            if self.faulty and self.told.die_at == Handler.asked:
-                print("dying as told", flush=True)
+            if self.faulty and self.options.die_at == Handler.asked:
+                print("dying on request", flush=True)
                 os._exit(3)
-            if self.faulty and self.told.lose_engine_at == Handler.asked:
+            if self.faulty and self.options.lose_engine_at == Handler.asked:
                 Handler.lost = True
-        time.sleep(self.told.latency)
+        time.sleep(self.options.latency)
         if self.lost:
             self.reply(500, {"error": {"message": "EngineDeadError"}})
             return
@@ -105,25 +105,25 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    told = settings()
-    if told.stubborn:  # the worker inherits it
+    options = settings()
+    if options.stubborn:  # the worker inherits it
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # A process in a session of its own, as some of vLLM's are: no signal to a process group reaches it.
     sleeper = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
     worker = subprocess.Popen(sleeper, start_new_session=True)
-    starts = told.folder / "starts.jsonl"
+    starts = options.folder / "starts.jsonl"
     with starts.open("a", encoding="utf-8") as lines:
         kept = {name: os.environ.get(name) for name in KEPT}
         pids = [os.getpid(), worker.pid]
         lines.write(json.dumps({"argv": sys.argv[1:], "pids": pids, "environment": kept}) + "\n")
-    signal.signal(signal.SIGINT, lambda number, frame: (told.folder / "interrupted").touch())
-    if told.refuse:
+    signal.signal(signal.SIGINT, lambda number, frame: (options.folder / "interrupted").touch())
+    if options.refuse:
         print("ValueError: no such model, says the stand-in", flush=True)
         sys.exit(1)
-    Handler.told = told
-    Handler.faulty = len(starts.read_text(encoding="utf-8").splitlines()) <= told.lives
-    print(f"serving {told.model}", flush=True)
-    ThreadingHTTPServer(("127.0.0.1", told.port), Handler).serve_forever(poll_interval=0.05)
+    Handler.options = options
+    Handler.faulty = len(starts.read_text(encoding="utf-8").splitlines()) <= options.lives
+    print(f"serving {options.model}", flush=True)
+    ThreadingHTTPServer(("127.0.0.1", options.port), Handler).serve_forever(poll_interval=0.05)
 
 
 if __name__ == "__main__":

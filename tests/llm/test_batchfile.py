@@ -63,7 +63,7 @@ def test_every_line_that_cannot_be_used_is_counted(tmp_path):
     assert result.examples[0].startswith(str(tmp_path / "answers.jsonl") + ":3")
 
 
-def test_a_second_file_mends_what_failed_and_repeats_nothing(tmp_path):
+def test_a_second_file_replaces_failures_and_repeats_nothing(tmp_path):
     collect(tmp_path, [line("a", completion("A")), line("b", None, error={"message": "expired"})], "ab")
     result, records = collect(tmp_path, [line("a", completion("other")), line("b", completion("B"))], "ab")
     assert (result.completions, result.duplicates) == (1, 1)
@@ -89,10 +89,10 @@ def test_the_same_failure_again_is_counted_but_not_written_again(tmp_path):
         assert result.failed == {"cut_off": 2, "server_error": 2}
         assert result.missing == 2
     with Journal(tmp_path / "journal", writable=False) as journal:
-        assert len(list(journal._scan())) == 2
+        assert len(list(journal.lines())) == 2
 
 
-def test_what_is_missing_is_what_is_written_out_to_be_asked_again(tmp_path):
+def test_requests_that_are_missing_are_the_ones_written_to_be_asked_again(tmp_path):
     lines = [line("a", completion("A")), line("b", completion("{", "length")), line("c", {"odd": 1})]
     result, _ = collect(tmp_path, lines, "abcd")
     with Journal(tmp_path / "journal", writable=False) as journal:
@@ -100,24 +100,15 @@ def test_what_is_missing_is_what_is_written_out_to_be_asked_again(tmp_path):
     assert n == result.missing == 2
 
 
-def test_a_given_index_is_used_and_the_journal_not_read(tmp_path, monkeypatch):
-    collect(tmp_path, [line("a", completion("A"))], "ab")
-    with Journal(tmp_path / "journal") as journal:
-        index = journal.index()
-        monkeypatch.setattr(journal, "_scan", None)
-        result = batchfile.collect([tmp_path / "answers.jsonl"], journal, "ab", index=index)
-    assert (result.duplicates, result.missing) == (1, 1)
-
-
 def test_a_file_of_another_run_is_an_error(tmp_path):
     with pytest.raises(DataError, match="no line belongs"):
         collect(tmp_path, [line("x", completion(GOOD))], ["a"])
 
 
-def test_requests_are_written_with_the_model_and_without_what_is_answered(tmp_path):
+def test_requests_that_are_answered_are_not_written(tmp_path):
     collect(tmp_path, [line("a", completion("A"))], "ab")
     with Journal(tmp_path / "journal") as journal:
-        n = batchfile.write(map(request, "ab"), tmp_path / "out.jsonl", model="big", settled=journal.index())
+        n = batchfile.write(map(request, "ab"), tmp_path / "out.jsonl", settled=journal.index())
     rows = [json.loads(row) for row in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert n == 1
-    assert [(row["custom_id"], row["body"]["model"]) for row in rows] == [("b", "big")]
+    assert [row["custom_id"] for row in rows] == ["b"]

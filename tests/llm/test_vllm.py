@@ -1,4 +1,4 @@
-"""Engine 'vllm' with a stand-in for the program: started, watched, started again, and never left behind."""
+"""Engine 'vllm' with a stand-in for the program: started, watched, restarted, and always ended."""
 
 import json
 import os
@@ -19,8 +19,8 @@ from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import EngineError
 from linksyn_gpu.llm import Engine
 from linksyn_gpu.llm.client import Limits
+from linksyn_gpu.llm.dispatch import ask_all
 from linksyn_gpu.llm.journal import Journal
-from linksyn_gpu.llm.loop import generate
 from linksyn_gpu.llm.servers import launch, supervisor, vllm
 from tests.llm.fake_server import request
 
@@ -37,7 +37,7 @@ def _no_device(monkeypatch):
     monkeypatch.setattr(vllm, "devices", list)
 
 
-def told(folder, *words, **settings):
+def settings_of(folder, *words, **settings):
     words = ("--folder", str(folder), *words)
     return SynthesisConfig(engine="vllm", model="small", vllm_command=PROGRAM, vllm_args=words, **settings)
 
@@ -69,14 +69,14 @@ def left(folder, seconds=0.0):
 def answer_all(config, folder, n, limits=FAST):
     """Ask `n` requests; their records by id."""
     with Journal(folder / "journal") as journal, launch.running(config, folder=folder) as engine:
-        stats = generate([request(f"r{i}") for i in range(n)], engine, journal, limits=limits)
+        stats = ask_all([request(f"r{i}") for i in range(n)], engine, journal, limits=limits)
         records = list(journal.read())
     assert sorted(record["id"] for record in records) == sorted(f"r{i}" for i in range(n)), "each is answered once"
     return {record["id"]: record for record in records}, stats
 
 
-def test_it_is_started_answers_and_is_stopped_with_all_it_started(tmp_path, capfd):
-    _, stats = answer_all(told(tmp_path), tmp_path, 20)
+def test_it_starts_answers_and_is_stopped_with_all_its_processes(tmp_path, capfd):
+    _, stats = answer_all(settings_of(tmp_path), tmp_path, 20)
     assert stats.completed == 20
     assert len(starts(tmp_path)) == 1
     assert left(tmp_path) == []
@@ -87,7 +87,7 @@ def test_it_is_started_answers_and_is_stopped_with_all_it_started(tmp_path, capf
 
 
 def test_its_key_is_in_no_command_line_log_or_message(tmp_path, capfd):
-    with launch.running(told(tmp_path), folder=tmp_path) as engine:
+    with launch.running(settings_of(tmp_path), folder=tmp_path) as engine:
         key = engine.api_key
         assert len(key) == 32
         for pid in pids(tmp_path):
@@ -99,49 +99,53 @@ def test_its_key_is_in_no_command_line_log_or_message(tmp_path, capfd):
 
 @pytest.mark.parametrize(
     "fault",
-    [("--die-at", "12"), ("--die-at", "12", "--stubborn"), ("--lose-engine-at", "12")],
+    [
+        ("--die-at", "12"),
+        pytest.param(("--die-at", "12", "--stubborn"), marks=pytest.mark.slow),
+        ("--lose-engine-at", "12"),
+    ],
     ids=["dies", "dies-and-leaves-a-stubborn-worker", "loses-its-engine"],
 )
-def test_a_server_that_dies_is_started_again_and_no_request_loses_an_attempt(fault, tmp_path, capfd):
-    config = told(tmp_path, *fault, "--latency", "0.02")
+def test_a_server_that_dies_is_restarted_and_no_request_loses_an_attempt(fault, tmp_path, capfd):
+    config = settings_of(tmp_path, *fault, "--latency", "0.02")
     records, stats = answer_all(config, tmp_path, 60)
     assert stats.completed == 60
     assert {record["attempts"] for record in records.values()} == {1}
     assert stats.retries["server_died"] >= 1
     first, second = starts(tmp_path)
     assert first["argv"] == second["argv"], "the same port"
-    assert "starting it again, 1 of 3" in capfd.readouterr().err
+    assert "restart 1 of 3" in capfd.readouterr().err
     assert left(tmp_path) == []
 
 
-class Told:
-    """A watch that says what it is told to."""
+class Scripted:
+    """A watch with a fixed state."""
 
-    state, detail, starts = "starting", "given up, says the watch", 1
+    state, detail, starts = "starting", "failed for good, says the watch", 1
 
 
-def test_a_server_that_is_being_started_is_not_unreachable_until_its_keeper_gives_up(tmp_path):
-    watch = Told()
+def test_a_starting_server_counts_as_reachable_until_its_watch_reports_a_failure(tmp_path):
+    watch = Scripted()
     engine = Engine(f"http://127.0.0.1:{vllm._free_port()}/v1", "small", watch=watch)
     giving_up = threading.Timer(3 * FAST.unreachable_after, setattr, (watch, "state", "failed"))
     giving_up.start()
-    with Journal(tmp_path) as journal, pytest.raises(EngineError, match="given up, says the watch"):
-        generate([request("r")], engine, journal, limits=FAST)
+    with Journal(tmp_path) as journal, pytest.raises(EngineError, match="failed for good, says the watch"):
+        ask_all([request("r")], engine, journal, limits=FAST)
     giving_up.join()
 
 
-def test_a_server_that_dies_each_time_is_given_up_and_the_answers_stay(tmp_path):
-    config = told(tmp_path, "--die-at", "5", "--lives", "9", vllm_restarts=2)
+def test_a_server_that_dies_each_time_ends_the_run_and_answers_are_kept(tmp_path):
+    config = settings_of(tmp_path, "--die-at", "5", "--lives", "9", vllm_restarts=2)
     with (
         Journal(tmp_path / "journal") as journal,
         launch.running(config, folder=tmp_path) as engine,
         pytest.raises(EngineError) as error,
     ):
-        generate([request(f"r{i}") for i in range(60)], engine, journal, limits=FAST)
+        ask_all([request(f"r{i}") for i in range(60)], engine, journal, limits=FAST)
     assert len(starts(tmp_path)) == 3
     assert "started 3 times" in str(error.value)
     assert str(tmp_path / "vllm.log") in str(error.value)
-    assert "dying as told" in str(error.value)
+    assert "dying on request" in str(error.value)
     with Journal(tmp_path / "journal") as journal:
         records = list(journal.read())
     assert 1 <= len(records) <= 12
@@ -149,16 +153,16 @@ def test_a_server_that_dies_each_time_is_given_up_and_the_answers_stay(tmp_path)
     assert left(tmp_path) == []
 
 
-def test_a_server_that_does_not_start_is_not_tried_again_and_its_log_is_shown(tmp_path):
+def test_a_server_that_does_not_start_is_not_restarted_and_its_log_is_shown(tmp_path):
     with pytest.raises(EngineError, match="no such model, says the stand-in") as error:
-        launch.running(told(tmp_path, "--refuse"), folder=tmp_path).__enter__()
+        launch.running(settings_of(tmp_path, "--refuse"), folder=tmp_path).__enter__()
     assert "ended with status 1" in str(error.value)
     assert len(starts(tmp_path)) == 1
     assert left(tmp_path) == []
 
 
 def test_a_server_that_is_never_ready_is_stopped_after_the_time_allowed(tmp_path):
-    config = told(tmp_path, "--never-ready", vllm_start_timeout=1.5)
+    config = settings_of(tmp_path, "--never-ready", vllm_start_timeout=1.5)
     with pytest.raises(EngineError, match=r"not ready after 1\.5 s"):
         launch.running(config, folder=tmp_path).__enter__()
     assert len(starts(tmp_path)) == 1
@@ -177,7 +181,7 @@ def test_a_server_that_ignores_sigterm_is_killed(tmp_path):
 
 
 def test_it_is_stopped_when_the_block_fails(tmp_path):
-    with pytest.raises(ZeroDivisionError), launch.running(told(tmp_path), folder=tmp_path):
+    with pytest.raises(ZeroDivisionError), launch.running(settings_of(tmp_path), folder=tmp_path):
         1 / 0  # noqa: B018
     assert left(tmp_path) == []
 
@@ -217,10 +221,10 @@ def test_no_process_outlives_its_owner(number, tmp_path):
 
 
 def test_several_stages_share_one_server_that_starts_when_it_is_first_needed(tmp_path):
-    with launch.lazily(told(tmp_path), folder=tmp_path):
+    with launch.lazily(settings_of(tmp_path), folder=tmp_path):
         pass
     assert not (tmp_path / "starts.jsonl").exists()
-    with launch.lazily(told(tmp_path), folder=tmp_path) as engine:
+    with launch.lazily(settings_of(tmp_path), folder=tmp_path) as engine:
         assert not (tmp_path / "starts.jsonl").exists()
         assert engine() is engine()
         assert len(left(tmp_path)) == 2
@@ -229,19 +233,19 @@ def test_several_stages_share_one_server_that_starts_when_it_is_first_needed(tmp
 
 
 def test_the_name_that_the_server_gives_the_model_is_used(tmp_path):
-    config = told(tmp_path, "--served-model-name", "other")
+    config = settings_of(tmp_path, "--served-model-name", "other")
     with launch.running(config, folder=tmp_path) as engine:
         assert engine.model == "other"
         assert engine.watch is not None
 
 
-def test_it_does_not_see_this_programs_packages_and_gets_memory_for_its_cache(tmp_path, monkeypatch):
+def test_it_does_not_see_the_packages_of_this_program_and_gets_memory_for_its_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/of/this/program")
     monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
-    with launch.running(told(tmp_path), folder=tmp_path):
+    with launch.running(settings_of(tmp_path), folder=tmp_path):
         pass
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "7")
-    with launch.running(told(tmp_path), folder=tmp_path):
+    with launch.running(settings_of(tmp_path), folder=tmp_path):
         pass
     first, second = (start["environment"] for start in starts(tmp_path))
     assert first["PYTHONPATH"] is None

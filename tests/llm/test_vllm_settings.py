@@ -1,4 +1,4 @@
-"""What vLLM is started with: its program, its words, and its share of the memory."""
+"""How vLLM is started: its program, its command line, and its share of the memory."""
 
 import shlex
 import sys
@@ -19,7 +19,7 @@ def gpu(index=0, total=80, free=80):
     return Device(str(index), f"GPU-{index}f00", total * GIB, free * GIB)
 
 
-def test_the_share_is_what_is_free_less_walks_and_reserve():
+def test_the_share_is_free_memory_less_walks_and_reserve():
     # 80 GiB: a twentieth, 4 GiB, stays free.
     assert vllm.memory_share([gpu()], 1, 0) == pytest.approx(76 / 80)
     assert vllm.memory_share([gpu(free=60)], 1, 16 * GIB) == pytest.approx(40 / 80)
@@ -29,20 +29,26 @@ def test_the_share_is_what_is_free_less_walks_and_reserve():
     assert share * 24 <= 22, "never more than there is"
 
 
-def test_the_device_with_least_room_decides_and_walks_are_on_the_first():
+def test_the_device_with_least_memory_decides_and_walks_are_on_the_first():
     devices = [gpu(0, free=70), gpu(1, free=50), gpu(2, free=5)]
     assert vllm.memory_share(devices, 2, 10 * GIB) == pytest.approx(46 / 80)
     assert vllm.memory_share(devices, 2, 40 * GIB) == pytest.approx(26 / 80)
     with pytest.raises(EngineError, match="device 2"):
         vllm.memory_share(devices, 3, 0)
-    with pytest.raises(EngineError, match="= 4 devices, and sees 3"):
+    with pytest.raises(EngineError, match="= 4 devices and sees 3"):
         vllm.memory_share(devices, 4, 0)
 
 
-def test_too_little_room_says_who_has_it_and_how_to_mend_it():
+def test_too_little_memory_lists_what_uses_it_and_how_to_fix_it():
     with pytest.raises(EngineError) as error:
         vllm.memory_share([gpu(free=30)], 1, 25 * GIB)
-    for part in ("1.0 GiB", "30.0 of 80.0 GiB", "25.0 are for graph and walks", "--gpu-memory", "vllm_memory_share"):
+    for part in (
+        "1.0 GiB",
+        "30.0 of 80.0 GiB",
+        "25.0 are reserved for graph and walks",
+        "--gpu-memory",
+        "vllm_memory_share",
+    ):
         assert part in str(error.value)
 
 
@@ -92,7 +98,7 @@ def test_a_cpu_gets_a_quarter_of_the_available_memory_within_bounds():
     assert [vllm.cpu_cache_gib(n * GIB) for n in (0, 3, 8, 12, 900)] == [1, 1, 2, 3, 4]
 
 
-def test_replicas_share_and_further_words_are_passed_on():
+def test_replicas_memory_share_and_further_words_are_passed_on():
     words = vllm.serve_words(config(), 8123, None)
     assert words[:6] == ["serve", "m", "--host", "127.0.0.1", "--port", "8123"]
     assert not any("parallel" in word or "memory" in word for word in words)
@@ -106,9 +112,9 @@ def test_the_program_is_a_python_a_command_line_or_the_one_on_path(monkeypatch, 
     assert vllm.find_program(config(vllm_command="env -u A vllm")) == ["env", "-u", "A", "vllm"]
     monkeypatch.setenv("PATH", str(tmp_path))
     for settings, said in (
-        ({}, "no program 'vllm' is on PATH"),
-        ({"vllm_python": "/no/python"}, "--vllm-python: /no/python"),
-        ({"vllm_command": "conda run vllm"}, "--vllm-command: conda"),
+        ({}, "program 'vllm' not found on PATH"),
+        ({"vllm_python": "/no/python"}, "--vllm-python: program /no/python"),
+        ({"vllm_command": "conda run vllm"}, "--vllm-command: program conda"),
     ):
         with pytest.raises(EngineError, match=said) as error:
             launch.running(config(**settings), folder=tmp_path).__enter__()

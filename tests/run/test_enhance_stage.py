@@ -1,5 +1,6 @@
-"""Stage enhance over a run folder, against a scripted server: files, counts, resuming, and what it leaves alone."""
+"""Stage enhance over a run folder, against a scripted server: files, counts, resuming, and rows it must not change."""
 
+import importlib
 import json
 import shutil
 from collections import Counter
@@ -13,14 +14,15 @@ from linksyn_gpu.config import EnhanceConfig, RunConfig, SynthesisConfig, WalkCo
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.llm import Engine
 from linksyn_gpu.llm.protocol import Failure
-from linksyn_gpu.report.page import render
-from linksyn_gpu.report.stats import gather
+from linksyn_gpu.report.page import render_page
 from linksyn_gpu.run import stages as pipeline
 from linksyn_gpu.run import store
 from linksyn_gpu.run.folder import Workspace
-from linksyn_gpu.run.stages import enhance as enhancement
+from linksyn_gpu.run.stages.report import gather
 from tests.enhancing import Model, data_of, item, kind_of
 from tests.llm.fake_server import FakeServer, ok
+
+enhancement = importlib.import_module("linksyn_gpu.run.stages.enhance")  # the package exports a function of that name
 
 SEEDS = Path(__file__).parents[2] / "examples" / "seeds.jsonl"
 CONFIG = RunConfig(
@@ -41,7 +43,7 @@ CONFIG = RunConfig(
 
 
 class Server(Model):
-    """A `Model` behind HTTP; its own synthesis writes questions of levels 2, 3 and 4 in turn."""
+    """A `Model` behind HTTP. Its synthesis writes questions of levels 2, 3 and 4 in turn."""
 
     def __init__(self):
         super().__init__()
@@ -156,7 +158,7 @@ def test_each_try_walks_on_another_way_and_is_shown_the_longer_path_with_its_see
     assert counts["rewrites"] == 20
 
 
-def test_a_rewrite_that_repeats_any_question_of_the_run_is_no_new_question(folder):
+def test_a_rewrite_that_repeats_a_question_of_the_run_is_dropped(folder):
     taken = rows(folder, "qa.parquet")[-1]["question"]
 
     class Copying(Server):
@@ -166,7 +168,7 @@ def test_a_rewrite_that_repeats_any_question_of_the_run_is_no_new_question(folde
     model = Copying()
     counts = enhance(folder, model)
     assert counts["dropped_by_reason"] == {"repeats_batch": counts["rewrites"] / 2}
-    assert model.asked["judge"] == 10, "none of them is worth a judge"
+    assert model.asked["judge"] == 10, "a repeated question is not judged"
 
 
 @pytest.mark.parametrize(
@@ -212,7 +214,7 @@ def test_qa_of_other_disciplines_pass_through_unchanged(folder):
         assert not any(old["question"] in str(body) for body in model.bodies), "no model is asked about it"
 
 
-def test_drops_carry_their_reason_and_what_each_try_came_to(folder):
+def test_a_dropped_row_has_its_reason_and_the_result_of_each_try(folder):
     class Stuck(Server):
         def judge(self, qa):
             return json.dumps({"reasons": ["too plain"], "level": 3})
@@ -232,7 +234,7 @@ def test_drops_carry_their_reason_and_what_each_try_came_to(folder):
     assert "harder by 2" in first["text"]
 
 
-def test_a_failure_that_passes_leaves_rows_pending_and_a_later_call_asks_only_what_is_missing(folder):
+def test_a_temporary_failure_leaves_rows_pending_and_a_later_call_asks_only_what_is_missing(folder):
     class Flaky(Server):
         def reply(self, body):
             if kind_of(body) == "solve" and "Q3" in body["messages"][-1]["content"]:
@@ -255,10 +257,10 @@ def test_a_failure_that_passes_leaves_rows_pending_and_a_later_call_asks_only_wh
     assert healthy.asked.total() == 3
 
 
-def test_an_engine_that_goes_away_stops_the_stage_and_what_is_decided_is_there(folder, monkeypatch):
-    from linksyn_gpu.llm import loop
+def test_an_engine_that_stops_answering_stops_the_stage_and_decided_rows_are_written(folder, monkeypatch):
+    from linksyn_gpu.llm import dispatch
 
-    monkeypatch.setattr(loop, "_Breaker", lambda most, engine, made=loop._Breaker: made(3, engine))
+    monkeypatch.setattr(dispatch, "_Breaker", lambda most, engine, made=dispatch._Breaker: made(3, engine))
 
     class Gone(Server):
         def reply(self, body):
@@ -274,7 +276,7 @@ def test_an_engine_that_goes_away_stops_the_stage_and_what_is_decided_is_there(f
 
 
 @pytest.mark.parametrize("bound", [{"max_requests": 10 + 14}, {"budget_tokens": 1000}])
-def test_the_bounds_of_the_run_hold_for_both_stages_together(folder, bound):
+def test_the_limits_of_the_run_apply_to_both_stages_together(folder, bound):
     config = replace(CONFIG, synthesis=replace(CONFIG.synthesis, **bound))
     model = Server()
     counts = enhance(folder, model, config)
@@ -289,7 +291,7 @@ def test_the_bounds_of_the_run_hold_for_both_stages_together(folder, bound):
     assert not set(model.answered) & set(again.answered)
 
 
-def test_a_finished_stage_is_not_done_again_and_force_pays_nothing_twice(folder):
+def test_a_finished_stage_is_not_repeated_and_force_asks_nothing_again(folder):
     counts = enhance(folder, Server())
 
     def no_engine():
@@ -300,7 +302,7 @@ def test_a_finished_stage_is_not_done_again_and_force_pays_nothing_twice(folder)
         assert pipeline.enhance(ws, CONFIG, no_engine, force=True) == counts
 
 
-def test_rows_are_taken_into_work_a_bounded_number_at_a_time(folder, monkeypatch):
+def test_a_bounded_number_of_rows_is_in_work_at_a_time(folder, monkeypatch):
     whole = enhance(folder, Server())
     table = rows(folder, "enhanced.parquet")
     monkeypatch.setattr(enhancement, "ROWS_IN_WORK", 3)
@@ -322,7 +324,7 @@ def test_other_settings_and_another_input_are_refused(folder):
             pipeline.enhance(ws, CONFIG, lambda: None)
 
 
-def test_the_stage_says_what_it_needs(folder, tmp_path):
+def test_the_stage_names_the_settings_that_it_needs(folder, tmp_path):
     with Workspace(folder) as ws:
         with pytest.raises(ConfigError, match="--enhance-disciplines"):
             pipeline.enhance(ws, replace(CONFIG, enhance=EnhanceConfig()), lambda: None)
@@ -343,7 +345,7 @@ def test_the_folder_remembers_the_settings_of_the_stage_and_of_its_engine(folder
     assert recorded["synthesis"]["base_url"] == "http://unused/v1"
 
 
-def test_synthesis_done_anew_takes_the_enhanced_rows_away_but_not_the_answers(folder):
+def test_repeating_synthesis_removes_the_enhanced_rows_but_not_the_answers(folder):
     enhance(folder, Server())
     with FakeServer(Server()) as server, Workspace(folder) as ws:
         synthesis = replace(CONFIG.synthesis, base_url=server.url)
@@ -352,17 +354,17 @@ def test_synthesis_done_anew_takes_the_enhanced_rows_away_but_not_the_answers(fo
     assert list((folder / "enhance-journal").glob("answers-*.jsonl"))
 
 
-def test_the_report_shows_asked_against_reached(folder):
+def test_the_report_shows_the_levels_asked_and_reached(folder):
     counts = enhance(folder, Server())
     with Workspace(folder) as ws:
         stats = gather(ws)
-        page = render(stats, "a run")
+        page = render_page(stats, "a run")
     assert stats.stages["enhance"] == counts
-    assert "Levels asked for and reached" in page
-    assert "4 (asked)" in page
+    assert "Levels before and after enhancement" in page
+    assert "4 (target)" in page
 
 
 def test_the_report_of_a_run_without_the_stage_has_no_such_table(folder):
     with Workspace(folder) as ws:
-        assert "Levels asked for" not in render(gather(ws), "a run")
+        assert "Levels before and after" not in render_page(gather(ws), "a run")
         assert len(store.read_kp_names(ws)) > 0

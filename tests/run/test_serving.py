@@ -1,4 +1,4 @@
-"""What a server beside the walks must leave to them: nothing on a CPU, else the memory plan of the graph."""
+"""GPU memory that a server on the same node leaves to the walks: none on a CPU, the graph's plan on a GPU."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -30,20 +30,20 @@ def ws(tmp_path):
         yield ws
 
 
-def test_the_plan_of_the_graph_is_kept_and_a_quarter_before_there_is_one(ws, on_a_gpu):
+def test_the_walks_keep_what_the_plan_of_the_graph_needs_and_a_quarter_before_there_is_a_plan(ws, on_a_gpu):
     assert serving.walk_bytes(ws, CONFIG) == FREE // 4
     pipeline.build(ws, CONFIG)
     kept = serving.walk_bytes(ws, CONFIG)
-    assert kept == serving.plan_of(ws, CONFIG.walk.length, 2, FREE).peak_bytes, "24 paths in 20 rounds are 2 a round"
+    assert kept == serving.plan_of(ws, CONFIG.walk.length, 2, FREE).peak_bytes, "24 paths in 20 rounds are 2 per round"
     assert 0 < kept < FREE // 4
     assert serving.walk_bytes(ws, replace(CONFIG, paths=10_000_000)) > kept
 
 
-def test_what_the_user_gives_the_walks_is_what_they_get(ws, on_a_gpu):
+def test_the_memory_that_the_user_sets_for_the_walks_is_kept(ws, on_a_gpu):
     assert serving.walk_bytes(ws, replace(CONFIG, gpu_memory=5 * 2**30)) == 5 * 2**30
 
 
-def test_nothing_is_kept_where_the_cpu_walks_or_no_server_is_started(ws, monkeypatch):
+def test_no_memory_is_kept_where_the_cpu_walks_or_no_server_is_started(ws, monkeypatch):
     assert serving.walk_bytes(ws, replace(CONFIG, backend="cpu")) == 0
-    monkeypatch.setattr(serving, "resolve", lambda name: pytest.fail("no device need be asked"))
+    monkeypatch.setattr(serving, "resolve", lambda name: pytest.fail("no device needs to be asked"))
     assert serving.walk_bytes(ws, RunConfig()) == 0

@@ -1,4 +1,4 @@
-"""Bundles: one seed an edge, none twice, the least used first, and drops that are counted."""
+"""Bundles: one seed per edge, none twice, the least used first, and counted drops."""
 
 import itertools
 from collections import Counter
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from linksyn_gpu import WalkConfig, Walker, build_graph, link_seeds
-from linksyn_gpu.backend import reference
+from linksyn_gpu.backend.reference import operations as reference
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.sampling.bundle import SeedLinker
 from linksyn_gpu.tables import WalkBatch
@@ -78,7 +78,7 @@ def test_the_least_used_seed_comes_first_then_the_nearest_level():
     picks = []
     for number in range(5):
         chosen = int(linker.link_round(batch_of([[0, 1]], [number]), level=5).seeds[0, 0])
-        # A bundle of one seed is not kept and so not counted as a use; here it is to be.
+        # A bundle of one seed is not kept and not counted as a use; count it here.
         linker._uses = linker._uses + np.bincount([chosen], minlength=4)
         picks.append(chosen)
     assert set(picks[:2]) == {1, 3}  # level 4 is one away from 5
@@ -103,7 +103,7 @@ def test_paths_with_fewer_than_two_seeds_are_dropped_and_counted():
     assert bundles.drops == Counter({"few_seeds": 2})
 
 
-def test_paths_dropped_before_get_no_seeds_and_keep_their_reason():
+def test_paths_dropped_earlier_get_no_seeds_and_keep_their_reason():
     seeds = bank()
     graph = build_graph(seeds, backend="reference")
     batch = batch_of([[0, 1, 2]] * 3)
@@ -120,15 +120,14 @@ def test_uses_count_kept_bundles_only():
     linker = SeedLinker(graph, seeds, seed=2, backend="reference")
     total = 0
     for _ in range(3):
-        batch = walker.sample_round(30)
-        bundles = linker.to_host(linker.link_round(batch), walker.to_host(batch))
+        bundles = linker.link_round(walker.sample_round(30))
         total += int(bundles.sizes[bundles.kept].sum())
     assert linker.uses.sum() == total
 
 
-def test_a_graph_without_postings_cannot_link():
+def test_a_graph_without_evidence_cannot_link():
     seeds = make_seeds([{}])
-    with pytest.raises(DataError, match="no postings"):
+    with pytest.raises(DataError, match="no evidence"):
         SeedLinker(edge_graph(2, {(0, 1): 1}), seeds, backend="reference")
 
 
@@ -147,7 +146,7 @@ def test_batches_never_change_a_bundle(backend):
         walker = Walker(graph, QUICK, seed=4, backend=backend, batch_size=batch_size or 1000)
         linker = SeedLinker(graph, seeds, seed=4, backend=backend, batch_size=batch_size)
         rounds = [walker.sample_round(40) for _ in range(3)]
-        linked.append([linker.to_host(linker.link_round(r), walker.to_host(r)) for r in rounds])
+        linked.append([linker.link_round(r) for r in rounds])
     for other in linked[1:]:
         for a, b in zip(linked[0], other, strict=True):
             assert np.array_equal(a.seeds, b.seeds)

@@ -1,4 +1,4 @@
-"""Walking on from a path: new KPs over edges, in proportion to their weight, the same for the same seed."""
+"""Extending a path: new KPs over edges, in proportion to their weight, the same for the same seed."""
 
 import numpy as np
 import pytest
@@ -23,18 +23,18 @@ def extended(graph, nodes, walk_id=0, steps=1, **key):
     return path.tolist()
 
 
-def test_a_path_goes_on_over_edges_to_kps_it_has_not_visited(graph):
+def test_a_path_is_extended_along_edges_to_unvisited_kps(graph):
     path = extended(graph, [0, 1], 5, 3)
     assert path[:4] == [0, 1, 2, 3]
     assert path[4] in (4, 5)
 
 
-def test_a_path_that_ends_in_a_dead_end_goes_on_from_its_beginning(graph):
+def test_a_path_with_a_dead_end_is_extended_at_its_beginning(graph):
     assert extended(graph, [2, 3, 4], 0, 2) == [0, 1, 2, 3, 4]
     assert extended(graph, [1, 2, 3, 4], 0, 5) == [0, 1, 2, 3, 4], "and no further than there are KPs"
 
 
-def test_steps_go_in_proportion_to_the_weight(graph):
+def test_steps_are_proportional_to_the_weight(graph):
     ends = [extended(graph, [2, 3], i, seed=3)[-1] for i in range(2000)]
     counts = np.bincount(ends, minlength=6)
     assert counts[[0, 1, 2, 3]].sum() == 0
@@ -42,7 +42,7 @@ def test_steps_go_in_proportion_to_the_weight(graph):
     assert ((counts[[4, 5]] - expected) ** 2 / expected).sum() < 10.83  # chi-square of 1 degree, p = 0.001
 
 
-def test_seed_walk_and_attempt_decide_the_extension_and_nothing_else_does(graph):
+def test_only_seed_walk_and_attempt_determine_the_extension(graph):
     def ends(**key):
         return [extended(graph, [2, 3], i, **key)[-1] for i in range(64)]
 

@@ -1,4 +1,4 @@
-"""The KP graph against what its definition says, worked out one pair at a time."""
+"""The KP graph against its definition, one pair at a time."""
 
 import itertools
 from collections import Counter, defaultdict
@@ -51,7 +51,7 @@ def test_counts_and_evidence_are_those_of_every_pair_of_every_seed(n_seeds, n_kp
     KPGraph.from_csr(graph.indptr, graph.indices, graph.count)  # its checks hold
 
 
-def test_folded_names_are_one_and_keep_their_first_spelling():
+def test_folded_names_are_one_kp_with_its_first_spelling():
     graph = build_graph(BANK, backend="reference")
     assert list(graph.names) == ["Osmosis", "Cell", "Diffusion", "Torque"]
     assert graph.seed_count.tolist() == [3, 2, 2, 1]
@@ -77,17 +77,17 @@ def test_max_kps_per_seed_keeps_the_first_of_the_seeds_own_order():
     assert edges_of(graph) == {(0, 1): 1, (0, 2): 1}
 
 
-def test_pruned_edges_are_counted_and_take_their_evidence_along():
+def test_pruned_edges_are_counted_and_lose_their_evidence():
     graph = build_graph(BANK, min_count=2, backend="reference")
     assert graph.drops == Counter({"min_count": 1})
     assert evidence_of(graph) == {(0, 1): [0, 1], (0, 2): [1, 2]}
 
 
-def test_top_k_keeps_an_edge_that_either_end_wants():
+def test_top_k_keeps_an_edge_that_is_heavy_for_either_end():
     indptr = np.arange(0, 21, 2)
     kps = np.array([0, 1] * 4 + [0, 2] * 3 + [0, 3] * 2 + [2, 3], np.int32)
     graph = build_graph_from_incidence(indptr, kps, 4, top_k=1, backend="reference")
-    # 0 wants 1; 1, 2 and 3 want 0; nobody wants 2-3.
+    # 1 is heaviest for 0; 0 is heaviest for 1, 2 and 3; 2-3 is heaviest for none.
     assert edges_of(graph) == {(0, 1): 4, (0, 2): 3, (0, 3): 2}
     assert graph.drops == Counter({"top_k": 1})
 
@@ -116,7 +116,7 @@ def test_edge_weights_are_fixed_point_of_their_formula(kind, expected):
         assert w == max(1, int(np.floor(expected[min(u, v), max(u, v)] * scale)))
 
 
-def test_statistics_tell_what_the_seeds_of_a_kp_are_like():
+def test_statistics_summarise_the_seeds_of_a_kp():
     incidence = read_incidence(BANK, GraphConfig())
     statistics = kp_statistics(BANK, incidence)
     assert statistics.disciplines == ["biology", "physics"]
@@ -144,10 +144,10 @@ def test_a_config_and_keywords_together_are_refused():
         ([0, 2], [1, 1], "ascend"),
         ([0, 1], [5], "must lie in"),
         ([0, 3], [0, 1], "number of KP mentions"),
-        ([0, 2, 1, 2], [0, 1], "must not fall"),
+        ([0, 2, 1, 2], [0, 1], "must not decrease"),
     ],
 )
-def test_arrays_that_are_no_incidence_are_refused(indptr, kps, message):
+def test_arrays_that_are_not_an_incidence_are_refused(indptr, kps, message):
     with pytest.raises(DataError, match=message):
         build_graph_from_incidence(indptr, kps, 3, backend="reference")
 
@@ -164,17 +164,17 @@ def test_arrays_that_are_no_incidence_are_refused(indptr, kps, message):
         ([0, 2, 1], [1, 0], [1, 1], "must rise"),
     ],
 )
-def test_a_matrix_that_is_no_kp_graph_is_refused(indptr, indices, count, message):
+def test_a_matrix_that_is_not_a_kp_graph_is_refused(indptr, indices, count, message):
     with pytest.raises(DataError, match=message):
         KPGraph.from_csr(indptr, indices, count)
 
 
-def test_counts_that_are_no_integers_are_refused():
+def test_counts_that_are_not_integers_are_refused():
     with pytest.raises(DataError, match="count must hold integers, not float64"):
         KPGraph.from_csr([0, 1, 2], [1, 0], [2.7, 2.7])
 
 
-def test_a_bare_matrix_takes_weighted_degree_for_popularity():
+def test_a_bare_matrix_uses_the_weighted_degree_as_popularity():
     assert edge_graph(3, {(0, 1): 5, (1, 2): 2}).seed_count.tolist() == [5, 7, 2]
     with pytest.raises(DataError, match="2 names for 3 KPs"):
         KPGraph.from_csr([0, 0, 0, 0], [], [], names=["a", "b"])

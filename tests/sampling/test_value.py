@@ -1,9 +1,9 @@
-"""The value function: targets, affinity, feedback and calibration, against formulas worked out by hand."""
+"""The value function: targets, affinity, feedback and calibration, against formulas computed by hand."""
 
 import numpy as np
 import pytest
 
-from linksyn_gpu.backend import reference
+from linksyn_gpu.backend.reference import operations as reference
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.sampling.value import cell_affinity, divergence, gini, target_shares
 
@@ -16,7 +16,7 @@ def test_target_is_popularity_at_tau_1_and_uniform_at_tau_0():
     assert target_shares(F, 0.5) == pytest.approx([1 / 6, 2 / 6, 3 / 6, 0])
 
 
-def test_affinity_weighs_the_target_and_may_mask_a_kp():
+def test_affinity_multiplies_the_target_and_can_mask_a_kp():
     assert target_shares(F[:3], 0.0, np.array([1.0, 0.0, 3.0])) == pytest.approx([0.25, 0, 0.75])
     assert not target_shares(F[:3], 0.0, np.zeros(3)).any()
 
@@ -29,13 +29,13 @@ def test_affinity_blends_disciplines_and_follows_difficulty():
 
 
 @pytest.mark.parametrize(("beta", "power"), [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0), (2.0, 2.0)])
-def test_value_is_potential_times_what_a_kp_is_owed(beta, power):
+def test_value_is_potential_times_feedback(beta, power):
     target = np.array([0.5, 0.25, 0.25])
     visits = np.array([8, 0, 2], np.int64)
     potential = np.array([2.0, 1.0, 1.0])
-    owed = np.array([(5 + 1) / 9, (2.5 + 1) / 1, (2.5 + 1) / 3])
+    deficit = np.array([(5 + 1) / 9, (2.5 + 1) / 1, (2.5 + 1) / 3])
     value = reference.node_value(target, potential, visits, beta)
-    assert value == pytest.approx(potential * owed**power, rel=1e-15)
+    assert value == pytest.approx(potential * deficit**power, rel=1e-15)
 
 
 def test_value_is_clipped_and_zero_without_a_target():

@@ -46,7 +46,7 @@ def test_backends_agree_to_the_bit_over_a_campaign():
         assert a.redraws == b.redraws
 
 
-def test_visits_count_all_walks_and_carry_on_from_call_to_call():
+def test_visits_count_all_walks_and_continue_from_call_to_call():
     walker = Walker(random_graph(), WalkConfig(**QUICK), seed=5)
     first, second = walker.sample(50), walker.sample(70)
     assert np.array_equal(np.concatenate([first.ids, second.ids]), np.arange(120))
@@ -54,7 +54,7 @@ def test_visits_count_all_walks_and_carry_on_from_call_to_call():
     assert np.array_equal(walker.visits, np.bincount(visited[visited >= 0], minlength=20))
 
 
-def test_distinct_paths_share_no_kp_set_and_what_cannot_be_is_marked():
+def test_distinct_paths_share_no_kp_set_and_the_others_are_marked():
     graph = edge_graph(3, {(0, 1): 1, (1, 2): 1})  # sets: {0, 1}, {1, 2}; of length 1
     config = WalkConfig(length=1, distinct=True, max_redraws=30, **QUICK)
     batch = Walker(graph, config, seed=1).sample(6)
@@ -65,7 +65,7 @@ def test_distinct_paths_share_no_kp_set_and_what_cannot_be_is_marked():
     assert batch.redraws >= 4 * 30
 
 
-def test_paths_below_min_length_are_redrawn_and_else_marked():
+def test_paths_below_min_length_are_redrawn_or_marked():
     graph = edge_graph(5, {(0, 1): 1, (2, 3): 1, (3, 4): 1})
     one_round = {**QUICK, "rounds": 1}
     batch = Walker(graph, WalkConfig(length=2, min_length=3, max_redraws=0, **one_round), seed=1).sample(40)
@@ -77,10 +77,10 @@ def test_paths_below_min_length_are_redrawn_and_else_marked():
     assert np.array_equal(batch.nodes[untouched], redrawn.nodes[untouched])
 
 
-def test_rounds_sum_to_what_was_asked_even_when_there_are_more_rounds_than_paths():
+def test_rounds_sum_to_n_even_with_more_rounds_than_paths():
     walker = Walker(random_graph(), WalkConfig(rounds=20, calibration_rounds=0), seed=0)
-    told = []
-    assert len(walker.sample(7, told.append)) == sum(told) == 7
+    sizes = []
+    assert len(walker.sample(7, sizes.append)) == sum(sizes) == 7
     assert len(walker.sample(0)) == 0
 
 
@@ -101,7 +101,7 @@ def test_feedback_and_calibration_bring_visits_to_the_target():
 
 
 def test_without_feedback_and_calibration_the_start_is_the_target_itself():
-    """beta = 0, no calibration: V = 1 and starts go as T."""
+    """beta = 0, no calibration: V = 1 and starts are proportional to T."""
     graph = edge_graph(4, {(0, 1): 6, (1, 2): 3, (2, 3): 1})
     walker = Walker(graph, WalkConfig(length=1, tau=1.0, beta=0.0, calibration_rounds=0), seed=9)
     starts = np.bincount(walker.sample(50_000).nodes[:, 0], minlength=4)
@@ -124,8 +124,8 @@ def test_unknown_backends_and_seeds_are_refused():
         Walker(random_graph(), seed=2**64)
 
 
-def test_kps_that_can_give_nothing_new_do_not_starve_the_others():
-    """Two KPs with one path between them are used up at once; feedback must not send all later walks there."""
+def test_kps_without_new_paths_do_not_starve_the_others():
+    """Two KPs with a single path between them are exhausted at once; feedback must not send all later walks there."""
     edges = {(u, v): 1 for u in range(2, 40) for v in range(u + 1, 40)}
     graph = edge_graph(40, {(0, 1): 1, **edges})
     batch = Walker(graph, WalkConfig(length=3, tau=0.0, distinct=True, calibration_rounds=5), seed=1).sample(2000)

@@ -1,4 +1,4 @@
-"""Real seeds: graph sizes measured independently, and texts that come through as they were."""
+"""Real seeds: graph sizes that were measured independently, and texts that are not changed."""
 
 import json
 
@@ -24,7 +24,7 @@ def test_the_openstax_graph_has_the_measured_size(real_data, keep_duplicates, kp
     assert (graph.n_kps, graph.n_edges, components(graph)) == expected
 
 
-def test_competition_maths_walks_on_route_nodes_with_chinese_and_latex_intact(real_data):
+def test_walks_on_route_nodes_of_competition_maths_keep_chinese_and_latex_intact(real_data):
     path = real_data("seed_tal_math_en_zh.jsonl")
     seeds = read_seeds(path, columns={"knowledge_points": "kp_routes"}, route_separator="->", difficulty_scale="0-4")
     raw = {}

@@ -1,4 +1,4 @@
-"""Reading seeds: every format, every name of a column, every reason to refuse a record."""
+"""Reading seeds: every format, every column name, every reason to reject a record."""
 
 import csv
 import itertools
@@ -8,6 +8,8 @@ from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,10 +18,10 @@ from hypothesis import strategies as st
 
 from linksyn_gpu.config import SeedsConfig
 from linksyn_gpu.errors import ConfigError, DataError
+from linksyn_gpu.seeds import layouts, readers
 from linksyn_gpu.seeds import normalize as seeds_module
-from linksyn_gpu.seeds import readers as records
 from linksyn_gpu.seeds.normalize import NOTES, REASONS, read_seeds
-from linksyn_gpu.tables import seed_schema
+from linksyn_gpu.tables import Seeds, seed_schema
 from linksyn_gpu.text import guess_language
 
 RECORDS = [
@@ -128,7 +130,7 @@ def test_every_text_format_is_read_compressed(tmp_path, suffix, ending, codec):
 
 
 @pytest.mark.parametrize("suffix", TEXT_SUFFIXES)
-def test_a_byte_order_mark_is_no_part_of_the_first_record(tmp_path, suffix):
+def test_a_byte_order_mark_is_not_part_of_the_first_record(tmp_path, suffix):
     path = tmp_path / f"bom{suffix}"
     WRITERS[suffix](path)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
@@ -156,7 +158,7 @@ def test_json_without_one_list_of_records_is_refused(tmp_path, value, message):
         read_seeds(path)
 
 
-def test_a_csv_record_bears_the_line_where_it_begins(tmp_path):
+def test_a_csv_record_has_the_line_where_it_starts(tmp_path):
     path = tmp_path / "lines.csv"
     path.write_text('\nquestion,answer\r\n"two\r\nlines",1\r\n\r\n,no question\r\n"third, with ""quotes""",3,\r\n')
     seeds = read_seeds(path)
@@ -164,7 +166,7 @@ def test_a_csv_record_bears_the_line_where_it_begins(tmp_path):
     assert verdicts(seeds) == [(6, "no_question")]
 
 
-def test_csv_rows_that_do_not_fit_are_set_aside_one_by_one(tmp_path):
+def test_csv_rows_that_do_not_fit_are_rejected_one_by_one(tmp_path):
     path = tmp_path / "broken.csv"
     path.write_bytes(
         b"id,question,answer\n1,short\n2,long,x,y\n3,ok,x\n4,bad \xff byte,x\n"
@@ -195,7 +197,7 @@ def test_a_long_csv_cell_is_read_whole(tmp_path):
 
 
 def test_parquet_is_read_across_batches_with_its_own_types(tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "_PARQUET_ROWS", 3)
+    monkeypatch.setattr(readers, "_PARQUET_ROWS", 3)
     path = tmp_path / "types.parquet"
     n = 10
     columns = {
@@ -213,7 +215,7 @@ def test_parquet_is_read_across_batches_with_its_own_types(tmp_path, monkeypatch
     assert (seeds[3]["answer"], seeds[3]["options"], seeds[3]["difficulty"]) == ("1.5", ["a3", "b"], 4)
 
 
-def test_a_parquet_row_that_is_not_utf8_is_set_aside_alone(tmp_path):
+def test_only_the_parquet_row_that_is_not_utf8_is_rejected(tmp_path):
     texts = pa.array([b"one", b"tw\xff", b"three"]).view(pa.string())
     path = tmp_path / "bytes.parquet"
     pq.write_table(pa.table({"question": texts}), path)
@@ -232,7 +234,7 @@ def test_files_keep_their_order_and_a_pattern_is_sorted(tmp_path, jsonl):
     assert seeds.table["question"].to_pylist() == ["c.jsonl", "a.jsonl", "b.jsonl"]
 
 
-def test_a_pattern_reaches_into_folders_and_takes_files_alone(tmp_path, jsonl):
+def test_a_pattern_matches_in_subfolders_and_matches_files_only(tmp_path, jsonl):
     (tmp_path / "x" / "folder.jsonl").mkdir(parents=True)
     jsonl({"question": "deep"}, name="x/folder.jsonl/deep.jsonl")
     jsonl({"question": "brackets"}, name="x/set[1].jsonl")
@@ -240,7 +242,7 @@ def test_a_pattern_reaches_into_folders_and_takes_files_alone(tmp_path, jsonl):
     assert read_seeds(tmp_path / "x" / "set[1].jsonl")[0]["question"] == "brackets"
 
 
-def test_rejects_name_the_file_as_the_user_did(tmp_path, jsonl, monkeypatch):
+def test_rejects_name_the_file_as_the_user_wrote_it(tmp_path, jsonl, monkeypatch):
     jsonl({"question": "q"}, b"{", name="x.jsonl")
     monkeypatch.chdir(tmp_path)
     assert read_seeds("./x.jsonl").rejects[0].file == "./x.jsonl"
@@ -256,10 +258,10 @@ def test_rejects_name_the_file_as_the_user_did(tmp_path, jsonl, monkeypatch):
         ("notes.txt", "unknown suffix; seeds are read from .jsonl, .ndjson"),
         ("table.parquet.gz", "unknown suffix"),
         ("packed.gz", "unknown suffix"),
-        ("x" * 300 + ".jsonl", "cannot be looked up"),
+        ("x" * 300 + ".jsonl", "cannot be opened"),
     ],
 )
-def test_what_is_no_seed_file_is_an_error_that_says_so(tmp_path, name, message):
+def test_a_path_that_is_not_a_seed_file_is_an_error_with_the_cause(tmp_path, name, message):
     (tmp_path / "folder").mkdir()
     for other in ("notes.txt", "table.parquet.gz", "packed.gz"):
         (tmp_path / other).touch()
@@ -267,8 +269,8 @@ def test_what_is_no_seed_file_is_an_error_that_says_so(tmp_path, name, message):
         read_seeds(tmp_path / name)
 
 
-def test_no_path_at_all_is_an_error():
-    with pytest.raises(DataError, match="no seed file was named"):
+def test_an_empty_list_of_paths_is_an_error():
+    with pytest.raises(DataError, match="no seed file is named"):
         read_seeds([])
 
 
@@ -286,14 +288,14 @@ def test_no_path_at_all_is_an_error():
         ("head.csv", b"\xff,question\nx,y\n", "head.csv:1: the header cannot be read"),
     ],
 )
-def test_a_file_that_is_broken_as_a_whole_is_an_error_that_names_it(tmp_path, name, content, message):
+def test_a_file_that_cannot_be_read_at_all_is_an_error_that_names_it(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
         read_seeds(tmp_path / name)
 
 
 @pytest.mark.parametrize(("ending", "codec"), [(".gz", "gzip"), (".zst", "zstd")])
-def test_a_compressed_file_that_was_cut_off_is_an_error(tmp_path, ending, codec):
+def test_a_truncated_compressed_file_is_an_error(tmp_path, ending, codec):
     path = tmp_path / f"cut.jsonl{ending}"
     with pa.output_stream(str(path), compression=codec) as stream:
         stream.write(b"".join(b'{"question": "%d"}\n' % i for i in range(9999)))
@@ -302,7 +304,7 @@ def test_a_compressed_file_that_was_cut_off_is_an_error(tmp_path, ending, codec)
         read_seeds(path)
 
 
-def test_a_parquet_file_that_was_cut_off_is_an_error(tmp_path):
+def test_a_truncated_parquet_file_is_an_error(tmp_path):
     path = tmp_path / "cut.parquet"
     WRITERS[".parquet"](path)
     path.write_bytes(path.read_bytes()[:-9])
@@ -314,19 +316,19 @@ def test_a_parquet_file_that_was_cut_off_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("field", "name"), [(f, n) for f, names in seeds_module.USUAL_NAMES.items() for n in names if f != "question"]
+    ("field", "name"), [(f, n) for f, names in layouts.USUAL_NAMES.items() for n in names if f != "question"]
 )
 def test_every_usual_name_is_found(jsonl, field, name):
     seed = read_one(jsonl, {"question": "q", name: "4"})
     assert seed[field] in ("4", ["4"], 4)
 
 
-@pytest.mark.parametrize("name", [*seeds_module.USUAL_NAMES["question"], "Question", "PROMPT", " Que-sti_on "])
-def test_a_question_is_found_whatever_its_spelling(jsonl, name):
+@pytest.mark.parametrize("name", [*layouts.USUAL_NAMES["question"], "Question", "PROMPT", " Que-sti_on "])
+def test_spelling_of_a_column_name_is_ignored(jsonl, name):
     assert read_one(jsonl, {name: "q"})["question"] == "q"
 
 
-def test_the_first_usual_name_wins_and_stays_even_where_it_is_empty(jsonl):
+def test_the_first_usual_name_is_used_even_when_its_value_is_empty(jsonl):
     record = {"query": "5", "problem": "4", "prompt": "2", "output": "o", "response": None}
     seed = read_one(jsonl, record)
     assert (seed["question"], seed["answer"]) == ("2", "")
@@ -349,12 +351,12 @@ def test_a_record_without_its_mapped_column_does_not_fall_back(jsonl):
 def test_a_mapped_column_that_no_record_has_is_an_error_with_the_columns(tmp_path, suffix):
     path = tmp_path / f"x{suffix}"
     WRITERS[suffix](path)
-    with pytest.raises(DataError, match=r"no column 'stem', asked for; the file has 'id', 'question', 'answer'"):
+    with pytest.raises(DataError, match=r"there is no column 'stem'; its columns are 'id', 'question', 'answer'"):
         read_seeds(path, columns={"question": "stem"})
 
 
-def test_records_that_all_differ_in_their_keys_are_read(jsonl, monkeypatch):
-    monkeypatch.setattr(seeds_module, "_MAX_LAYOUTS", 2)
+def test_records_with_different_keys_each_are_read(jsonl, monkeypatch):
+    monkeypatch.setattr(layouts, "_MAX_LAYOUTS", 2)
     path = jsonl(*({"question": f"q{i}", f"k{i}": 1} for i in range(6)), {"question": "last", "kp": "late"})
     assert read_seeds(path, columns={"knowledge_points": "kp"})[6]["knowledge_points"] == ["late"]
 
@@ -436,7 +438,7 @@ def test_options_are_read_from_lists_objects_and_strings(jsonl, value, options):
         (float("nan"), "1-5", None),
     ],
 )
-def test_difficulty_is_moved_to_1_to_5(jsonl, value, scale, level):
+def test_difficulty_is_mapped_to_1_to_5(jsonl, value, scale, level):
     seeds = read_seeds(jsonl({"question": "q", "level": value}), difficulty_scale=scale)
     assert seeds[0]["difficulty"] == level
     assert "difficulty_off_scale" not in seeds.notes
@@ -460,7 +462,7 @@ AWKWARD = "ﬁne  \u00a0Ａ\u0301\u200b e\u0301é \\frac{1}{2}\r\n\t\x00 𠀀 �
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".parquet"])
-def test_text_is_kept_to_the_byte(tmp_path, suffix):
+def test_text_keeps_its_bytes(tmp_path, suffix):
     path = tmp_path / f"x{suffix}"
     record = {"question": AWKWARD, "answer": AWKWARD, "options": [AWKWARD, " "], "kps": [AWKWARD]}
     if suffix == ".jsonl":
@@ -480,7 +482,7 @@ def test_text_is_kept_to_the_byte(tmp_path, suffix):
     assert seed["knowledge_points"] == [AWKWARD]
 
 
-def test_a_missing_id_is_made_from_the_content_alone(jsonl):
+def test_a_missing_id_is_derived_from_the_content_only(jsonl):
     one = {"question": "q", "options": ["a"], "answer": "x"}
     seeds = read_seeds(
         jsonl({"source": "elsewhere", **one}, {**one, "options": ["a", "b"]}, {"id": 7, "question": "r"})
@@ -555,7 +557,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("line", "reason"), REFUSED)
-def test_a_bad_row_is_set_aside_with_its_line_and_reason_and_the_job_goes_on(jsonl, line, reason):
+def test_a_bad_row_is_rejected_with_its_line_and_reason_and_reading_goes_on(jsonl, line, reason):
     path = jsonl({"id": "first", "question": "kept"}, b" \t\r", line, {"id": "last", "question": "kept too"})
     seeds = read_seeds(path, max_chars=100)
     assert seeds.table["id"].to_pylist() == ["first", "last"]
@@ -569,25 +571,25 @@ def test_every_reason_is_tested():
     assert {reason for _, reason in REFUSED} == set(REASONS)
 
 
-def test_a_line_beyond_all_measure_is_passed_over_without_being_held(jsonl, monkeypatch):
-    monkeypatch.setattr(records, "MAX_LINE", 64)
+def test_a_line_over_the_limit_is_skipped_without_being_held_in_memory(jsonl, monkeypatch):
+    monkeypatch.setattr(readers, "MAX_LINE", 64)
     seeds = read_seeds(jsonl({"question": "a"}, b"x" * 1000, b'{"question": "' + b"b" * 47 + b'"}', b"y" * 64))
     assert seeds.table["question"].to_pylist() == ["a", "b" * 47]
     assert verdicts(seeds) == [(2, "too_long"), (4, "too_long")]
 
 
-def test_a_reject_never_drags_the_record_along(jsonl):
+def test_the_detail_of_a_reject_is_short(jsonl):
     seeds = read_seeds(jsonl({"question": "q", "id": "i" * 5000}, {"question": "r", "id": "i" * 5000}))
     assert len(seeds.rejects[0].detail) <= 200
 
 
-def test_no_record_taken_is_an_error_with_counts_and_the_first(jsonl):
+def test_an_input_without_a_valid_record_is_an_error_with_counts_and_the_first_reject(jsonl):
     path = jsonl(b"{", {"text": "x"}, {"text": "y"})
     with pytest.raises(DataError) as caught:
         read_seeds(path)
     assert str(caught.value) == (
         f"no seed was read: all 3 records were rejected (no_question 2, invalid_json 1); first {path}:1: invalid_json:"
-        " column 2: Expecting property name enclosed in double quotes; name the question's column:"
+        " column 2: Expecting property name enclosed in double quotes; name the column of the question:"
         " columns={'question': 'COLUMN'} (--map question=COLUMN)"
     )
 
@@ -596,13 +598,13 @@ def test_no_record_taken_is_an_error_with_counts_and_the_first(jsonl):
     ("name", "content"),
     [("e.jsonl", b"\n \n"), ("e.json", b"[]"), ("e.json", b'{"data": []}'), ("e.csv", b"question\n")],
 )
-def test_no_record_at_all_is_an_error(tmp_path, name, content):
+def test_an_input_without_records_is_an_error(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=f"no seed was read: no records in '.*{name}'"):
         read_seeds(tmp_path / name)
 
 
-def test_an_empty_file_beside_a_full_one_is_no_error(tmp_path, jsonl):
+def test_an_empty_file_next_to_others_is_accepted(tmp_path, jsonl):
     (tmp_path / "empty.csv").touch()
     assert len(read_seeds([tmp_path / "empty.csv", jsonl({"question": "q"})], columns={"question": "question"})) == 1
 
@@ -610,14 +612,14 @@ def test_an_empty_file_beside_a_full_one_is_no_error(tmp_path, jsonl):
 # --- duplicates
 
 
-def test_a_repeated_question_is_a_duplicate_however_it_is_spaced_or_composed(jsonl):
+def test_duplicates_are_found_across_spacing_and_unicode_composition(jsonl):
     path = jsonl(
         {"id": 1, "question": "What is caf\u00e9  ﬁne?"},
         {"id": 2, "question": " What is cafe\u0301\nfine？", "answer": "another"},
         {"id": 3, "question": "what is café fine?"},
     )
     seeds = read_seeds(path)
-    assert seeds.table["id"].to_pylist() == ["1", "3"]  # upper and lower case are kept apart
+    assert seeds.table["id"].to_pylist() == ["1", "3"]  # case is significant
     assert verdicts(seeds) == [(2, "duplicate_question")]
 
 
@@ -650,7 +652,7 @@ def test_only_kept_records_count_as_read_before(jsonl):
     assert verdicts(read_seeds(path)) == [(1, "wrong_type"), (3, "duplicate_question")]
 
 
-def test_an_id_that_equals_a_made_one_is_a_duplicate(jsonl):
+def test_an_id_that_equals_a_derived_one_is_a_duplicate(jsonl):
     made = read_seeds(jsonl({"question": "q"}))[0]["id"]
     assert verdicts(read_seeds(jsonl({"id": made, "question": "r"}, {"question": "q"}))) == [(2, "duplicate_id")]
 
@@ -659,6 +661,54 @@ def test_keep_duplicates_keeps_all(jsonl):
     path = jsonl({"id": 1, "question": "q"}, {"id": 1, "question": "q"}, {"question": "q"}, {"question": "q"})
     seeds = read_seeds(path, keep_duplicates=True)
     assert (len(seeds), seeds.rejects) == (4, [])
+
+
+# --- records in memory
+
+
+IN_MEMORY = [{"id": 1, "question": "q", "kps": ["a", "b"]}, {"id": 1, "question": "r"}, {"text": "s"}]
+
+
+def test_records_in_memory_are_read_and_rejected_as_those_of_a_file(jsonl):
+    from_file = read_seeds(jsonl(*IN_MEMORY), max_chars=50)
+    for made in (
+        Seeds.from_records(iter(IN_MEMORY), max_chars=50),
+        Seeds.from_records(IN_MEMORY, SeedsConfig(max_chars=50)),
+    ):
+        assert made.table.equals(from_file.table)
+        assert made.notes == from_file.notes
+        assert [(r.file, r.line, r.reason) for r in made.rejects] == [
+            ("records", 2, "duplicate_id"),
+            ("records", 3, "no_question"),
+        ]
+
+
+def test_numpy_values_and_tuples_of_a_record_are_numbers_and_lists():
+    record = {"question": "q", "options": ("x", "y"), "kps": np.array(["a", "b"]), "level": np.int64(2)}
+    seed = Seeds.from_records([record])[0]
+    assert (seed["options"], seed["knowledge_points"], seed["difficulty"]) == (["x", "y"], ["a", "b"], 2)
+
+
+def test_an_arrow_table_a_batch_and_a_reader_give_the_same_seeds():
+    table = pa.Table.from_pylist([*RECORDS, {"id": "a3", "question": None}])
+    for data in (table, table.to_batches()[0], table.to_reader()):
+        seeds = Seeds.from_arrow(data)
+        assert rows_of(seeds) == EXPECTED
+        assert verdicts(seeds) == [(3, "no_question")]
+
+
+def test_a_data_frame_gives_the_same_seeds_and_its_missing_values_are_missing():
+    frame = pd.DataFrame([*RECORDS, {"id": "a3", "question": "No answer?"}], index=[7, 8, 9])
+    seeds = Seeds.from_pandas(frame)
+    assert rows_of(seeds)[:2] == EXPECTED
+    assert (seeds[2]["answer"], seeds[2]["options"], seeds[2]["difficulty"]) == ("", [], None)
+    assert Seeds.from_pandas(frame.convert_dtypes()).table.equals(seeds.table)
+
+
+def test_a_wrong_mapping_is_an_error_for_records_in_memory_too():
+    for make, data in ((Seeds.from_records, RECORDS), (Seeds.from_arrow, pa.Table.from_pylist(RECORDS))):
+        with pytest.raises(DataError, match="records: there is no column 'stem'"):
+            make(data, columns={"question": "stem"})
 
 
 # --- settings
@@ -686,7 +736,7 @@ def test_wrong_settings_fail_before_a_file_is_opened(settings, message):
         read_seeds("no such file.jsonl", **settings)
 
 
-def test_batches_do_not_show_in_the_result(jsonl, monkeypatch):
+def test_the_batch_size_does_not_change_the_result(jsonl, monkeypatch):
     path = jsonl(*({"question": f"q{i}", "kps": ["k"] * (i % 3)} for i in range(50)))
     whole = read_seeds(path)
     monkeypatch.setattr(seeds_module, "_BATCH_ROWS", 7)
@@ -696,14 +746,14 @@ def test_batches_do_not_show_in_the_result(jsonl, monkeypatch):
     assert cut.table.equals(whole.table)
 
 
-# --- whatever comes
+# --- arbitrary input
 
 JSON_VALUE = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(alphabet=st.characters(), max_size=6),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=6,
 )
-USUAL = [name for names in seeds_module.USUAL_NAMES.values() for name in names]
+USUAL = [name for names in layouts.USUAL_NAMES.values() for name in names]
 LINES = st.one_of(
     st.binary(max_size=40),
     st.dictionaries(st.sampled_from(USUAL), JSON_VALUE, max_size=6).map(lambda r: json.dumps(r).encode()),
@@ -768,7 +818,7 @@ def test_a_damaged_parquet_file_is_read_or_refused(tmp_path, where, value):
 
 
 def graph_size(seeds, same):
-    """(KPs, co-occurring pairs) worked out from the lists alone."""
+    """(KPs, co-occurring pairs) computed from the lists only."""
     names, pairs = set(), set()
     for points in seeds.table["knowledge_points"].to_pylist():
         points = sorted(set(map(same, points)))
@@ -781,7 +831,7 @@ def folded(name):
     return unicodedata.normalize("NFKC", name).casefold().strip()
 
 
-def test_openstax_gives_the_graph_that_was_measured_independently(real_data):
+def test_openstax_has_the_graph_size_that_was_measured_independently(real_data):
     path = real_data("seed_openstax_en.jsonl")
     seeds = read_seeds(path)
     assert (len(seeds), Counter(r.reason for r in seeds.rejects)) == (3271, {"duplicate_question": 165})
@@ -791,7 +841,7 @@ def test_openstax_gives_the_graph_that_was_measured_independently(real_data):
     assert graph_size(everything, str) == (2975, 15132)
 
 
-def test_tal_routes_give_connected_points_in_both_languages(real_data):
+def test_tal_routes_yield_their_nodes_in_both_languages(real_data):
     path = real_data("seed_tal_math_en_zh.jsonl")
     settings = {"columns": {"knowledge_points": "kp_routes"}, "route_separator": "->", "difficulty_scale": "0-4"}
     seeds = read_seeds(path, **settings)

@@ -1,12 +1,15 @@
 """Answers are parsed whatever stands around the JSON, and never when the JSON ends too early."""
 
 import json
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linksyn_gpu.synthesis.answers import REASONS, Item, parse
+from linksyn_gpu.llm.json_answer import json_values, read_object
+from linksyn_gpu.synthesis.answers import REASONS, parse
+from linksyn_gpu.tables import Item
 
 QA = {"question": "Q?", "answer": "A", "knowledge_points": ["k", "k", ""], "difficulty": 3}
 ITEM = Item("Q?", "A", knowledge_points=("k",), difficulty=3)
@@ -84,13 +87,78 @@ def test_fields_of_other_types_are_read_or_left_out():
         (r"$\frac{1}{2}$", r"$\frac{1}{2}$"),
         (r"$\beta \times \theta$", r"$\beta \times \theta$"),
         (r"$\sin\alpha \neq \rho$", r"$\sin\alpha \neq \rho$"),
-        (r"$\left(x\right)$ \\ next", r"$\left(x\right)$ \ next"),
+        (r"$x \ne 0, \nu \ni 1$", r"$x \ne 0, \nu \ni 1$"),
+        (r"$\left\lfloor x \right\rfloor \therefore \textless \rm{kg} \notin$",) * 2,
+        (r"x \ne 0", r"x \ne 0"),
+        (r"$\underline{u} \uparrow \u4e2d$", "$\\underline{u} \\uparrow \u4e2d$"),
+        (r"$\begin{pmatrix}1 & 2 \\ 3 & 4\end{pmatrix}$", r"$\begin{pmatrix}1 & 2 \\ 3 & 4\end{pmatrix}$"),
+        (r"$\begin{cases}x\\y\\\alpha\end{cases}$", r"$\begin{cases}x\\y\\\alpha\end{cases}$"),
+        (r"$\\begin{pmatrix}1 & 2 \\\\ 3 & 4\\end{pmatrix}$", r"$\begin{pmatrix}1 & 2 \\ 3 & 4\end{pmatrix}$"),
+        (r"$\left(x\right)$ \\ next", r"$\left(x\right)$ \\ next"),
+        (r"$\\alpha$ and $\beta$", r"$\alpha$ and $\beta$"),
+        (r"\(x\) and \\(y\\)", r"\(x\) and \(y\)"),
+        (r"Let $x \in A$.\nThen\t$\tan x$ \"exists\"", 'Let $x \\in A$.\nThen\t$\\tan x$ "exists"'),
+        (r"Note:\nless is more.\ne.g. $\pi$", "Note:\nless is more.\ne.g. $\\pi$"),
         (r"a\nnew line\tand a tab", "a\nnew line\tand a tab"),
         (r"$\\frac{1}{2}$", r"$\frac{1}{2}$"),
+        (r"C:\\new\\text", r"C:\new\text"),
+        (r"don\'t", "don't"),
+        ("a\\\nb", "a\nb"),
     ],
 )
 def test_latex_whose_backslashes_were_not_doubled_is_read_as_meant(written, meant):
     assert parse(f'{{"question": "{written}"}}').items[0].question == meant
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["9" * 5001, "-" + "9" * 5001, "1e400", "1" + "0" * 400 + ".5"],
+)
+def test_a_number_beyond_floats_is_kept_as_it_was_written(value):
+    assert parse(f'{{"question": "Q?", "answer": {value}}}').items == (Item("Q?", value),)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["NaN", "Infinity", r'"\ud800"', "[" * 500 + "1" + "]" * 500, '{"a":' * 500 + "1" + "}" * 500],
+)
+def test_a_value_that_python_cannot_write_again_is_an_invalid_answer(answer):
+    text = f'{{"qa": [{{"question": "Q?", "answer": {answer}}}]}}'
+    assert parse(text).reason == "invalid_json"
+    assert read_object(text) is None
+
+
+HOSTILE = ["{", "[", '{"a":', '{"a": x ', "[1, x [", '{"', "[[[[x", r"\\ne", '{"a": "' + r"\ne "]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_reading_takes_time_in_proportion_to_the_length(text):
+    """Counted in steps of the interpreter, not in seconds: four times the text, at most six times the steps."""
+
+    def steps(n):
+        count = 0
+
+        def step(frame, event, argument):
+            nonlocal count
+            count += 1
+            return step
+
+        sys.settrace(step)
+        try:
+            parse(text * n)
+        finally:
+            sys.settrace(None)
+        return count
+
+    assert steps(4000) <= 6 * steps(1000) + 1000
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)))
+def test_json_that_is_well_formed_reads_as_the_decoder_reads_it(value):
+    """But for a string that holds LaTeX with control characters in the place of its first letters."""
+    text = json.dumps({"x": value})
+    if "\\" not in text:
+        assert list(json_values(text)) == [json.loads(text)]
 
 
 @given(st.text(max_size=300))

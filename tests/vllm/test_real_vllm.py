@@ -1,4 +1,4 @@
-"""vLLM itself, on the CPU, with SmolLM2-135M: what the stand-in of tests/llm/test_vllm.py cannot show.
+"""vLLM on the CPU with SmolLM2-135M: what the stand-in of tests/llm/test_vllm.py cannot show.
 
 Needs vLLM in an environment of its own and the model as a folder that vLLM serves. To have both, and to run this:
 
@@ -6,8 +6,8 @@ Needs vLLM in an environment of its own and the model as a folder that vLLM serv
     export LINKSYN_VLLM_PYTHON=VENV/bin/python LINKSYN_VLLM_MODEL=MODEL_DIR
     python -m pytest tests/vllm
 
-Without the two variables these tests skip. Every start of vLLM takes half a minute on two idle cores, so a test here
-goes through several things in a row. Nothing is said of speed, nor of any GPU.
+Without the two variables these tests are skipped. Every start of vLLM takes half a minute on two idle cores, so a test
+here checks several things in a row. They measure no speed and no GPU.
 """
 
 import json
@@ -115,10 +115,10 @@ class Run:
 
     def until_answers(self, n):
         while len(answers(self.out)) < n:
-            assert self.process.poll() is None, self.told()
+            assert self.process.poll() is None, self.output()
             time.sleep(0.1)
 
-    def told(self):
+    def output(self):
         return self.log.read_text()
 
 
@@ -134,22 +134,22 @@ def test_a_campaign_outlives_ctrl_c_and_the_death_of_its_server(tmp_path, settin
         key = key_of(next(pid for pid, line in marked(environment).items() if "serve" in line))
         assert all(key not in line for line in marked(environment).values())
         os.killpg(first.process.pid, signal.SIGINT)
-        assert first.process.wait(60) == 130, first.told()
+        assert first.process.wait(60) == 130, first.output()
         assert marked(environment) == {}, "something of vLLM is left"
         before = answers(out)
         assert len(before) < N_PATHS, "the interrupt came too late to show anything"
 
     with Run(out, settings, environment, tmp_path / "again.log") as again:
         again.until_answers(len(before) + 1)
-        server = [pid for pid, line in marked(environment).items() if "serve" in line and "keeper" not in line]
+        server = [pid for pid, line in marked(environment).items() if "serve" in line and "subreaper" not in line]
         os.kill(min(server), signal.SIGKILL)
-        assert again.process.wait(600) == 0, again.told()
-        assert "starting it again, 1 of 3" in again.told()
+        assert again.process.wait(600) == 0, again.output()
+        assert "restart 1 of 3" in again.output()
         assert marked(environment) == {}
 
     log = (out / "vllm.log").read_text()
     assert sum(line.startswith("== ") for line in log.splitlines()) == 3
-    assert key not in log + first.told()
+    assert key not in log + first.output()
     settled = answers(out)
     ids = [record["id"] for record in settled]
     requests = [json.loads(line) for line in (out / "requests.jsonl").read_text().splitlines()]
@@ -182,9 +182,9 @@ def test_a_batch_that_vllm_answers_is_collected(tmp_path, settings, environment,
     files = ("-i", str(out / "requests.jsonl"), "-o", str(given))
     call(python, "-m", "vllm.entrypoints.cli.main", "run-batch", *files, "--model", model, *SMALL)
     assert len(given.read_text().splitlines()) == 3
-    told = call(*linksyn, "synthesize", str(out), "--config", str(settings), "--collect", str(given))
+    output = call(*linksyn, "synthesize", str(out), "--config", str(settings), "--collect", str(given))
     counts = json.loads((out / "manifest.json").read_text())["stages"]["synthesize"]["counts"]
-    assert counts["collected"]["lines"] == 3, told
+    assert counts["collected"]["lines"] == 3, output
     assert counts["collected"]["unknown"] == counts["collected"]["unreadable"] == 0
     assert counts["collected"]["completions"] + sum(counts["collected"]["failed"].values()) == 3
     assert not set(counts["collected"]["failed"]) & {"bad_request", "server_error", "connection"}

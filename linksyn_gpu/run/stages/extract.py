@@ -287,7 +287,7 @@ class _Extraction:
                 on_progress=lambda done: self._progress("names embedded", done, len(names)),
             )
         found = backend.ops.similar_pairs(vectors, settings.embed_threshold)
-        backend.release()
+        backend.ops.release()
         self._embedding = {
             "model": settings.embed_model,
             "names": len(names),

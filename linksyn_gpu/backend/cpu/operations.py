@@ -1,0 +1,30 @@
+"""The CPU backend: every operation of the reference in Numba, on all cores, with the same bits."""
+
+from linksyn_gpu.backend.cpu.analytics import analytics
+from linksyn_gpu.backend.cpu.build import cooccurrence, evidence
+from linksyn_gpu.backend.cpu.bundle import EvidenceGraph, OrderedEvidence, link_paths, load_evidence, order_evidence
+from linksyn_gpu.backend.cpu.incidence import incidence
+from linksyn_gpu.backend.cpu.neighbours import similar_pairs
+from linksyn_gpu.backend.cpu.paths import KeySet, count_occurrences, key_set, path_keys, path_lengths, screen_paths
+from linksyn_gpu.backend.cpu.walk import (
+    StartTable,
+    TransitionTable,
+    WalkGraph,
+    calibrated_potential,
+    load_graph,
+    node_value,
+    sample_walks,
+    start_table,
+    transition_table,
+)
+from linksyn_gpu.backend.host import (
+    asarray,
+    free_memory,
+    release,
+    sample_walks_cugraph,
+    to_host,
+    walk_ids,
+    walks_that_fit,
+)
+from linksyn_gpu.backend.neighbours import SimilarPairs
+from linksyn_gpu.backend.protocol import StepRule

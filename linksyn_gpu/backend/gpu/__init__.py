@@ -1,0 +1,1 @@
+"""The GPU backend. Only `cuda` and `memory` can be imported without CuPy."""

@@ -1,0 +1,144 @@
+"""A plan of device memory, and a count of the copies between host and device.
+
+Pure arithmetic: nothing here touches a device, so a plan can be made on any machine.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from linksyn_gpu.errors import BackendUnavailable
+
+# Bytes per KP, entry, edge, seed of an edge, and walk, including what is needed only while a table is built.
+KP_ARRAYS = {
+    "indptr": 8,
+    "target, potential, value": 24,
+    "visits": 8,
+    "row totals": 4,
+    "start prefix sums": 4,
+    "start masses and their scan": 24,
+}
+ENTRY_ARRAYS = {"indices": 4, "weight": 4, "prefix sums": 4, "guide table": 4}
+EVIDENCE_ARRAYS = {"evidence": 4, "ordered evidence": 4}
+EDGE_ARRAYS = {"evidence indptr": 8, "ties": 4}
+KP_EVIDENCE = {"upper_first, upper_running": 16}
+WALK_BYTES = {"ids": 8, "lengths": 4, "status and keep": 2, "path keys and their sort": 48}
+SLACK = 64 << 20  # CUDA context growth, compiled kernels, rounding of the pool
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Device memory of a campaign."""
+
+    arrays: dict[str, int]
+    """Bytes of each array that is kept for the whole campaign."""
+    per_walk: int
+    """Bytes per walk while its batch is on the device."""
+    free_bytes: int
+    n_walks: int
+    walks_per_batch: int
+    n_batches: int
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes that are kept for the whole campaign."""
+        return sum(self.arrays.values())
+
+    @property
+    def peak_bytes(self) -> int:
+        """Bytes at the peak of a round."""
+        return self.resident_bytes + self.per_walk * self.walks_per_batch + SLACK
+
+    def table(self) -> str:
+        """The plan as text, one line per array."""
+        lines = [f"{name:<32}{_readable(size):>12}" for name, size in self.arrays.items()]
+        lines += [
+            f"{'walks, ' + format(self.walks_per_batch, ',') + ' at a time':<32}"
+            f"{_readable(self.per_walk * self.walks_per_batch):>12}",
+            f"{'slack':<32}{_readable(SLACK):>12}",
+            f"{'peak':<32}{_readable(self.peak_bytes):>12}",
+            f"{'free on the device':<32}{_readable(self.free_bytes):>12}",
+            f"a round of {self.n_walks:,} walks takes {self.n_batches} batch{'es' if self.n_batches > 1 else ''}",
+        ]
+        return "\n".join(lines)
+
+
+def plan_memory(n_kps: int, n_entries: int, n_evidence: int, n_walks: int, length: int, free_bytes: int) -> MemoryPlan:
+    """Plan the device memory of a campaign, and split its rounds into batches that fit.
+
+    Parameters
+    ----------
+    n_kps, n_entries, n_evidence : int
+        Size of the graph: an undirected edge has two entries; 0 seeds of edges where bundles are linked elsewhere.
+    n_walks : int
+        Walks of a round.
+    length : int
+        Steps of a walk.
+    free_bytes : int
+        What the device has free now.
+
+    Raises
+    ------
+    BackendUnavailable
+        Graph and tables alone do not fit: this device cannot serve this graph.
+    """
+    arrays = {name: size * n_kps for name, size in KP_ARRAYS.items()}
+    arrays |= {name: size * n_entries for name, size in ENTRY_ARRAYS.items()}
+    if n_evidence:
+        arrays |= {name: size * n_kps for name, size in KP_EVIDENCE.items()}
+        arrays |= {name: size * (n_entries // 2) for name, size in EDGE_ARRAYS.items()}
+        arrays |= {name: size * n_evidence for name, size in EVIDENCE_ARRAYS.items()}
+    # Paths once for the walk, and once more while they are transposed for the host; bundles likewise.
+    per_walk = sum(WALK_BYTES.values()) + 2 * 4 * (length + 1) + (2 * 4 * length if n_evidence else 0)
+    available = free_bytes - sum(arrays.values()) - SLACK
+    if available < (least := per_walk * min(n_walks, 1024)):
+        raise BackendUnavailable(
+            f"graph and tables take {_readable(free_bytes - available + least)} of device memory; "
+            f"{_readable(free_bytes)} are free. Prune the graph, or pass --backend cpu"
+        )
+    n_batches = max(1, -(-n_walks * per_walk // max(1, available)))
+    return MemoryPlan(arrays, per_walk, free_bytes, n_walks, -(-n_walks // n_batches), n_batches)
+
+
+def items_that_fit(free_bytes: int, bytes_per_item: int, n_items: int) -> int:
+    """Items of a batch: all, or as many as fit in half of the free memory, at least 1."""
+    return max(1, min(n_items, free_bytes // 2 // bytes_per_item))
+
+
+def _readable(n_bytes: int) -> str:
+    size, unit = float(n_bytes), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(size) < 1024.0 or unit == "TiB":
+            break
+        size /= 1024.0
+    return f"{n_bytes} B" if unit == "B" else f"{size:.1f} {unit}"
+
+
+@dataclass
+class Crossings:
+    """Copies between host and device, by the name of the place that makes them.
+
+    If only the device knows the size of a result (a list of rows, the distinct keys), that one number is read back.
+    These reads are counted under 'sizes'.
+    """
+
+    copies: Counter[str] = field(default_factory=Counter)
+    n_bytes: Counter[str] = field(default_factory=Counter)
+
+    def count(self, place: str, n_bytes: int) -> None:
+        """Count one copy."""
+        self.copies[place] += 1
+        self.n_bytes[place] += int(n_bytes)
+
+    def clear(self) -> None:
+        """Forget all copies."""
+        self.copies.clear()
+        self.n_bytes.clear()
+
+    def summary(self) -> dict[str, dict[str, int]]:
+        """Copies and bytes of each place, ready for a manifest."""
+        return {place: {"copies": n, "bytes": self.n_bytes[place]} for place, n in sorted(self.copies.items())}
+
+
+crossings = Crossings()

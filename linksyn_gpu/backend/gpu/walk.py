@@ -1,0 +1,160 @@
+"""Values, tables and walks on the device: CuPy arrays, kernels/*.cu between them, the bits of the reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cupy as cp
+import numpy as np
+
+from linksyn_gpu.backend.gpu.cuda import BLOCK_SIZES, WARP, launch
+from linksyn_gpu.backend.gpu.device import DeviceArray, free_memory, limit_memory, size_of, to_device
+from linksyn_gpu.backend.gpu.memory import plan_memory
+from linksyn_gpu.backend.protocol import MAX_BATCH, StepRule
+from linksyn_gpu.tables import KPGraph
+
+LONG_ROW = 2048  # rows of this length or more are summed by a whole block
+
+
+@dataclass(frozen=True, eq=False)
+class WalkGraph:
+    """A graph, as walks need it, in device memory."""
+
+    indptr: Any
+    indices: Any
+    weight: Any
+    long_rows: Any
+    """int64: rows of LONG_ROW entries or more."""
+
+
+@dataclass(frozen=True, eq=False)
+class TransitionTable:
+    """Inclusive prefix sums of integer masses inside each row, shifted so that a row's total fits in 32 bits."""
+
+    prefix: Any
+    """[n_entries] uint32"""
+    total: Any
+    """[n_kps] uint32: the last prefix of each row; 0 for an empty or massless row."""
+
+
+@dataclass(frozen=True, eq=False)
+class StartTable:
+    """Inclusive prefix sums of start masses over all KPs, shifted so that the total fits in 32 bits."""
+
+    prefix: Any
+    """[n_kps] uint32"""
+
+    @property
+    def total(self) -> int:
+        return size_of(self.prefix[-1]) if self.prefix.size else 0
+
+
+def walks_that_fit(graph: KPGraph, length: int, *, memory: int | None = None) -> int:
+    """What the memory plan says, for the evidence too."""
+    if memory is not None:
+        limit_memory(memory)
+    n_evidence = 0 if graph.evidence is None else graph.evidence.size
+    plan = plan_memory(graph.n_kps, graph.indices.size, n_evidence, MAX_BATCH, length, free_memory())
+    return plan.walks_per_batch
+
+
+def load_graph(graph: KPGraph, *, second_order: bool) -> WalkGraph:
+    """Copy the arrays; the neighbour test searches the rows themselves."""
+    long_rows = np.flatnonzero(graph.degree >= LONG_ROW).astype(np.int64)
+    return WalkGraph(*(to_device(a, "load_graph") for a in (graph.indptr, graph.indices, graph.weight, long_rows)))
+
+
+# ---------------------------------------------------------------------- value function
+
+
+def node_value(target: DeviceArray, potential: DeviceArray, visits: DeviceArray, beta: float) -> DeviceArray:
+    """V(v), one thread per KP."""
+    value = cp.empty(target.size, np.float64)
+    launch(
+        "node_value", target.size,
+        target, potential, visits, visits.sum(), target.size, int(2 * beta), value,
+    )  # fmt: skip
+    return value
+
+
+def calibrated_potential(potential: DeviceArray, target: DeviceArray, visits: DeviceArray) -> DeviceArray:
+    """One step of calibration, one thread per KP."""
+    out = cp.empty(target.size, np.float64)
+    launch("calibrated_potential", target.size, potential, target, visits, visits.sum(), target.size, out)
+    return out
+
+
+# ---------------------------------------------------------------------- tables
+
+
+def transition_table(graph: WalkGraph, value: DeviceArray) -> TransitionTable:
+    """Masses w * V and their sums: a warp per short row, a block per long one."""
+    n_kps, n_entries = graph.indptr.size - 1, graph.indices.size
+    top_bits = cp.zeros(1, np.uint64)
+    launch("largest_weight", n_entries, graph.indices, graph.weight, value, n_entries, top_bits)
+    top = top_bits.view(np.float64)
+    prefix, total = cp.empty(n_entries, np.uint32), cp.zeros(n_kps, np.uint32)
+    launch(
+        "prefix_short_rows", WARP * n_kps,
+        graph.indptr, graph.indices, graph.weight, value, top, n_kps, LONG_ROW, prefix, total,
+    )  # fmt: skip
+    n_long = graph.long_rows.size
+    launch(
+        "prefix_long_rows", BLOCK_SIZES["prefix_long_rows"] * n_long,
+        graph.indptr, graph.indices, graph.weight, value, top, graph.long_rows, n_long, prefix, total,
+    )  # fmt: skip
+    return TransitionTable(prefix, total)
+
+
+def start_table(table: TransitionTable, target: DeviceArray, value: DeviceArray) -> StartTable:
+    """Masses T * V and their sums."""
+    n_kps = target.size
+    prefix = cp.empty(n_kps, np.uint32)
+    if n_kps == 0:
+        return StartTable(prefix)
+    weight = cp.empty(n_kps, np.float64)
+    launch("start_weights", n_kps, table.total, target, value, n_kps, weight)
+    mass = cp.empty(n_kps, np.uint64)
+    launch("quantise", n_kps, weight, weight.max(), n_kps, mass)
+    launch("shift_prefix", n_kps, cp.cumsum(mass, dtype=np.uint64), n_kps, prefix)
+    return StartTable(prefix)
+
+
+# ---------------------------------------------------------------------- walks
+
+
+def sample_walks(
+    graph: WalkGraph,
+    table: TransitionTable,
+    start: StartTable,
+    ids: DeviceArray,
+    *,
+    length: int,
+    rule: StepRule,
+    key: int,
+) -> DeviceArray:
+    """One thread per walk; the result is step-major in memory.
+
+    A guide table is built first if there are at least as many steps as it has entries: it costs one search per entry,
+    and shortens the search of every step. It never changes a walk.
+    """
+    n_walks, n_kps = ids.size, start.prefix.size
+    guided = n_walks * length >= graph.indices.size
+    guide = _guide(graph, table) if guided else table.total  # not read unless guided
+    back, near, far = rule.acceptance()
+    nodes = cp.empty((length + 1, n_walks), np.int32)
+    launch(
+        "sample_walks", n_walks,
+        graph.indptr, graph.indices, table.prefix, table.total, guide, guided, start.prefix, n_kps,
+        ids, n_walks, length, key, rule.no_revisit, rule.second_order, back, near, far, nodes,
+    )  # fmt: skip
+    return nodes.T
+
+
+def _guide(graph: WalkGraph, table: TransitionTable) -> Any:
+    """Begin of the search for each bucket of a row's draws: uint32 [n_entries]."""
+    n_kps, n_entries = graph.indptr.size - 1, graph.indices.size
+    guide = cp.empty(n_entries, np.uint32)
+    launch("build_guide", n_entries, graph.indptr, table.prefix, table.total, n_kps, n_entries, guide)
+    return guide

@@ -1,0 +1,50 @@
+"""Operations of the backends whose arrays are NumPy arrays on the host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linksyn_gpu.backend.protocol import MAX_BATCH, StepRule
+from linksyn_gpu.errors import BackendUnavailable
+from linksyn_gpu.machine import free_memory as free_memory
+from linksyn_gpu.tables import Int64, KPGraph
+
+
+def asarray(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the array: it is in the backend's memory."""
+    return np.asarray(array)
+
+
+def to_host(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the array: it is on the host."""
+    return np.asarray(array)
+
+
+def walk_ids(begin: int, end: int) -> Int64:
+    """Walk ids begin .. end - 1."""
+    return np.arange(begin, end, dtype=np.int64)
+
+
+def release() -> int:
+    """Hold nothing on a device."""
+    return 0
+
+
+def walks_that_fit(graph: KPGraph, length: int, *, memory: int | None = None) -> int:
+    """As many as a batch can have: host memory is paged."""
+    return MAX_BATCH
+
+
+def sample_walks_cugraph(
+    graph: Any, table: Any, start: Any, ids: Any, *, length: int, rule: StepRule, key: int
+) -> NDArray[Any]:
+    """Refuse: cuGraph runs on a GPU only.
+
+    Raises
+    ------
+    BackendUnavailable
+    """
+    raise BackendUnavailable("walker 'cugraph' needs the GPU backend: pass --backend gpu, or set walk.walker = 'exact'")

@@ -1,0 +1,1 @@
+"""The reference backend: readable NumPy, the oracle of the others."""

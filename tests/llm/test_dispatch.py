@@ -1,0 +1,117 @@
+"""Many requests through one server: none waits for those that are still to be made, and memory stays constant."""
+
+import threading
+import time
+
+import pytest
+
+from linksyn_gpu.errors import DataError
+from linksyn_gpu.llm import Engine
+from linksyn_gpu.llm.budget import Budget
+from linksyn_gpu.llm.client import Limits
+from linksyn_gpu.llm.dispatch import READ_AHEAD, ask_all
+from linksyn_gpu.llm.journal import Journal
+from tests.llm.fake_server import FakeServer, ok, request
+
+LIMITS = Limits(concurrency=4, timeout=5.0, backoff=0.01, unreachable_after=0.5)
+
+
+def wait_until(condition, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("first", [1, 3, 4, 20])
+def test_requests_that_were_read_are_answered_while_the_next_one_is_not_made_yet(tmp_path, first):
+    answered, seen_while_blocked = threading.Event(), []
+
+    def requests():
+        for i in range(first):
+            yield request(f"before {i}")
+        assert answered.wait(10), "a request that was read waits for one that is not made yet"
+        seen_while_blocked.append(len(server.bodies))
+        yield request("after")
+
+    def progress(stats):
+        if stats.done == first:
+            answered.set()
+
+    with FakeServer() as server, Journal(tmp_path) as journal:
+        stats = ask_all(requests(), Engine(server.url, "m"), journal, limits=LIMITS, on_progress=progress)
+    assert stats.completed == first + 1
+    assert seen_while_blocked == [first]
+
+
+def test_answers_arrive_while_the_iterator_blocks(tmp_path):
+    """The slow request is in flight when the iterator blocks, and its answer comes before the iterator goes on."""
+    done = threading.Event()
+
+    def requests():
+        yield request("slow")
+        assert done.wait(10)
+
+    with FakeServer(lambda body, n: {**ok(), "latency": 0.2}) as server, Journal(tmp_path) as journal:
+        stats = ask_all(
+            requests(), Engine(server.url, "m"), journal, limits=LIMITS, on_progress=lambda stats: done.set()
+        )
+    assert stats.completed == 1
+
+
+def test_a_bounded_number_of_requests_is_read_ahead(tmp_path):
+    read, ahead = 0, []
+
+    def requests():
+        nonlocal read
+        for i in range(3000):
+            read += 1
+            yield request(str(i))
+
+    with FakeServer() as server, Journal(tmp_path) as journal:
+        stats = ask_all(
+            requests(),
+            Engine(server.url, "m"),
+            journal,
+            limits=LIMITS,
+            on_progress=lambda stats: ahead.append(read - stats.done),
+        )
+    assert stats.completed == 3000
+    assert max(ahead) <= READ_AHEAD + LIMITS.concurrency + 2
+
+
+def test_an_error_of_the_iterator_is_raised_and_answers_are_kept(tmp_path):
+    def requests():
+        yield from (request(str(i)) for i in range(10))
+        wait_until(lambda: len(server.bodies) == 10)
+        raise DataError("line 11 is damaged")
+
+    with FakeServer() as server, Journal(tmp_path) as journal:
+        with pytest.raises(DataError, match="line 11"):
+            ask_all(requests(), Engine(server.url, "m"), journal, limits=LIMITS)
+        assert len(journal.index()) >= 10 - LIMITS.concurrency
+
+
+def test_the_caller_may_go_on_with_the_iterator_after_a_bound_was_met(tmp_path):
+    def requests():
+        for i in range(1000):
+            time.sleep(0.0005)
+            yield request(str(i))
+
+    made = requests()
+    with FakeServer() as server, Journal(tmp_path) as journal:
+        ask_all(made, Engine(server.url, "m"), journal, limits=LIMITS, budget=Budget(max_requests=5))
+        assert len(server.bodies) == len(journal.index()) == 5
+    left = list(made)  # not "generator already executing"
+    assert len(left) >= 1000 - 5 - READ_AHEAD - 2
+
+
+def test_a_request_that_stands_twice_is_asked_once(tmp_path):
+    def requests():
+        yield request("a")
+        wait_until(lambda: "a" in journal.index())
+        yield request("a")
+
+    with FakeServer() as server, Journal(tmp_path) as journal:
+        stats = ask_all(requests(), Engine(server.url, "m"), journal, limits=LIMITS)
+    assert (stats.completed, stats.skipped, len(server.bodies)) == (1, 1, 1)
