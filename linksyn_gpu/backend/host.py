@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from linksyn_gpu.backend.protocol import MAX_BATCH, StepRule
 from linksyn_gpu.errors import BackendUnavailable
-from linksyn_gpu.machine import free_memory as free_memory
+from linksyn_gpu.machine import available_memory as free_memory
 from linksyn_gpu.tables import Int64, KPGraph
 
 
