@@ -44,6 +44,7 @@ class OrderedEvidence:
 
 def load_evidence(graph: KPGraph) -> EvidenceGraph:
     """Copy the arrays; what finds an edge is computed on the device."""
+    graph = graph.checked
     if graph.evidence is None or graph.evidence_indptr is None:
         raise DataError("the graph has no evidence: build it from seeds, not from a bare matrix")
     indptr = to_device(graph.indptr, "load_evidence")

@@ -126,6 +126,7 @@ def analytics(graph: KPGraph) -> dict[str, NDArray[Any]]:
         cuGraph is not installed.
     """
     plc = _cugraph()
+    graph = graph.checked
     n_kps = graph.n_kps
     if graph.n_edges == 0:
         return without_edges(graph)

@@ -61,6 +61,7 @@ def walks_that_fit(graph: KPGraph, length: int, *, memory: int | None = None) ->
 
 def load_graph(graph: KPGraph, *, second_order: bool) -> WalkGraph:
     """Copy the arrays; the neighbour test searches the rows themselves."""
+    graph = graph.checked
     long_rows = np.flatnonzero(graph.degree >= LONG_ROW).astype(np.int64)
     return WalkGraph(*(to_device(a, "load_graph") for a in (graph.indptr, graph.indices, graph.weight, long_rows)))
 

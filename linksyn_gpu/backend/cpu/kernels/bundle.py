@@ -9,6 +9,7 @@ from numba import int64, uint64
 
 from linksyn_gpu.backend.cpu.kernels.core import jit, mulhi, prefetch, tasks_of
 from linksyn_gpu.backend.cpu.kernels.philox import draw, splitmix
+from linksyn_gpu.backend.protocol import NOT_A_PATH
 
 AHEAD = 16  # keys whose slot is prefetched
 INSERTION_MAX = 32
@@ -129,7 +130,7 @@ class Ordered(NamedTuple):
 
 @jit
 def _edge_number(edges: Any, u: Any, v: Any) -> Any:
-    """Number of the undirected edge (u, v) in the order of (smaller end, larger end)."""
+    """Number of the undirected edge (u, v) in the order of (smaller end, larger end); -1 if there is none."""
     graph_indptr, graph_indices, first, running = edges
     low, high = min(u, v), max(u, v)
     begin, end = first[low], graph_indptr[low + 1]
@@ -139,6 +140,8 @@ def _edge_number(edges: Any, u: Any, v: Any) -> Any:
             begin = middle + 1
         else:
             end = middle
+    if begin == graph_indptr[low + 1] or graph_indices[begin] != high:
+        return int64(-1)
     return running[low] + begin - first[low]
 
 
@@ -160,6 +163,9 @@ def link_tasks(
                 if nodes[i, step] < 0:
                     break
                 edge = _edge_number(edges, int64(nodes[i, step - 1]), int64(nodes[i, step]))
+                if edge < 0:
+                    out[i, 0] = NOT_A_PATH
+                    break
                 begin, total, best = indptr[edge], indptr[edge + 1] - indptr[edge], int64(ties[edge])
                 bits, _ = draw(key[0], key[1], ids[i], step, 0)
                 offset = int64(mulhi(bits, uint64(best)))
