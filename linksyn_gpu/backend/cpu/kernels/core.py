@@ -20,7 +20,7 @@ import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numba
 import numpy as np
@@ -29,8 +29,6 @@ from numba import njit, types
 from numba.core import cgutils as numba_cgutils
 from numba.core.caching import IndexDataCacheFile
 from numba.extending import intrinsic
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 HUGE_PAGE = 2 << 20
 
@@ -77,15 +75,15 @@ def _cache_by_content(dispatcher: Any) -> Any:
     return dispatcher
 
 
-def jit(function: F) -> F:
+def jit(function: Callable[..., Any]) -> Any:
     """Compile a kernel: cached on disk, without the interpreter lock, IEEE arithmetic as written."""
-    return cast(F, _cache_by_content(njit(cache=True, nogil=True, error_model="numpy")(function)))
+    return _cache_by_content(njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
-def jit_inline(function: F) -> F:
+def jit_inline(function: Callable[..., Any]) -> Any:
     """Compile a function into its callers: by default the compiler calls even Philox."""
     decorate = njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-    return cast(F, _cache_by_content(decorate(function)))
+    return _cache_by_content(decorate(function))
 
 
 # ---------------------------------------------------------------------- instructions that Numba lacks
