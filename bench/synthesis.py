@@ -29,8 +29,8 @@ from linksyn_gpu.llm import Engine
 from linksyn_gpu.llm.client import Limits, Stats
 from linksyn_gpu.llm.dispatch import ask_all
 from linksyn_gpu.llm.journal import Journal
+from linksyn_gpu.synthesis.answers import validator
 from linksyn_gpu.synthesis.prompts import Task, answer_schema, render
-from linksyn_gpu.synthesis.synthesize import validator
 
 SEED = {
     "question": "A crane lifts a load of 500 kg by 12 m within 40 s at constant speed. Find the mean power that its "

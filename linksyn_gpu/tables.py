@@ -6,12 +6,14 @@ otherwise. Text is kept in Arrow tables, which hold tens of millions of rows wit
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -522,6 +524,53 @@ def named_lists(padded: Int32, sizes: Int32, names: Any) -> pa.Array:
     return pa.ListArray.from_arrays(offsets, values)
 
 
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One new QA as the model wrote it; text is stripped, nothing else is changed."""
+
+    question: str
+    answer: str
+    options: tuple[str, ...] = ()
+    explanation: str = ""
+    knowledge_points: tuple[str, ...] = ()
+    discipline: str | None = None
+    difficulty: int | None = None
+    """Level 1..5 as the model gave it; None without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an item was asked to be."""
+
+    question_type: str
+    language: str
+    limits: Mapping[str, int] | None = None
+    """Longest text of each field that the answer's schema allowed, in characters; None: no limit."""
+
+
+def cut_field(item: Item, limits: Mapping[str, int]) -> str | None:
+    """Name of a field whose text has the full length that its schema allows: it was cut off. None without one.
+
+    The explanation does not count: a QA is complete without it (see `without_cut_explanation`).
+    """
+    texts = {"question": (item.question,), "answer": (item.answer,), "options": item.options}
+    for name, values in texts.items():
+        if any(_has_full_length(text, limits[name]) for text in values):
+            return name
+    return None
+
+
+def without_cut_explanation(item: Item, limits: Mapping[str, int] | None) -> Item:
+    """The item, with an empty explanation if the schema's limit cut the explanation off."""
+    if limits is None or not _has_full_length(item.explanation, limits["explanation"]):
+        return item
+    return replace(item, explanation="")
+
+
+def _has_full_length(text: str, limit: int) -> bool:
+    return len(text) >= limit - 2  # stripping may have removed a blank or two
+
+
 def qa_schema() -> pa.Schema:
     """Columns of qa.parquet; qa.jsonl has the same keys."""
     import pyarrow as pa
@@ -569,3 +618,38 @@ def _clean(value: Any) -> Any:
     if isinstance(value, str):
         return value if value.isascii() else value.encode(errors="replace").decode()
     return [_clean(element) for element in value] if isinstance(value, list) else value
+
+
+class RowWriter:
+    """Writes rows to a Parquet file and, if given, to a JSON Lines file; use as a context manager."""
+
+    def __init__(self, schema: pa.Schema, parquet: str | Path, jsonl: str | Path | None = None) -> None:
+        import pyarrow.parquet as pq
+
+        self._schema = schema
+        self._lines: IO[str] | None = None if jsonl is None else open_lines(jsonl)
+        self._parquet = pq.ParquetWriter(parquet, schema, compression="zstd")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._parquet.close()
+        if self._lines is not None:
+            self._lines.close()
+
+    def write(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Append rows: one row group, and one line for each."""
+        self._parquet.write_batch(record_batch(rows, self._schema))
+        if self._lines is not None:
+            self._lines.writelines(map(json_line, rows))
+
+
+def open_lines(path: str | Path) -> IO[str]:
+    """Open a JSON Lines file for writing; a lone surrogate, which is not Unicode, becomes a question mark."""
+    return Path(path).open("w", encoding="utf-8", errors="replace", newline="\n")
+
+
+def json_line(row: Mapping[str, Any]) -> str:
+    """A row as compact JSON with its line break."""
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n"

@@ -24,12 +24,6 @@ LAYERS = [
     ["run"],
     ["cli"],
 ]
-STILL_TO_SEPARATE = {
-    ("quality", "synthesis"),
-    ("synthesis", "quality"),
-    ("report", "run"),
-    ("report", "sampling"),
-}  # imports between stages that the layout does not allow
 CONSTRUCTORS = {("tables", "seeds")}  # Seeds.from_records and the like import the stage when they are called
 HOME_OF = {
     "cupy": ("backend/gpu",),
@@ -51,9 +45,6 @@ SHARED_NAMES = {
     "serve": ("llm/servers/",),  # each engine that this project starts
     "synthesize": ("run/",),  # the stage: for a run folder, and for bundles in memory
 }
-STILL_TO_RENAME: set[str] = {
-    "answer_schema", "digest", "dropped_schema", "generate", "key_of", "make_request", "render", "similar_pairs",
-}  # names of two different things  # fmt: skip
 
 # What makes `linksyn-gpu --help` slow to start.
 HEAVY = ("numpy", "numba", "scipy", "pyarrow", "pandas", "rich", "jinja2", "aiohttp", "orjson", "psutil", "cupy")
@@ -93,7 +84,7 @@ def test_a_module_imports_only_from_the_layers_above_its_own(path):
         parts = name.split(".")
         if parts[0] != "linksyn_gpu" or parts[1] == "__version__" or parts[1] == own:
             continue
-        if (own, parts[1]) in STILL_TO_SEPARATE | CONSTRUCTORS:
+        if (own, parts[1]) in CONSTRUCTORS:
             continue
         assert layer(parts[1]) < layer(own), f"{own} must not import {name}"
 
@@ -117,7 +108,7 @@ def test_no_two_public_functions_or_classes_share_a_name():
         if len(modules) > 1
         and not all(module.startswith(("backend/", *SHARED_NAMES.get(name, ()))) for module in modules)
     }
-    assert set(clashes) <= STILL_TO_RENAME, clashes
+    assert not clashes, clashes
 
 
 def test_importing_the_package_loads_nothing_heavy():

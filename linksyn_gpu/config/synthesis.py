@@ -9,7 +9,7 @@ from linksyn_gpu.config.checks import one_of, require
 ENGINES = ("smol", "vllm", "openai", "batch")
 QUESTION_TYPES = ("open", "multiple_choice", "calculation", "proof", "case")
 LANGUAGES = ("auto", "en", "zh")
-_OF_SERVER = "chosen by the program, which alone speaks to the server"
+_OF_SERVER = "set by this program, the only client of the server"
 VLLM_FLAGS = {
     "--host": _OF_SERVER,
     "--port": _OF_SERVER,
@@ -22,66 +22,66 @@ VLLM_FLAGS = {
     "-tp": "the setting tensor_parallel",
     "--gpu-memory-utilization": "the setting vllm_memory_share",
 }
-"""Flags of `vllm serve` that `vllm_args` must leave alone, and why."""
+"""Flags of `vllm serve` that `vllm_args` must not contain, and why."""
 
 
 @dataclass(frozen=True)
 class SynthesisConfig:
-    """How new QA are asked of a language model (stage `synthesize`)."""
+    """How a language model is asked for new QA (stage `synthesize`)."""
 
     engine: str = "smol"
-    """'smol': the embedded SmolLM2-135M; 'vllm': a vLLM that is started on this machine; 'openai': any OpenAI-protocol
-    server; 'batch': write files only."""
+    """'smol': the embedded SmolLM2-135M; 'vllm': a vLLM server started on this machine; 'openai': any server with the
+    OpenAI protocol; 'batch': only write files."""
     base_url: str | None = None
     """Address of the server, e.g. http://127.0.0.1:8000/v1 (engine 'openai')."""
     model: str | None = None
-    """Model name sent with each request; None: the server's first model. Engine 'vllm' serves this model."""
+    """Model name sent with each request; None: the first model of the server. Engine 'vllm' serves this model."""
     per_path: int = 1
-    """New QA asked for in one request (the fan-out of a bundle)."""
+    """New QA per request."""
     question_types: tuple[str, ...] = ("open", "multiple_choice", "calculation")
-    """Question types, taken in turn over the requests."""
+    """Question types; successive requests use them in turn."""
     language: str = "auto"
-    """Language of the new QA: 'auto' follows the bundle's seeds, else 'en' or 'zh'."""
+    """Language of the new QA: 'en', 'zh', or 'auto': the language of the bundle's seeds."""
     temperature: float = 0.7
     top_p: float = 0.95
     max_tokens: int = 1024
-    """Room for one answer; a cut-off answer is asked again with twice the room, up to `max_tokens_retry`."""
+    """Longest answer in tokens. A cut-off answer is asked for again with twice as many, up to `max_tokens_retry`."""
     max_tokens_retry: int = 4096
     max_prompt_chars: int = 48_000
-    """A longer prompt is dropped as 'prompt_too_long', never cut."""
+    """Longest prompt in characters; a longer one is dropped as 'prompt_too_long', never cut."""
     max_field_chars: int | None = None
-    """Longest question that the answer's JSON schema allows, in characters, with other texts in proportion; None:
-    no bound, but 240 for engine 'smol', which ends a text only where it must."""
+    """Longest question that the answer's JSON schema allows, in characters; other fields have limits in proportion.
+    None: no limit, except for engine 'smol': 240, since it ends a text only at the limit."""
     max_attempts: int = 3
-    """Tries for one request, first included, when an answer is cut off, invalid or the server fails."""
+    """Attempts for one request, the first one included, if an answer is cut off or invalid or the server fails."""
     concurrency: int = 64
-    """Requests in flight."""
+    """Requests in flight at the same time."""
     timeout: float = 300.0
-    """Seconds that one request may take."""
+    """Longest time for one request, in seconds."""
     max_requests: int | None = None
-    """Most requests that are asked in the whole run; the rest stay pending. None: all."""
+    """Most requests sent in the whole run; the rest stay pending. None: all."""
     budget_tokens: int | None = None
-    """Tokens, read and written, after which no further request is sent in the whole run. None: no bound."""
+    """Tokens of prompts and answers in the whole run after which no request is sent. None: no limit."""
     templates: str | None = None
-    """Folder with your own prompt templates; None: those of the package."""
+    """Folder with your own prompt templates; None: the templates of the package."""
     model_file: str | None = None
-    """GGUF file for engine 'smol'; None: fetched once into the user's cache."""
+    """GGUF file for engine 'smol'; None: downloaded once into the user's cache."""
     vllm_python: str | None = None
-    """Python interpreter of the environment that has vLLM (engine 'vllm')."""
+    """Python interpreter of an environment with vLLM (engine 'vllm')."""
     vllm_command: str | None = None
-    """Command line that stands for `vllm`, e.g. 'conda run -n NAME vllm'; both None: the `vllm` on PATH."""
+    """Command line that replaces `vllm`, e.g. 'conda run -n NAME vllm'; if both are None: the `vllm` on PATH."""
     data_parallel: int = 1
     """Replicas of the model inside the server."""
     tensor_parallel: int = 1
-    """Devices that one replica is spread over."""
+    """Devices per replica."""
     vllm_args: tuple[str, ...] = ()
-    """Further words for `vllm serve`, e.g. '--max-model-len', '16384'."""
+    """Further arguments of `vllm serve`, e.g. '--max-model-len', '16384'."""
     vllm_restarts: int = 3
-    """Times that the server is started again after it died, in one call of the program."""
+    """How often the server is restarted after a crash, in one call of the program."""
     vllm_start_timeout: float = 1800.0
-    """Seconds until the server must answer: loading a large model takes its time."""
+    """Longest time until the server answers, in seconds: loading a large model takes minutes."""
     vllm_memory_share: float | None = None
-    """vLLM's gpu_memory_utilization; None: what graph and walks leave free, less a reserve."""
+    """vLLM's gpu_memory_utilization; None: the memory that graph and walks do not use, minus a reserve."""
 
     def __post_init__(self) -> None:
         one_of("engine", self.engine, ENGINES)
@@ -113,7 +113,7 @@ class SynthesisConfig:
         )
         require(
             self.vllm_python is None or self.vllm_command is None,
-            "vllm_python and vllm_command both say how vLLM is started: give one of them",
+            "vllm_python and vllm_command both set how vLLM is started: set one of them",
         )
         for name in ("data_parallel", "tensor_parallel", "vllm_start_timeout"):
             require(getattr(self, name) > 0, f"{name} = {getattr(self, name)} must be positive")
@@ -126,7 +126,7 @@ class SynthesisConfig:
 
     @property
     def field_limit(self) -> int | None:
-        """`max_field_chars` as it holds for the engine."""
+        """`max_field_chars` for the engine."""
         if self.max_field_chars is None and self.engine == "smol":
             return 240
         return self.max_field_chars

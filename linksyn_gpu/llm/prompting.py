@@ -1,8 +1,8 @@
-"""Jinja templates to chat messages, and messages to a line of the OpenAI batch format: for every kind of prompt.
+"""Jinja templates -> chat messages -> lines of the OpenAI batch format, for every kind of prompt.
 
-Templates run in a sandbox and escape what they print, so the text of a seed can neither close the data section
-nor begin a message nor reach Python. A user's folder overrides a package's templates by file name; `default/NAME`
-still names the package's own, so a template may begin with `{% extends "default/judge.en.jinja" %}`.
+Templates run in a sandbox and escape what they print: the text of a seed can neither close the data section, nor
+begin a message, nor reach Python. A user's folder overrides the package's templates by file name. `default/NAME` is
+always the package's own template, for `{% extends "default/judge.en.jinja" %}`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +22,17 @@ if TYPE_CHECKING:
 
 URL = "/v1/chat/completions"
 ROLE_MARK = re.compile(r"^<(system|user|assistant)>$", re.MULTILINE)
-"""A line of its own in a template: what follows is a message of that role."""
+"""A line with only this mark in a template: the lines after it are a message of that role."""
 
 Messages = list[dict[str, str]]
 
 
 def to_data(value: Any) -> str:
-    """JSON that cannot leave a data section: no raw line break, and no '<', '>' or '&' to close a fence or
-    to spell a chat template's control token with."""
+    """JSON that cannot leave a data section.
+
+    It has no raw line break, and no '<', '>' or '&' that could close the section or form a control token of a chat
+    template.
+    """
     text = json.dumps(value, ensure_ascii=False)
     for character in "<>&\x7f\x85\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -49,7 +52,7 @@ def render_messages(package: Path, name: str, values: Mapping[str, Any], templat
     Raises
     ------
     ConfigError
-        A template is missing, wrong, uses a name that is not there, or tries to leave the sandbox.
+        A template is missing, has a syntax error, uses an unknown name, or tries to leave the sandbox.
     """
     import jinja2
 
@@ -62,7 +65,7 @@ def render_messages(package: Path, name: str, values: Mapping[str, Any], templat
         raise ConfigError(f"{error.filename or name}:{error.lineno}: {error.message}") from None
     except (jinja2.TemplateError, OSError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ConfigError(f"template {name} in {where}: {error}") from None
-    # Role marks cannot come from a seed: what a template prints of it holds no "<".
+    # Role marks cannot come from a seed: printed values contain no "<".
     pieces = ROLE_MARK.split(text)
     if pieces[0].strip() or "user" not in pieces[1::2]:
         raise ConfigError(f"template {name} in {where} must begin with <system> or <user>")
@@ -79,29 +82,30 @@ def content_request(
     max_tokens: int = 512,
     temperature: float = 0.0,
     top_p: float | None = None,
-    number: int = 0,
+    number: int | None = None,
 ) -> dict[str, Any]:
-    """Make a line of the OpenAI batch format; its id is a digest of its content, so one question is asked once.
+    """Make a line of the OpenAI batch format.
+
+    The id and the sampling seed are digests of the content: the same request has the same id in every run, so its
+    answer is found again instead of being paid for twice.
 
     Parameters
     ----------
     name : str
         Name of the schema, for the server.
-    number : int
-        Tells apart requests of the same content that shall be asked independently; each has its own id and
-        sampling seed.
+    number : int, optional
+        Distinguishes requests of the same content that must be answered independently.
     """
     body: dict[str, Any] = {
         "model": model,
         "messages": messages,
         "temperature": temperature,
+        **({} if top_p is None else {"top_p": top_p}),
         "max_tokens": max_tokens,
         "response_format": {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}},
     }
-    if top_p is not None:
-        body["top_p"] = top_p
-    content = json.dumps([number, body] if number else body, sort_keys=True)
-    digest = hashlib.sha256(content.encode(errors="replace")).digest()
+    content = json.dumps(body if number is None else [number, body], sort_keys=True)
+    digest = hashlib.sha256(content.encode()).digest()
     body["seed"] = int.from_bytes(digest[16:20]) >> 1
     return {"custom_id": digest[:16].hex(), "method": "POST", "url": URL, "body": body}
 
@@ -117,12 +121,12 @@ def prompt_chars(messages: Sequence[Mapping[str, str]]) -> int:
 
 
 def read_templates(folder: Path, pattern: str = "*.jinja") -> list[tuple[str, str]]:
-    """(name, text) of a folder's templates, by name.
+    """(name, text) of each template in a folder, sorted by name.
 
     Raises
     ------
     ConfigError
-        One cannot be read.
+        A template cannot be read.
     """
     texts = []
     for path in sorted(folder.glob(pattern)):
@@ -133,8 +137,34 @@ def read_templates(folder: Path, pattern: str = "*.jinja") -> list[tuple[str, st
     return texts
 
 
+def stage_templates(
+    folders: Sequence[Path], kinds: Collection[str], templates: str | None, other_kinds: Collection[str]
+) -> list[str]:
+    """Texts of the templates that a stage uses: the user's, then the package's.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Folders of the package.
+    kinds : collection of str
+        The stage's own kinds; the kind is the file name up to the first dot.
+    templates : str, optional
+        Folder with the user's own templates. All of them count, except those of `other_kinds`: a template may include
+        others.
+    """
+    own = [] if templates is None else read_templates(Path(templates))
+    packaged = sorted(found for folder in folders for found in read_templates(folder))
+    texts = [text for name, text in own if name.partition(".")[0] not in other_kinds]
+    return texts + [text for name, text in packaged if name.partition(".")[0] in kinds]
+
+
+def prompt_digest(content: str) -> str:
+    """Identify prompts by their content: 16 hex digits of SHA-256."""
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
 def fixed_words(template: str) -> str:
-    """The words of a template that stand in every prompt made from it."""
+    """The words of a template that appear in every prompt made from it."""
     return re.sub(r"\{%.*?%\}|\{\{.*?\}\}|\{#.*?#\}", "\n", template, flags=re.S)
 
 
@@ -153,7 +183,7 @@ def _environment(package: Path, templates: str | None) -> jinja2.Environment:
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
         loader=jinja2.ChoiceLoader(loaders),
         undefined=jinja2.StrictUndefined,
-        autoescape=True,  # what a template prints without `| data` cannot close a fence either
+        autoescape=True,  # a value printed without `| data` cannot close the data section either
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,

@@ -1,1 +1,1 @@
-"""Whether a new QA is good enough to keep."""
+"""Rule checks of new QA, and their examination by a model."""

@@ -1,78 +1,108 @@
-"""Rule checks on single QA items: keep, or a reason. Cheap, deterministic, and free of any model."""
+"""Rule checks of single QA items: keep, or a reason. Cheap and deterministic, without a model."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from linksyn_gpu.synthesis.answers import Item
+from linksyn_gpu.quality.options import by_letter, fold, match_option, plain_answer
+from linksyn_gpu.quality.repetition import repetition
+from linksyn_gpu.tables import Asked, Item, cut_field
 from linksyn_gpu.text import CJK
+from linksyn_gpu.text.languages import WORD, other_language
+from linksyn_gpu.text.words import word_list
 
 REASONS = {
     "empty_question": "the question is empty",
-    "empty_answer": "the answer is empty, or holds no letter, digit or symbol of a formula",
-    "cut_text": "the question, the answer or an option fills all the room that the schema allowed, so was cut off",
-    "too_short": "the question is too short to be one",
-    "echo_of_prompt": "the question or answer repeats words of the prompt or its schema",
-    "degenerate": "a text repeats itself",
+    "empty_answer": "the answer is empty or only punctuation",
+    "cut_text": "the question, the answer or an option is as long as the schema allows: it was cut off",
+    "echo_of_prompt": "a text repeats words of the prompt or its schema, or is a placeholder",
+    "degenerate": "a text repeats itself: the same words in a row, or few distinct word sequences",
     "wrong_language": "the question is not in the language asked for",
+    "too_short": "the question has no subject, or is a few words without a question or task",
     "missing_options": "a multiple choice question with fewer than two options",
     "empty_option": "an option has no text",
     "duplicate_options": "two options are the same",
     "answer_not_in_options": "the answer names none of the options, or several",
     "answer_is_question": "the answer only repeats the question",
-    "repeats_seed": "the question is that of a seed",
-    "repeats_batch": "the question was already asked by an earlier item of this run",
+    "repeats_seed": "the question is the same as a seed's (with options: and the options or the right option too)",
+    "repeats_batch": "the question was already asked by an earlier item of this run (same comparison)",
 }
 """Every reason a check gives, in the order of the checks."""
+COMPARED = ["question", "options", "answer"]
+"""Columns of seeds and of new QA that decide whether a question is a repeat."""
 
 MIN_WORDS = 4
 MIN_CJK = 5
+"""Fewest words or Chinese characters of a question that contains nothing that asks: a title is not a question."""
+MIN_STEM = 2
+"""Fewest words and Chinese characters of a question with options."""
+ASKING = frozenset(
+    word_list(
+        "what which who whose when where why how is are was were do does did can could should would will has have "
+        "choose select explain describe discuss define find solve calculate compute determine evaluate simplify factor "
+        "prove show give state name identify list complete compare"
+    )
+)
+"""Words that ask or give a task."""
+FILLING = frozenset(
+    word_list(
+        "an the of in on to for by with from and or so as be not that this these those it its they he she we you your "
+        "one please following above below correct right wrong true false statement statements option options answer "
+        "question"
+    )
+)
+"""Other words that do not name a subject."""
+ASKING_CJK = re.compile(
+    "为什么|什么|怎[么样]|如何|何[为谓]|哪[个些项种里]?|多少|几|是否|吗|呢|请|求解?|计算|证明|解释?|说明|简述|回答|[是为]"
+)
+FILLING_CJK = re.compile("问题?|答案?|题目?|下列|下面|以下|说法|叙述|选项|正确|错误|原因|这样|[不的有它其这那会]")
+"""The same in Chinese."""
+ALPHANUMERIC = re.compile(r"[^\W_]+")
+BLANK = re.compile(r"_{2,}|[(（]\s*[)）]")
+FORMULA_SIGN = re.compile(r"[=<>≤≥≠≈+×÷√∫∑^→⟶]|\\[A-Za-z]{2}")
 ECHO_WORDS = 8
 ECHO_CJK = 14
-# What small models hand back of a prompt and its schema instead of a question; none of it belongs in an exam.
+"""A passage of this many words or Chinese characters is not in the prompts by chance."""
+PASSAGE = re.compile(f"{CJK.pattern}{{{ECHO_CJK},}}")
 ECHOES = re.compile(
-    r"</?data>|\"(?:qa|knowledge_points)\"|knowledge_points|\bwrite \d+ new questions?\b|\bsolved questions\b"
-    r"|\bknowledge points? (?:of|on|from|in) the (?:path|data)\b|\breference data,"
-    r"|\b(?:your|the) (?:question|answer|explanation) (?:goes )?here\b|知识点路径|只是参考数据|已解题目",
+    r"</?data>|\"qa\"|knowledge_points|\bwrite \d+ new questions?\b|知识点路径|只是参考数据|已解题目"
+    r"|\b(?:based on|according to|from|using|like|unlike) the (?:solved questions?|reference data)\b"
+    r"|\bknowledge points? (?:of|on|from|in) the (?:path|data)\b",
     re.IGNORECASE,
 )
-LATEX = re.compile(r"\$[^$]*\$|\\[a-zA-Z]+|\{[^{}]*\}")
-WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
-LABEL = re.compile(r"^\s*[(（]?([A-Ha-h])[)）.．:：、]\s*")
+"""Markup and phrases of the prompts that exam questions do not contain."""
+PLACEHOLDER = re.compile(
+    r"\W{0,3}(?:your|insert|insert the|insert your) (?:NAME)(?: text)?(?: goes)?(?: here)?\W{0,3}"
+    r"|\W{0,3}(?:the |new )?(?:NAME)(?: text)?(?: goes)? here\W{0,3}|[<\[{]+ *(?:NAME) *[>\]}]+".replace(
+        "NAME", "question|answer|explanation|option"
+    ),
+    re.IGNORECASE,
+)
+"""A whole text that is a placeholder: "The answer goes here", "<answer>"."""
+PUNCTUATION = frozenset(".,;:!?…\"'()[]{}_-–—~。，、；：！？“”‘’（）【】《》")
+LAYOUT = re.compile(r"[\s$~_]+")
+STOPS = re.compile(r"\(\)|[,.:;!?、。](?!\d)")
+"""Together with `LAYOUT`: what may differ between two copies of one question (white space, "$", blanks, stops)."""
+OTHER_OPTIONS = re.compile(r"\b(?:above|these|them|other|others)\b|以上|上述|其他", re.IGNORECASE)
+"""An option that refers to the others: "all of the above"."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the item was asked to be."""
-
-    question_type: str
-    language: str
-    limits: Mapping[str, int] | None = None
-    """The schema's bound on each text, as `prompts.text_limits` gives them; None: none."""
-
-
-def fold(text: str) -> str:
-    """The form in which texts are compared: NFKC, case folded, each run of white space one space."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
-def digest(text: str) -> int:
-    """64 bits that stand for a folded text."""
-    return int.from_bytes(hashlib.blake2b(fold(text).encode(errors="replace"), digest_size=8).digest())
+def _digest(*parts: str) -> int:
+    """64-bit hash of some texts."""
+    return int.from_bytes(hashlib.blake2b("\0".join(parts).encode(errors="replace"), digest_size=8).digest())
 
 
 class DigestSet:
-    """Digests at 8 bytes each: a sorted array, and a small set of the newest until they are merged into it."""
+    """A set of digests at 8 bytes each: a sorted array, and a small set of new ones that are merged into it later."""
 
     MERGE_AT = 2**14
-    """Newest digests that are merged at the earliest; a sixteenth of the array when that is more."""
+    """The new digests are merged when there are this many, or a sixteenth of the array if that is more."""
 
     def __init__(self, digests: Iterable[int] = ()) -> None:
         self._sorted = np.unique(np.fromiter(digests, np.uint64))
@@ -88,7 +118,7 @@ class DigestSet:
         return bool(at < self._sorted.size and self._sorted[at] == key)
 
     def add(self, key: int) -> bool:
-        """Put a digest in; False where it is there already."""
+        """Add a digest; False if it is there already."""
         if key in self:
             return False
         self._newest.add(key)
@@ -101,134 +131,121 @@ class DigestSet:
 
 
 class Checker:
-    """Checks items one after the other and remembers their questions.
+    """Checks items one after the other and remembers the questions of those that pass.
 
     Parameters
     ----------
-    seed_questions : iterable of str
-        Questions that no new one may repeat; kept as 8 bytes each.
+    seeds, earlier : iterable of mapping
+        Rows with the columns `COMPARED` that no new item may repeat: seeds, and what this run has already.
+        The checker keeps 8 bytes per question, 24 per multiple choice question.
     instructions : str
         Fixed text of the prompts, which no item may repeat.
-    earlier_questions : iterable of str
-        Questions that this run has already; kept as 8 bytes each.
     """
 
     def __init__(
-        self, seed_questions: Iterable[str] = (), instructions: str = "", earlier_questions: Iterable[str] = ()
+        self,
+        seeds: Iterable[Mapping[str, Any]] = (),
+        instructions: str = "",
+        earlier: Iterable[Mapping[str, Any]] = (),
     ) -> None:
-        self._seeds = DigestSet(digest(text) for text in seed_questions)
-        self._seen = DigestSet(digest(text) for text in earlier_questions)
-        self._instructions = _grams(instructions)
+        self._seeds, self._seen = (
+            DigestSet(key for row in rows for key in _keys(row["question"], row["options"] or (), row["answer"])[1])
+            for rows in (seeds, earlier)
+        )
+        self._instructions = frozenset(_grams(instructions))
 
     def check(self, item: Item, asked: Asked) -> tuple[str, str] | None:
-        """Why the item is not kept, as (reason, detail); None when it is kept.
+        """Why the item is dropped, as (reason, detail); None: it is kept.
 
-        A kept question is remembered: an equal one that comes later is 'repeats_batch'.
+        A later item with the same question as a kept one is 'repeats_batch'.
         """
-        found = (
+        return (
             _check_text(item, asked)
             or self._check_echo(item)
             or _check_degenerate(item)
             or _check_language(item, asked)
+            or _check_subject(item)
             or _check_options(item, asked)
+            or self._check_repeats(item)
         )
-        if found is not None:
-            return found
-        if fold(item.answer) == fold(item.question):
-            return "answer_is_question", item.answer[:80]
-        key = digest(item.question)
-        if key in self._seeds:
-            return "repeats_seed", item.question[:80]
-        if not self._seen.add(key):
-            return "repeats_batch", item.question[:80]
-        return None
 
     def _check_echo(self, item: Item) -> tuple[str, str] | None:
         for text in (item.question, item.answer):
-            if match := ECHOES.search(text):
+            if match := ECHOES.search(text) or PLACEHOLDER.fullmatch(text):
                 return "echo_of_prompt", match.group(0)
         for text in (item.question, item.answer, item.explanation):
-            if shared := _grams(text) & self._instructions:
-                return "echo_of_prompt", min(shared)
+            if shared := next((gram for gram in _grams(text) if gram in self._instructions), None):
+                return "echo_of_prompt", " ".join(shared)
         return None
+
+    def _check_repeats(self, item: Item) -> tuple[str, str] | None:
+        if fold(item.answer) == fold(item.question):
+            return "answer_is_question", item.answer[:80]
+        same, own = _keys(item.question, item.options, item.answer)
+        for reason, known in (("repeats_seed", self._seeds), ("repeats_batch", self._seen)):
+            if any(key in known for key in same):
+                return reason, item.question[:80]
+        for key in own:
+            self._seen.add(key)
+        return None
+
+
+def _keys(question: str | None, options: Sequence[str], answer: str | None) -> tuple[list[int], list[int]]:
+    """Digests of what this question would repeat, and digests by which later questions find it.
+
+    Two questions with options are the same if they have the same stem and the same options or right option: the stem
+    alone may be "Which statement is correct?". If one of two questions has no options, the stem decides.
+    """
+    stem = STOPS.sub("", LAYOUT.sub("", fold(question or "")))
+    alone, with_options = _digest(stem), _digest(stem, "options")
+    if not options:
+        return [alone, with_options], [alone]
+    texts = [plain_answer(text) for text in by_letter(options).values()]
+    keys = [_digest(stem, "options", *sorted(texts))]
+    right = match_option(answer or "", options)
+    if right is not None and not OTHER_OPTIONS.search(texts[right]):
+        keys.append(_digest(stem, "answer", texts[right]))
+    return [alone, *keys], [with_options, *keys]
 
 
 def _check_text(item: Item, asked: Asked) -> tuple[str, str] | None:
     if not item.question:
         return "empty_question", ""
-    if not any(c.isalnum() or unicodedata.category(c) in ("Sm", "So") for c in item.answer.strip("+=<>|~ ")):
-        return "empty_answer", ""
+    # Signs without any punctuation are an answer: "+", "∅", "≥".
+    says_nothing = not any(map(str.isalnum, item.answer)) and not PUNCTUATION.isdisjoint(item.answer)
+    if not item.answer or (says_nothing and item.answer not in item.options):
+        return "empty_answer", item.answer[:80]
     if asked.limits is not None and (field := cut_field(item, asked.limits)):
         return "cut_text", field
-    cjk = len(CJK.findall(item.question))
-    if cjk < MIN_CJK and len(item.question.split()) < MIN_WORDS:
-        return "too_short", item.question
     return None
 
 
-def cut_field(item: Item, limits: Mapping[str, int]) -> str | None:
-    """Name of a text that fills the room its schema gave it, so was cut in mid-sentence; None when there is none.
-
-    The explanation does not count: a QA is whole without it (see `without_cut_explanation`).
-    """
-    texts = {"question": (item.question,), "answer": (item.answer,), "options": item.options}
-    for field, values in texts.items():
-        if any(_fills(text, limits[field]) for text in values):
-            return field
-    return None
-
-
-def without_cut_explanation(item: Item, limits: Mapping[str, int] | None) -> Item:
-    """The item itself, or with an empty explanation where the schema's bound cut it off."""
-    if limits is None or not _fills(item.explanation, limits["explanation"]):
-        return item
-    return replace(item, explanation="")
-
-
-def _fills(text: str, room: int) -> bool:
-    return len(text) >= room - 2  # stripping may have taken a blank or two off
+def _check_subject(item: Item) -> tuple[str, str] | None:
+    """Drop a question without a subject, and a title: a few words, none of which asks. Options count as a subject."""
+    short = "too_short", item.question[:80]
+    if FORMULA_SIGN.search(item.question):
+        return None
+    ideographs = "".join(CJK.findall(item.question))
+    words = ALPHANUMERIC.findall(CJK.sub(" ", item.question).casefold())
+    if item.options:
+        return short if len(ideographs) + len(words) < MIN_STEM else None
+    named = [word for word in words if word not in ASKING | FILLING and (len(word) > 1 or word.isdigit())]
+    if not named and not FILLING_CJK.sub("", ASKING_CJK.sub("", ideographs)):
+        return short
+    asks = not ASKING.isdisjoint(words) or ASKING_CJK.search(ideographs) or BLANK.search(item.question)
+    return None if asks or len(words) >= MIN_WORDS or len(ideographs) >= MIN_CJK else short
 
 
 def _check_degenerate(item: Item) -> tuple[str, str] | None:
     for text in (item.question, item.answer, item.explanation):
-        if repeated := _repetition(text):
+        if repeated := repetition(text):
             return "degenerate", repeated
     return None
 
 
-def _repetition(text: str) -> str | None:
-    """An n-gram that covers most of a text or follows itself many times; None when there is none."""
-    cjk = CJK.findall(text)
-    tokens = cjk if len(cjk) > len(text) // 3 else fold(text).split()
-    if len(tokens) < 12:
-        return None
-    for size in (1, 2, 3, 4, 6, 8):
-        grams = [tuple(tokens[i : i + size]) for i in range(len(tokens) - size + 1)]
-        run = [1] * len(grams)
-        for i in range(size, len(grams)):
-            if grams[i] == grams[i - size]:
-                run[i] = run[i - size] + 1
-                if run[i] * size >= max(12, len(tokens) // 3) and run[i] >= 3:
-                    return " ".join(grams[i])
-    counts = Counter(zip(*(tokens[i:] for i in range(4)), strict=False))
-    total = counts.total()
-    if total >= 40 and 2 * len(counts) < total:
-        return " ".join(counts.most_common(1)[0][0])
-    return None
-
-
 def _check_language(item: Item, asked: Asked) -> tuple[str, str] | None:
-    # Formulas and Latin names are no words of a language.
-    prose = LATEX.sub(" ", item.question)
-    cjk = len(CJK.findall(prose))
-    words = len(WORD.findall(CJK.sub(" ", prose)))
-    if asked.language == "zh":
-        return ("wrong_language", "not Chinese") if cjk < 3 * words and cjk < 12 else None
-    if cjk > words:
-        return "wrong_language", "Chinese"
-    foreign = [word for word in WORD.findall(prose) if not unicodedata.name(word[0], "").startswith("LATIN")]
-    greek = sum(unicodedata.name(word[0], "").startswith("GREEK") and len(word) == 1 for word in foreign)
-    return ("wrong_language", foreign[0]) if 2 * (len(foreign) - greek) > words else None
+    other = other_language(item.question, asked.language)
+    return None if other is None else ("wrong_language", other)
 
 
 def _check_options(item: Item, asked: Asked) -> tuple[str, str] | None:
@@ -236,49 +253,22 @@ def _check_options(item: Item, asked: Asked) -> tuple[str, str] | None:
         return None
     if len(item.options) < 2:
         return "missing_options", f"{len(item.options)} options"
-    folded = [_plain(split_label(option)[1]) for option in item.options]
-    if not all(folded):
-        return "empty_option", f"option {folded.index('') + 1}"
-    if len(set(folded)) < len(folded):
-        return "duplicate_options", next(text for text in folded if folded.count(text) > 1)[:80]
+    texts = [plain_answer(text) for text in by_letter(item.options).values()]
+    if not all(texts):
+        return "empty_option", f"option {texts.index('') + 1}"
+    if len(set(texts)) < len(texts):
+        return "duplicate_options", Counter(texts).most_common(1)[0][0][:80]
     if match_option(item.answer, item.options) is None:
         return "answer_not_in_options", item.answer[:80]
     return None
 
 
-def split_label(option: str) -> tuple[str | None, str]:
-    """Part 'B. text' into ('B', 'text'); without a label (None, text)."""
-    match = LABEL.match(option)
-    if match is None:
-        return None, option.strip()
-    return match.group(1).upper(), option[match.end() :].strip()
+def _grams(text: str) -> Iterator[tuple[str, ...]]:
+    """Each sequence of `ECHO_WORDS` words or `ECHO_CJK` Chinese characters; they identify a copied passage."""
+    yield from _windows(WORD.findall(CJK.sub(" ", fold(text))), ECHO_WORDS)
+    for passage in PASSAGE.findall(text):
+        yield from _windows(passage, ECHO_CJK)
 
 
-def match_option(answer: str, options: tuple[str, ...]) -> int | None:
-    """Which option an answer names, by its whole text or by its letter; None when none or not one alone."""
-    labels = [split_label(option)[0] for option in options]
-    texts = [_plain(split_label(option)[1]) for option in options]
-    for candidate in (_plain(answer), _plain(split_label(answer)[1])):
-        if candidate and texts.count(candidate) == 1:
-            return texts.index(candidate)
-    bare = re.fullmatch(r"(?:the answer is |answer:? |option |答案是?)?[(（]?([a-h])[)）]?", _plain(answer))
-    if bare is None:
-        return None
-    letter = bare.group(1).upper()
-    if all(labels):
-        return labels.index(letter) if labels.count(letter) == 1 else None
-    at = ord(letter) - ord("A")
-    return at if at < len(options) else None
-
-
-def _plain(text: str) -> str:
-    return fold(text).rstrip(" .。:：").strip()
-
-
-def _grams(text: str) -> set[str]:
-    """Long runs of words, or of Chinese characters, by which a copied passage is known."""
-    words = WORD.findall(CJK.sub(" ", fold(text)))
-    grams = {" ".join(words[i : i + ECHO_WORDS]) for i in range(len(words) - ECHO_WORDS + 1)}
-    for passage in re.findall(rf"(?:{CJK.pattern}){{{ECHO_CJK},}}", text):
-        grams |= {passage[i : i + ECHO_CJK] for i in range(len(passage) - ECHO_CJK + 1)}
-    return grams
+def _windows(tokens: Sequence[str], size: int) -> Iterator[tuple[str, ...]]:
+    return zip(*(tokens[start:] for start in range(size)), strict=False)

@@ -1,16 +1,15 @@
-"""Whether two answers to one question are the same, as far as rules can tell; what they cannot tell, a model must.
+"""Rules that decide whether two answers to one question are the same. They leave other cases to a model.
 
-What counts:
+The rules by question type:
 
-    multiple choice   the option that each answer names, by its whole text or its letter (`checks.match_option`)
-    proof, case       never by a rule
-    all others        equal texts (but for NFKC, white space, a final stop, "$" and case; case counts in texts that are
-                      short or hold a digit: CO is not Co), or equal quantities: one number each and the same unit,
-                      letter by letter. Two whole numbers must be equal, any others may differ by 1 %. Quantities of
-                      one unit that differ are a "no"; another unit, or none, is left to a model: 1 km is 1000 m.
+    multiple choice   both answers name the same option, by its whole text or its letter (`options.match_option`)
+    proof, case       no rule: a model compares them
+    all others        equal texts, or equal quantities (one number each, with the same unit)
 
-Knowledge points have a normal form of their own (`knowledge.normal_form`), which drops brackets: as answers (0, 1) and
-[0, 1] are not the same.
+Texts are compared by their `options.plain_answer`. Two whole numbers must be equal, other numbers may differ by 1 %.
+Different quantities of one unit are a "no". Different units are left to a model: 1 km is 1000 m.
+
+The normal form of knowledge points is not used here, since it drops brackets: (0, 1) and [0, 1] are different answers.
 """
 
 from __future__ import annotations
@@ -21,21 +20,23 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from linksyn_gpu.quality.checks import fold, match_option, split_label
+from linksyn_gpu.quality.options import match_option, plain_answer
 from linksyn_gpu.text.latex import POWERS, THOUSANDS, plain_name
 
 TOLERANCE = 0.01
-SHORT = 6
 _NUMBER = re.compile(
     r"(?:[^\W\d_][\w ()'|/]{0,20}\s*[=≈]\s*|[=≈~]\s*)?"  # "v = ", "P(A) = "
     r"(?P<sign>[+-]?)\s*(?P<digits>\d+(?:\.\d*)?|\.\d+)"
     r"(?:\s*/\s*(?P<below>\d+(?:\.\d+)?)(?![\d.]))?"
     r"(?:[eE](?P<e>[+-]?\d+)|\s*(?P<ten>[×*·]\s*10)(?!\d)\s*(?:\^\s*\(?(?P<power>[+-]?\d+)\)?)?)?"
-    r"(?!\s*\^)(?P<unit>(?:\s*[^\W\d_]|\s*[°%‰·*/().℃Ω$€£¥]|\^\(?-?\d+\)?)*)"
+    r"(?!\s*\^)(?P<unit>(?:\s*[^\W\d_]|\s*[°%‰·*/().℃$€£¥]|\^\(?-?\d+)*)"
 )
+"""Each character has one place in the pattern, which is therefore matched in linear time."""
 _MIXED = re.compile(r"\d\s*(?:\\[dt]?frac|[¼-¾⅐-⅞])")
-"""A mixed number: without its mark-up 3½ would read as 31/2."""
+"""A mixed number: without this rule, 3½ would be read as 31/2."""
 _UNIT_CHARACTERS = 24
+_QUANTITY_CHARACTERS = 200
+"""A longer text says more than a quantity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Quantity:
 
 
 def same_answer(given: str, solved: str, question_type: str, options: Sequence[str] = ()) -> bool | None:
-    """Whether a solve agrees with the answer given, by the rules above; None: they cannot tell."""
+    """Whether a solve agrees with the given answer, by the rules above; None: no rule applies."""
     if question_type == "multiple_choice":
         right = match_option(given, tuple(options))
         return right is not None and match_option(solved, tuple(options)) == right
@@ -65,26 +66,19 @@ def same_answer(given: str, solved: str, question_type: str, options: Sequence[s
     return math.isclose(one.value, other.value, rel_tol=TOLERANCE)
 
 
-def plain_answer(text: str) -> str:
-    """The form in which answers are compared as texts."""
-    # LaTeX keeps its braces: without them x^{2y} would be x^2y.
-    plain = " ".join(unicodedata.normalize("NFKC", text.translate(POWERS)).replace("$", "").split()).rstrip(" .。")
-    return plain if len(plain) < SHORT or any(c.isdigit() for c in plain) else fold(plain)
-
-
 def read_quantity(text: str) -> Quantity | None:
-    """The quantity that a text is, such as '-1.5 × 10^3 m/s^2', 'P = 3/8' or '12 %'; None where it says more.
+    """A text that is one quantity, such as '-1.5 × 10^3 m/s^2', 'P = 3/8' or '12 %'; None for any other text.
 
-    A value that no float holds is none either.
+    None also for a value outside the range of float.
     """
-    if _MIXED.search(text):
+    if len(text) > _QUANTITY_CHARACTERS or _MIXED.search(text):
         return None
     plain = unicodedata.normalize("NFKC", plain_name(text).translate(POWERS)).translate({0x2212: "-", 0x2044: "/"})
     match = _NUMBER.fullmatch(THOUSANDS.sub("", " ".join(plain.split())).rstrip(" .。"))
     if match is None:
         return None
     unit = re.sub(r"\^\((-?\d+)\)", r"^\1", match["unit"]).replace("*", "·").strip()
-    unit = re.sub(r"\s+", "", re.sub(r"(?<=[^\W_])\s+(?=[^\W\d_])", "·", unit))  # m s is no ms
+    unit = re.sub(r"\s+", "", re.sub(r"(?<=[^\W_])\s+(?=[^\W\d_])", "·", unit))  # m s is not ms
     below = 1.0 if match["below"] is None else float(match["below"])
     if len(unit) > _UNIT_CHARACTERS or below == 0.0:
         return None
@@ -97,12 +91,3 @@ def read_quantity(text: str) -> Quantity | None:
         return None
     whole = match["digits"].isdigit() and match["below"] is None and exponent == "0"
     return Quantity(-value if match["sign"] == "-" else value, unit, whole)
-
-
-def by_letter(options: Sequence[str]) -> dict[str, str]:
-    """Options under the letters by which `match_option` knows them: their own labels, else A, B, C by place."""
-    parts = [split_label(option) for option in options]
-    labels = [label for label, _ in parts]
-    if not all(labels) or len(set(labels)) < len(labels):
-        labels = [chr(ord("A") + place) for place in range(len(parts))]
-    return {str(label): text for label, (_, text) in zip(labels, parts, strict=True)}

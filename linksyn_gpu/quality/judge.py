@@ -1,56 +1,39 @@
-"""Questions to a model about a QA: how hard it is, what its answer is, and whether two answers come to the same.
+"""A model examines a QA: how hard it is, what its answer is, and whether two answers are the same.
 
-Requests go out in the OpenAI batch format, named by their content; readers take what comes back, or None where it is
-not what was asked for: nothing is guessed. A level is asked at temperature 0, with its reasons before it, so that a
-model without thinking reasons before it decides. Solvers see the question and its options, never the answer, and no
-seeds; each has a sampling seed of its own.
+Readers return None for an answer that is not what was asked for: nothing is guessed. A level is asked for at
+temperature 0, with the reasons before it: a model without a thinking mode then reasons before it decides. Solvers see
+the question and its options, never the answer and no seeds; each has its own sampling seed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
+from linksyn_gpu.llm.asking import Asking, Validate, is_pending
 from linksyn_gpu.llm.json_answer import read_level, read_object
 from linksyn_gpu.llm.prompting import content_request, object_schema, render_messages
-from linksyn_gpu.quality.equivalence import by_letter
-from linksyn_gpu.synthesis.prompts import TEMPLATES
+from linksyn_gpu.llm.protocol import Failure, Outcome, unusable
+from linksyn_gpu.quality.equivalence import same_answer
+from linksyn_gpu.quality.options import by_letter
+from linksyn_gpu.tables import Asked, Item
 from linksyn_gpu.taxonomy.difficulty import LEVELS
 
+TEMPLATES = Path(__file__).parent / "templates"
+KINDS = ("judge", "solve", "compare")
+"""Kinds of templates in `TEMPLATES`."""
 REASON_CHARS = 240
 MAX_REASONS = 3
 SOLVE_TEMPERATURE = 0.7
-"""Solves that all take the likeliest path would not be independent."""
+"""At temperature 0 all solves would be the same."""
 
 Request = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is judged or solved."""
-
-    question: str
-    options: tuple[str, ...]
-    answer: str
-    question_type: str
-    language: str
-    """'en' or 'zh'."""
-
-
-@dataclass(frozen=True)
-class Asking:
-    """How requests are made: what `SynthesisConfig` says, as it holds for the engine."""
-
-    model: str = "auto"
-    templates: str | None = None
-    temperature: float = 0.7
-    """Of rewrites."""
-    top_p: float = 0.95
-    max_tokens: int = 1024
-    field_limit: int | None = None
-    """Longest question in characters, for models that end a text only where a grammar makes them."""
-    max_prompt_chars: int = 48_000
+Ask = Callable[[str, Sequence[Request], Validate], Iterator[Outcome]]
+"""(kind, requests, validate) -> the outcome of each, in order."""
+QA = tuple[Item, Asked]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -61,20 +44,91 @@ class Judgement:
     reasons: tuple[str, ...]
 
 
-def judge_request(question: Question, asking: Asking) -> Request:
-    """Ask for the level of a question that is shown with its answer."""
-    shown = {"question": question.question, "options": list(question.options), "answer": question.answer}
-    values = {"qa": {part: value for part, value in shown.items() if value}, "levels": LEVELS[question.language]}
+class Examiner:
+    """Has a model judge and solve QA.
+
+    Parameters
+    ----------
+    asking : Asking
+        How requests are made.
+    ask : callable
+        Sends requests and gives their outcomes.
+    solves : int
+        Independent solves of one QA.
+    """
+
+    def __init__(self, asking: Asking, ask: Ask, solves: int) -> None:
+        self._asking, self._ask, self._solves = asking, ask, solves
+
+    def judge(self, qas: Sequence[QA]) -> list[Judgement | Failure]:
+        """The level of each QA, or why there is none."""
+        requests = [judge_request(item, asked, self._asking) for item, asked in qas]
+        outcomes = self._ask("judge", requests, _valid_if(read_judgement))
+        return [_read(outcome, read_judgement) for outcome in outcomes]
+
+    def solve(self, qas: Sequence[QA]) -> list[int | Failure]:
+        """How many solves agree with the answer of each QA; a failure while one of its answers is pending.
+
+        A solve or comparison that cannot be read does not agree.
+        """
+        each = [(row, number) for row in range(len(qas)) for number in range(self._solves)]
+        requests = [solve_request(*qas[row], number, self._asking) for row, number in each]
+        agreed: list[int | Failure] = [0] * len(qas)
+        doubtful: list[tuple[int, str]] = []
+        for (row, _), outcome in zip(each, self._ask("solve", requests, _valid_if(read_solution)), strict=True):
+            solved = _read(outcome, read_solution)
+            if isinstance(solved, str):
+                item, asked = qas[row]
+                same = same_answer(item.answer, solved, asked.question_type, item.options)
+                if same is None:
+                    doubtful.append((row, solved))
+                _count(agreed, row, bool(same))
+            elif is_pending(solved):
+                agreed[row] = solved
+        doubtful = [(row, solved) for row, solved in doubtful if not isinstance(agreed[row], Failure)]
+        requests = [compare_request(*qas[row], solved, self._asking) for row, solved in doubtful]
+        for (row, _), outcome in zip(doubtful, self._ask("compare", requests, _valid_if(read_same)), strict=True):
+            verdict = _read(outcome, read_same)
+            if not isinstance(verdict, Failure):
+                _count(agreed, row, verdict)
+            elif is_pending(verdict):
+                agreed[row] = verdict
+        return agreed
+
+
+def _count(agreed: list[int | Failure], row: int, same: bool) -> None:
+    count = agreed[row]
+    if not isinstance(count, Failure):
+        agreed[row] = count + same
+
+
+def _read(outcome: Outcome, read: Callable[[str], T | None]) -> T | Failure:
+    """What a reader finds in an outcome, or a failure that says why it finds nothing."""
+    if isinstance(outcome, Failure):
+        return outcome
+    found = None if unusable(outcome) else read(outcome.text)
+    return Failure(outcome.id, unusable(outcome) or "invalid_json", "") if found is None else found
+
+
+def _valid_if(read: Callable[[str], object]) -> Validate:
+    """Ask again for an answer in which a reader finds nothing."""
+    return lambda text: "invalid_json" if read(text) is None else None
+
+
+def judge_request(item: Item, asked: Asked, asking: Asking) -> Request:
+    """Ask for the level of a QA."""
+    shown = {"question": item.question, "options": list(item.options), "answer": item.answer}
+    values = {"qa": {part: value for part, value in shown.items() if value}, "levels": LEVELS[asked.language]}
     reason = {"type": "string", "maxLength": REASON_CHARS}
     fields = {
         "reasons": {"type": "array", "items": reason, "minItems": 1, "maxItems": MAX_REASONS},
         "level": {"type": "integer", "minimum": 1, "maximum": 5},
     }
-    return _request("judge", question.language, values, fields, asking)
+    return _request("judge", asked.language, values, fields, asking)
 
 
 def read_judgement(text: str) -> Judgement | None:
-    """The level in an answer; None where it holds none of 1..5."""
+    """The level in an answer; None without one of 1..5."""
     value = read_object(text)
     level = None if value is None else read_level(value.get("level"))
     if value is None or level is None:
@@ -85,20 +139,20 @@ def read_judgement(text: str) -> Judgement | None:
     return Judgement(level, tuple(text for text in texts if text)[:MAX_REASONS])
 
 
-def solve_request(question: Question, number: int, asking: Asking) -> Request:
-    """Ask for the solution of a question; requests of one question with other numbers are independent."""
-    options = by_letter(question.options) if question.question_type == "multiple_choice" else {}
-    qa = {"question": question.question, **({"options": options} if options else {})}
-    room = {} if asking.field_limit is None else {"maxLength": asking.field_limit}
-    answer: dict[str, Any] = {"enum": list(options)} if options else {"type": "string", "minLength": 1, **room}
-    fields = {"explanation": {"type": "string", **room}, "answer": answer}
-    values = {"qa": qa, "question_type": question.question_type}
-    sampling = {"temperature": SOLVE_TEMPERATURE, "top_p": asking.top_p, "number": number}
-    return _request("solve", question.language, values, fields, asking, **sampling)
+def solve_request(item: Item, asked: Asked, number: int, asking: Asking) -> Request:
+    """Ask for the solution of a question; different numbers give independent requests."""
+    options = by_letter(item.options) if asked.question_type == "multiple_choice" else {}
+    qa = {"question": item.question, **({"options": options} if options else {})}
+    limit = {} if asking.field_limit is None else {"maxLength": asking.field_limit}
+    answer: dict[str, Any] = {"enum": list(options)} if options else {"type": "string", "minLength": 1, **limit}
+    fields = {"explanation": {"type": "string", **limit}, "answer": answer}
+    values = {"qa": qa, "question_type": asked.question_type}
+    sampling = {"temperature": SOLVE_TEMPERATURE, "top_p": asking.top_p, "number": number or None}
+    return _request("solve", asked.language, values, fields, asking, **sampling)
 
 
 def read_solution(text: str) -> str | None:
-    """The answer that a solver came to; None where it gave none."""
+    """The answer of a solver; None without one."""
     value = read_object(text)
     answer = None if value is None else value.get("answer")
     if isinstance(answer, (int, float)) and not isinstance(answer, bool):
@@ -106,14 +160,14 @@ def read_solution(text: str) -> str | None:
     return answer if isinstance(answer, str) and answer else None
 
 
-def compare_request(question: Question, solved: str, asking: Asking) -> Request:
-    """Ask whether a solver's answer comes to the same as the one given."""
-    values = {"question": question.question, "first": question.answer, "second": solved}
-    return _request("compare", question.language, values, {"same": {"type": "boolean"}}, asking)
+def compare_request(item: Item, asked: Asked, solved: str, asking: Asking) -> Request:
+    """Ask whether a solver's answer is the same as the given one."""
+    values = {"question": item.question, "first": item.answer, "second": solved}
+    return _request("compare", asked.language, values, {"same": {"type": "boolean"}}, asking)
 
 
 def read_same(text: str) -> bool | None:
-    """The yes or no in an answer; None where there is neither."""
+    """The yes or no in an answer; None without either."""
     value = read_object(text)
     same = None if value is None else value.get("same")
     return same if isinstance(same, bool) else None

@@ -1,1 +1,1 @@
-"""What a run did: figures from its folder (`stats.py`) and a page for people (`page.py`)."""
+"""What a run did: its figures (`stats.py`) and a page that shows them (`page.py`)."""

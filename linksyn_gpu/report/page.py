@@ -1,4 +1,4 @@
-"""The report page: one HTML file with inline pictures, nothing fetched, every text escaped."""
+"""The report page: one HTML file with inline pictures and no external resources; every text is escaped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WIDTH, HEIGHT, MARGIN = 640, 300, 48
 MAX_POINTS = 400
 
 
-def render(stats: RunStats, title: str) -> str:
+def render_page(stats: RunStats, title: str) -> str:
     """Render the page.
 
     Parameters
@@ -38,7 +38,7 @@ def render(stats: RunStats, title: str) -> str:
 
 
 def _funnel(stats: RunStats) -> list[dict[str, Any]]:
-    """Bars of what came in, stayed and was dropped at each stage, with the reasons."""
+    """One bar per stage: records in, kept, and dropped with the reasons."""
     rows = [
         ("ingest", "records", "seeds"),
         ("walk", "paths", "kept"),
@@ -63,7 +63,7 @@ def _funnel(stats: RunStats) -> list[dict[str, Any]]:
 
 
 def _levels(counts: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """QA of each level before and after stage enhance, each with its share of the largest number, for bars."""
+    """QA of each level before and after stage enhance; shares are relative to the largest number."""
     if counts is None:
         return []
     before, after = counts["levels_before"], counts["levels_after"]
@@ -83,7 +83,7 @@ def _levels(counts: dict[str, Any] | None) -> list[dict[str, Any]]:
 
 
 def _reasons(counts: dict[str, Any]) -> list[tuple[str, int]]:
-    """Drops of a stage by reason, the most frequent first."""
+    """Drops of a stage by reason, most frequent first."""
     found = Counter[str](counts.get("rejected_by_reason", counts.get("dropped_by_reason", {})))
     for stage, reasons in counts.get("reasons", {}).items():
         if stage != "path":  # counted with the paths
@@ -92,7 +92,7 @@ def _reasons(counts: dict[str, Any]) -> list[tuple[str, int]]:
 
 
 def _curves(coverage: Coverage) -> dict[str, Any]:
-    """Share of KPs by rank, log-log: how often kept paths visit them, and how popular they are among seeds."""
+    """Log-log curves of the KPs by rank: their share of the visits of kept paths, and of the mentions in seeds."""
     total = max(1, int(coverage.visits.sum()))
     series = {
         "visits of kept paths": coverage.visits / total,

@@ -1,4 +1,4 @@
-"""Figures of a run, computed from its files alone."""
+"""Figures of a run, as plain data."""
 
 from __future__ import annotations
 
@@ -6,14 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from linksyn_gpu.run import store
-from linksyn_gpu.run.folder import STAGES, Workspace
-from linksyn_gpu.sampling.value import divergence, gini, target_shares
 from linksyn_gpu.tables import Float64, Int64
-
-SAMPLES = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,16 +21,16 @@ class Coverage:
     visited: int
     gini: float
     divergence: float
-    """KL(visits || target) in nats, target f^tau over the reachable KPs; only for a plan of one open cell."""
+    """KL(visits || target) in nats, target f^tau over the reachable KPs; NaN unless the plan is one open cell."""
     noise_floor: float
-    """What KL would be on average if visits were drawn from the target itself: (KPs - 1) / (2 visits)."""
+    """Mean KL if visits were drawn from the target itself: (KPs - 1) / (2 visits)."""
     seeds_used: int
     """Distinct seeds in kept bundles."""
 
 
 @dataclass(frozen=True, eq=False)
 class RunStats:
-    """All figures of a run; a stage that is not finished is None, but 'synthesize' and 'enhance' count as they go."""
+    """All figures of a run. A stage that is not finished is None, except 'synthesize' and 'enhance': counts so far."""
 
     stages: dict[str, dict[str, Any] | None]
     cells: list[dict[str, Any]] = field(default_factory=list)
@@ -45,59 +38,3 @@ class RunStats:
     kept_by: dict[str, Counter[str]] = field(default_factory=dict)
     """Kept QA by language, question type, discipline and difficulty."""
     samples: list[dict[str, Any]] = field(default_factory=list)
-
-
-def gather(ws: Workspace) -> RunStats:
-    """Read a run's figures."""
-    stages = {name: ws.counts(name) if ws.finished(name) else None for name in STAGES}
-    for name in ("synthesize", "enhance"):
-        stages[name] = ws.counts_so_far(name)  # a partial data set has its figures too
-    cells = store.read_plan(ws) if stages["walk"] is not None else []
-    coverage = _coverage(ws, open_plan=len(cells) == 1 and _is_open(cells[0])) if cells else None
-    kept_by, samples = _kept(ws) if ws.path("qa.parquet").is_file() else ({}, [])
-    return RunStats(stages, cells, coverage, kept_by, samples)
-
-
-def _is_open(cell: dict[str, Any]) -> bool:
-    return cell["discipline"] is None and cell["difficulty"] is None
-
-
-def _coverage(ws: Workspace, *, open_plan: bool) -> Coverage:
-    """Count visits and seeds of kept paths, in one pass over paths.parquet."""
-    graph, _ = store.read_graph(ws)
-    visits = np.zeros(graph.n_kps, np.int64)
-    used = np.zeros(graph.n_seeds or 0, np.int64)
-    for batch in store.read_paths(ws):
-        kept = batch.filter(batch.column("drop_reason").is_null())
-        visits += np.bincount(kept.column("nodes").flatten().to_numpy(), minlength=visits.size)
-        used += np.bincount(kept.column("seeds").flatten().to_numpy(), minlength=used.size)
-    live = np.asarray(graph.degree > 0)
-    settings = ws.settings("walk") or {}
-    target = target_shares(np.asarray(graph.seed_count), settings["walk"]["tau"])
-    total = int(visits.sum())
-    return Coverage(
-        visits=visits,
-        popularity=graph.seed_count / max(1, int(graph.seed_count.sum())),
-        reachable=int(live.sum()),
-        visited=int((visits > 0).sum()),
-        gini=gini(visits[live]),
-        divergence=divergence(visits, target, live) if total and open_plan else float("nan"),
-        noise_floor=(int(live.sum()) - 1) / (2 * total) if total else float("nan"),
-        seeds_used=int((used > 0).sum()),
-    )
-
-
-def _kept(ws: Workspace) -> tuple[dict[str, Counter[str]], list[dict[str, Any]]]:
-    """Counts and a few rows of the kept QA."""
-    import pyarrow.parquet as pq
-
-    names = ("language", "question_type", "discipline", "difficulty")
-    counts: dict[str, Counter[str]] = {name: Counter() for name in names}
-    samples: list[dict[str, Any]] = []
-    with pq.ParquetFile(ws.path("qa.parquet")) as file:
-        for batch in file.iter_batches(store.ROWS_PER_READ):
-            for name in names:
-                counts[name].update(str(v) if v is not None else "unknown" for v in batch.column(name).to_pylist())
-            if len(samples) < SAMPLES:
-                samples += batch.slice(0, SAMPLES - len(samples)).to_pylist()
-    return counts, samples

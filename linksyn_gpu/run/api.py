@@ -17,6 +17,7 @@ from linksyn_gpu.run.folder import STAGES, Workspace
 from linksyn_gpu.run.progress import Progress, silent
 from linksyn_gpu.run.serving import StartEngine
 from linksyn_gpu.run.stages.memory import keep_bundles, keep_seeds
+from linksyn_gpu.run.stages.report import gather
 from linksyn_gpu.tables import Bundles, KPGraph, Seeds
 
 if TYPE_CHECKING:
@@ -57,8 +58,6 @@ class Run:
     @property
     def stats(self) -> RunStats:
         """All figures of the report."""
-        from linksyn_gpu.report.stats import gather
-
         with self._open() as ws:
             return gather(ws)
 

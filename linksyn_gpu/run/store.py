@@ -16,6 +16,7 @@ from linksyn_gpu.tables import Bundles, Cell, KPGraph, KPStatistics, Seeds, Walk
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 GRAPH_ARRAYS = ("indptr", "indices", "count", "weight", "seed_count", "evidence_indptr", "evidence")
 ROWS_PER_READ = 65_536
@@ -172,31 +173,32 @@ def path_schema() -> pa.Schema:
     )
 
 
-def writing_paths(part: Path, rounds: Iterable[tuple[WalkBatch, Bundles, Any]]) -> Iterator[pa.Table]:
-    """Write the paths of a campaign, a row group a round, and give each round's when it is written.
+def paths_writer(part: Path) -> pq.ParquetWriter:
+    """A writer of paths.parquet for tables of `paths_table`: one row group per round."""
+    import pyarrow.parquet as pq
+
+    return pq.ParquetWriter(part, path_schema(), compression="zstd")
+
+
+def paths_table(batch: WalkBatch, bundles: Bundles, reasons: Any) -> pa.Table:
+    """Paths with their seeds as rows of paths.parquet.
 
     Parameters
     ----------
-    part : Path
-    rounds : iterable of (WalkBatch, Bundles, reasons)
-        On the host; reasons is an array of str or None, one a path.
+    reasons : array of object
+        [n] why each path was dropped; None: it is kept.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    with pq.ParquetWriter(part, path_schema(), compression="zstd") as out:
-        for batch, bundles, reasons in rounds:
-            columns = [
-                pa.array(batch.ids),
-                pa.array(batch.round),
-                pa.array(batch.cell),
-                _lists(batch.nodes, batch.lengths),
-                _lists(bundles.seeds, bundles.sizes),
-                pa.array(reasons, pa.string()),
-            ]
-            table = pa.table(columns, schema=path_schema())
-            out.write_table(table)
-            yield table
+    columns = [
+        pa.array(batch.ids),
+        pa.array(batch.round),
+        pa.array(batch.cell),
+        _lists(batch.nodes, batch.lengths),
+        _lists(bundles.seeds, bundles.sizes),
+        pa.array(reasons, pa.string()),
+    ]
+    return pa.table(columns, schema=path_schema())
 
 
 def _lists(padded: Any, sizes: Any) -> Any:

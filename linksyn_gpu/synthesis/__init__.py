@@ -1,1 +1,1 @@
-"""From bundles of linked seeds to new QA: prompts, requests, answers, the data set, enhancement."""
+"""From bundles of linked seeds to new QA: prompts, requests, answers, rows of the data set, enhancement."""

@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from linksyn_gpu.llm.json_answer import TruncatedAnswer, json_values, read_level
+from linksyn_gpu.synthesis.prompts import text_limits
+from linksyn_gpu.tables import Item, cut_field
 
 REASONS = {
-    "invalid_json": "the answer holds no JSON that can be read",
+    "invalid_json": "the answer contains no valid JSON",
     "truncated": "the answer's JSON ends too early",
-    "no_items": "the answer is JSON but holds no question",
+    "no_items": "the answer is JSON but contains no question",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One new QA as the model wrote it; text is stripped, nothing else is changed."""
-
-    question: str
-    answer: str
-    options: tuple[str, ...] = ()
-    explanation: str = ""
-    knowledge_points: tuple[str, ...] = ()
-    discipline: str | None = None
-    difficulty: int | None = None
-    """Level 1..5 as the model sees it; None where it gave none or something else."""
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """Items of an answer; without any, `reason` (of `REASONS`) and `detail` say why."""
+    """Items of an answer. If there are none, `reason` (of `REASONS`) and `detail` say why."""
 
     items: tuple[Item, ...]
     reason: str | None = None
@@ -52,6 +40,23 @@ def parse(text: str) -> Parsed:
     if not items:
         return Parsed((), "no_items", f"JSON without a question: {json.dumps(values[0])[:120]}")
     return Parsed(items)
+
+
+def validator(limit: int | None) -> Callable[[str], str | None]:
+    """A check of an answer's text that gives the reason to ask again, or None.
+
+    The reason is one of `REASONS`, or 'cut_text' if the schema's limit cut off every item. `limit` is
+    `SynthesisConfig.field_limit`.
+    """
+    limits = text_limits(limit)
+
+    def validate(text: str) -> str | None:
+        parsed = parse(text)
+        if parsed.reason is None and limits is not None:
+            return "cut_text" if all(cut_field(item, limits) for item in parsed.items) else None
+        return parsed.reason
+
+    return validate
 
 
 def _items(value: Any) -> Iterator[Item]:

@@ -1,41 +1,53 @@
-"""From a bundle of linked seeds to a line of the OpenAI batch format."""
+"""From paths with their linked seeds to requests: lines of the OpenAI batch format."""
 
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.llm import EMBEDDED_MODEL
-from linksyn_gpu.llm.prompting import URL, prompt_chars
+from linksyn_gpu.llm.prompting import content_request, prompt_chars
 from linksyn_gpu.synthesis import prompts
+from linksyn_gpu.tables import Cell, RowWriter, json_line, open_lines
 from linksyn_gpu.text import estimate_tokens, guess_language
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 UNNAMED_MODEL = "auto"
-"""Stands in a request while the model is not named; the engine's first model takes its place on sending."""
+"""Model of a request if no model is set; on sending, the engine's first model replaces it."""
 SMOL_PROMPT_CHARS = 18_000
-"""Longest prompt that leaves room for an answer in the embedded model's context of 8,192 tokens."""
+"""Longest prompt with which an answer still fits into the embedded model's context of 8,192 tokens."""
 LABELS = {"zh": "zh", "cmn": "zh", "chinese": "zh", "中文": "zh", "汉语": "zh", "en": "en", "english": "en"}
-"""Language of a seed's label, or of what stands before a '-' or '_' in it."""
+"""Language by a seed's label, or by the part of the label before '-' or '_'."""
+BATCH_ROWS = 1024
+ANY_CELL = Cell(None, None, 0)
 logger = logging.getLogger(__name__)
 
-Cell = tuple[str | None, int | None]
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """The tables that paths refer to, and the settings of the stage."""
+
+    kp_names: Sequence[str]
+    """Name of each KP."""
+    seeds: pa.Table
+    """Columns of `tables.seed_schema`."""
+    config: SynthesisConfig
 
 
 def tasks_schema() -> pa.Schema:
-    """Columns of tasks.parquet: one row a path, in order; `request_id` is null where it was dropped."""
+    """Columns of tasks.parquet: one row per path, in order; `request_id` is null if the path was dropped."""
     import pyarrow as pa
 
     return pa.schema(
@@ -59,51 +71,99 @@ def tasks_schema() -> pa.Schema:
     )
 
 
-def task_row(
-    path: dict[str, Any],
-    number: int,
-    kp_names: Sequence[str],
-    seeds: Mapping[int, dict[str, Any]],
-    cells: Sequence[Cell],
-    config: SynthesisConfig,
-) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """One row of tasks.parquet, and the request where the path gives one; `seeds` are those that it names."""
-    row = {name: path[name] for name in ("walk_id", "cell", "nodes", "seeds")}
-    if path["drop_reason"] is not None:
-        return {**row, "drop_reason": path["drop_reason"]}, None
-    cell = cells[path["cell"]] if cells else (None, None)
-    bundle = [seeds[i] for i in path["seeds"]]
-    question_type = config.question_types[number % len(config.question_types)]
-    task = make_task(
-        bundle, [kp_names[v] for v in path["nodes"]], cell, question_type, config.language, config.per_path
-    )
-    request, chars = make_request(task, path["walk_id"], config)
-    row |= {
-        "question_type": task.question_type,
-        "language": task.language,
-        "discipline": task.discipline,
-        "difficulty": task.difficulty,
-        "prompt_chars": chars,
-        "prompt_tokens_estimated": sum(estimate_tokens(message["content"]) for message in request["body"]["messages"]),
-    }
-    limit = max_prompt_chars(config)
-    if chars > limit:
-        detail = f"{chars} characters, at most {limit}"
-        return {**row, "drop_reason": "prompt_too_long", "detail": detail}, None
-    sampling = {name: request["body"][name] for name in ("seed", "max_tokens")}
-    return {**row, "request_id": request["custom_id"], **sampling}, request
+class RequestsWriter:
+    """Makes one request per kept path and writes it down; use as a context manager.
+
+    Parameters
+    ----------
+    cells : sequence of Cell
+        Cells of the plan; empty: one cell for everything.
+    requests_file : path
+        Lines of the OpenAI batch format.
+    tasks_file : path
+        Parquet: what each request is for, and why a path made none.
+    """
+
+    def __init__(
+        self, sources: Sources, cells: Sequence[Cell], requests_file: str | Path, tasks_file: str | Path
+    ) -> None:
+        self._sources, self._cells = sources, cells
+        self._seed_rows = SeedRows(sources.seeds)
+        self._made = 0
+        self._lines = open_lines(requests_file)
+        self._tasks = RowWriter(tasks_schema(), tasks_file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._tasks.__exit__(*error)
+        self._lines.close()
+
+    def write(self, paths: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Write the requests of some paths, and return them in the order of the paths.
+
+        Parameters
+        ----------
+        paths : sequence of dict
+            walk_id, cell, nodes, seeds (rows of the seed table), drop_reason (None: kept).
+        """
+        rows, requests = [], []
+        seeds = self._seed_rows.take(i for path in paths if path["drop_reason"] is None for i in path["seeds"])
+        for path in paths:
+            row, request = self._task_row(path, seeds)
+            rows.append(row)
+            if request is not None:
+                self._made += 1
+                requests.append(request)
+        self._lines.writelines(map(json_line, requests))
+        self._tasks.write(rows)
+        return requests
+
+    def _task_row(
+        self, path: dict[str, Any], seeds: Mapping[int, dict[str, Any]]
+    ) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """One row of tasks.parquet, and the request if the path makes one."""
+        config = self._sources.config
+        row = {name: path[name] for name in ("walk_id", "cell", "nodes", "seeds")}
+        if path["drop_reason"] is not None:
+            return {**row, "drop_reason": path["drop_reason"]}, None
+        task = make_task(
+            [seeds[i] for i in path["seeds"]],
+            [self._sources.kp_names[v] for v in path["nodes"]],
+            self._cells[path["cell"]] if self._cells else ANY_CELL,
+            config.question_types[self._made % len(config.question_types)],
+            config,
+        )
+        request = qa_request(task, path["walk_id"], config)
+        messages = request["body"]["messages"]
+        chars, limit = prompt_chars(messages), max_prompt_chars(config)
+        row |= {
+            "question_type": task.question_type,
+            "language": task.language,
+            "discipline": task.discipline,
+            "difficulty": task.difficulty,
+            "prompt_chars": chars,
+            "prompt_tokens_estimated": sum(estimate_tokens(message["content"]) for message in messages),
+        }
+        if chars > limit:
+            detail = f"{chars} characters, at most {limit}"
+            return {**row, "drop_reason": "prompt_too_long", "detail": detail}, None
+        sampling = {name: request["body"][name] for name in ("seed", "max_tokens")}
+        return {**row, "request_id": request["custom_id"], **sampling}, request
+
+
+def path_batches(table: pa.RecordBatch | pa.Table) -> Iterator[list[dict[str, Any]]]:
+    """Rows of a table of paths, `BATCH_ROWS` at a time."""
+    for start in range(0, table.num_rows, BATCH_ROWS):
+        yield table.slice(start, BATCH_ROWS).to_pylist()
 
 
 def make_task(
-    bundle: Sequence[dict[str, Any]],
-    kp_path: Sequence[str],
-    cell: Cell,
-    question_type: str,
-    language: str,
-    n: int,
+    bundle: Sequence[dict[str, Any]], kp_path: Sequence[str], cell: Cell, question_type: str, config: SynthesisConfig
 ) -> prompts.Task:
-    """What to ask of a bundle: the cell's discipline and level, else what is most common among its seeds."""
-    discipline, difficulty = cell
+    """What to ask for. A discipline or level that the cell leaves open is the most common or mean of the bundle."""
+    discipline, difficulty, language = cell.discipline, cell.difficulty, config.language
     if discipline is None:
         discipline = _most_common([seed["disciplines"][0] for seed in bundle if seed.get("disciplines")])
     if difficulty is None:
@@ -111,49 +171,57 @@ def make_task(
         difficulty = int(sum(known) / len(known) + 0.5) if known else None
     if language == "auto":
         language = _most_common([_language(seed) for seed in bundle]) or guess_language(" ".join(kp_path))
-    return prompts.Task(bundle, kp_path, discipline, difficulty, question_type, language, n)
+    return prompts.Task(bundle, kp_path, discipline, difficulty, question_type, language, config.per_path)
 
 
-def make_request(task: prompts.Task, walk_id: int, config: SynthesisConfig) -> tuple[dict[str, Any], int]:
-    """A line of the OpenAI batch format, and its prompt's length in characters.
+def qa_request(task: prompts.Task, walk_id: int, config: SynthesisConfig) -> dict[str, Any]:
+    """The request for a task; paths of the same content make requests of their own."""
+    return content_request(
+        prompts.render(task, config.templates),
+        "qa",
+        prompts.answer_schema(task, config.field_limit),
+        model=config.model or default_model(config),
+        max_tokens=config.max_tokens,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        number=walk_id,
+    )
 
-    The id is a digest of the path's id and the body, so the same request has the same id in every run; the
-    sampling seed comes from the digest too.
+
+def read_requests(requests_file: str | Path) -> Iterator[dict[str, Any]]:
+    """The lines of a requests file, one at a time.
+
+    Raises
+    ------
+    DataError
+        A line is not a request; the message names it.
     """
-    messages = prompts.render(task, config.templates)
-    schema = prompts.answer_schema(task, config.field_limit)
-    body: dict[str, Any] = {
-        "model": config.model or default_model(config),
-        "messages": messages,
-        "temperature": config.temperature,
-        "top_p": config.top_p,
-        "max_tokens": config.max_tokens,
-        "response_format": {
-            "type": "json_schema",
-            "json_schema": {"name": "qa", "strict": True, "schema": schema},
-        },
-    }
-    content = json.dumps([walk_id, body], sort_keys=True)
-    digest = hashlib.sha256(content.encode()).digest()
-    body["seed"] = int.from_bytes(digest[16:20]) >> 1
-    request = {"custom_id": digest[:16].hex(), "method": "POST", "url": URL, "body": body}
-    return request, prompt_chars(messages)
+    import orjson
+
+    with Path(requests_file).open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                request = orjson.loads(line)
+                request["custom_id"], request["body"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(f"{requests_file}:{number}: not a request: {error}") from None
+            yield request
 
 
 def max_prompt_chars(config: SynthesisConfig) -> int:
-    """Longest prompt in characters, as it holds for the engine."""
+    """Longest prompt in characters for the engine."""
     if config.engine == "smol":
         return min(config.max_prompt_chars, SMOL_PROMPT_CHARS)
     return config.max_prompt_chars
 
 
 def default_model(config: SynthesisConfig) -> str:
-    """Model name in a request for which none was given."""
+    """Model name in a request if no model is set."""
     return EMBEDDED_MODEL if config.engine == "smol" else UNNAMED_MODEL
 
 
 def _most_common(values: Sequence[str]) -> str | None:
-    """The most frequent value, the first of equals."""
+    """The most frequent value; of equally frequent ones, the first."""
     return Counter(values).most_common(1)[0][0] if values else None
 
 
@@ -163,25 +231,25 @@ def _language(seed: dict[str, Any]) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _named_language(label: str) -> str | None:
-    """The prompts' language that a seed's label names; None for any other label, which is logged once."""
+    """The language of the prompts that a seed's label names; None for any other label, which is logged once."""
     label = label.strip().casefold()
     found = LABELS.get(label) or LABELS.get(re.split("[-_]", label)[0])
     if label and found is None:
         known = " or ".join(prompts.LANGUAGES)
-        logger.warning("prompts are %s, not %r: the text of each seed so labelled decides", known, label)
+        logger.warning("prompts are %s, not %r: the text of each seed with this label decides", known, label)
     return found
 
 
 class SeedRows:
-    """Rows of the seed table by their numbers, in time and memory of the rows alone.
+    """Rows of the seed table by number, without copying the rest of the table.
 
-    `Table.take` joins the chunks of every column first: the whole table copied for a few rows, and an error once a
-    text column passes 2 GiB.
+    `Table.take` first joins the chunks of every column: it copies the whole table for a few rows, and fails when a text
+    column is larger than 2 GiB.
 
     Parameters
     ----------
     seeds : pyarrow.Table
-        In any number of chunks, which are not copied.
+        May have any number of chunks, which are not copied.
     """
 
     def __init__(self, seeds: pa.Table) -> None:
@@ -191,19 +259,19 @@ class SeedRows:
         self._schema = seeds.schema
 
     def take(self, rows: Iterable[int]) -> dict[int, dict[str, Any]]:
-        """The named rows as dicts, by their numbers.
+        """The given rows as dicts, by number.
 
         Raises
         ------
         DataError
-            There is no such row.
+            A row number is out of range.
         """
         import pyarrow as pa
 
         wanted = np.unique(np.fromiter(rows, np.int64))
         if wanted.size and not 0 <= wanted[0] <= wanted[-1] < self._n:
             wrong = wanted[0] if wanted[0] < 0 else wanted[-1]
-            raise DataError(f"a path names seed row {wrong}, the seed table has {self._n}")
+            raise DataError(f"a path refers to seed row {wrong}, but the seed table has {self._n} rows")
         numbers, first = np.unique(np.searchsorted(self._ends, wanted, side="right"), return_index=True)
         taken = []
         for number, inside in zip(numbers.tolist(), np.split(wanted, first[1:]), strict=False):

@@ -51,7 +51,7 @@ def test_a_run_enhances_and_prints_the_levels_asked_and_reached(tmp_path, words)
     assert "enhanced.jsonl" in done.stdout
     report = invoke("report", tmp_path / "out").stdout
     assert "after              0  0  0  8  0        0    8" in report
-    assert "4 (asked)" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "4 (target)" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_run_without_disciplines_does_not_enhance(tmp_path, words):

@@ -13,7 +13,7 @@ import pytest
 from linksyn_gpu.config import RunConfig, SynthesisConfig, WalkConfig
 from linksyn_gpu.errors import EngineError
 from linksyn_gpu.run import stages as pipeline
-from linksyn_gpu.run.ahead import read_ahead
+from linksyn_gpu.run.feed import Feed
 from linksyn_gpu.run.folder import Workspace
 from tests.cli.test_server import SEEDS, invoke, journal_lines, reply
 from tests.llm.fake_server import FakeServer, ok
@@ -124,49 +124,65 @@ def test_a_full_disk_stops_the_run_and_loses_no_answer(tmp_path):
     assert len(server.bodies) <= len(ids) + 5, "more requests were repeated than were in flight"
 
 
-def test_reading_ahead_yields_the_items_and_the_error_in_order():
-    def items():
-        yield 1
-        yield 2
+def test_a_feed_gives_the_items_and_the_error_in_their_order():
+    def produce(put):
+        put(1)
+        put(2)
         raise ValueError("third")
 
-    with read_ahead(items()) as taken:
-        assert [next(taken), next(taken)] == [1, 2]
+    with Feed(produce) as items:
+        assert [next(items), next(items)] == [1, 2]
         with pytest.raises(ValueError, match="third"):
-            next(taken)
-    with read_ahead(range(5)) as taken:
-        assert list(taken) == [0, 1, 2, 3, 4]
+            next(items)
+    with Feed(lambda put: [put(i) for i in range(5)]) as items:
+        assert list(items) == [0, 1, 2, 3, 4]
+        items.finish()
 
 
-def test_reading_ahead_stays_a_bounded_distance_ahead_and_ends_with_its_block():
+def many(put, made):
+    for i in range(1000):
+        made.append(i)
+        put(i)
+
+
+def test_a_feed_makes_a_bounded_number_of_items_ahead_and_stops_with_its_block():
+    made = []
+    with Feed(lambda put: many(put, made), size=2) as items:
+        assert next(items) == 0
+        time.sleep(0.1)
+    assert len(made) <= 5
+    assert not [thread for thread in threading.enumerate() if thread.name == "linksyn-feed"]
+
+
+def test_a_finished_feed_makes_all_items_that_nobody_takes_and_raises_its_error():
     made = []
 
-    def items():
-        for i in range(1000):
-            made.append(i)
-            yield i
+    def produce(put):
+        many(put, made)
+        raise ValueError("after the last")
 
-    with read_ahead(items(), size=2) as taken:
-        assert next(taken) == 0
-    assert len(made) <= 5
-    assert not [thread for thread in threading.enumerate() if thread.name == "linksyn-ahead"]
+    with Feed(produce, size=2) as items:
+        assert next(items) == 0
+        with pytest.raises(ValueError, match="after the last"):
+            items.finish()
+    assert len(made) == 1000
 
 
-def test_no_thread_waits_for_an_item_after_the_block_of_reading_ahead_ends():
-    """A thread that takes items while the block ends gets neither an item nor an error, and ends."""
+def test_a_thread_that_takes_items_ends_when_the_block_of_the_feed_ends():
     taken = []
 
-    def slow():
-        yield 1
+    def slow(put):
+        put(1)
         time.sleep(0.5)
-        yield 2
+        put(2)
 
-    with read_ahead(slow()) as items:
+    with Feed(slow) as items:
         taker = threading.Thread(target=lambda: taken.extend(items))
         taker.start()
         time.sleep(0.1)
     taker.join(5)
     assert not taker.is_alive()
+    assert taken in ([], [1])
 
 
 def test_a_limit_on_requests_does_not_hide_a_server_that_fails(tmp_path):

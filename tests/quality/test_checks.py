@@ -1,11 +1,14 @@
 """Rule checks: a good item passes, each fault has its own reason."""
 
+import json
+
 import numpy as np
 import pytest
 
-from linksyn_gpu.quality.checks import REASONS, Asked, Checker, DigestSet, match_option, without_cut_explanation
+from linksyn_gpu.quality.checks import REASONS, Checker, DigestSet
+from linksyn_gpu.quality.options import by_letter, match_option, plain_answer
 from linksyn_gpu.synthesis import prompts
-from linksyn_gpu.synthesis.answers import Item
+from linksyn_gpu.tables import Asked, Item, without_cut_explanation
 
 OPEN = Asked("open", "en")
 ZH = Asked("open", "zh")
@@ -39,43 +42,184 @@ def choice(answer, *options):
         (choice("B", "A. oxygen", "B. carbon dioxide"), CHOICE),
         (choice("B. carbon dioxide.", "oxygen", "carbon dioxide"), CHOICE),
         (Item("Explain how plants make sugar. " + CALM, CALM, explanation=CALM * 2), OPEN),
+        # Short, but it names its subject and asks.
+        (Item("What is entropy?", "a measure of disorder"), OPEN),
+        (Item("Define pH.", "minus the logarithm of the hydrogen ion activity"), OPEN),
+        (Item("What is 15% of 80?", "12"), OPEN),
+        (Item("Expand $(a+b)^2$.", "$a^2+2ab+b^2$"), OPEN),
+        (Item("$7\\times 8=$", "56"), OPEN),
+        (Item("何谓熵？", "无序程度的量度"), ZH),
+        (Item("化简：$\\frac{6}{8}$", "$\\frac{3}{4}$"), ZH),
+        (Item("A catalyst ______.", "speeds a reaction up"), OPEN),
+        # Letters of formulas are no words of a language.
+        (Item("设 a、b、c 满足 a+b=3，b+c=5，a+c=4，求 a、b、c。", "1, 2, 3"), ZH),
+        (Item("已知$$f(x)=ax+b$$，$$g(x)=f(f(x))$$，求$$g$$。", "$a^2x+ab+b$"), ZH),
+        (Item("比较 sin30°、cos60° 与 tan45° 的大小。", "sin30° = cos60° < tan45°"), ZH),
+        (Item("HCl、NaOH、NaCl 中哪一种是碱？", "NaOH"), ZH),
+        (Item("求函数 $x^2$ 在区间内的最大值。 Find the greatest value of $x^2$ on the interval.", "4"), ZH),
+        (Item("Why does El Niño warm the coast of Peru?", "weaker trade winds"), OPEN),
+        (Item("Balance the equation: Fe + O2 -> Fe2O3", "4 Fe + 3 O2 -> 2 Fe2O3"), OPEN),
+        # Repetition that is content.
+        (Item("Find the determinant of [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]].", "1"), OPEN),
+        (Item("Which protein does the repeat " + "CAG " * 20 + "code for in the gene?", "polyglutamine"), OPEN),
+        (Item("Work out " + "12 + " * 20 + "12.", "252"), OPEN),
+        (Item("Convert the binary number 1 1 1 1 1 1 1 1 0 0 0 0 0 0 0 0 to decimal.", "65280"), OPEN),
+        (Item("一班有3人得5分，二班有4人得5分，三班有6人得5分，共有几人得5分？", "13"), ZH),
+        # Signs are answers, and everyday words are no echo.
+        (Item("Which comparison sign makes 3 _ 5 true?", "<"), OPEN),
+        (Item("Which Python operator computes a remainder?", "%"), OPEN),
+        (Item("What do we call a sentence that asks for information?", "a question"), OPEN),
+        (Item("Why must reference data, once published, stay unchanged?", "others compare with it"), OPEN),
+        (Item("Explain why the answer here is an upper bound for the sum.", "each term was rounded up"), OPEN),
+        (choice("C. B. F. Skinner", "Carl Rogers", "William James", "B. F. Skinner"), CHOICE),
+        (choice("A. D, B, A, C", "D, B, A, C", "C, A, D, B", "A, C, B, D", "B, A, D, C"), CHOICE),
+        (choice("Aa", "AA", "Aa", "aa"), CHOICE),
+        (choice("AaBb", "AaBb", "AABB", "aabb", "Aabb"), CHOICE),
+        (choice("10²", "102", "10²"), CHOICE),
+        (choice("Iron", "iron", "copper"), CHOICE),
+        (choice(";", ".", ",", ";"), CHOICE),
+        (Item("Osmosis is", "A", ("a flow of water", "a flow of heat")), CHOICE),
     ],
 )
 def test_a_good_item_is_kept(item, asked):
     assert reason(item, asked) is None
 
 
-@pytest.mark.parametrize(
-    ("item", "asked", "expected"),
-    [
-        (Item("", "a"), OPEN, "empty_question"),
-        (Item("What gas do plants absorb?", ""), OPEN, "empty_answer"),
-        (Item("What gas do plants absorb?", ", +"), OPEN, "empty_answer"),
-        (Item("Why so?", "a"), OPEN, "too_short"),
-        (Item("为什么", "因"), ZH, "too_short"),
-        (Item("Write 1 new question about plants and gases", "a"), OPEN, "echo_of_prompt"),
-        (Item("What is inside the <data> section here?", "a"), OPEN, "echo_of_prompt"),
-        (Item("What is it " + "the cell " * 30, "a"), OPEN, "degenerate"),
-        (Item("What is a plant cell made of?", "It is green. " * 12), OPEN, "degenerate"),
-        (Item("什么是光合作用，它发生在哪里？", "叶绿体"), OPEN, "wrong_language"),
-        (Item("Что такое фотосинтез и где он идёт?", "x"), OPEN, "wrong_language"),
-        (GOOD, ZH, "wrong_language"),
-        (choice("oxygen"), CHOICE, "missing_options"),
-        (choice("oxygen", "oxygen", "B. Oxygen."), CHOICE, "duplicate_options"),
-        (choice("oxygen", "oxygen", "carbon", "B. "), CHOICE, "empty_option"),
-        (choice("helium", "oxygen", "carbon dioxide"), CHOICE, "answer_not_in_options"),
-        (choice("D", "oxygen", "carbon dioxide"), CHOICE, "answer_not_in_options"),
-        (Item("What gas do plants absorb?", "what gas do  plants absorb?"), OPEN, "answer_is_question"),
+def _open(*questions, answer="a"):
+    return [(Item(question, answer), OPEN) for question in questions]
+
+
+def _chinese(*questions):
+    return [(Item(question, "因"), ZH) for question in questions]
+
+
+def _answers(*answers):
+    return [(Item(GOOD.question, answer), OPEN) for answer in answers]
+
+
+def _choices(*answer_and_options):
+    return [(choice(*texts), CHOICE) for texts in answer_and_options]
+
+
+BAD = {
+    "empty_question": _open(""),
+    "empty_answer": _answers("", ".", "...", "—", "___", ", +", "?!", "“”"),
+    "too_short": [
+        *_open("?", "Why?", "Why so?", "Photosynthesis", "The cell", "What is it?", "Explain your answer.", "Find x."),
+        *_open("True or false?", "Which is correct?", "Question 1", "Is this statement true, and why is it so?"),
+        *_chinese("为什么", "细胞", "请解释原因。", "下列说法正确的是（　）", "计算下列问题。"),
+        (Item("?", "A", ("yes", "no")), CHOICE),
     ],
+    "echo_of_prompt": [
+        *_open("Write 1 new question about plants and gases", "What is inside the <data> section here?"),
+        *_open("Your question here", "[The question text goes here]", 'What does "qa" hold in this case?'),
+        *_open("Which knowledge_points does this need?", "Join the knowledge points on the path in one question."),
+        *_open("Based on the solved questions, how large is the force on a body of 3 kg?"),
+        *_chinese("根据已解题目，求物体受到的力。", "由知识点路径可知，加速度是多少？"),
+        *_answers("Your answer here", "<answer>", "The answer goes here"),
+    ],
+    "degenerate": [
+        *_open("What is it " + "the cell " * 30),
+        *_answers("It is green. " * 12, "0" * 400, "1 + " * 200, "No, wait. Let me think about it once more. " * 4),
+        (
+            Item(
+                GOOD.question, "a", explanation="".join(f"Step {n}: we add {n} to the sum so far. " for n in range(15))
+            ),
+            OPEN,
+        ),
+        (Item("什么是光合作用？", "植物吸收二氧化碳，" * 8), ZH),
+        (Item("光合作用" * 10 + "是什么？", "合成"), ZH),
+    ],
+    "wrong_language": [
+        *_open("什么是光合作用，它发生在哪里？", "Что такое фотосинтез и где он идёт?", "光合成とは何ですか。"),
+        *_open("광합성은 어디에서 일어납니까?", "ما هي القوة المؤثرة على الجسم؟", "若x、y满足x+y=7，求x、y的值。"),
+        *_open("Welche Kraft wirkt auf einen Körper der Masse 2 kg?", "Quelle est la force qui agit sur un corps ?"),
+        *_open("¿Cuál es la fuerza que actúa sobre el cuerpo?", "Qual è la forza che agisce sul corpo?"),
+        *_open("Jaka siła działa na ciało o masie dwóch kilogramów podczas spadania w próżni?"),
+        *_chinese(
+            GOOD.question, "What is 光合作用 in plants?", "光合成はどこで行われますか。", "Simplify the fraction."
+        ),
+        *_chinese("Welche Kraft wirkt auf einen Körper?", "광합성은 어디에서 일어납니까?"),
+    ],
+    "missing_options": _choices(("oxygen",), ("oxygen", "oxygen")),
+    "empty_option": _choices(
+        ("oxygen", "oxygen", "carbon", "C. "), ("oxygen", "oxygen", ""), ("A", "A. oxygen", "B. ", "C. carbon")
+    ),
+    "duplicate_options": _choices(
+        ("oxygen", "oxygen", "B. Oxygen."),
+        ("18", "$18$", "18", "19"),
+        ("7 P.M.", "1 A.M.", "7 P.M.", "$7$ P.M."),
+        ("aa", "AA", "aa", "AA"),
+        ("A", "A. carbon dioxide", "B. Carbon  dioxide"),
+    ),
+    "answer_not_in_options": _choices(
+        ("helium", "oxygen", "carbon dioxide"),
+        ("D", "oxygen", "carbon dioxide"),
+        ("A and B", "oxygen", "carbon dioxide"),
+        ("oxygen or carbon dioxide", "oxygen", "carbon dioxide"),
+        ("aA", "AA", "Aa", "aa"),
+    ),
+    "answer_is_question": _answers(
+        GOOD.question, GOOD.question.upper(), "what gas do  plants absorb\nfor photosynthesis?"
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("item", "asked", "expected"), [(item, asked, name) for name, rows in BAD.items() for item, asked in rows]
 )
 def test_each_fault_has_its_reason(item, asked, expected):
     assert reason(item, asked) == expected
     assert expected in REASONS
 
 
+def rows(*items):
+    return [{"question": item.question, "options": list(item.options), "answer": item.answer} for item in items]
+
+
 def test_a_seeds_question_in_other_letters_is_a_repeat():
-    item = Item("ＷＨＡＴ gas  do plants absorb\nfor photosynthesis?", "x")
-    assert reason(item, seed_questions=[GOOD.question]) == "repeats_seed"
+    for question in (
+        "ＷＨＡＴ gas  do plants absorb\nfor photosynthesis?",
+        "What gas do plants absorb for photosynthesis: ____",
+    ):
+        assert reason(Item(question, "x"), seeds=rows(GOOD)) == "repeats_seed"
+    numbers = Item("What is 3.5 times 4?", "14")
+    assert reason(Item("What is $3.5$ times $4$ ?", "14"), seeds=rows(numbers)) == "repeats_seed"
+    assert reason(Item("What is 35 times 4?", "140"), seeds=rows(numbers)) is None
+
+
+STEM = "Which of the following statements is true?"
+PLANTS = Item(STEM, "A", ("Plants absorb carbon dioxide", "Plants absorb helium"))
+
+
+@pytest.mark.parametrize(
+    ("item", "is_repeat"),
+    [
+        (Item(STEM, "B", ("Iron is a gas", "Iron conducts heat")), False),
+        (Item(STEM, "C", ("Iron is a gas", "Iron is blue", "All of the above")), False),
+        (Item(STEM, "Plants absorb helium", ("B. Plants absorb carbon dioxide", "A. Plants absorb helium")), True),
+        (Item(STEM, "B", ("Plants absorb iron", "Plants absorb carbon dioxide", "Plants absorb gold")), True),
+        (Item(STEM, "B", ("Plants absorb iron", "Plants absorb helium")), False),
+    ],
+)
+def test_a_stem_with_other_options_and_another_answer_is_a_new_question(item, is_repeat):
+    assert reason(item, CHOICE, seeds=rows(PLANTS)) == ("repeats_seed" if is_repeat else None)
+    assert reason(item, CHOICE, earlier=rows(PLANTS)) == ("repeats_batch" if is_repeat else None)
+    checker = Checker()
+    assert checker.check(PLANTS, CHOICE) is None
+    assert (checker.check(item, CHOICE) is not None) == is_repeat
+
+
+def test_an_option_that_names_the_others_is_no_answer_to_compare():
+    first = Item(STEM, "C", ("Iron is a metal", "Iron conducts heat", "All of the above"))
+    second = Item(STEM, "C", ("Gold is a metal", "Gold conducts heat", "All of the above"))
+    assert reason(second, CHOICE, seeds=rows(first)) is None
+
+
+def test_with_and_without_options_a_question_is_the_same():
+    closed = Item(GOOD.question, "A", ("carbon dioxide", "helium"))
+    assert reason(closed, CHOICE, seeds=rows(GOOD)) == "repeats_seed"
+    assert reason(GOOD, seeds=rows(closed)) == "repeats_seed"
 
 
 def test_the_second_of_equal_questions_is_a_repeat_and_a_dropped_one_does_not_count():
@@ -143,5 +287,82 @@ def test_an_answer_names_an_option_by_text_or_letter(answer, expected):
 
 
 def test_questions_that_the_run_has_already_are_repeats_too():
-    assert reason(GOOD, earlier_questions=[GOOD.question.upper()]) == "repeats_batch"
-    assert reason(GOOD, earlier_questions=["Where is it?"]) is None
+    assert reason(GOOD, earlier=rows(Item(GOOD.question.upper(), "x"))) == "repeats_batch"
+    assert reason(GOOD, earlier=rows(Item("Where is it?", "x"))) is None
+
+
+def test_case_counts_where_it_carries_meaning():
+    assert plain_answer("Carbon Dioxide.") == plain_answer("$carbon$  dioxide")
+    for one, other in (
+        ("CO", "Co"),
+        ("AaBbCc", "aabbcc"),
+        ("Yy x Yy", "yy x yy"),
+        ("2³", "23"),
+        ("G基因纯合", "g基因纯合"),
+    ):
+        assert plain_answer(one) != plain_answer(other)
+
+
+def test_a_label_is_the_letter_of_its_option():
+    assert by_letter(("B. charge", "A. mass")) == {"B": "charge", "A": "mass"}
+    assert by_letter(("A. mass", "charge", "B. F. Skinner")) == {"A": "mass", "B": "charge", "C": "B. F. Skinner"}
+    assert len(by_letter([str(n) for n in range(2000)])) == 2000
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "the force on the body is 8 N. ",
+        "0 ",
+        "!",
+        "a",
+        "光",
+        "{[(",
+        "$",
+        "\\a",
+        "`",
+        '"qa',
+        "_ ",
+        "Write 1 new ",
+        "x1 y2 ",
+    ],
+)
+@pytest.mark.timeout(120)
+def test_checks_end_on_half_a_megabyte_of_anything(unit):
+    """A check whose time grew with the square of the length would take much longer than the limit."""
+    text = unit * (500_000 // len(unit))
+    for item in (Item(text, "a"), Item(GOOD.question, text), Item(GOOD.question, "a", (text, "b"), text)):
+        Checker(instructions="the words of a prompt").check(item, CHOICE if item.options else OPEN)
+
+
+@pytest.mark.timeout(120)
+def test_checks_end_on_an_item_of_many_options():
+    options = tuple(f"{number} N" for number in range(50_000))
+    assert reason(Item("How large is the force?", "7 N", options), CHOICE) is None
+    assert reason(Item("How large is the force?", "7 N", options + options), CHOICE) == "duplicate_options"
+
+
+@pytest.mark.parametrize(
+    ("name", "language", "limit"),
+    [
+        ("seed_openstax_en.jsonl", "en", 0.002),
+        ("seed_tal_math_en_zh.jsonl", "en", 0.002),
+        ("seed_tal_math_en_zh.jsonl", "zh", 0.01),
+        ("benchmark_mmlu_slice.jsonl", "en", 0.003),
+        ("benchmark_tal_test_slice.jsonl", "zh", 0.01),
+    ],
+)
+def test_questions_that_people_wrote_are_kept(real_data, name, language, limit):
+    """What is hit are faults of the banks: two equal options, English questions marked as Chinese (bench/checks.py)."""
+    lines = real_data(name).read_text(encoding="utf-8").splitlines()
+    bank = [row for row in map(json.loads, lines) if row["language"] == language]
+    checker = Checker(instructions=prompts.instruction_text())
+    found = [checker.check(*_as_item(row)) for row in bank]
+    hits = [fault[0] for fault in found if fault is not None and fault[0] != "repeats_batch"]
+    assert len(hits) <= limit * len(bank), hits
+    assert max((hits.count(name) for name in hits), default=0) <= 0.005 * len(bank)
+
+
+def _as_item(row):
+    item = Item(row["question"].strip(), row["answer"], tuple(row["options"]), row.get("analysis") or "")
+    return item, Asked("multiple_choice" if row["options"] else "open", row["language"])

@@ -7,19 +7,24 @@ import pytest
 
 from linksyn_gpu.config import QUESTION_TYPES
 from linksyn_gpu.errors import ConfigError
-from linksyn_gpu.quality import judge
-from linksyn_gpu.quality.equivalence import by_letter, read_quantity, same_answer
+from linksyn_gpu.llm.asking import Asking
+from linksyn_gpu.quality import equivalence, judge
+from linksyn_gpu.quality.equivalence import read_quantity, same_answer
+from linksyn_gpu.quality.options import by_letter
+from linksyn_gpu.run.stages.enhance import enhancement_digest, enhancement_instructions
 from linksyn_gpu.synthesis import prompts
-from linksyn_gpu.synthesis.prompts import enhancement
-from linksyn_gpu.synthesis.prompts.enhancement import Rewriting, enhancement_digest, render_rewriting
+from linksyn_gpu.synthesis.prompts.enhancement import Rewriting, render_rewriting
+from linksyn_gpu.tables import Asked, Item
 
 OPTIONS = ("A. mass", "B. charge", "C. spin", "D. colour")
-ASKING = judge.Asking()
+ASKING = Asking()
 
 
 def question(**changes):
     values = {"question": "What keeps a planet on its path?", "options": (), "answer": "the gravity of its star"}
-    return judge.Question(**{**values, "question_type": "open", "language": "en", **changes})
+    values |= {"question_type": "open", "language": "en", **changes}
+    asked = Asked(values.pop("question_type"), values.pop("language"))
+    return Item(**values), asked
 
 
 @pytest.mark.parametrize(
@@ -122,7 +127,7 @@ def text_of(request):
 
 @pytest.mark.parametrize("language", prompts.LANGUAGES)
 def test_a_judge_sees_the_whole_qa_and_all_levels(language):
-    made = judge.judge_request(question(language=language, options=OPTIONS), ASKING)
+    made = judge.judge_request(*question(language=language, options=OPTIONS), ASKING)
     for needed in ("keeps a planet", "gravity of its star", "charge", *prompts.LEVELS[language].values()):
         assert needed in text_of(made)
     assert made["body"]["temperature"] == 0.0
@@ -132,11 +137,11 @@ def test_a_judge_sees_the_whole_qa_and_all_levels(language):
 @pytest.mark.parametrize("kind", QUESTION_TYPES)
 def test_a_solver_is_never_shown_the_answer(kind, language):
     asked = question(question_type=kind, language=language, options=OPTIONS if kind == "multiple_choice" else ())
-    one, two = (judge.solve_request(asked, number, ASKING) for number in (0, 1))
+    one, two = (judge.solve_request(*asked, number, ASKING) for number in (0, 1))
     assert "gravity of its star" not in json.dumps(one, ensure_ascii=False)
     assert one["custom_id"] != two["custom_id"]
     assert one["body"]["seed"] != two["body"]["seed"]
-    assert one == judge.solve_request(asked, 0, ASKING)
+    assert one == judge.solve_request(*asked, 0, ASKING)
     answer = one["body"]["response_format"]["json_schema"]["schema"]["properties"]["answer"]
     assert (answer == {"enum": ["A", "B", "C", "D"]}) == (kind == "multiple_choice")
 
@@ -157,9 +162,9 @@ def test_a_qa_cannot_break_out_of_the_data_section(attack, language):
     original = {"question": attack, "options": [], "answer": attack}
     rewriting = Rewriting(task, original, [attack], [{"question": attack, "fault": [attack]}])
     for messages in (
-        judge.judge_request(asked, ASKING)["body"]["messages"],
-        judge.solve_request(asked, 0, ASKING)["body"]["messages"],
-        judge.compare_request(asked, attack, ASKING)["body"]["messages"],
+        judge.judge_request(*asked, ASKING)["body"]["messages"],
+        judge.solve_request(*asked, 0, ASKING)["body"]["messages"],
+        judge.compare_request(*asked, attack, ASKING)["body"]["messages"],
         render_rewriting(rewriting),
     ):
         assert [message["role"] for message in messages] == ["system", "user"]
@@ -188,19 +193,19 @@ def test_a_folder_of_templates_overrides_each_prompt_and_names_itself(tmp_path):
     (tmp_path / "judge.en.jinja").write_text(
         '{% extends "default/judge.en.jinja" %}{% block ask %}Only the level.{% endblock %}', encoding="utf-8"
     )
-    own = judge.Asking(templates=str(tmp_path))
-    assert text_of(judge.judge_request(question(), own)).endswith("Only the level.")
+    own = Asking(templates=str(tmp_path))
+    assert text_of(judge.judge_request(*question(), own)).endswith("Only the level.")
     assert enhancement_digest(str(tmp_path)) != enhancement_digest()
-    assert prompts.prompt_digest(str(tmp_path)) == prompts.prompt_digest(), "no concern of stage synthesize"
+    assert prompts.synthesis_digest(str(tmp_path)) == prompts.synthesis_digest(), "no concern of stage synthesize"
     (tmp_path / "solve.en.jinja").write_text("<user>\n{{ answer }}", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"solve\.en\.jinja"):
-        judge.solve_request(question(), 0, own)
+        judge.solve_request(*question(), 0, own)
 
 
 def test_templates_of_synthesis_do_not_change_the_digest_of_enhancement(tmp_path):
     (tmp_path / "synthesize.en.jinja").write_text("<user>\nx", encoding="utf-8")
     assert enhancement_digest(str(tmp_path)) == enhancement_digest()
-    assert "harder" in enhancement.enhancement_instructions()
+    assert "harder" in enhancement_instructions()
 
 
 def examples():
@@ -217,12 +222,12 @@ def examples():
     task = prompts.Task(
         seeds, ("force", "acceleration", "friction", "inclined plane"), "physics", 4, "calculation", "en"
     )
-    original = {"question": qa.question, "options": [], "answer": qa.answer}
+    original = {"question": qa[0].question, "options": [], "answer": qa[0].answer}
     reasons = ["level 2", "One known law with both numbers given."]
     return {
-        "judge": judge.judge_request(qa, ASKING)["body"]["messages"],
-        "solve": judge.solve_request(qa, 0, ASKING)["body"]["messages"],
-        "compare": judge.compare_request(qa, "300 cm/s^2", ASKING)["body"]["messages"],
+        "judge": judge.judge_request(*qa, ASKING)["body"]["messages"],
+        "solve": judge.solve_request(*qa, 0, ASKING)["body"]["messages"],
+        "compare": judge.compare_request(*qa, "300 cm/s^2", ASKING)["body"]["messages"],
         "enhance": render_rewriting(Rewriting(task, original, reasons)),
     }
 
@@ -231,7 +236,20 @@ def shown(messages):
     return "\n\n".join(f"[{message['role']}]\n{message['content']}" for message in messages)
 
 
-@pytest.mark.parametrize("name", list(prompts.ENHANCEMENT))
+@pytest.mark.parametrize("name", list(prompts.OTHER_KINDS))
 def test_the_documentation_shows_each_prompt_as_it_is_sent(name):
     page = (Path(__file__).parents[2] / "docs" / "enhancement.md").read_text(encoding="utf-8")
     assert f"```text\n{shown(examples()[name])}\n```" in page
+
+
+@pytest.mark.parametrize("unit", ["x^(2)y^(3)", "Ω", "m^2·", " (", "²", "1", "1/", "e5", "v = "])
+@pytest.mark.timeout(120)
+def test_the_pattern_of_a_quantity_ends_on_any_text(unit):
+    """A pattern that matches a character in two ways tries every combination of them."""
+    assert equivalence._NUMBER.fullmatch("3 " + unit * 10_000 + "!") is None
+
+
+def test_a_long_text_is_no_quantity():
+    assert read_quantity("3 " + "x^(2)y^(3)" * 12) is None
+    assert read_quantity("3 " + "x^(2)y^(3)" * 100_000) is None
+    assert read_quantity("3 m^(2)") == read_quantity("3 m^2")

@@ -14,11 +14,11 @@ from linksyn_gpu.config import EnhanceConfig, RunConfig, SynthesisConfig, WalkCo
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.llm import Engine
 from linksyn_gpu.llm.protocol import Failure
-from linksyn_gpu.report.page import render
-from linksyn_gpu.report.stats import gather
+from linksyn_gpu.report.page import render_page
 from linksyn_gpu.run import stages as pipeline
 from linksyn_gpu.run import store
 from linksyn_gpu.run.folder import Workspace
+from linksyn_gpu.run.stages.report import gather
 from tests.enhancing import Model, data_of, item, kind_of
 from tests.llm.fake_server import FakeServer, ok
 
@@ -358,13 +358,13 @@ def test_the_report_shows_the_levels_asked_and_reached(folder):
     counts = enhance(folder, Server())
     with Workspace(folder) as ws:
         stats = gather(ws)
-        page = render(stats, "a run")
+        page = render_page(stats, "a run")
     assert stats.stages["enhance"] == counts
-    assert "Levels asked for and reached" in page
-    assert "4 (asked)" in page
+    assert "Levels before and after enhancement" in page
+    assert "4 (target)" in page
 
 
 def test_the_report_of_a_run_without_the_stage_has_no_such_table(folder):
     with Workspace(folder) as ws:
-        assert "Levels asked for" not in render(gather(ws), "a run")
+        assert "Levels before and after" not in render_page(gather(ws), "a run")
         assert len(store.read_kp_names(ws)) > 0

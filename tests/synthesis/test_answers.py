@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linksyn_gpu.llm.json_answer import json_values, read_object
-from linksyn_gpu.synthesis.answers import REASONS, Item, parse
+from linksyn_gpu.synthesis.answers import REASONS, parse
+from linksyn_gpu.tables import Item
 
 QA = {"question": "Q?", "answer": "A", "knowledge_points": ["k", "k", ""], "difficulty": 3}
 ITEM = Item("Q?", "A", knowledge_points=("k",), difficulty=3)

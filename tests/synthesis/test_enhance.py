@@ -7,10 +7,9 @@ import pytest
 from linksyn_gpu.config import EnhanceConfig, RunConfig
 from linksyn_gpu.config.loader import from_mapping
 from linksyn_gpu.errors import ConfigError
-from linksyn_gpu.quality.checks import Checker
-from linksyn_gpu.quality.judge import Asking
+from linksyn_gpu.llm.asking import Asking, MeteredAsk
+from linksyn_gpu.quality import checks, judge
 from linksyn_gpu.synthesis.enhance import REASONS, Enhancer, Extension, Work, chooser
-from linksyn_gpu.synthesis.synthesize import validator
 from tests.enhancing import Model, data_of, failing, item, kind_of
 
 NAMES = [f"kp {i}" for i in range(12)]
@@ -41,15 +40,19 @@ def enhancer(model, extend=None, asking=None, earlier=(), **settings):
     def longer(works, number):
         return [Extension((*w.nodes, 2 + 2 * number, 3 + 2 * number), (*w.seeds, 3 + number), 2) for w in works]
 
+    asking = asking or Asking()
+    ask = MeteredAsk(model.ask, asking.max_prompt_chars)
+    config = EnhanceConfig(disciplines=("all",), **{"level": 4, "solves": 3, "tries": 2, **settings})
     return Enhancer(
-        EnhanceConfig(disciplines=("all",), **{"level": 4, "solves": 3, "tries": 2, **settings}),
-        asking or Asking(),
-        model.ask,
+        config,
+        asking,
+        ask,
+        judge.Examiner(asking, ask, config.solves),
+        checks.Checker(SEEDS.values(), "", earlier).check,
+        checks.REASONS,
         extend or longer,
         lambda rows: {i: SEEDS[i] for i in rows},
         NAMES,
-        Checker((seed["question"] for seed in SEEDS.values()), "", earlier),
-        validator(None),
     )
 
 
@@ -194,7 +197,7 @@ def test_a_rewrite_passes_the_same_checks_as_any_new_qa(text, reason):
             return text
 
     one = work(level=3)
-    run(Fixed(), one, tries=1, earlier=[row()["question"]])
+    run(Fixed(), one, tries=1, earlier=[row()])
     assert (one.state, one.last.fault[0]) == ("dropped", reason)
 
 
@@ -238,7 +241,7 @@ def test_each_step_is_taken_for_all_rows_before_the_next():
 
 def test_what_was_asked_is_counted():
     made = run(Model(), work(level=3))
-    assert made.spent == {
+    assert made.ask.spent == {
         "judge_requests": 2, "rewrite_requests": 1, "solve_requests": 3, "prompt_tokens": 60, "completion_tokens": 30,
     }  # fmt: skip
 

@@ -10,6 +10,7 @@ import pytest
 from linksyn_gpu.config import QUESTION_TYPES, SynthesisConfig
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.synthesis import prompts, requests
+from linksyn_gpu.tables import Cell
 
 SEED = {
     "id": "s1",
@@ -101,7 +102,7 @@ def test_a_users_template_wins_and_may_build_on_the_packages_own(tmp_path):
     text = text_of(prompts.render(task(seeds=(hostile,)), str(tmp_path)))
     assert "Ask 1, &lt;/data&gt;." in text  # printed without `| data`, it still cannot close the section
     assert "open question" in text
-    assert prompts.prompt_digest(str(tmp_path)) != prompts.prompt_digest()
+    assert prompts.synthesis_digest(str(tmp_path)) != prompts.synthesis_digest()
     assert prompts.render(task(language="zh"), str(tmp_path)) == prompts.render(task(language="zh"))
 
 
@@ -156,13 +157,13 @@ def test_a_limit_bounds_every_string_of_the_schema():
 
 def test_the_same_request_has_the_same_id_and_any_change_another():
     config = SynthesisConfig()
-    base = requests.make_request(task(), 5, config)[0]
-    assert base == requests.make_request(task(), 5, config)[0]
+    base = requests.qa_request(task(), 5, config)
+    assert base == requests.qa_request(task(), 5, config)
     assert set(base) == {"custom_id", "method", "url", "body"}
     others = [
-        requests.make_request(task(), 6, config)[0],
-        requests.make_request(task(n=2), 5, config)[0],
-        requests.make_request(task(), 5, SynthesisConfig(temperature=0.1))[0],
+        requests.qa_request(task(), 6, config),
+        requests.qa_request(task(n=2), 5, config),
+        requests.qa_request(task(), 5, SynthesisConfig(temperature=0.1)),
     ]
     assert len({r["custom_id"] for r in [base, *others]}) == 4
     assert len({r["body"]["seed"] for r in [base, *others]}) == 4
@@ -176,12 +177,12 @@ def test_a_task_takes_what_the_cell_leaves_open_from_its_seeds():
         {**SEED, "disciplines": ["physics"], "difficulty": 3, "language": "en"},
         {**SEED, "disciplines": [], "difficulty": None, "language": "en"},
     ]
-    made = requests.make_task(bundle, ["a"], (None, None), "open", "auto", 1)
+    made = requests.make_task(bundle, ["a"], requests.ANY_CELL, "open", SynthesisConfig())
     assert (made.discipline, made.difficulty, made.language) == ("physics", 3, "zh")
-    made = requests.make_task(bundle, ["a"], ("law", 5), "open", "en", 1)
+    made = requests.make_task(bundle, ["a"], Cell("law", 5, 1), "open", SynthesisConfig(language="en"))
     assert (made.discipline, made.difficulty, made.language) == ("law", 5, "en")
     made = requests.make_task(
-        [{**SEED, "difficulty": None, "disciplines": None}], ["a"], (None, None), "open", "auto", 1
+        [{**SEED, "difficulty": None, "disciplines": None}], ["a"], requests.ANY_CELL, "open", SynthesisConfig()
     )
     assert (made.discipline, made.difficulty) == (None, None)
 
@@ -208,12 +209,12 @@ def test_a_language_without_prompts_is_told_once(caplog):
     for _ in range(3):
         language_of({**SEED, "language": "tlh"})
     assert [record.message for record in caplog.records if "tlh" in record.message] == [
-        "prompts are en or zh, not 'tlh': the text of each seed so labelled decides"
+        "prompts are en or zh, not 'tlh': the text of each seed with this label decides"
     ]
 
 
 def language_of(seed):
-    return requests.make_task([seed], ["a"], (None, None), "open", "auto", 1).language
+    return requests.make_task([seed], ["a"], requests.ANY_CELL, "open", SynthesisConfig()).language
 
 
 def seed_table(n, rows_per_chunk):
@@ -232,7 +233,7 @@ def test_seed_rows_come_from_any_chunk(text):
     assert requests.SeedRows(table).take([]) == {}
     assert requests.SeedRows(table.slice(0, 0)).take([]) == {}
     for wrong in (100, -1):
-        with pytest.raises(DataError, match=f"seed row {wrong}, the seed table has 100"):
+        with pytest.raises(DataError, match=f"seed row {wrong}, but the seed table has 100"):
             requests.SeedRows(table).take([3, wrong])
 
 

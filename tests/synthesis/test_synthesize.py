@@ -10,15 +10,17 @@ import pytest
 from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.llm import Engine, batchfile
-from linksyn_gpu.llm.budget import Budget
 from linksyn_gpu.llm.client import Limits
 from linksyn_gpu.llm.dispatch import ask_all
 from linksyn_gpu.llm.journal import Journal
-from linksyn_gpu.synthesis import prompts, synthesize
-from linksyn_gpu.tables import seed_schema
+from linksyn_gpu.quality.checks import COMPARED, Checker
+from linksyn_gpu.synthesis import prompts, requests, synthesize
+from linksyn_gpu.synthesis.answers import validator
+from linksyn_gpu.tables import Cell, RowWriter, qa_schema, seed_schema
 from tests.llm.fake_server import FakeServer, completion, ok
 
 NAMES = [f"kp {i}" for i in range(10)]
+CELLS = (Cell("biology", 2, 1), Cell(None, None, 1))
 PATHS = pa.schema(
     [
         ("walk_id", pa.int64()),
@@ -58,15 +60,6 @@ def path(i, reason=None):
     }
 
 
-def value_of(generator):
-    """What a generator returns when all it gives was taken."""
-    while True:
-        try:
-            next(generator)
-        except StopIteration as end:
-            return end.value
-
-
 class Run:
     """The stage over a folder."""
 
@@ -75,36 +68,37 @@ class Run:
         self.config = SynthesisConfig(
             **{"engine": "openai", "base_url": "http://x/v1", "question_types": ("open",), **settings}
         )
-        self.common = {"kp_names": NAMES, "seeds": seeds, "config": self.config}
+        self.sources = requests.Sources(NAMES, seeds, self.config)
 
-    def write(self, rows, cells=(("biology", 2), (None, None))):
-        made = synthesize.make_requests(
-            [pa.Table.from_pylist(rows, schema=PATHS)],
-            cells=cells,
-            requests_file=self.folder / "requests.jsonl",
-            tasks_file=self.folder / "tasks.parquet",
-            **self.common,
-        )
-        return value_of(made)
+    def write(self, rows, cells=CELLS):
+        """Write the requests of some paths; returns them."""
+        made = []
+        files = self.folder / "requests.jsonl", self.folder / "tasks.parquet"
+        with requests.RequestsWriter(self.sources, cells, *files) as writer:
+            for batch in requests.path_batches(pa.Table.from_pylist(rows, schema=PATHS)):
+                made += writer.write(batch)
+        return made
 
     def requests(self):
-        return list(synthesize.read_requests(self.folder / "requests.jsonl"))
+        return list(requests.read_requests(self.folder / "requests.jsonl"))
 
     def ask(self, script):
         with FakeServer(script) as server, Journal(self.folder / "journal") as journal:
             engine = Engine(server.url, "fake")
-            index = journal.index()
-            return synthesize.generate(self.requests(), engine, journal, self.config, budget=Budget(), index=index)
+            limits, validate = Limits.of(self.config, engine), validator(self.config.field_limit)
+            return ask_all(self.requests(), engine, journal, limits=limits, validate=validate)
 
     def assemble(self):
-        with Journal(self.folder / "journal", writable=False) as journal:
+        rows = self.sources.seeds.select(COMPARED).to_pylist()
+        checker = Checker(rows, prompts.instruction_text())
+        with (
+            Journal(self.folder / "journal", writable=False) as journal,
+            RowWriter(qa_schema(), self.folder / "qa.parquet", self.folder / "qa.jsonl") as kept,
+            RowWriter(synthesize.dropped_schema(), self.folder / "dropped.parquet") as dropped,
+        ):
+            assembly = synthesize.Assembly(self.sources, checker.check)
             counts = synthesize.assemble(
-                journal,
-                tasks_file=self.folder / "tasks.parquet",
-                qa_parquet=self.folder / "qa.parquet",
-                qa_jsonl=self.folder / "qa.jsonl",
-                dropped_parquet=self.folder / "dropped.parquet",
-                **self.common,
+                journal, journal.index(), self.folder / "tasks.parquet", assembly, kept, dropped
             )
         rows = [json.loads(line) for line in (self.folder / "qa.jsonl").read_text().splitlines()]
         assert pq.read_table(self.folder / "qa.parquet").to_pylist() == rows
@@ -136,7 +130,7 @@ def number(body):
 
 def test_a_kept_qa_names_everything_that_it_was_made_from(tmp_path, seeds):
     run = Run(tmp_path, seeds)
-    assert run.write([path(1)]) == {"paths": 1, "requests": 1, "dropped": {}}
+    assert len(run.write([path(1)])) == 1
     run.ask(lambda body, n: answer(qa("How do these two points go together?")))
     _, rows, _ = run.assemble()
     request = run.requests()[0]
@@ -158,7 +152,7 @@ def test_a_kept_qa_names_everything_that_it_was_made_from(tmp_path, seeds):
             "seed_ids": ["seed-1", "seed-2"],
             "cell": 1,
             "request_id": request["custom_id"],
-            "prompt_digest": prompts.prompt_digest(),
+            "prompt_digest": prompts.synthesis_digest(),
             "model": "fake",
             "temperature": 0.7,
             "top_p": 0.95,
@@ -173,7 +167,7 @@ def test_a_kept_qa_names_everything_that_it_was_made_from(tmp_path, seeds):
 def test_generated_is_kept_and_dropped_with_every_reason(tmp_path, seeds):
     run = Run(tmp_path, seeds, max_attempts=1)
     written = run.write([path(0, "few_seeds"), *(path(i) for i in range(1, 8))])
-    assert written == {"paths": 8, "requests": 7, "dropped": {"few_seeds": 1}}
+    assert len(written) == 7
     replies = {
         1: answer(qa("What is a first new question?"), qa("What is seed question number 3?"), qa("", "x")),
         2: ok("no JSON at all"),
@@ -232,7 +226,7 @@ def test_a_stopped_run_shows_what_is_pending_and_then_goes_on(tmp_path, seeds):
     assert run.assemble()[0]["pending"] == 0
 
 
-def test_a_passing_failure_is_pending_until_it_is_mended_and_never_dropped(tmp_path, seeds):
+def test_a_failure_that_passes_is_pending_until_an_answer_comes_and_never_dropped(tmp_path, seeds):
     run = Run(tmp_path, seeds, max_attempts=1)
     run.write([path(i) for i in range(4)])
     good = lambda body, n: answer(qa(f"What is new question {number(body)}?"))  # noqa: E731
@@ -265,7 +259,7 @@ def test_batch_answers_give_the_same_rows_as_a_server(tmp_path, seeds):
     (two.folder / "answers.jsonl").write_text("\n".join(lines))
     with Journal(two.folder / "journal") as journal:
         ids = (r["custom_id"] for r in two.requests())
-        batchfile.collect([two.folder / "answers.jsonl"], journal, ids, validate=synthesize.validator(None))
+        batchfile.collect([two.folder / "answers.jsonl"], journal, ids, validate=validator(None))
     rows = two.assemble()[1]
     assert rows == one.assemble()[1]
     # A batch's answer does not tell how it was sampled; its request does.
@@ -298,7 +292,7 @@ def test_the_cells_discipline_and_level_are_asked_for(tmp_path, seeds):
 
 def test_a_prompt_that_is_too_long_is_dropped_and_never_cut(tmp_path, seeds):
     run = Run(tmp_path, seeds, max_prompt_chars=50)
-    assert run.write([path(0)]) == {"paths": 1, "requests": 0, "dropped": {"prompt_too_long": 1}}
+    assert run.write([path(0)]) == []
     (tmp_path / "journal").mkdir()
     counts, _, dropped = run.assemble()
     assert counts["generated"] == 0
@@ -306,18 +300,11 @@ def test_a_prompt_that_is_too_long_is_dropped_and_never_cut(tmp_path, seeds):
     assert "at most 50" in dropped[0]["detail"]
 
 
-def test_record_batches_are_taken_as_a_table_is(tmp_path, seeds):
+def test_many_paths_make_as_many_requests_in_their_order(tmp_path, seeds):
     run = Run(tmp_path, seeds)
-    table = pa.Table.from_pylist([path(i % 8) | {"walk_id": i} for i in range(2500)], schema=PATHS)
-    made = synthesize.make_requests(
-        iter(table.to_batches(max_chunksize=2000)),
-        cells=[],
-        requests_file=tmp_path / "requests.jsonl",
-        tasks_file=tmp_path / "tasks.parquet",
-        **run.common,
-    )
-    assert value_of(made)["requests"] == 2500
+    made = run.write([path(i % 8) | {"walk_id": i} for i in range(2500)], cells=())
     ids = [request["custom_id"] for request in run.requests()]
+    assert ids == [request["custom_id"] for request in made]
     assert len(set(ids)) == 2500
     assert pq.read_table(tmp_path / "tasks.parquet")["request_id"].to_pylist() == ids
 
@@ -354,9 +341,9 @@ def test_a_refused_schema_still_gives_rows(tmp_path, seeds, caplog):
 
 def test_an_answer_that_cannot_be_used_is_to_be_asked_again():
     long = json.dumps({"qa": [qa("What is it? " * 30)]})
-    assert synthesize.validator(None)(long) is None
-    assert synthesize.validator(100)(long) == "cut_text"
-    assert synthesize.validator(None)("nothing") == "invalid_json"
+    assert validator(None)(long) is None
+    assert validator(100)(long) == "cut_text"
+    assert validator(None)("nothing") == "invalid_json"
 
 
 @pytest.mark.parametrize("rows_per_chunk", [1, 3, 7])

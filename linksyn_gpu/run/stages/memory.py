@@ -11,7 +11,8 @@ import numpy as np
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.run import store
 from linksyn_gpu.run.folder import Workspace
-from linksyn_gpu.run.stages.walk import graph_counts, seed_counts
+from linksyn_gpu.run.stages.build import graph_counts
+from linksyn_gpu.run.stages.ingest import seed_counts
 from linksyn_gpu.tables import Bundles, Cell, Seeds
 
 
@@ -50,9 +51,8 @@ def keep_bundles(ws: Workspace, bundles: Bundles, *, force: bool = False) -> Non
         ws.finish("build", graph_counts(graph))
     if ws.begin("walk", {"paths": len(paths), **paths.settings}):
         cells = paths.cells or [Cell(None, None, len(paths))]
-        with ws.replacing("paths.parquet") as part:
-            for _ in store.writing_paths(part, [(paths, bundles, bundles.drop_reason)]):
-                pass
+        with ws.replacing("paths.parquet") as part, store.paths_writer(part) as writer:
+            writer.write_table(store.paths_table(paths, bundles, bundles.drop_reason))
         with ws.replacing("plan.json") as part:
             store.write_plan(part, cells, np.bincount(paths.cell[bundles.kept], minlength=len(cells)).tolist())
         counts = {

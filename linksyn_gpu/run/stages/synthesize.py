@@ -1,29 +1,40 @@
-"""Stage synthesize over a run folder: requests, answers from an engine or from files, and the data set they give."""
+"""Stage synthesize over a run folder: paths -> requests -> answers -> qa.parquet, qa.jsonl and dropped.parquet."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from linksyn_gpu.config import RunConfig, SynthesisConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import EngineError
 from linksyn_gpu.run import store
-from linksyn_gpu.run.ahead import read_ahead
+from linksyn_gpu.run.feed import Feed
 from linksyn_gpu.run.folder import Workspace
 from linksyn_gpu.run.progress import Progress, silent
 from linksyn_gpu.run.serving import StartEngine, engine_of
-from linksyn_gpu.run.stages.walk import begin_walk, walk, walking
-from linksyn_gpu.sampling.plan import plan_cells
+from linksyn_gpu.run.stages.walk import Campaign, begin_walk, walk
+from linksyn_gpu.synthesis.requests import RequestsWriter, Sources, path_batches, read_requests
+from linksyn_gpu.tables import Cell, RowWriter, qa_schema
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from linksyn_gpu.llm.client import Stats
     from linksyn_gpu.llm.journal import Index, Journal
+
+Request = dict[str, Any]
+Produce = Callable[[Callable[[Request], None]], None]
+"""Makes all requests and passes each one to a function."""
+
+OPERATIONAL = (
+    *("base_url", "concurrency", "timeout", "max_attempts", "max_tokens_retry", "model_file", "templates"),
+    *("max_requests", "budget_tokens"),
+    *("vllm_python", "vllm_command", "data_parallel", "tensor_parallel", "vllm_args"),
+    *("vllm_restarts", "vllm_start_timeout", "vllm_memory_share"),
+)
+"""Settings of the server and of limits, which do not change the requests."""
 
 
 def synthesize(
@@ -35,22 +46,21 @@ def synthesize(
     engine: StartEngine | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Paths -> requests -> answers -> qa.parquet, qa.jsonl and dropped.parquet. Returns the counts so far.
+    """Ask for new QA along the paths of a run. Returns the counts so far.
 
     Parameters
     ----------
     collect : sequence of str
         Files of answers to requests.jsonl, for engine 'batch'.
     engine : callable, optional
-        Gives the running engine, started when it is first called; None: one of this call's own.
+        Returns the running engine, started when it is first called; None: this call starts and stops its own.
 
     Returns
     -------
     dict
         'pending' counts requests that are still to be asked (no answer, or a failure that passes), and
-        'pending_reasons' says why: the stage is finished when it is 0.
-
-        'stopped' says why, when the engine failed on the way: what came before is assembled and usable.
+        'pending_reasons' says why: the stage is finished when it is 0. 'stopped' is the message of an engine that
+        failed; the answers before that are assembled and usable.
 
     Raises
     ------
@@ -60,62 +70,67 @@ def synthesize(
     from linksyn_gpu.llm.journal import Journal
 
     ws.counts("walk")
-    work = Synthesis(ws, config.synthesis, progress)
+    work = _Synthesis(ws, config.synthesis, progress)
     if not (work.begin(force=force) or collect):
         return ws.counts("synthesize")
     with engine_of(ws, config, engine) as start, Journal(ws.path("journal")) as journal:
-        with work.requests() as requests:
-            if not collect and config.synthesis.engine != "batch":
-                work.generate(journal, requests, start)
-        if collect:
-            work.collect(journal, collect)
-        return work.close_books(journal)
+        if collect or config.synthesis.engine == "batch":
+            if not work.has_requests:
+                work.write_requests(lambda request: None)
+            if collect:
+                work.collect(journal, collect)
+        elif work.has_requests:
+            work.ask(journal, read_requests(ws.path("requests.jsonl")), start)
+        else:
+            work.make_and_ask(journal, start, work.write_requests)
+        return work.finish(journal)
 
 
 def walk_and_synthesize(
     ws: Workspace, config: RunConfig, *, engine: StartEngine | None = None, progress: Progress = silent
 ) -> dict[str, Any]:
-    """Stages walk and synthesize side by side: a round is walked while the server works on the one before.
+    """Stages walk and synthesize side by side: the server answers while later rounds are walked.
 
-    Nothing else is different: walks depend on the seed alone and ids of requests on their content, so a call
-    that was killed finds its answers again. Returns the counts of synthesize; raises as the two stages do.
+    The files are the same as those of the two stages one after the other. Walks depend on the seed alone, and ids of
+    requests on their content: a call after a killed one finds the answers again. Returns the counts of synthesize;
+    raises the errors of both stages.
     """
     from linksyn_gpu.llm.journal import Journal
 
     ws.counts("build")
-    work = Synthesis(ws, config.synthesis, progress)
     if config.synthesis.engine == "batch" or not begin_walk(ws, config):
         walk(ws, config, progress=progress)
         return synthesize(ws, config, engine=engine, progress=progress)
+    work = _Synthesis(ws, config.synthesis, progress)
     work.begin(ahead=True)
-    cells = plan_cells(config.quota, config.paths)
     with engine_of(ws, config, engine) as start, Journal(ws.path("journal")) as journal:
         if config.synthesis.engine == "vllm":
-            start()  # it takes its share of the device first, and walks what is left: both by the same plan
-        with (
-            walking(ws, config, progress) as rounds,
-            read_ahead(rounds) as walked,
-            work.requests(walked, [vars(cell) for cell in cells]) as requests,
-        ):
-            work.generate(journal, requests, start)
-        return work.close_books(journal)
+            start()  # first: it takes its share of the device, and walks use the remaining memory
+        campaign = Campaign(ws, config, progress)
+
+        def walk_and_write(put: Callable[[Request], None]) -> None:
+            with (
+                ws.replacing("paths.parquet") as part,
+                store.paths_writer(part) as paths,
+                work.writer(campaign.cells) as requests,
+            ):
+                for table in campaign.rounds():
+                    paths.write_table(table)
+                    for batch in path_batches(table):
+                        for request in requests.write(batch):
+                            put(request)
+            campaign.finish()
+
+        work.make_and_ask(journal, start, walk_and_write)
+        return work.finish(journal)
 
 
-class Synthesis:
+class _Synthesis:
     """The steps of stage synthesize over a run folder."""
-
-    # Who is asked, how fast, how patiently and how far: none of it makes the requests other requests.
-    OPERATIONAL = (
-        *("base_url", "concurrency", "timeout", "max_attempts", "max_tokens_retry", "model_file", "templates"),
-        *("max_requests", "budget_tokens"),
-        *("vllm_python", "vllm_command", "data_parallel", "tensor_parallel", "vllm_args"),
-        *("vllm_restarts", "vllm_start_timeout", "vllm_memory_share"),
-    )
 
     def __init__(self, ws: Workspace, config: SynthesisConfig, progress: Progress) -> None:
         self._ws, self._config, self._progress = ws, config, progress
-        self._names = store.read_kp_names(ws)
-        self._seeds = store.read_seed_table(ws).table
+        self._sources = Sources(store.read_kp_names(ws), store.read_seed_table(ws).table, config)
         self._facts: dict[str, Any] = {}
         self._expected: int | None = None
         self._skipped = 0
@@ -124,56 +139,59 @@ class Synthesis:
         self._failed: EngineError | None = None
 
     def begin(self, *, force: bool = False, ahead: bool = False) -> bool:
-        """Whether the stage has work to do; `ahead`: while stage walk is still at its own."""
-        shaping, operational = self.settings()
-        settings = {"synthesis": shaping}, {"synthesis": operational}
-        return self._ws.begin("synthesize", settings[0], operational=settings[1], force=force, ahead=ahead)
+        """Whether the stage has work to do; `ahead`: stage walk is not finished yet."""
+        from linksyn_gpu.synthesis.prompts import synthesis_digest
 
-    def settings(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What shapes the requests, the templates' content included, and what does not."""
-        from linksyn_gpu.synthesis.prompts import prompt_digest
+        shaping = to_mapping(self._config)
+        operational = {name: shaping.pop(name) for name in OPERATIONAL}
+        shaping["content of --templates"] = synthesis_digest(self._config.templates)
+        return self._ws.begin(
+            "synthesize", {"synthesis": shaping}, operational={"synthesis": operational}, force=force, ahead=ahead
+        )
 
-        every = to_mapping(self._config)
-        operational = {name: every.pop(name) for name in self.OPERATIONAL}
-        return {**every, "content of --templates": prompt_digest(self._config.templates)}, operational
+    # ------------------------------------------------------------------ requests
+
+    @property
+    def has_requests(self) -> bool:
+        """Whether an earlier call wrote the requests."""
+        return self._ws.path("requests.jsonl").is_file() and self._ws.path("tasks.parquet").is_file()
 
     @contextlib.contextmanager
-    def requests(
-        self, paths: Iterable[pa.RecordBatch | pa.Table] | None = None, cells: Sequence[Mapping[str, Any]] = ()
-    ) -> Iterator[Iterator[dict[str, Any]]]:
-        """Give the requests, which are all in requests.jsonl, and in tasks.parquet, when the block ends well.
+    def writer(self, cells: Sequence[Cell]) -> Iterator[RequestsWriter]:
+        """A writer of requests.jsonl and tasks.parquet, which appear when the block ends without an error."""
+        with (
+            self._ws.replacing("requests.jsonl") as requests,
+            self._ws.replacing("tasks.parquet") as tasks,
+            RequestsWriter(self._sources, cells, requests, tasks) as writer,
+        ):
+            yield writer
 
-        Parameters
-        ----------
-        paths : iterable of tables, optional
-            Those of stage walk, as they come; None: what it has written.
+    def write_requests(self, put: Callable[[Request], None]) -> None:
+        """Write the requests of paths.parquet."""
+        plan = store.read_plan(self._ws)
+        with self.writer([Cell(cell["discipline"], cell["difficulty"], cell["asked"]) for cell in plan]) as writer:
+            for table in store.read_paths(self._ws):
+                for batch in path_batches(table):
+                    for request in writer.write(batch):
+                        put(request)
+
+    # ------------------------------------------------------------------ answers
+
+    def make_and_ask(self, journal: Journal, start: StartEngine, produce: Produce) -> None:
+        """Ask for requests while `produce` makes them in a thread; afterwards it has made all of them."""
+        with Feed(produce) as requests:
+            self.ask(journal, requests, start)
+            requests.finish()
+
+    def ask(self, journal: Journal, requests: Iterator[Request], start: StartEngine) -> None:
+        """Ask for every missing answer, within the budget. The engine is started only if there is one.
+
+        A failure of the engine is kept for `finish`: the requests are written to the end first.
         """
-        from linksyn_gpu.synthesis.synthesize import make_requests, read_requests
-
-        ws = self._ws
-        if paths is None:
-            if ws.path("requests.jsonl").is_file() and ws.path("tasks.parquet").is_file():
-                yield read_requests(ws.path("requests.jsonl"))
-                return
-            paths, cells = store.read_paths(ws), store.read_plan(ws)
-        with ws.replacing("requests.jsonl") as requests, ws.replacing("tasks.parquet") as tasks:
-            made = make_requests(
-                paths,
-                kp_names=self._names,
-                seeds=self._seeds,
-                cells=[(cell["discipline"], cell["difficulty"]) for cell in cells],
-                config=self._config,
-                requests_file=requests,
-                tasks_file=tasks,
-            )
-            yield made
-            for _ in made:  # those that nobody asked for are written too
-                pass
-
-    def generate(self, journal: Journal, requests: Iterator[dict[str, Any]], start: StartEngine) -> None:
-        """Ask the engine for every answer that is missing, as far as the budget goes; it is not started for none."""
+        from linksyn_gpu.llm import dispatch
         from linksyn_gpu.llm.budget import Budget
-        from linksyn_gpu.synthesis.synthesize import generate
+        from linksyn_gpu.llm.client import Limits
+        from linksyn_gpu.synthesis.answers import validator
 
         config, index = self._config, journal.index()
         budget = Budget(config.max_requests, config.budget_tokens, requests=len(index), tokens=index.tokens)
@@ -186,17 +204,47 @@ class Synthesis:
         if not budget.refuses(known=first["custom_id"] in index):
             try:
                 engine = start()
-                todo, self._begun = itertools.chain([first], requests), True
-                generate(todo, engine, journal, config, budget=budget, index=index, on_progress=self.show)
+                self._begun = True
+                dispatch.ask_all(
+                    itertools.chain([first], requests),
+                    engine,
+                    journal,
+                    limits=Limits.of(config, engine),
+                    validate=validator(config.field_limit),
+                    index=index,
+                    budget=budget,
+                    on_progress=self._show,
+                )
             except EngineError as error:
-                self._failed = error  # the walk and the requests are brought to their end first
+                self._failed = error
         if budget.met is not None:
             self._facts["bound"] = budget.met
         if self._stats is not None:
             self._facts["server"] = self._stats.summary()
 
-    def close_books(self, journal: Journal) -> dict[str, Any]:
-        """Assemble what there is, and note how far the stage is.
+    def collect(self, journal: Journal, files: Sequence[str]) -> None:
+        """Take answers from files into the journal."""
+        from linksyn_gpu.llm import batchfile
+        from linksyn_gpu.synthesis.answers import validator
+
+        ids = (request["custom_id"] for request in read_requests(self._ws.path("requests.jsonl")))
+        found = batchfile.collect(files, journal, ids, validate=validator(self._config.field_limit))
+        self._facts["collected"] = {k: dict(v) if isinstance(v, Counter) else v for k, v in vars(found).items()}
+
+    def _show(self, stats: Stats) -> None:
+        """Report progress; answers of an earlier call count as done."""
+        self._stats = stats
+        if self._expected is None:
+            self._expected = (self._ws.settings("walk") or {}).get("paths")  # as many requests at most
+            if self._ws.path("requests.jsonl").is_file():
+                with self._ws.path("requests.jsonl").open("rb") as lines:
+                    self._expected = sum(1 for _ in lines)
+        self._progress("answers", self._skipped + stats.done + stats.skipped, self._expected)
+
+    # ------------------------------------------------------------------ results
+
+    def finish(self, journal: Journal) -> dict[str, Any]:
+        """Assemble the answers so far, and record the state of the stage.
 
         Raises
         ------
@@ -206,69 +254,44 @@ class Synthesis:
         if self._failed is not None and not self._begun:
             raise self._failed
         index = journal.index()
-        counts = {**self.assemble(journal, index), **self._facts}
+        counts = {**self._assemble(journal, index), **self._facts}
         if self._failed is not None:
             counts["stopped"] = str(self._failed)
         if self._config.engine == "batch" and counts["requests_answered"]:
-            self.write_pending(index)
+            self._write_pending(index)
         if counts["pending"] == 0 and self._failed is None:
             self._ws.finish("synthesize", counts)
         else:
             self._ws.note("synthesize", counts)
         return counts
 
-    def collect(self, journal: Journal, files: Sequence[str]) -> None:
-        """Take answers from files into the journal."""
-        from linksyn_gpu.llm import batchfile
-        from linksyn_gpu.synthesis.synthesize import read_requests, validator
+    def _assemble(self, journal: Journal, index: Index) -> dict[str, Any]:
+        from linksyn_gpu.quality.checks import COMPARED, Checker
+        from linksyn_gpu.synthesis.prompts import instruction_text
+        from linksyn_gpu.synthesis.synthesize import Assembly, assemble, dropped_schema
 
-        ids = (request["custom_id"] for request in read_requests(self._ws.path("requests.jsonl")))
-        found = batchfile.collect(files, journal, ids, validate=validator(self._config.field_limit))
-        self._facts["collected"] = {k: dict(v) if isinstance(v, Counter) else v for k, v in vars(found).items()}
+        ws, parts = self._ws, self._sources.seeds.select(COMPARED).to_batches()
+        seeds = (row for part in parts for row in part.to_pylist())
+        assembly = Assembly(self._sources, Checker(seeds, instruction_text(self._config.templates)).check)
+        with (
+            ws.replacing("qa.parquet") as qa_parquet,
+            ws.replacing("qa.jsonl") as qa_jsonl,
+            ws.replacing("dropped.parquet") as dropped_parquet,
+            RowWriter(qa_schema(), qa_parquet, qa_jsonl) as kept,
+            RowWriter(dropped_schema(), dropped_parquet) as dropped,
+        ):
+            return assemble(journal, index, ws.path("tasks.parquet"), assembly, kept, dropped)
 
-    def write_pending(self, index: Index) -> None:
+    def _write_pending(self, index: Index) -> None:
         """Write the requests that still have no answer to requests-pending.jsonl."""
         from linksyn_gpu.llm import batchfile
-        from linksyn_gpu.synthesis.synthesize import read_requests
 
         with self._ws.replacing("requests-pending.jsonl") as part:
             batchfile.write(read_requests(self._ws.path("requests.jsonl")), part, settled=index)
 
-    def show(self, stats: Stats) -> None:
-        """Tell of answers as they come; those of an earlier call count as done."""
-        self._stats = stats
-        if self._expected is None:
-            self._expected = (self._ws.settings("walk") or {}).get("paths")  # as many requests at most
-            if self._ws.path("requests.jsonl").is_file():
-                with self._ws.path("requests.jsonl").open("rb") as lines:
-                    self._expected = sum(1 for _ in lines)
-        self._progress("answers", self._skipped + stats.done + stats.skipped, self._expected)
-
-    def assemble(self, journal: Journal, index: Index) -> dict[str, Any]:
-        """Write the data set that the journal gives now."""
-        from linksyn_gpu.synthesis.synthesize import assemble
-
-        ws = self._ws
-        with (
-            ws.replacing("qa.parquet") as qa_parquet,
-            ws.replacing("qa.jsonl") as qa_jsonl,
-            ws.replacing("dropped.parquet") as dropped,
-        ):
-            return assemble(
-                journal,
-                index=index,
-                tasks_file=ws.path("tasks.parquet"),
-                kp_names=self._names,
-                seeds=self._seeds,
-                config=self._config,
-                qa_parquet=qa_parquet,
-                qa_jsonl=qa_jsonl,
-                dropped_parquet=dropped,
-            )
-
 
 def recorded_synthesis(ws: Workspace) -> dict[str, Any] | None:
-    """Settings that stage synthesize was begun with here, as `RunConfig` knows them; None: it never was."""
+    """Settings of stage synthesize in this run, as `RunConfig` takes them; None: the stage was never begun."""
     recorded = ws.settings("synthesize")
     if recorded is None:
         return None

@@ -1,0 +1,85 @@
+"""Text that repeats itself, as small models write it when they do not stop.
+
+Repeated numbers, symbols and capitals are content: a matrix, a strand of DNA, a long sum. Repeated words are not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from linksyn_gpu.tables import UInt64
+from linksyn_gpu.text import CJK_RANGES
+
+TOKEN = re.compile(rf"[^\W\d_{CJK_RANGES}]+|[{CJK_RANGES}]|\d+|_+|\\[A-Za-z]+|[^\w\s]")
+"""A word, a Chinese character, a number, a blank to fill in, a TeX command, or one other character."""
+GRAM = 4
+"""Tokens in a sequence. Two passages are the same where their sequences are the same."""
+MIN_TURNS = 3
+"""A loop contains its unit at least this many times."""
+MIN_LOOP = 12
+"""A loop has at least this many tokens, and at least a third of its text."""
+MIN_SYMBOL_LOOP = 100
+"""A loop whose unit contains no word has at least this many tokens."""
+MAX_RUN = 100
+"""Longest allowed run of one letter or digit."""
+MIN_GRAMS = 40
+DISTINCT_SHARE = 4
+"""A text with at least `MIN_GRAMS` word sequences is worn if fewer than 1 / `DISTINCT_SHARE` of them are distinct."""
+MIXER = np.uint64(0x9E3779B97F4A7C15)
+
+
+def repetition(text: str) -> str | None:
+    """What a text repeats: one character, the unit of a loop, or its most common words; None if it does not."""
+    tokens: list[str] = TOKEN.findall(text)
+    for token in tokens:
+        if len(token) > MAX_RUN and len(set(token)) == 1 and token[0] != "_":
+            return token[:80]
+    if len(tokens) < MIN_LOOP:
+        return None
+    return _loop(tokens) or _worn_words([token for token in tokens if _is_word(token)])
+
+
+def _loop(tokens: Sequence[str]) -> str | None:
+    """The unit of a passage that repeats it `MIN_TURNS` times or more and makes up a third of the text."""
+    keys = _gram_keys(tokens)
+    order = np.argsort(keys, kind="stable")
+    period = np.zeros(keys.size, np.int64)  # distance to the previous occurrence of the same sequence; 0: none
+    period[order[1:]] = np.where(keys[order[1:]] == keys[order[:-1]], np.diff(order), 0)
+    first = np.flatnonzero(np.diff(period, prepend=-1))  # a run of one period is one passage
+    start = first - period[first]
+    length = np.append(first[1:], keys.size) + GRAM - 1 - start
+    least = np.maximum(MIN_TURNS * period[first], max(MIN_LOOP, len(tokens) // 3))
+    for at in np.flatnonzero((period[first] > 0) & (length >= least)):
+        unit = tokens[start[at] : first[at]]
+        if length[at] >= MIN_SYMBOL_LOOP or any(map(_is_word, unit)):
+            return " ".join(unit)[:80]
+    return None
+
+
+def _worn_words(words: Sequence[str]) -> str | None:
+    """The most common sequence of words, if few sequences of the text are distinct."""
+    if len(words) < MIN_GRAMS + GRAM - 1:
+        return None
+    _, at, counts = np.unique(_gram_keys(words), return_index=True, return_counts=True)
+    if DISTINCT_SHARE * counts.size >= counts.sum():
+        return None
+    commonest = at[counts.argmax()]
+    return " ".join(words[commonest : commonest + GRAM])
+
+
+def _gram_keys(tokens: Sequence[str]) -> UInt64:
+    """[len(tokens) - GRAM + 1] 64-bit hash of each sequence of `GRAM` tokens."""
+    numbers: dict[str, int] = {}
+    ids = np.fromiter((numbers.setdefault(token, len(numbers)) for token in tokens), np.uint64, len(tokens))
+    keys = np.zeros(len(tokens) - GRAM + 1, np.uint64)
+    for place in range(GRAM):
+        keys = keys * MIXER + ids[place : place + keys.size]
+    return keys
+
+
+def _is_word(token: str) -> bool:
+    """Whether a token is a word of prose: a Chinese character, or letters that are lower case after the first."""
+    return (token[1:].islower() and token[0] != "\\") or (token >= "\u3040" and token.isalpha())

@@ -1,0 +1,62 @@
+"""Stage build over a run folder: seeds -> graph/*.npy and kps.parquet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from linksyn_gpu.backend import resolve
+from linksyn_gpu.config import RunConfig
+from linksyn_gpu.config.loader import to_mapping
+from linksyn_gpu.run import store
+from linksyn_gpu.run.folder import Workspace
+from linksyn_gpu.run.progress import Progress, silent
+from linksyn_gpu.tables import KPGraph
+
+
+def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> dict[str, Any]:
+    """Seeds -> graph/*.npy and kps.parquet. Returns the stage's counts."""
+    from linksyn_gpu.sampling.graph import build_graph_from_incidence, kp_statistics, read_incidence
+
+    if (ws.settings("extract") or {"extract": {"merge": "none"}})["extract"]["merge"] != "none":
+        config = replace(config, graph=replace(config.graph, kp_form="exact"))  # extract merged the names already
+    settings = {"graph": to_mapping(config.graph)}
+    del settings["graph"]["memory_limit"]  # does not change the graph
+    if ws.begin("build", settings, force=force):
+        backend = resolve(config.backend)
+        seeds = store.read_seed_table(ws, ["knowledge_points", "difficulty", "disciplines"])
+        progress("KP graph", 0, None)
+        incidence = read_incidence(seeds, config.graph, backend.name)
+        graph = build_graph_from_incidence(
+            incidence.indptr,
+            incidence.kp_indices,
+            len(incidence.names),
+            config.graph,
+            names=incidence.names,
+            backend=backend.name,
+        )
+        graph = replace(graph, drops=graph.drops + incidence.drops)
+        store.write_graph(ws, graph, kp_statistics(seeds, incidence), store.read_aliases(ws))
+        counts = graph_counts(graph)
+        progress("KP graph", counts["edges"], counts["edges"])
+        ws.finish("build", counts, backend=backend.facts())
+        backend.ops.release()
+    return ws.counts("build")
+
+
+def graph_counts(graph: KPGraph) -> dict[str, Any]:
+    """Counts of stage build: size and components of the graph."""
+    from scipy.sparse.csgraph import connected_components
+
+    n_components, label = connected_components(graph.to_scipy(), directed=False)
+    return {
+        "seeds": graph.n_seeds,
+        "kps": graph.n_kps,
+        "edges": graph.n_edges,
+        "components": int(n_components),
+        "kps_in_largest_component": int(np.bincount(label).max()),
+        "isolated_kps": int((graph.degree == 0).sum()),
+        "drops": dict(graph.drops),
+    }
