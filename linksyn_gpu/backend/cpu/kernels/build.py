@@ -307,8 +307,8 @@ def edge_count_tasks(counter, n_tasks, task_rows, edges, mentions, size_of):
             for s in range(uint64(mentions.indptr[u]), end):
                 if s + uint64(AHEAD) < end:
                     prefetch(kp_indices, int64(spans[s + uint64(AHEAD)] >> uint64(SPAN_SHIFT)))
-                behind = spans[s] >> uint64(SPAN_SHIFT)
-                for m in range(behind, behind + (spans[s] & uint64(SPAN_MASK))):
+                begin = spans[s] >> uint64(SPAN_SHIFT)
+                for m in range(begin, begin + (spans[s] & uint64(SPAN_MASK))):
                     held = edge_of[uint64(kp_indices[m])]
                     if held >= 0:
                         size_of[uint64(held)] += 1
@@ -332,8 +332,8 @@ def edge_fill_tasks(counter, n_tasks, task_rows, edges, mentions, edge_start, ed
             for s in range(uint64(mentions.indptr[u]), end):
                 if s + uint64(AHEAD) < end:
                     prefetch(kp_indices, int64(spans[s + uint64(AHEAD)] >> uint64(SPAN_SHIFT)))
-                behind = spans[s] >> uint64(SPAN_SHIFT)
-                for m in range(behind, behind + (spans[s] & uint64(SPAN_MASK))):
+                begin = spans[s] >> uint64(SPAN_SHIFT)
+                for m in range(begin, begin + (spans[s] & uint64(SPAN_MASK))):
                     v = uint64(kp_indices[m])
                     place = next_place[v]
                     if place >= 0:
