@@ -18,5 +18,7 @@ def command(folder: str) -> None:
     from linksyn_gpu.run.folder import Workspace
 
     with Workspace(folder, create=False, lock=False) as ws:
-        stats = stages.report(ws)
-    result(f"{report_text(stats)}\npage       {folder}/report.html")
+        stats = stages.gather(ws)
+        result(report_text(stats))
+        stages.write_page(ws, stats)
+    result(f"page       {folder}/report.html")
