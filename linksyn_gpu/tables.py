@@ -7,6 +7,7 @@ otherwise. Text is kept in Arrow tables, which hold tens of millions of rows wit
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -422,7 +423,10 @@ class Bundles:
     @property
     def drop_reason(self) -> NDArray[np.object_]:
         """[n] why a path has no bundle: a word of `PATH_STATUS` or 'few_seeds'; None where it has one."""
-        status = self.linked()[0].status
+        return self.drop_reasons(self.linked()[0].status)
+
+    def drop_reasons(self, status: NDArray[np.uint8]) -> NDArray[np.object_]:
+        """Return `drop_reason` for paths with this `WalkBatch.status`."""
         code = np.where((status == 0) & ~self.kept, len(PATH_STATUS), status)
         return np.array([None, *PATH_STATUS[1:], "few_seeds"], object)[code]
 
@@ -543,17 +547,20 @@ def qa_schema() -> pa.Schema:
     )
 
 
-def record_batch(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
-    """Return rows as a record batch; a lone surrogate in a text is replaced, because Arrow refuses it."""
-    import pyarrow as pa
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
-    clean = [{name: _clean(value) for name, value in row.items()} for row in rows]
-    return pa.RecordBatch.from_pylist(clean, schema=schema)
+
+def clean_text(text: str) -> str:
+    """A text that any database stores: no control characters except tab and line feed, and no lone surrogates."""
+    if text.isprintable():
+        return text
+    text = _CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return text.encode(errors="replace").decode()
 
 
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
-        return value if value.isascii() else value.encode(errors="replace").decode()
+        return clean_text(value)
     return [_clean(element) for element in value] if isinstance(value, list) else value
 
 
@@ -576,10 +583,13 @@ class RowWriter:
             self._lines.close()
 
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Append rows: one row group, and one line for each."""
-        self._parquet.write_batch(record_batch(rows, self._schema))
+        """Append rows, with their texts cleaned: one row group, and one line for each."""
+        import pyarrow as pa
+
+        clean = [{name: _clean(value) for name, value in row.items()} for row in rows]
+        self._parquet.write_batch(pa.RecordBatch.from_pylist(clean, schema=self._schema))
         if self._lines is not None:
-            self._lines.writelines(map(json_line, rows))
+            self._lines.writelines(map(json_line, clean))
 
 
 def open_lines(path: str | Path) -> IO[str]:

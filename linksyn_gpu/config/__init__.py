@@ -20,6 +20,7 @@ from linksyn_gpu.config.seeds import SEED_FIELDS as SEED_FIELDS
 from linksyn_gpu.config.seeds import SeedsConfig as SeedsConfig
 from linksyn_gpu.config.synthesis import ENGINES as ENGINES
 from linksyn_gpu.config.synthesis import LANGUAGES as LANGUAGES
+from linksyn_gpu.config.synthesis import PARAMETERS as PARAMETERS
 from linksyn_gpu.config.synthesis import QUESTION_TYPES as QUESTION_TYPES
 from linksyn_gpu.config.synthesis import VLLM_FLAGS as VLLM_FLAGS
 from linksyn_gpu.config.synthesis import SynthesisConfig as SynthesisConfig

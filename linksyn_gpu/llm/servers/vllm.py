@@ -32,6 +32,7 @@ RESERVE_SHARE = 20
 """1/20 of a device stays free where that is more than `RESERVE_BYTES`."""
 LEAST_BYTES = 4 * GIB
 """Weights and KV cache of a useful model do not fit into less."""
+NVIDIA_SMI_SECONDS = 20.0
 NOT_FOUND = (
     "vLLM needs an environment of its own: make one (python3 -m venv VENV && VENV/bin/pip install vllm) and pass "
     "--vllm-python VENV/bin/python, or pass a command line with --vllm-command, such as 'conda run -n NAME vllm'"
@@ -181,18 +182,25 @@ def devices() -> list[Device]:
     Raises
     ------
     EngineError
-        nvidia-smi exists and fails.
+        nvidia-smi exists and fails, or does not answer.
     """
     if shutil.which("nvidia-smi") is None:
         return []
     query = ["nvidia-smi", "--query-gpu=index,uuid,memory.total,memory.free", "--format=csv,noheader,nounits"]
-    done = subprocess.run(query, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     fix = "fix the driver, or set synthesis.vllm_memory_share; then nvidia-smi is not called"
-    if done.returncode:
-        said = (done.stdout + done.stderr).strip().splitlines()
-        raise EngineError(f"nvidia-smi ended with status {done.returncode} ({' '.join(said[:2])}): {fix}")
+    process = subprocess.Popen(
+        query, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        output, _ = process.communicate(timeout=NVIDIA_SMI_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()  # and do not wait for it: in a driver that hangs, even SIGKILL has no effect
+        raise EngineError(f"nvidia-smi did not answer within {NVIDIA_SMI_SECONDS:g} s: {fix}") from None
+    if process.returncode:
+        said = output.strip().splitlines()
+        raise EngineError(f"nvidia-smi ended with status {process.returncode} ({' '.join(said[:2])}): {fix}")
     found = []
-    for line in done.stdout.splitlines():
+    for line in output.splitlines():
         try:
             index, uuid, total, free = (word.strip() for word in line.split(","))
             found.append(Device(index, uuid, int(total) * 2**20, int(free) * 2**20))
