@@ -20,14 +20,9 @@ def command(folder: str) -> None:
     with Workspace(folder, create=False, lock=False) as ws:
         stats = stages.gather(ws)
         result(report_text(stats))
-<<<<<<< HEAD
         try:
             stages.write_page(ws, stats)
         except OSError as error:  # the folder of someone else, or on a medium that cannot be written
             status(f"{folder}/report.html was not written: {error}")
         else:
             result(f"page       {folder}/report.html")
-=======
-        stages.write_page(ws, stats)
-    result(f"page       {folder}/report.html")
->>>>>>> synthesis
