@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from linksyn_gpu.cli import main
-from tests.cli.conftest import QUICK, SEEDS
 from tests.cli.test_server import reply
+from tests.conftest import QUICK, SEEDS
 from tests.llm.fake_server import FakeServer
 
 HUGE = "9" * 30
