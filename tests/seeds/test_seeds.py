@@ -22,7 +22,7 @@ from linksyn_gpu.seeds import layouts, readers
 from linksyn_gpu.seeds import normalize as seeds_module
 from linksyn_gpu.seeds.normalize import NOTES, REASONS, read_seeds
 from linksyn_gpu.tables import Seeds, seed_schema
-from linksyn_gpu.text import guess_language
+from linksyn_gpu.text.languages import guess_language
 
 RECORDS = [
     {
