@@ -28,6 +28,9 @@ VLLM_FLAGS = {
 }
 """Flags of `vllm serve` that `vllm_args` must not contain, and why."""
 
+SMOL_PROMPT_CHARS = 18_000
+"""Longest prompt with which an answer still fits into the embedded model's context of 8,192 tokens."""
+
 
 @dataclass(frozen=True)
 class SynthesisConfig:
@@ -144,6 +147,11 @@ class SynthesisConfig:
         for word in self.vllm_args:
             flag = word.split("=")[0].replace("_", "-")
             require(flag not in VLLM_FLAGS, f"vllm_args: {flag} is {VLLM_FLAGS.get(flag)}")
+
+    @property
+    def prompt_limit(self) -> int:
+        """`max_prompt_chars` for the engine."""
+        return min(self.max_prompt_chars, SMOL_PROMPT_CHARS) if self.engine == "smol" else self.max_prompt_chars
 
     @property
     def field_limit(self) -> int | None:

@@ -27,6 +27,7 @@ from linksyn_gpu.llm.journal import (
     request_keys,
 )
 from linksyn_gpu.llm.protocol import (
+    ITEM_MISSING,
     TRANSIENT,
     Failure,
     Outcome,
@@ -192,7 +193,7 @@ def read_line(value: dict[str, Any], validate: Callable[[str], str | None] | Non
     if isinstance(outcome, Failure):
         return outcome
     fault = unusable(outcome) or (validate(outcome.text) if validate else None)
-    if fault is None:
+    if fault is None or fault == ITEM_MISSING:
         return outcome
     return fail(outcome, fault, f"finish_reason {outcome.finish_reason or 'unknown'}")
 

@@ -21,7 +21,18 @@ from linksyn_gpu.errors import StopAsking
 from linksyn_gpu.llm import API_KEY_NAMES, Engine
 from linksyn_gpu.llm.asking import Validate
 from linksyn_gpu.llm.budget import prompt_tokens
-from linksyn_gpu.llm.protocol import Completion, Failure, Outcome, clip, fail, read_body, read_json, to_json, unusable
+from linksyn_gpu.llm.protocol import (
+    ITEM_MISSING,
+    Completion,
+    Failure,
+    Outcome,
+    clip,
+    fail,
+    read_body,
+    read_json,
+    to_json,
+    unusable,
+)
 from linksyn_gpu.llm.refusals import Dialect, Kind, Refusal, read_refusal
 from linksyn_gpu.llm.servers.watch import outlived
 from linksyn_gpu.llm.transport import Broken, Reply, Transport, Unreachable
@@ -254,6 +265,7 @@ class Client:
             return Failure(request_id, "prompt_too_long", f"the model's context has {self._context:,} tokens"), 0
         spent = longest = 0
         cut: Failure | None = None
+        partial: Completion | None = None
         for attempt in range(1, self.limits.max_attempts + 1):
             outcome = await self._attempt(request_id, body, attempt, longest)
             self.stats.attempts += 1
@@ -264,6 +276,8 @@ class Client:
                 reason = unusable(outcome) or self._validate(outcome.text)
                 if reason is None:
                     break
+                if reason == ITEM_MISSING:
+                    partial = outcome
                 detail = f"finish_reason {outcome.finish_reason or 'unknown'}, max_tokens {body.get('max_tokens')}"
                 outcome = fail(outcome, reason, detail)
             if outcome.reason == "cut_off":
@@ -281,6 +295,8 @@ class Client:
                 self.stats.retries[outcome.reason] += 1
                 if outcome.transient:
                     await asyncio.sleep(self._delay(request_id, attempt))
+        if partial is not None and isinstance(outcome, Failure) and not outcome.transient:
+            outcome = partial
         return outcome, spent
 
     def _allow_longer(self, body: dict[str, Any], prompt: int) -> bool:

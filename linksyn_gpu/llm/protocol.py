@@ -29,6 +29,10 @@ ANSWER_REASONS = {
 }
 """Why an answer cannot be used, before its text is read; a caller's `validate` adds its own reasons."""
 
+ITEM_MISSING = "item_missing"
+"""Reason of a caller's `validate` for an answer of which a part can be used: it is asked for again, and the part is
+kept if no attempt gives more."""
+
 TRANSIENT = frozenset({"timeout", "connection", "server_error", "refused", "rate_limited", "bad_response"})
 """Failures that say nothing about the request itself: a later run asks these requests again."""
 

@@ -22,7 +22,7 @@ from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import EngineError
 from linksyn_gpu.llm import Engine
 from linksyn_gpu.llm.servers.supervisor import Command, Supervisor, to_stderr
-from linksyn_gpu.machine import free_memory
+from linksyn_gpu.machine import available_memory
 
 LOG_FILE = "vllm.log"
 GIB = 2**30
@@ -81,7 +81,7 @@ def serve(
         share = memory_share(seen, config.data_parallel * config.tensor_parallel, walk_bytes)
         say(f"vLLM: {share:.1%} of the device memory; {walk_bytes / GIB:.1f} GiB are reserved for graph and walks")
     elif share is None:
-        environment.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_cache_gib(free_memory())))
+        environment.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_cache_gib(available_memory())))
     log_file = folder / LOG_FILE
     words = [*program, *serve_words(config, port, share)]
     say(f"vLLM: starting {config.model} on 127.0.0.1:{port}; its log is {log_file}")

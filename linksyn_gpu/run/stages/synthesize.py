@@ -18,7 +18,7 @@ from linksyn_gpu.run.folder import Workspace
 from linksyn_gpu.run.progress import Progress, silent
 from linksyn_gpu.run.serving import StartEngine, engine_of
 from linksyn_gpu.run.stages.walk import Campaign, begin_walk, walk
-from linksyn_gpu.synthesis.requests import RequestsWriter, Sources, path_batches, read_requests
+from linksyn_gpu.synthesis.requests import RequestsWriter, Sources, check_languages, path_batches, read_requests
 from linksyn_gpu.tables import Cell, RowWriter, qa_schema
 
 if TYPE_CHECKING:
@@ -144,6 +144,8 @@ class _Synthesis:
         """Whether the stage has work to do; `ahead`: stage walk is not finished yet."""
         from linksyn_gpu.synthesis.prompts import synthesis_digest
 
+        if self._config.language == "auto" and (force or not self.has_requests):
+            check_languages(self._sources.seeds)
         shaping = to_mapping(self._config)
         operational = {name: shaping.pop(name) for name in OPERATIONAL}
         shaping["content of --templates"] = synthesis_digest(self._config.templates)
@@ -212,7 +214,7 @@ class _Synthesis:
                     engine,
                     journal,
                     limits=replace(Limits.of(config, engine), answer_limit=config.max_tokens),
-                    validate=validator(config.field_limit),
+                    validate=validator(config.field_limit, config.per_path),
                     index=index,
                     budget=budget,
                     on_progress=self._show,
@@ -230,7 +232,8 @@ class _Synthesis:
         from linksyn_gpu.synthesis.answers import validator
 
         ids = (request["custom_id"] for request in read_requests(self._ws.path("requests.jsonl")))
-        found = batchfile.collect(files, journal, ids, validate=validator(self._config.field_limit))
+        validate = validator(self._config.field_limit, self._config.per_path)
+        found = batchfile.collect(files, journal, ids, validate=validate)
         self._facts["collected"] = {k: dict(v) if isinstance(v, Counter) else v for k, v in vars(found).items()}
 
     def _show(self, stats: Stats) -> None:
