@@ -61,9 +61,18 @@ def _column(text: str) -> tuple[str, str]:
     return field, column
 
 
+def _renamed(text: str) -> tuple[str, str]:
+    """'max_tokens=max_completion_tokens' -> ('max_tokens', 'max_completion_tokens')."""
+    name, _, new = text.partition("=")
+    if not (name and new):
+        raise ValueError("must have the form NAME=NEW, such as max_tokens=max_completion_tokens")
+    return name, new
+
+
 BYTES, NAMES, WORDS = ParsedValue("size", _bytes), ParsedValue("names", _names), ParsedValue("words", shlex.split)
-COLUMN = ParsedValue("field=column", _column)
-"""A pair; a flag of this type may be repeated."""
+COLUMN, RENAME = ParsedValue("field=column", _column), ParsedValue("name=new", _renamed)
+PAIRS = (COLUMN, RENAME)
+"""Types of pairs; a flag of such a type may be repeated."""
 
 
 class Flag(NamedTuple):
@@ -146,6 +155,8 @@ GROUPS = {
         Flag("--model", "synthesis.model", str, "Model name; default: the server's first. Engine vllm serves it."),
         Flag("--model-file", "synthesis.model_file", click.Path(), "GGUF file for engine smol."),
         Flag("--concurrency", "synthesis.concurrency", int, "Requests in flight."),
+        Flag("--without", "synthesis.without", NAMES, "Request parameters not to send, e.g. temperature,seed."),
+        Flag("--rename", "synthesis.rename", RENAME, "Send a request parameter under another name. Repeatable."),
         Flag("--vllm-python", "synthesis.vllm_python", click.Path(), "Python of the environment that has vLLM."),
         Flag("--vllm-command", "synthesis.vllm_command", str, "Command line to use instead of 'vllm'."),
         Flag("--data-parallel", "synthesis.data_parallel", int, "Replicas of the model in the vLLM server."),
@@ -204,7 +215,7 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
             overrides: dict[str, Any] = {}
             for _, flag in chosen:
                 value = params.pop(_parameter(flag))
-                if flag.type is COLUMN:
+                if flag.type in PAIRS:
                     value = dict(value) or None
                 if value is not None:
                     *table, name = flag.field.split(".")
@@ -214,7 +225,7 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
         decorated: Callable[..., Any] = errors_as_text(wrapped)
         for title, flag in reversed(chosen):
             kind: dict[str, Any] = {"is_flag": True} if flag.type is bool else {"type": flag.type}
-            if flag.type is COLUMN:
+            if flag.type in PAIRS:
                 kind["multiple"] = True
             text = flag.help + _default(flag.field)
             option = grouped_option(title, flag.flag, _parameter(flag), default=None, help=text, **kind)

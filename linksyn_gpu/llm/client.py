@@ -11,7 +11,7 @@ import hashlib
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import EngineError
 from linksyn_gpu.llm import API_KEY_NAMES, Engine
+from linksyn_gpu.llm.asking import Validate
 from linksyn_gpu.llm.budget import prompt_tokens
 from linksyn_gpu.llm.protocol import (
     ITEM_MISSING,
@@ -56,9 +57,6 @@ REASONS = {
 REFUSED = ("bad_request", "prompt_too_long")
 """Reasons that may be the fault of the settings: they count only when the server accepts other requests."""
 FINAL = ("filtered",)
-
-Validate = Callable[[str], str | None]
-"""Returns why an answer's text cannot be used, or None."""
 
 
 class StopAsking(EngineError):

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 from linksyn_gpu.errors import LinkSynError
 from linksyn_gpu.llm import Engine
+from linksyn_gpu.llm.asking import Validate
 from linksyn_gpu.llm.budget import Budget
-from linksyn_gpu.llm.client import REFUSED, Client, Limits, Stats, StopAsking, Validate, refused
+from linksyn_gpu.llm.client import REFUSED, Client, Limits, Stats, StopAsking, refused
 from linksyn_gpu.llm.journal import SYNC_SECONDS, Index, Journal
 from linksyn_gpu.llm.protocol import Failure, Outcome, to_record
 
@@ -21,6 +22,8 @@ T = TypeVar("T")
 Request = Mapping[str, Any]
 READ_AHEAD = 128
 """Requests that are read before a worker is free for them."""
+LEAST_REFUSED, LEAST_FAILED = 16, 32
+"""Requests in a row that are refused, or fail, before a run stops; more where more are in flight."""
 DRAIN_SECONDS = 20.0
 """Time for answers in flight when a run stops."""
 SAME_AT_END = 3
@@ -195,8 +198,8 @@ class _Doubts:
 
     def __init__(self, engine: Engine, concurrency: int) -> None:
         self._engine = engine
-        self._most_refused = max(16, concurrency // 2)
-        self._most_failed = max(32, 2 * concurrency)
+        self._most_refused = max(LEAST_REFUSED, concurrency // 2)
+        self._most_failed = max(LEAST_FAILED, 2 * concurrency)
         self._failed_in_a_row = 0
         self._held: list[tuple[float, Failure]] = []
         self._answered = False

@@ -261,12 +261,8 @@ def test_a_temporary_failure_leaves_rows_pending_and_a_later_call_asks_only_what
 def test_an_engine_that_stops_answering_stops_the_stage_and_decided_rows_are_written(folder, monkeypatch):
     from linksyn_gpu.llm import dispatch
 
-    def soon(*args, made=dispatch._Doubts):
-        doubts = made(*args)
-        doubts._most_failed = 3
-        return doubts
-
-    monkeypatch.setattr(dispatch, "_Doubts", soon)
+    monkeypatch.setattr(dispatch, "LEAST_FAILED", 3)
+    monkeypatch.setattr(dispatch, "_Doubts", lambda engine, concurrency, made=dispatch._Doubts: made(engine, 1))
 
     class Gone(Server):
         def reply(self, body):
