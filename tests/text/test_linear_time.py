@@ -3,8 +3,13 @@
 A pattern whose time grows with the square of the length, or faster, does not.
 """
 
+import importlib
+import pkgutil
+import re
+
 import pytest
 
+import linksyn_gpu
 from linksyn_gpu.knowledge.extract.glossary import Glossary, Term
 from linksyn_gpu.knowledge.extract.plain_text import is_name, plain_text
 from linksyn_gpu.knowledge.merge.guards import veto
@@ -21,8 +26,8 @@ UNITS = [
     "&#1", "&amp;", "\\", "\\(", "\\[", "\\begin{a}", "\\text{", "\\text{a}", "\\frac{", "\\frac{a}{", "\\a ",
     "\\a{", "=", "1.", "=1.1", "= 1.1", "1 = ", "x = ", "-", "-1", "/", " / ", "1,000", "e1", "'", "'s ", ",", ", ",
     "also ", "also known as ", "又称", ", 简称", "import ", "for (", "int a", "SELECT a ", "return a", "www.", "http://",
-    ".", ". ", "ab. ", "of ", "and the ", "twenty ", "一", "一 ", "的", "第十", "あ", "한", "é", "ß", "\u200b", "\ud800",
-    "\x00", "α", "ⅷ",
+    ".", ". ", "ab. ", "of ", "and the ", "twenty ", "一", "一 ", "的", "第十", "あ", "한", "é", "ß", "\u200b",
+    "\ud800", "\x00", "α", "ⅷ",
 ]  # fmt: skip
 GLOSSARY = Glossary(map(Term, ("a", "a a", "a a b", "一", "一一", "A")))
 
@@ -65,3 +70,20 @@ def test_nested_markup_ends():
 def test_character_references_of_thousands_of_digits_are_dropped():
     assert plain_name("force&#" + "1" * 5000 + ";") == "force"
     assert plain_text("mass &#x" + "f" * 5000 + "; and &amp; force").split() == ["mass", "and", "&", "force"]
+
+
+def compiled_patterns():
+    for module in pkgutil.walk_packages(linksyn_gpu.__path__, "linksyn_gpu."):
+        if not module.name.startswith(("linksyn_gpu.backend", "linksyn_gpu.__main__")):
+            for name, value in vars(importlib.import_module(module.name)).items():
+                if isinstance(value, re.Pattern) and isinstance(value.pattern, str):
+                    yield pytest.param(value, id=f"{module.name}.{name}")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("pattern", compiled_patterns())
+def test_every_pattern_of_the_package_ends_at_one_place_of_a_text(pattern):
+    for unit in UNITS:
+        text = unit * (10_000 // len(unit)) + "!x"
+        pattern.match(text)
+        pattern.fullmatch(text)
