@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from linksyn_gpu.cli import COMMANDS, main
 from linksyn_gpu.cli.options import GROUPS, RUN_FOLDER
-from tests.cli.conftest import QUICK, SEEDS
+from tests.conftest import QUICK, SEEDS
 
 
 def invoke(*words, code=0):
