@@ -84,16 +84,12 @@ class Flag(NamedTuple):
     help: str
 
 
+SCALES = ", ".join(allowed.DIFFICULTY_SCALES)
 GROUPS = {
     "Input": (
         Flag("--map", "seeds.columns", COLUMN, "Read a seed field from this column, e.g. question=stem. Repeatable."),
         Flag("--split-routes", "seeds.route_separator", str, "Split each knowledge point at this text, such as '->'."),
-        Flag(
-            "--difficulty-scale",
-            "seeds.difficulty_scale",
-            str,
-            f"Scale of the difficulty column: {', '.join(allowed.DIFFICULTY_SCALES)}, or a .toml file.",
-        ),
+        Flag("--difficulty-scale", "seeds.difficulty_scale", str, f"Difficulty scale: {SCALES} or a .toml file."),
         Flag("--keep-duplicates", "seeds.keep_duplicates", bool, "Keep records with a repeated id or question."),
     ),
     "Knowledge points": (
@@ -139,12 +135,7 @@ GROUPS = {
         Flag("--budget-tokens", "synthesis.budget_tokens", int, "Stop sending after this many tokens, both ways."),
     ),
     "Enhancement": (
-        Flag(
-            "--enhance-disciplines",
-            "enhance.disciplines",
-            NAMES,
-            "Disciplines whose QA are raised to a level: names separated by commas, or 'all'.",
-        ),
+        Flag("--enhance-disciplines", "enhance.disciplines", NAMES, "Disciplines to raise, with commas, or 'all'."),
         Flag("--enhance-level", "enhance.level", int, "Target level, 2..5."),
         Flag("--enhance-tries", "enhance.tries", int, "Rewrite each QA at most this many times."),
         Flag("--enhance-solves", "enhance.solves", int, "Independent solutions that check an answer."),
