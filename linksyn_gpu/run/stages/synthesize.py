@@ -153,8 +153,8 @@ class _Synthesis:
 
     @property
     def has_requests(self) -> bool:
-        """Whether an earlier call wrote the requests."""
-        return self._ws.path("requests.jsonl").is_file() and self._ws.path("tasks.parquet").is_file()
+        """Whether an earlier call wrote the requests; damaged or exchanged files are written again."""
+        return self._ws.intact("requests.jsonl") and self._ws.intact("tasks.parquet")
 
     @contextlib.contextmanager
     def writer(self, cells: Sequence[Cell]) -> Iterator[RequestsWriter]:
@@ -227,7 +227,7 @@ class _Synthesis:
         from linksyn_gpu.llm import batchfile
         from linksyn_gpu.synthesis.answers import validator
 
-        ids = (request["custom_id"] for request in read_requests(self._ws.path("requests.jsonl")))
+        ids = (request["custom_id"] for request in read_requests(self._ws.checked("requests.jsonl")))
         validate = validator(self._config.field_limit, self._config.per_path)
         found = batchfile.collect(files, journal, ids, validate=validate)
         self._facts["collected"] = {k: dict(v) if isinstance(v, Counter) else v for k, v in vars(found).items()}
@@ -281,14 +281,14 @@ class _Synthesis:
             RowWriter(qa_schema(), qa_parquet, qa_jsonl) as kept,
             RowWriter(dropped_schema(), dropped_parquet) as dropped,
         ):
-            return assemble(journal, index, ws.path("tasks.parquet"), assembly, kept, dropped)
+            return assemble(journal, index, ws.checked("tasks.parquet"), assembly, kept, dropped)
 
     def _write_pending(self, index: Index) -> None:
         """Write the requests that still have no answer to requests-pending.jsonl."""
         from linksyn_gpu.llm import batchfile
 
         with self._ws.replacing("requests-pending.jsonl") as part:
-            batchfile.write(read_requests(self._ws.path("requests.jsonl")), part, settled=index)
+            batchfile.write(read_requests(self._ws.checked("requests.jsonl")), part, settled=index)
 
 
 def recorded_synthesis(ws: Workspace) -> dict[str, Any] | None:
