@@ -111,18 +111,19 @@ def test_latex_whose_backslashes_were_not_doubled_is_read_as_meant(written, mean
 
 
 @pytest.mark.parametrize(
-    "value",
-    ["9" * 5001, "-" + "9" * 5001, "1e400", "1" + "0" * 400 + ".5"],
-)
-def test_a_number_beyond_floats_is_kept_as_it_was_written(value):
-    assert parse(f'{{"question": "Q?", "answer": {value}}}').items == (Item("Q?", value),)
-
-
-@pytest.mark.parametrize(
     "answer",
-    ["NaN", "Infinity", r'"\ud800"', "[" * 500 + "1" + "]" * 500, '{"a":' * 500 + "1" + "}" * 500],
+    [
+        "9" * 5001,
+        "-" + "9" * 5001,
+        "1e400",
+        "NaN",
+        "Infinity",
+        r'"\ud800"',
+        "[" * 500 + "1" + "]" * 500,
+        '{"a":' * 500 + "1" + "}" * 500,
+    ],
 )
-def test_a_value_that_json_cannot_hold_makes_the_answer_invalid(answer):
+def test_a_value_that_python_cannot_hold_or_write_again_is_an_invalid_answer(answer):
     text = f'{{"qa": [{{"question": "Q?", "answer": {answer}}}]}}'
     assert parse(text).reason == "invalid_json"
     assert read_object(text) is None
