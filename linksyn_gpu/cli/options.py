@@ -6,6 +6,7 @@ import functools
 import re
 import shlex
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import click
@@ -38,7 +39,10 @@ def _bytes(text: str) -> int:
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)", text.strip())
     if found is None or found[2].upper() not in UNITS:
         raise ValueError("not a valid size: write bytes, or a number with KB, MB, GB, KiB, MiB or GiB")
-    return int(float(found[1]) * UNITS[found[2].upper()])
+    size = Decimal(found[1]) * UNITS[found[2].upper()]
+    if size >= 2**63:
+        raise ValueError("too large: at most 2^63 - 1 bytes")
+    return int(size)
 
 
 def _names(text: str) -> list[str]:

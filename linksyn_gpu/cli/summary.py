@@ -235,9 +235,13 @@ def report_text(stats: RunStats) -> str:
                 f"noise floor {coverage.noise_floor:.4f}"
             )
     counts = stats.stages["synthesize"]
-    lines.append(synthesis_line(counts) if counts is not None else "synthesize: not started")
+    if counts is not None:
+        lines.append(synthesis_line(counts))
+    elif "synthesize" not in stats.outcomes:
+        lines.append("synthesize: not started")
     if (enhanced := stats.stages["enhance"]) is not None:
         lines.append(enhancement_line(enhanced))
+    lines += [f"{stage}: not finished; {n:,} requests have an outcome by now" for stage, n in stats.outcomes.items()]
     for name, found in stats.kept_by.items():
         if found:
             lines.append(f"{name.replace('_', ' '):<14} {reasons(found)}")

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
 
-from linksyn_gpu.errors import EngineError, LinkSynError
+from linksyn_gpu.errors import LinkSynError
 from linksyn_gpu.llm import Engine
 from linksyn_gpu.llm.budget import Budget
-from linksyn_gpu.llm.client import Client, Limits, Stats, Validate
+from linksyn_gpu.llm.client import REFUSED, Client, Limits, Stats, StopAsking, Validate, refused
 from linksyn_gpu.llm.journal import SYNC_SECONDS, Index, Journal
-from linksyn_gpu.llm.protocol import Failure, to_record
+from linksyn_gpu.llm.protocol import Failure, Outcome, to_record
 
 T = TypeVar("T")
 Request = Mapping[str, Any]
 READ_AHEAD = 128
 """Requests that are read before a worker is free for them."""
+DRAIN_SECONDS = 20.0
+"""Time for answers in flight when a run stops."""
+SAME_AT_END = 3
+"""Refusals with the same words at the end of a run that are taken for a fault of the settings."""
 BUDGET_SECONDS = 0.05
 """Time between two checks whether answers that arrived leave tokens in the budget."""
 
@@ -50,9 +57,12 @@ def ask_all(
 
     Raises
     ------
+    StopAsking
+        The server is gone or fails, or it refuses the account or the settings. Requests that met this stay pending.
     EngineError
-        The server is gone or refuses everything, or the journal cannot be written. Outcomes received before are
-        kept, also after Ctrl-C.
+        The journal cannot be written.
+
+    Outcomes received before an error or Ctrl-C are kept.
     """
     index = journal.index() if index is None else index
 
@@ -80,39 +90,66 @@ class _Dispatch:
     ) -> None:
         self._client, self._journal, self._index, self._budget = client, journal, index, budget
         self._on_progress = on_progress
-        self._breaker = _Breaker(max(32, 2 * client.limits.concurrency), client.engine)
+        self._doubts = _Doubts(client.engine, client.limits.concurrency)
         self._ready: asyncio.Queue[Request | None] = asyncio.Queue()
         self._places = threading.Semaphore(READ_AHEAD)
         self._stopped = False
+        self._workers: list[asyncio.Task[None]] = []
+        self._error: StopAsking | None = None
 
     async def run(self, requests: Iterable[Request]) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 reading = group.create_task(self._read(requests))
                 syncing = group.create_task(self._keep_synced())
-                await asyncio.wait([group.create_task(self._work()) for _ in range(self._client.limits.concurrency)])
+                self._workers = [group.create_task(self._work()) for _ in range(self._client.limits.concurrency)]
+                await asyncio.wait(self._workers)
                 self._stop_reading()
                 await asyncio.wait([reading])
                 syncing.cancel()
+            self._write(self._doubts.at_end(self._error is not None))
         except BaseExceptionGroup as failed:
             raise _first(failed) from None
+        if self._error is not None:
+            raise self._error
 
     async def _work(self) -> None:
         while (request := await self._ready.get()) is not None:
             self._places.release()
             known = request["custom_id"] in self._index
-            while (admitted := self._budget.admit(request, known=known)) is None:
+            while self._error is None and (admitted := self._budget.admit(request, known=known)) is None:
                 await asyncio.sleep(BUDGET_SECONDS)
+            if self._error is not None:
+                break
             if not admitted:
                 self._stop_reading()
                 continue
-            outcome = await self._client.complete(request)
-            self._journal.append(to_record(outcome))
-            self._budget.settle(request, outcome)
-            self._breaker.see(outcome)
+            began = time.monotonic()
+            try:
+                outcome = await self._client.complete(request)
+                self._budget.settle(request, outcome)
+                self._write(self._doubts.settle(outcome, began))
+            except StopAsking as error:
+                self._stop(error)
             if self._on_progress is not None:
                 self._on_progress(self._client.stats)
         self._ready.put_nowait(None)  # for the next worker
+
+    def _write(self, outcomes: Iterable[Outcome]) -> None:
+        for outcome in outcomes:
+            self._journal.append(to_record(outcome))
+
+    def _stop(self, error: StopAsking) -> None:
+        """Send nothing more. Answers in flight are paid for: wait for them, but not for long."""
+        if self._error is None:
+            self._error = error
+            self._stop_reading()
+            self._ready.put_nowait(None)
+            asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._cancel_workers)
+
+    def _cancel_workers(self) -> None:
+        for worker in self._workers:
+            worker.cancel()
 
     async def _keep_synced(self) -> None:
         while True:
@@ -148,24 +185,63 @@ class _Dispatch:
         self._places.release()  # the thread may be waiting for a place
 
 
-class _Breaker:
-    """Stops a run in which nothing succeeds any more, before it has used up every request."""
+class _Doubts:
+    """Holds refusals back until the server accepts another request, and stops a run in which nothing succeeds.
 
-    def __init__(self, most: int, engine: Engine) -> None:
-        self._most = most
+    A refusal may be about one request, or about the settings. It is about one request when the server answers a
+    request that was sent later. Refusals that are still in doubt when the run stops are not written: their requests
+    stay pending.
+    """
+
+    def __init__(self, engine: Engine, concurrency: int) -> None:
         self._engine = engine
-        self._in_a_row = 0
+        self._most_refused = max(16, concurrency // 2)
+        self._most_failed = max(32, 2 * concurrency)
+        self._failed_in_a_row = 0
+        self._held: list[tuple[float, Failure]] = []
+        self._answered = False
 
-    def see(self, outcome: object) -> None:
-        if not (isinstance(outcome, Failure) and outcome.transient):
-            self._in_a_row = 0
-            return
-        self._in_a_row += 1
-        if self._in_a_row >= self._most:
-            raise EngineError(
-                f"the last {self._in_a_row} requests to {self._engine.base_url} all failed; the last one: "
-                f"{outcome.reason}, {outcome.detail}. Check the server's log, then run the same command again"
-            )
+    def settle(self, outcome: Outcome, began: float) -> list[Outcome]:
+        """Outcomes that are certain now; `began` is when this one's request was first sent.
+
+        Raises
+        ------
+        StopAsking
+            The server refuses, or fails on, one request after the other.
+        """
+        if isinstance(outcome, Failure) and outcome.reason in REFUSED:
+            self._held.append((time.monotonic(), outcome))
+            if len(self._held) >= self._most_refused:
+                raise StopAsking(refused(self._engine, outcome.detail))
+            return []
+        if isinstance(outcome, Failure) and outcome.transient:
+            self._failed_in_a_row += 1
+            if self._failed_in_a_row >= self._most_failed:
+                raise StopAsking(
+                    f"the last {self._failed_in_a_row} requests to {self._engine.base_url} all failed; the last one: "
+                    f"{outcome.reason}, {outcome.detail}. Check the server's log, then run the same command again"
+                )
+            return [outcome]
+        self._answered, self._failed_in_a_row = True, 0
+        certain = [failure for held_at, failure in self._held if held_at < began]
+        self._held = [(held_at, failure) for held_at, failure in self._held if held_at >= began]
+        return [*certain, outcome]
+
+    def at_end(self, stopped: bool) -> list[Outcome]:
+        """Outcomes in doubt that are taken for certain at the end of a run.
+
+        Raises
+        ------
+        StopAsking
+            There are too many of them, or no request had an answer.
+        """
+        held = [failure for _, failure in self._held]
+        if stopped or not held:
+            return []
+        alike = Counter(re.sub(r"\d+", "", failure.detail) for failure in held)
+        if not self._answered or alike.most_common(1)[0][1] >= SAME_AT_END:
+            raise StopAsking(refused(self._engine, held[-1].detail))
+        return list(held)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from linksyn_gpu.backend import resolve
+from linksyn_gpu.backend.protocol import NOT_A_PATH
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.config import BundleConfig
 from linksyn_gpu.config.loader import config_or_fields
@@ -65,7 +66,7 @@ class SeedLinker:
                 f"the graph was built from {graph.n_seeds} seeds, not from these {len(seeds)}: build it again"
             )
         self._difficulty: Int64 = seeds.table.column("difficulty").fill_null(0).to_numpy().astype(np.int64)
-        self._n_seeds = len(seeds)
+        self._n_kps, self._n_seeds = graph.n_kps, len(seeds)
         self._uses = self._ops.asarray(np.zeros(len(seeds), np.int64))
         self._key = derive_key(seed, Purpose.BUNDLE)
 
@@ -89,6 +90,8 @@ class SeedLinker:
         Bundles
             On the host, one row per path.
         """
+        if batch.nodes.size and (batch.nodes.min() < -1 or batch.nodes.max() >= self._n_kps):
+            raise DataError(f"the KPs of paths must lie in 0 .. {self._n_kps - 1}: the paths are not of this graph")
         ops = self._ops
         rank = self._uses * DISTANCES + ops.asarray(self._distance(level))
         ordered = ops.order_evidence(self._evidence, rank)
@@ -100,6 +103,8 @@ class SeedLinker:
             nodes, ids, walked = map(ops.asarray, (batch.nodes[rows], batch.ids[rows], batch.status[rows] == 0))
             linked = ops.link_paths(self._evidence, ordered, nodes, ids, walked, self._key)
             seeds[rows] = ops.to_host(linked)
+            if (seeds[rows] == NOT_A_PATH).any():
+                raise DataError("a path takes a step that is not an edge of the graph: the paths are not of this graph")
             sizes[rows] = ops.to_host(ops.path_lengths(linked))
             kept[rows] = (batch.status[rows] == 0) & (sizes[rows] >= self.config.min_seeds)
             self._uses = self._uses + ops.count_occurrences(linked, ops.asarray(kept[rows]), self._n_seeds)

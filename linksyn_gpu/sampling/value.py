@@ -30,9 +30,16 @@ def target_shares(seed_count: Int64, tau: float, affinity: Float64 | None = None
     -------
     float64 [n_kps]
         All 0 if no KP has a share.
+
+    Raises
+    ------
+    DataError
+        The affinity does not have one finite number >= 0 per KP.
     """
     shares = seed_count.astype(np.float64) ** tau
     if affinity is not None:
+        if affinity.shape != shares.shape or not np.isfinite(affinity).all() or affinity.min(initial=0.0) < 0.0:
+            raise DataError(f"an affinity must be {shares.size:,} finite numbers >= 0, one per KP of the graph")
         shares = shares * affinity
     total = shares.sum()
     return shares / total if total > 0.0 else shares

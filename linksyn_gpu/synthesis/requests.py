@@ -15,7 +15,7 @@ import numpy as np
 
 from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import DataError
-from linksyn_gpu.llm import EMBEDDED_MODEL
+from linksyn_gpu.llm.asking import request_model
 from linksyn_gpu.llm.prompting import content_request, prompt_chars
 from linksyn_gpu.synthesis import prompts
 from linksyn_gpu.tables import Cell, RowWriter, json_line, open_lines
@@ -24,10 +24,6 @@ from linksyn_gpu.text import estimate_tokens, guess_language
 if TYPE_CHECKING:
     import pyarrow as pa
 
-UNNAMED_MODEL = "auto"
-"""Model of a request if no model is set; on sending, the engine's first model replaces it."""
-SMOL_PROMPT_CHARS = 18_000
-"""Longest prompt with which an answer still fits into the embedded model's context of 8,192 tokens."""
 LABELS = {"zh": "zh", "cmn": "zh", "chinese": "zh", "中文": "zh", "汉语": "zh", "en": "en", "english": "en"}
 """Language by a seed's label, or by the part of the label before '-' or '_'."""
 BATCH_ROWS = 1024
@@ -137,7 +133,7 @@ class RequestsWriter:
         )
         request = qa_request(task, path["walk_id"], config)
         messages = request["body"]["messages"]
-        chars, limit = prompt_chars(messages), max_prompt_chars(config)
+        chars, limit = prompt_chars(messages), config.prompt_limit
         row |= {
             "question_type": task.question_type,
             "language": task.language,
@@ -180,7 +176,7 @@ def qa_request(task: prompts.Task, walk_id: int, config: SynthesisConfig) -> dic
         prompts.render(task, config.templates),
         "qa",
         prompts.answer_schema(task, config.field_limit),
-        model=config.model or default_model(config),
+        model=request_model(config),
         max_tokens=config.max_tokens,
         temperature=config.temperature,
         top_p=config.top_p,
@@ -206,18 +202,6 @@ def read_requests(requests_file: str | Path) -> Iterator[dict[str, Any]]:
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(f"{requests_file}:{number}: not a request: {error}") from None
             yield request
-
-
-def max_prompt_chars(config: SynthesisConfig) -> int:
-    """Longest prompt in characters for the engine."""
-    if config.engine == "smol":
-        return min(config.max_prompt_chars, SMOL_PROMPT_CHARS)
-    return config.max_prompt_chars
-
-
-def default_model(config: SynthesisConfig) -> str:
-    """Model name in a request if no model is set."""
-    return EMBEDDED_MODEL if config.engine == "smol" else UNNAMED_MODEL
 
 
 def _most_common(values: Sequence[str]) -> str | None:

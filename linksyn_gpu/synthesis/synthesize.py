@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linksyn_gpu.llm.protocol import REQUEST_REASONS, Failure, from_record, unusable
+from linksyn_gpu.llm.protocol import ITEM_MISSING, REQUEST_REASONS, Failure, from_record, unusable
 from linksyn_gpu.synthesis import answers, prompts
 from linksyn_gpu.synthesis.requests import BATCH_ROWS, SeedRows, Sources
 from linksyn_gpu.tables import Asked, Item, RowWriter, without_cut_explanation
@@ -33,6 +33,8 @@ TALLIES = (
     "pending_prompt_tokens",
 )
 STAGES = ("path", "request", "answer", "qa")
+INT32_MAX = 2**31 - 1
+"""Largest number of tokens in a row; some servers report nonsense."""
 
 Check = Callable[[Item, Asked], tuple[str, str] | None]
 """Why an item is dropped, as (reason, detail); None: it is kept."""
@@ -61,9 +63,10 @@ def assemble(
     Returns
     -------
     dict
-        `generated` = `kept` + `dropped`, where `generated` counts items, and one for each request or answer that
-        gave none; `paths_dropped` made no request. `pending` requests are still to be asked: `pending_reasons` is
-        {reason: n} of them, 'no_answer' or a failure that passes (`llm.protocol.TRANSIENT`). `reasons` is
+        `generated` = `kept` + `dropped`, where `generated` counts the items asked for, one for each request or answer
+        that gave none, and one ('item_surplus') for each answer with more items than that; `paths_dropped` made no
+        request. `pending` requests are still to be asked: `pending_reasons` is {reason: n} of them, 'no_answer' or a
+        failure that passes (`llm.protocol.TRANSIENT`). `reasons` is
         {stage: {reason: n}}, `kept_by_cell` {cell: n}; `explanations_left_out` were cut off by the schema's limit.
     """
     import pyarrow.parquet as pq
@@ -129,7 +132,8 @@ class Assembly:
         if reason := unusable(outcome):  # only batch files bring such answers: a client asks again
             self.drop("answer", reason, f"finish_reason {outcome.finish_reason}", task, outcome.text)
             return
-        parsed = answers.parse(outcome.text)
+        n = self._config.per_path
+        parsed = answers.parse(outcome.text, n)
         if parsed.reason is not None:
             self.drop("answer", parsed.reason, parsed.detail, task, outcome.text)
             return
@@ -145,6 +149,10 @@ class Assembly:
             else:
                 text = {"question": item.question, "options": item.options, "answer": item.answer}
                 self.drop("qa", *found, task, json.dumps(text, ensure_ascii=False))
+        for _ in range(n - len(parsed.items)):
+            self.drop("qa", ITEM_MISSING, f"{len(parsed.items)} of {n} items in the answer", task)
+        if parsed.surplus:
+            self.drop("qa", "item_surplus", f"{parsed.surplus:,} more than the {n} asked for", task)
 
     def wait_for(self, task: dict[str, Any], reason: str) -> None:
         """Count a request that is still to be asked."""
@@ -211,6 +219,6 @@ def written_columns(item: Item, answer: Completion) -> dict[str, Any]:
         "reasoning": answer.reasoning,
         "knowledge_points": list(item.knowledge_points),
         "model": answer.model,
-        "prompt_tokens": answer.prompt_tokens,
-        "completion_tokens": answer.completion_tokens,
+        "prompt_tokens": min(answer.prompt_tokens, INT32_MAX),
+        "completion_tokens": min(answer.completion_tokens, INT32_MAX),
     }

@@ -87,12 +87,12 @@ def normal_form(name: str) -> str:
 def _text(name: str) -> str:
     """Normalise single characters; words keep their case."""
     name = plain_name(name).translate(POWERS).translate(_QUOTES)
-    name = unicodedata.normalize("NFKC", name).translate(_QUOTES)
+    name = " ".join(unicodedata.normalize("NFKC", name).translate(_QUOTES).split())
     name = _OPTIONAL_S.sub("", name)
     name = _POSSESSIVE.sub("", name).replace(" & ", " and ")
     name = _STOPS.sub("", THOUSANDS.sub("", name))
     name = _MINUS.sub(_NEGATIVE, name)
-    name = re.sub(r"\s*/\s*", "/", chinese_ordinals(name))
+    name = re.sub(" ?/ ?", "/", chinese_ordinals(name))
     return "".join(c if _stays(c) else " " for c in name)
 
 

@@ -14,7 +14,7 @@ from linksyn_gpu.knowledge.merge.normal_form import merge_key, normal_form
 from linksyn_gpu.text import CJK, CJK_RANGES
 from linksyn_gpu.text.words import word_list
 
-_TRAILING = re.compile(r"^(?P<head>.+?)\s*[(（](?P<gloss>[^()（）]{1,60})[)）]\s*$")
+_TRAILING = re.compile(r"[(（]([^()（）]{1,60})[)）]\s?$")
 _SYMBOL = re.compile(r"[A-Za-zα-ωΑ-Ω](?:[_^]?\{?[\w/+°]{1,4}\}?)?°?")
 _NUMBERED = frozenset(
     word_list(
@@ -27,11 +27,11 @@ _SMALL = frozenset(word_list("of the and for in on to a an with by from"))
 _WINDOW = 120
 _IN_TEXT = re.compile(r"[(（]([A-Z][A-Za-z0-9-]{1,9})[)）]")
 _ALSO = re.compile(
-    r"(?:,\s*|\s*\(\s*|\s+)(?:which is |is |are |sometimes |commonly |often )?"
-    r"(?:also (?:known as|called|referred to as|termed)|a\.k\.a\.)\s+",
+    r"(?:,\s?|\(\s?|\s)(?:which is |is |are |sometimes |commonly |often )?"
+    r"(?:also (?:known as|called|referred to as|termed)|a\.k\.a\.)\s",
     re.IGNORECASE,
 )
-_ALSO_ZH = re.compile(r"[,，(（]?\s*(?:又称为?|又叫做?|也称为?|也叫做?|亦称为?|简称为?|俗称|别称)\s*[“\"]?")
+_ALSO_ZH = re.compile(r"[,，(（]?\s?(?:又称为?|又叫做?|也称为?|也叫做?|亦称为?|简称为?|俗称|别称)\s?[“\"]?")
 _BREAK = re.compile(r"[.;:!?()\n]")
 _ZH_BREAK = re.compile(f"[^{CJK_RANGES}A-Za-z0-9]")
 _ARTICLE = re.compile(r"^(?:the|a|an)\s+", re.IGNORECASE)
@@ -57,10 +57,10 @@ def split_gloss(name: str) -> tuple[str, str | None, str | None]:
         kind: 'symbol' ("enthalpy (H)"), 'abbreviation' ("aggregate demand (AD)", "kilogram (kg)"), 'gloss' (one part
         Chinese, the other not). Any other note ("mercury (planet)") distinguishes names: (name, None, None).
     """
-    found = _TRAILING.match(name) if name.endswith((")", "）", ") ", "） ")) else None
-    if found is None:
+    found = _TRAILING.search(name) if name.endswith((")", "）", ") ", "） ")) else None
+    if found is None or not (head := name[: found.start()].rstrip()):
         return name, None, None
-    head, note = found["head"], found["gloss"].strip()
+    note = found[1].strip()
     if bool(CJK.search(head)) != bool(CJK.search(note)) and len(head) > 1 and len(note) > 1:
         return head, note, "abbreviation" if is_abbreviation(note, head) else "gloss"
     if is_abbreviation(note, head):

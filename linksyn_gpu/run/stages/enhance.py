@@ -18,7 +18,7 @@ import numpy as np
 from linksyn_gpu.config import ALL, EnhanceConfig, RunConfig
 from linksyn_gpu.config.loader import merged, to_mapping
 from linksyn_gpu.errors import ConfigError, DataError, EngineError
-from linksyn_gpu.llm.asking import Asking, MeteredAsk, Validate
+from linksyn_gpu.llm.asking import MeteredAsk, Validate
 from linksyn_gpu.llm.prompting import prompt_digest, stage_templates
 from linksyn_gpu.quality import checks, judge
 from linksyn_gpu.run import store
@@ -28,7 +28,7 @@ from linksyn_gpu.run.stages.synthesize import OPERATIONAL, recorded_synthesis
 from linksyn_gpu.sampling.extend import extend_path
 from linksyn_gpu.synthesis import prompts
 from linksyn_gpu.synthesis.enhance import DROPPED, KEPT, PENDING, Enhancer, Extension, Work, chooser
-from linksyn_gpu.synthesis.requests import SeedRows, default_model, max_prompt_chars
+from linksyn_gpu.synthesis.requests import SeedRows
 from linksyn_gpu.synthesis.synthesize import written_columns
 from linksyn_gpu.tables import KPGraph, RowWriter, WalkBatch, qa_schema
 from linksyn_gpu.taxonomy.difficulty import LEVELS
@@ -147,17 +147,8 @@ class _Enhancement:
         self._journal: Journal
         self._budget: Budget
         self._tally = Tally(config.enhance)
-        synthesis = config.synthesis
-        self._asking = Asking(
-            synthesis.model or default_model(synthesis),
-            synthesis.templates,
-            synthesis.temperature,
-            synthesis.top_p,
-            synthesis.max_tokens,
-            synthesis.field_limit,
-            max_prompt_chars(synthesis),
-        )
-        self._ask = MeteredAsk(self._send, self._asking.max_prompt_chars)
+        self._asking = config.synthesis
+        self._ask = MeteredAsk(self._send, self._asking.prompt_limit)
 
     def run(self) -> dict[str, Any]:
         """Write the stage's files and return its counts."""

@@ -210,7 +210,7 @@ class _Synthesis:
                     engine,
                     journal,
                     limits=Limits.of(config, engine),
-                    validate=validator(config.field_limit),
+                    validate=validator(config.field_limit, config.per_path),
                     index=index,
                     budget=budget,
                     on_progress=self._show,
@@ -228,7 +228,8 @@ class _Synthesis:
         from linksyn_gpu.synthesis.answers import validator
 
         ids = (request["custom_id"] for request in read_requests(self._ws.path("requests.jsonl")))
-        found = batchfile.collect(files, journal, ids, validate=validator(self._config.field_limit))
+        validate = validator(self._config.field_limit, self._config.per_path)
+        found = batchfile.collect(files, journal, ids, validate=validate)
         self._facts["collected"] = {k: dict(v) if isinstance(v, Counter) else v for k, v in vars(found).items()}
 
     def _show(self, stats: Stats) -> None:

@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import DataError
@@ -15,13 +13,9 @@ from linksyn_gpu.run import store
 from linksyn_gpu.run.folder import Workspace
 from linksyn_gpu.run.progress import Progress, silent
 from linksyn_gpu.sampling.plan import cell_affinities, plan_cells, plan_rounds
-from linksyn_gpu.tables import PATH_STATUS
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-FEW_SEEDS = len(PATH_STATUS)
-REASONS = np.array([None, *PATH_STATUS[1:], "few_seeds"], dtype=object)
 
 
 def walk(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> dict[str, Any]:
@@ -85,8 +79,7 @@ class Campaign:
             self._delivered[part.cell] += int(bundles.kept.sum())
             self._drops += bundles.drops
             self._redraws += batch.redraws
-            code = np.where((batch.status == 0) & ~bundles.kept, FEW_SEEDS, batch.status)
-            yield store.paths_table(batch, bundles, REASONS[code])
+            yield store.paths_table(batch, bundles, bundles.drop_reasons(batch.status))
             done += part.n_paths
             self._progress("paths walked", done, config.paths)
         self._visited = int((walker.visits > 0).sum())
