@@ -281,7 +281,7 @@ class _Synthesis:
             RowWriter(qa_schema(), qa_parquet, qa_jsonl) as kept,
             RowWriter(dropped_schema(), dropped_parquet) as dropped,
         ):
-            return assemble(journal, index, ws.path("tasks.parquet"), assembly, kept, dropped)
+            return assemble(journal, index, ws.checked("tasks.parquet"), assembly, kept, dropped)
 
     def _write_pending(self, index: Index) -> None:
         """Write the requests that still have no answer to requests-pending.jsonl."""
