@@ -62,7 +62,7 @@ def errors_as_text(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def exit_if_stopped(counts: Mapping[str, Any], engine: str) -> None:
-    """Exit with `STOPPED_EARLY` if the same command would ask for more, with `FAILED` if no request gave any QA."""
+    """Exit with `STOPPED_EARLY` when requests are pending that the same command would ask again."""
     failed = {reason for reason in counts.get("pending_reasons", {}) if reason != "no_answer"}
     if (limit := counts.get("bound")) is not None and not failed and "stopped" not in counts:
         status(f"Stopped at the limit you set: {limit}. Raise it and run the same command again to continue.")
@@ -70,14 +70,9 @@ def exit_if_stopped(counts: Mapping[str, Any], engine: str) -> None:
         why = counts.get("stopped") or "the server failed on some requests"
         status(f"Stopped early: {why}. Finished work is kept; run the same command again to continue.")
         sys.exit(STOPPED_EARLY)
-    dropped = counts.get("reasons", {})
-    if counts.get("requests_answered") and not counts["kept"] and not dropped.get("qa"):
-        reasons = ", ".join(sorted({reason for stage in ("request", "answer") for reason in dropped.get(stage, {})}))
-        raise _Exit(
-            f"every request failed ({reasons}). dropped.parquet says why. Correct the cause, then run the same command "
-            "with --force",
-            FAILED,
-        )
+    elif engine != "batch" and 0 < counts.get("requests_answered", 0) == counts.get("requests_failed"):
+        status("No request had a usable answer; dropped.parquet holds each one with its reason.")
+        sys.exit(STOPPED_EARLY)
 
 
 @contextlib.contextmanager

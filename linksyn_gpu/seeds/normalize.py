@@ -41,7 +41,7 @@ from linksyn_gpu.seeds.readers import MAX_LINE, Records, find_files, read_record
 from linksyn_gpu.seeds.values import MISSING_WORDS, Unfit, decoded, kind_of, listed, text_of, texts_of
 from linksyn_gpu.tables import Reject, Seeds, seed_schema
 from linksyn_gpu.taxonomy.difficulty import difficulty_scale
-from linksyn_gpu.text import guess_language
+from linksyn_gpu.text.languages import guess_language
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -24,7 +24,7 @@ from linksyn_gpu.seeds import normalize as seeds_module
 from linksyn_gpu.seeds.normalize import NOTES, REASONS, read_seeds
 from linksyn_gpu.seeds.values import decoded
 from linksyn_gpu.tables import Seeds, seed_schema
-from linksyn_gpu.text import guess_language
+from linksyn_gpu.text.languages import guess_language
 
 RECORDS = [
     {

@@ -123,7 +123,7 @@ def test_latex_whose_backslashes_were_not_doubled_is_read_as_meant(written, mean
         '{"a":' * 500 + "1" + "}" * 500,
     ],
 )
-def test_a_value_that_json_cannot_hold_makes_the_answer_invalid(answer):
+def test_a_value_that_python_cannot_hold_or_write_again_is_an_invalid_answer(answer):
     text = f'{{"qa": [{{"question": "Q?", "answer": {answer}}}]}}'
     assert parse(text).reason == "invalid_json"
     assert read_object(text) is None

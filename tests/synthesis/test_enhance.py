@@ -125,8 +125,8 @@ def test_a_chinese_question_is_made_harder_in_chinese():
     run(model, one, tries=1)
     (asked,) = (b["messages"] for b in model.bodies if kind_of(b) == "judge")
     assert "回忆或辨认" in asked[0]["content"]
-    (told,) = (b["messages"][-1]["content"] for b in model.bodies if kind_of(b) == "rewrite")
-    assert "独立解题者" in told
+    (asked_again,) = (b["messages"][-1]["content"] for b in model.bodies if kind_of(b) == "rewrite")
+    assert "独立解题者" in asked_again
     assert one.last.fault[0] == "wrong_language", "the scripted writer knows English only"
 
 

@@ -187,30 +187,44 @@ def test_a_discipline_or_level_that_the_cell_leaves_open_comes_from_the_seeds():
     assert (made.discipline, made.difficulty) == (None, None)
 
 
-@pytest.mark.parametrize("label", ["zh", "ZH-Hans", "zh_CN", "cmn", "cmn-Hant", "Chinese", "中文", " 汉语 "])
+@pytest.mark.parametrize("label", ["zh", "ZH-Hans", "zh_CN", "cmn", "cmn-Hant", "zho", "Chinese", "中文", " 汉语 "])
 def test_labels_of_chinese_are_known(label):
     assert language_of({**SEED, "language": label}) == "zh"
 
 
-@pytest.mark.parametrize("label", ["en", "en-GB", "EN_us", "English"])
+@pytest.mark.parametrize("label", ["en", "en-GB", "EN_us", "eng", "English", "English (UK)"])
 def test_labels_of_english_are_known(label):
     assert language_of({**SEED, "language": label, "question": "什么是光？"}) == "en"
 
 
-@pytest.mark.parametrize("label", ["fr", "zhang", "english?", "chi", "普通话", "", None])
-def test_for_any_other_label_the_text_decides_the_language(label):
+@pytest.mark.parametrize("label", ["zhang", "english?", "普通话", "", None])
+def test_the_text_decides_if_the_label_is_not_a_language(label):
     assert language_of({**SEED, "language": label}) == "en"
     assert language_of({**SEED, "language": label, "question": "什么是光？"}) == "zh"
     assert language_of({**SEED, "language": label, "question": "求 $\\frac{a}{b}$"}) == "zh"
     assert language_of({**SEED, "language": label, "question": "Where does the word 茶 for tea come from?"}) == "en"
 
 
-def test_a_language_without_prompts_is_logged_once(caplog):
-    for _ in range(3):
-        language_of({**SEED, "language": "tlh"})
-    assert [record.message for record in caplog.records if "tlh" in record.message] == [
-        "prompts are en or zh, not 'tlh': the text of each seed with this label decides"
-    ]
+def seeds_of(*languages):
+    rows = [{"language": language, "question": "What is light?"} for language in languages]
+    return pa.table({name: [row[name] for row in rows] for name in ("language", "question")})
+
+
+def test_seeds_in_languages_without_prompts_are_refused_with_their_counts():
+    with pytest.raises(ConfigError, match=r"3 of 5 seeds .*\(en or zh\): ja 2, fr 1.* --language en or zh"):
+        requests.check_languages(seeds_of("ja", "en", "ja-JP", "fr", "zh-Hans"))
+
+
+def test_a_few_seeds_in_other_languages_are_logged(caplog):
+    requests.check_languages(seeds_of(*["en"] * 99, "ja"))
+    assert "1 of 100 seeds" in caplog.text
+    requests.check_languages(seeds_of("en", "English (US)", "中文", "a bank of my own"))
+
+
+def test_seeds_without_prompts_do_not_decide_the_language_of_a_path():
+    bundle = [{**SEED, "language": "ja"}, {**SEED, "language": "ja"}, {**SEED, "language": "zh"}]
+    assert requests.make_task(bundle, ["a"], requests.ANY_CELL, "open", SynthesisConfig()).language == "zh"
+    assert requests.make_task(bundle[:2], ["a"], requests.ANY_CELL, "open", SynthesisConfig()).language == "en"
 
 
 def language_of(seed):

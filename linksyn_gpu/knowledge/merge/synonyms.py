@@ -25,6 +25,7 @@ _NUMBERED = frozenset(
 _SHORT = re.compile(r"[A-Z0-9][A-Za-z0-9]*(?:[-/&][A-Za-z0-9]+)*s?")
 _SMALL = frozenset(word_list("of the and for in on to a an with by from"))
 _WINDOW = 120
+_LONGEST_ZH = 40  # characters; the whole text up to a break must be a name
 _IN_TEXT = re.compile(r"[(（]([A-Z][A-Za-z0-9-]{1,9})[)）]")
 _ALSO = re.compile(
     r"(?:,\s?|\(\s?|\s)(?:which is |is |are |sometimes |commonly |often )?"
@@ -135,6 +136,8 @@ def synonyms_in_text(text: str, known: Callable[[str], bool]) -> list[Synonym]:
     if "称" in text or "叫" in text:
         for match in _ALSO_ZH.finditer(text):
             before, after = _around(text, match, _ZH_BREAK)
+            if max(len(before), len(after)) > _LONGEST_ZH:
+                continue
             left, right = normal_form(before), normal_form(after)
             if left != right and known(left) and known(right):
                 found.append(Synonym(right, left, "alias", _clip(before + match[0] + after)))

@@ -22,7 +22,7 @@ from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.knowledge.extract.llm import TEMPLATES, Labels, extraction_request, read_labels
 from linksyn_gpu.knowledge.extract.plain_text import JOINT
 from linksyn_gpu.knowledge.merge.report import merge_report
-from linksyn_gpu.llm.prompting import prompt_chars, read_templates
+from linksyn_gpu.llm.prompting import prompt_chars, prompt_digest, read_templates
 from linksyn_gpu.run import store
 from linksyn_gpu.run.folder import Workspace
 from linksyn_gpu.run.progress import Progress, silent
@@ -90,7 +90,7 @@ def _prompts_digest(templates: str | None) -> str:
     """Hash of the templates in use: those of this package, replaced by a user's of the same names."""
     texts = dict(read_templates(TEMPLATES))
     own = dict(read_templates(Path(templates))) if templates is not None else {}
-    return hashlib.sha256("\0".join(own.get(name, text) for name, text in texts.items()).encode()).hexdigest()[:16]
+    return prompt_digest("\0".join(own.get(name, text) for name, text in texts.items()))
 
 
 def _file_digest(path: str) -> str:

@@ -17,7 +17,7 @@ from linksyn_gpu.run.folder import Workspace
 from linksyn_gpu.run.progress import Progress, silent
 from linksyn_gpu.run.serving import StartEngine, engine_of
 from linksyn_gpu.run.stages.walk import Campaign, begin_walk, walk
-from linksyn_gpu.synthesis.requests import RequestsWriter, Sources, path_batches, read_requests
+from linksyn_gpu.synthesis.requests import RequestsWriter, Sources, check_languages, path_batches, read_requests
 from linksyn_gpu.tables import Cell, RowWriter, qa_schema
 
 if TYPE_CHECKING:
@@ -142,6 +142,8 @@ class _Synthesis:
         """Whether the stage has work to do; `ahead`: stage walk is not finished yet."""
         from linksyn_gpu.synthesis.prompts import synthesis_digest
 
+        if self._config.language == "auto" and (force or not self.has_requests):
+            check_languages(self._sources.seeds)
         shaping = to_mapping(self._config)
         operational = {name: shaping.pop(name) for name in OPERATIONAL}
         shaping["content of --templates"] = synthesis_digest(self._config.templates)
