@@ -51,7 +51,7 @@ def written(text: str, doubled: bool) -> str:
 
 
 def exact(sample: list[str], doubled: bool, reader: Reader) -> tuple[float, list[str]]:
-    """Share of texts that a reader gives back exactly, and those it does not."""
+    """Share of texts that a reader returns exactly, and the other texts."""
     lost = [text for text in sample if reader(written(text, doubled)) != text]
     return 1.0 - len(lost) / len(sample), lost
 

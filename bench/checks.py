@@ -67,7 +67,7 @@ def _share(hits: int, bank: Bank) -> str:
 
 
 def overlap(seeds: Bank, bank: Bank) -> str:
-    """Which records of a benchmark slice count as repeats of the seeds, against what is known of them."""
+    """Which records of a benchmark slice count as repeats of the seeds, compared with what is known about them."""
     checker, table = Checker(seeds, ""), Counter[tuple[bool, bool]]()
     for row in bank:
         found = check(checker, row)

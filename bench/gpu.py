@@ -106,7 +106,7 @@ def cases(ops: Any, sync: Callable[[], None], graph: KPGraph, incidence: Any, ta
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", choices=SIZES, default="1M", help="entries of the graph, about")
+    parser.add_argument("--size", choices=SIZES, default="1M", help="approximate number of entries of the graph")
     parser.add_argument("--walks", type=int, default=200_000)
     parser.add_argument("--length", type=int, default=8)
     parser.add_argument("--turns", type=int, default=7)

@@ -3,7 +3,7 @@
     python bench/synthesis.py [--json] [--requests 100000] [--latency 0.05] [--slots 256] [--concurrency 512]
 
 The server computes nothing: each request takes `latency` seconds and `slots` are served at a time, hence the ideal rate
-is slots / latency. The server is a process of its own and shares the machine's cores with the client. Requests are as
+is slots / latency. The server is a separate process and shares the machine's cores with the client. Requests are as
 long as those of a campaign (2,800 characters of prompt and a schema). Answers are parsed, checked and journaled as in a
 campaign. The target is 1,500 requests per second: the model on one node needs far fewer. The resident memory of the
 client is sampled during the run; with a million requests it shows whether anything grows.

@@ -85,7 +85,7 @@ class Seeds:
 
     @classmethod
     def from_records(cls, records: Iterable[Any], config: SeedsConfig | None = None, **fields: Any) -> Seeds:
-        """Make seeds of records in memory, with the rules of `read_seeds`.
+        """Make seeds from records in memory, with the rules of `read_seeds`.
 
         Parameters
         ----------
@@ -101,7 +101,7 @@ class Seeds:
 
     @classmethod
     def from_arrow(cls, data: Any, config: SeedsConfig | None = None, **fields: Any) -> Seeds:
-        """Make seeds of an Arrow table, record batch or reader, or of any object with `__arrow_c_stream__`."""
+        """Make seeds from an Arrow table, record batch or reader, or of any object with `__arrow_c_stream__`."""
         import pyarrow as pa
 
         from linksyn_gpu.seeds.readers import arrow_records
@@ -111,7 +111,7 @@ class Seeds:
 
     @classmethod
     def from_pandas(cls, frame: Any, config: SeedsConfig | None = None, **fields: Any) -> Seeds:
-        """Make seeds of a pandas data frame; its index is ignored."""
+        """Make seeds from a pandas data frame; its index is ignored."""
         rows = frame.astype(object).where(frame.notna(), None).itertuples(index=False, name=None)
         return cls.from_records((dict(zip(frame.columns, row, strict=True)) for row in rows), config, **fields)
 
@@ -502,7 +502,7 @@ class Bundles:
             The bundles were not made by `link_seeds`.
         """
         if self.origin is None:
-            raise DataError("these bundles do not know their paths and seeds; make them with link_seeds")
+            raise DataError("these bundles hold neither their paths nor their seeds; make them with link_seeds")
         return self.origin
 
     def to_arrow(self) -> pa.Table:
@@ -553,7 +553,7 @@ class Asked:
 
 
 def cut_field(item: Item, limits: Mapping[str, int]) -> str | None:
-    """Name of a field whose text has the full length that its schema allows: it was cut off. None without one.
+    """Name of the first field whose text is as long as its schema allows, and was therefore cut off; None: no field.
 
     The explanation does not count: a QA is complete without it (see `without_cut_explanation`).
     """

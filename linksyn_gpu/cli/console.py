@@ -92,7 +92,7 @@ def exit_if_stopped(counts: Mapping[str, Any], engine: str) -> None:
 
 @contextlib.contextmanager
 def progress_bars() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Give a `Progress` that draws bars on stderr if that is a terminal, and writes short lines otherwise."""
+    """Yield a `Progress` that draws bars on stderr if that is a terminal, and writes short lines otherwise."""
     if not sys.stderr.isatty():
         yield _progress_lines()
         return

@@ -12,9 +12,9 @@ LIMITS = ("--templates", "--max-tokens", "--max-requests", "--budget-tokens")
 @settings_command("Enhancement", *LIMITS, "Server", "Machine")
 @existing_run
 def command(folder: str, resolve: Resolve, force: bool) -> None:
-    """Raise the QA of chosen disciplines in run folder DIR to a level. Runs after synthesize, with the same engine.
+    """Raise the QA of chosen disciplines in run folder DIR to a difficulty level.
 
-    With --force the stage is repeated from the answers that it has.
+    Runs after synthesize, with the same engine. With --force the stage is repeated with the answers it has.
     """
     from linksyn_gpu.run import stages
     from linksyn_gpu.run.folder import Workspace

@@ -128,7 +128,7 @@ GROUPS = {
         Flag("--q", "walk.q", float, "node2vec in-out parameter."),
         Flag("--walker", "walk.walker", click.Choice(allowed.WALKERS), "Built-in exact walks, or cuGraph's on a GPU."),
         Flag("--rounds", "walk.rounds", int, "Rounds; the value function is updated after each."),
-        Flag("--calibration-rounds", "walk.calibration_rounds", int, "Discarded rounds before the campaign."),
+        Flag("--calibration-rounds", "walk.calibration_rounds", int, "Calibration rounds before the campaign."),
     ),
     "Synthesis": (
         Flag("--per-path", "synthesis.per_path", int, "New QA to request from each path."),
@@ -136,7 +136,7 @@ GROUPS = {
         Flag("--templates", "synthesis.templates", click.Path(), "Folder with your own prompt templates."),
         Flag("--max-tokens", "synthesis.max_tokens", int, "Token limit of one answer."),
         Flag("--max-requests", "synthesis.max_requests", int, "Stop after this many requests in the whole run."),
-        Flag("--budget-tokens", "synthesis.budget_tokens", int, "Stop sending after this many tokens, both ways."),
+        Flag("--budget-tokens", "synthesis.budget_tokens", int, "Stop sending after this many tokens in and out."),
     ),
     "Enhancement": (
         Flag("--enhance-disciplines", "enhance.disciplines", NAMES, "Disciplines to raise, with commas, or 'all'."),
@@ -236,7 +236,7 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
 
 
 existing_run = click.argument("folder", metavar="DIR", type=click.Path())
-"""The run folder, for every command that works in one that exists."""
+"""The run folder, for every command that works in an existing one."""
 
 
 def new_run(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -281,7 +281,7 @@ def _confirm(config: RunConfig, given: dict[str, Any]) -> None:
 
 
 def _parameter(flag: Flag) -> str:
-    """Name under which click passes a flag on."""
+    """Name of a flag's parameter in click."""
     return flag.flag.split("/")[0].strip("-").replace("-", "_")
 
 

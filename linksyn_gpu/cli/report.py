@@ -13,7 +13,7 @@ from linksyn_gpu.cli.summary import report_text
 @existing_run
 @errors_as_text
 def command(folder: str) -> None:
-    """Print the figures of the run in DIR, and write DIR/report.html. Works while the run is going on."""
+    """Print the figures of the run in DIR, and write DIR/report.html. Also works during the run."""
     from linksyn_gpu.run import stages
     from linksyn_gpu.run.folder import Workspace
 

@@ -21,7 +21,7 @@ REASONS = {
     "empty_question": "the question is empty",
     "empty_answer": "the answer is empty or only punctuation",
     "cut_text": "the question, the answer or an option is as long as the schema allows: it was cut off",
-    "echo_of_prompt": "a text repeats words of the prompt or its schema, or is a placeholder",
+    "echo_of_prompt": "a text repeats a passage of the prompt or its schema, or is a placeholder",
     "degenerate": "a text repeats itself: the same words in a row, or few distinct word sequences",
     "wrong_language": "the question is not in the language asked for",
     "too_short": "the question has no subject, or is a few words without a question or task",

@@ -18,7 +18,7 @@ CASE_COUNTS = re.compile(r"\d|[A-Z](?![a-z]{2})")
 
 
 def fold(text: str) -> str:
-    """The form in which texts are compared: NFKC, case folded, each run of white space one space."""
+    """The form in which texts are compared: NFKC, case folding, and a single space for each run of white space."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
@@ -32,7 +32,7 @@ def plain_answer(text: str) -> str:
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text.translate(POWERS))
     plain = " ".join(text.replace("$", "").split())
-    plain = plain.rstrip(" .。") or plain  # a stop alone is a text
+    plain = plain.rstrip(" .。") or plain  # a text may be a single stop
     return plain if len(plain) < SHORT or CASE_COUNTS.search(plain) else fold(plain)
 
 

@@ -27,7 +27,7 @@ MAX_RUN = 100
 """Longest allowed run of one letter or digit."""
 MIN_GRAMS = 40
 DISTINCT_SHARE = 4
-"""A text with at least `MIN_GRAMS` word sequences is worn if fewer than 1 / `DISTINCT_SHARE` of them are distinct."""
+"""A text with `MIN_GRAMS` or more word sequences repeats itself if fewer than 1 / `DISTINCT_SHARE` are distinct."""
 MIXER = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -39,7 +39,7 @@ def repetition(text: str) -> str | None:
             return token[:80]
     if len(tokens) < MIN_LOOP:
         return None
-    return _loop(tokens) or _worn_words([token for token in tokens if _is_word(token)])
+    return _loop(tokens) or _common_words([token for token in tokens if _is_word(token)])
 
 
 def _loop(tokens: Sequence[str]) -> str | None:
@@ -59,7 +59,7 @@ def _loop(tokens: Sequence[str]) -> str | None:
     return None
 
 
-def _worn_words(words: Sequence[str]) -> str | None:
+def _common_words(words: Sequence[str]) -> str | None:
     """The most common sequence of words, if few sequences of the text are distinct."""
     if len(words) < MIN_GRAMS + GRAM - 1:
         return None

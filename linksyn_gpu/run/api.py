@@ -29,7 +29,7 @@ OnStage = Callable[[str, Mapping[str, Any]], None]
 
 
 class Run:
-    """What a run folder holds. Also for a run that is going on: a table is read when it is asked for.
+    """What a run folder holds. Tables are read when they are accessed, also during a run.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Feed(Generic[T]):
-    """An iterator over items that a thread of its own makes; use as a context manager.
+    """An iterator over items that a separate thread makes; use as a context manager.
 
     Parameters
     ----------

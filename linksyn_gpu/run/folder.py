@@ -4,7 +4,7 @@ A file gets its name only when it is complete: it is written under another name,
 finished only when `manifest.json` says so, which is written after all files of the stage. A process killed at any
 moment therefore leaves no incomplete file that a later call reads. The manifest records for each stage its settings,
 a digest of them, of its input and of the stages before it, and a checksum of each of its files, so that damage is
-noticed before a file is used. Journals have checksums of their own, one per line.
+noticed before a file is used. Each line of a journal has its own checksum.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ class Workspace:
         Raises
         ------
         DataError
-            The file is missing or has not the content that its stage wrote.
+            The file is missing or does not have the content that its stage wrote.
         """
         if not self.intact(name):
             what = "is damaged: its checksum differs" if self.path(name).exists() else "is missing"

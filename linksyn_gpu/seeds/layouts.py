@@ -91,7 +91,7 @@ def _alpaca(names: Mapping[str, str], columns: Mapping[str, str]) -> Step | None
 
 
 def _lettered(names: Mapping[str, str], columns: Mapping[str, str]) -> Step | None:
-    """MMLU, CMMLU, C-Eval: options in columns A, B, C, ...; an answer that is a letter stands for its option."""
+    """MMLU, CMMLU, C-Eval: options in columns A, B, C, ...; an answer that is a letter means its option."""
     letters = list(itertools.takewhile(lambda letter: letter in names, string.ascii_lowercase))
     own = tuple(names[letter] for letter in letters)
     if len(own) < 2 or "options" in columns or not set(own).isdisjoint(columns.values()):

@@ -116,7 +116,7 @@ def read_seeds(paths: str | Path | Sequence[str | Path], config: SeedsConfig | N
 
 
 def seeds_from_records(records: Iterable[Any], config: SeedsConfig | None, fields: Mapping[str, Any]) -> Seeds:
-    """Make seeds of records in memory: see `Seeds.from_records`."""
+    """Make seeds from records in memory: see `Seeds.from_records`."""
     intake = _Intake(config_or_fields(SeedsConfig, config, fields))
     intake.read(enumerate(map(_plain, records), 1), intake.layouts("records"))
     return intake.seeds()
@@ -132,7 +132,7 @@ def _plain(value: Any) -> Any:
 
 
 class _Intake:
-    """Collects seeds in Arrow batches. Of the texts it keeps digests only, to find duplicates."""
+    """Collects seeds in Arrow batches. It keeps only digests of the texts, to find duplicates."""
 
     def __init__(self, config: SeedsConfig) -> None:
         self._config = config
@@ -147,7 +147,7 @@ class _Intake:
         self._sources: list[str] = []
 
     def layouts(self, source: str) -> Layouts:
-        """Return the layouts of the records of a file or another source, none of them found yet."""
+        """Return empty `Layouts` for the records of a file or another source."""
         return Layouts(source, self._config.columns)
 
     def read(self, records: Records, layouts: Layouts) -> None:
@@ -221,7 +221,7 @@ class _Intake:
 
 
 def _seed(values: Mapping[str, Any], config: SeedsConfig) -> tuple[tuple[Any, ...], int, list[str]]:
-    """Make a seed of raw values: (row in the order of `seed_schema`, its characters, notes)."""
+    """Make a seed from raw values: (row in the order of `seed_schema`, its characters, notes)."""
     notes: list[str] = []
     question = _question(values)
     answer = text_of("answer", values.get("answer"))

@@ -9,7 +9,7 @@ The steps for one QA:
                judge's reasons and the faults of earlier attempts; then rule checks, judge and solve again
     drop       after the last allowed rewrite, with the reason of that rewrite
 
-Each step is done for all rows in work before the next, so that a server always has many requests to batch. The requests
+Each step is done for all current rows before the next, so that a server always has many requests to batch. The requests
 depend only on the rows, the settings and earlier answers: the same answers always give the same result, and a row that
 misses an answer is pending.
 """
@@ -71,7 +71,7 @@ class Extension:
     seeds: tuple[int, ...]
     """The QA's own seeds first."""
     steps: int
-    """KPs added; fewer than asked for if the walk could not go on."""
+    """KPs added; fewer than asked for if the walk ended early."""
 
 
 @dataclass
@@ -92,7 +92,7 @@ class Version:
 
 @dataclass
 class Work:
-    """A row of qa.parquet in work."""
+    """A row of qa.parquet that is being enhanced."""
 
     row: Mapping[str, Any]
     nodes: tuple[int, ...]
@@ -144,7 +144,7 @@ class Enhancer:
         self._judge(works)
         for work in works:
             if work.state == WORKING and work.last.level is None:
-                work.state = DROPPED  # without a level nobody can say what it needs
+                work.state = DROPPED  # without a level the prompt of a rewrite cannot say what is wrong
         self._solve(works)
         for number in range(1, self.config.tries + 1):
             todo = [work for work in works if work.state == WORKING]

@@ -75,7 +75,7 @@ def tasks_schema() -> pa.Schema:
 
 
 class RequestsWriter:
-    """Makes one request per kept path and writes it down; use as a context manager.
+    """Makes one request per kept path and writes it to the files; use as a context manager.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def make_task(
 
 
 def qa_request(task: prompts.Task, walk_id: int, config: SynthesisConfig) -> dict[str, Any]:
-    """The request for a task; paths of the same content make requests of their own."""
+    """The request for a task; each path has its own request, even if two have the same content."""
     return content_request(
         prompts.render(task, config.templates),
         "qa",

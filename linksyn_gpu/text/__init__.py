@@ -25,7 +25,7 @@ def name_key(name: str) -> str:
 
 
 COMPLETION_GUESS = 300
-"""Tokens assumed per answer while too few answers have come to know better."""
+"""Tokens assumed per answer until enough answers were received to use their mean."""
 
 
 def estimate_tokens(text: str) -> int:

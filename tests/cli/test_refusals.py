@@ -25,7 +25,7 @@ question_types = ["open"]
 language = "en"
 concurrency = {CONCURRENCY}
 """
-ROOM = 600  # tokens that the small context leaves for an answer
+SPACE = 600  # tokens that the small context leaves for an answer
 
 
 def refusal(status, message, **error):
@@ -73,9 +73,9 @@ class Provider:
     def context(self, body):
         """A context so small that the answer limit of the requests does not fit."""
         limit = body.get("max_tokens") or body.get("max_completion_tokens") or 0
-        if limit > ROOM:
+        if limit > SPACE:
             message = f"max_tokens is too large: {limit}. This model's maximum context length is 1024 tokens"
-            return refusal(400, f"{message} and your request has {1024 - ROOM} input tokens.", type="BadRequestError")
+            return refusal(400, f"{message} and your request has {1024 - SPACE} input tokens.", type="BadRequestError")
         return None
 
     def well(self, body):
@@ -131,7 +131,7 @@ def test_a_campaign_that_meets_every_refusal_of_account_and_set_up_ends_complete
     assert "Insufficient balance" in stopped.stderr
     assert len(campaign.answered()) == 10
 
-    campaign.run("context", codes=[0, 3])  # asked with the room there is, or stopped with the server's words
+    campaign.run("context", codes=[0, 3])  # asked with the space that is left, or stopped with the server's message
     campaign.run("well")
 
     requests = [json.loads(line) for line in (campaign.out / "requests.jsonl").read_text().splitlines()]

@@ -57,7 +57,7 @@ def test_a_server_that_fails_stops_the_run_early_and_a_later_call_goes_on(tmp_pa
     assert (out / "qa.jsonl").read_text(encoding="utf-8")
 
 
-def test_no_server_is_one_line_that_says_how_to_fix_it(tmp_path):
+def test_a_missing_server_gives_one_line_that_says_how_to_fix_it(tmp_path):
     words = ("run", SEEDS, "--out", tmp_path / "out", *QUICK, "--engine", "openai", "--base-url")
     assert "--base-url" in invoke(*words, "http://127.0.0.1:9/v1", code=1).stderr
 
@@ -108,7 +108,7 @@ def test_a_run_survives_an_empty_account_a_spent_quota_and_changed_parameters_wi
     assert len(answered) == len({record["id"] for record in answered})
 
 
-def test_another_answer_limit_needs_no_force_and_pays_nothing_twice(tmp_path):
+def test_the_answer_limit_may_change_without_force_and_no_request_is_sent_twice(tmp_path):
     out = tmp_path / "out"
     words = ("run", SEEDS, "--out", out, *QUICK, "--engine", "openai", "--base-url")
 

@@ -108,7 +108,7 @@ def main() -> None:
     options = settings()
     if options.stubborn:  # the worker inherits it
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    # A process in a session of its own, as some of vLLM's are: no signal to a process group reaches it.
+    # A process in its own session, as some of vLLM's are: no signal to a process group reaches it.
     sleeper = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
     worker = subprocess.Popen(sleeper, start_new_session=True)
     starts = options.folder / "starts.jsonl"

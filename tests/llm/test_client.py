@@ -470,8 +470,8 @@ def test_a_server_that_wants_its_answer_limit_under_another_name_gets_it(tmp_pat
 
     with FakeServer(picky) as server, Journal(tmp_path) as journal:
         stats = ask_all(map(request, "abc"), Engine(server.url, "m"), journal, limits=replace(FAST, concurrency=1))
-        rooms = {record["max_tokens"] for record in journal.read()}
-    assert (stats.completed, rooms) == (3, {128})
+        limits_sent = {record["max_tokens"] for record in journal.read()}
+    assert (stats.completed, limits_sent) == (3, {128})
     assert sum("max_tokens" in body for body in server.bodies) == 1, "only the first request is refused"
 
 

@@ -254,7 +254,7 @@ def test_answers_in_flight_are_not_waited_for_without_end(tmp_path, monkeypatch)
         assert time.monotonic() - began < 1.2
 
 
-def test_a_request_that_stands_twice_is_asked_once(tmp_path):
+def test_a_repeated_request_is_asked_once(tmp_path):
     def requests():
         yield request("a")
         wait_until(lambda: "a" in journal.index())

@@ -257,7 +257,7 @@ def test_a_chat_server_without_embeddings_is_named(folder):
     assert server.embedded["x"] == 1
 
 
-def test_a_server_that_is_gone_is_reported_after_some_retries(folder):
+def test_an_unreachable_server_is_reported_after_some_retries(folder):
     with FakeServer() as server:
         url = server.url
     with pytest.raises(EngineError, match=r"5 times; vectors received before are kept"):

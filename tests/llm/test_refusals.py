@@ -1,4 +1,4 @@
-"""Refusals as servers write them are told apart by what to do about them."""
+"""Refusals, as servers write them, are classified by what to do about them."""
 
 import json
 

@@ -48,7 +48,7 @@ class RawServer:
             connection.sendall(self.reply)
 
 
-def test_replies_are_whole_whatever_their_status():
+def test_replies_are_read_in_full_for_every_status():
     with FakeServer(lambda body, n: {**ok("x" * 70_000), "status": 200 if n < 3 else 418}) as server:
         replies = post(server.url, n=3)
     assert [reply.status for reply in replies] == [200, 200, 418]

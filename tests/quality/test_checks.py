@@ -51,7 +51,7 @@ def choice(answer, *options):
         (Item("何谓熵？", "无序程度的量度"), ZH),
         (Item("化简：$\\frac{6}{8}$", "$\\frac{3}{4}$"), ZH),
         (Item("A catalyst ______.", "speeds a reaction up"), OPEN),
-        # Letters of formulas are no words of a language.
+        # Letters of formulas are not words of a language.
         (Item("设 a、b、c 满足 a+b=3，b+c=5，a+c=4，求 a、b、c。", "1, 2, 3"), ZH),
         (Item("已知$$f(x)=ax+b$$，$$g(x)=f(f(x))$$，求$$g$$。", "$a^2x+ab+b$"), ZH),
         (Item("比较 sin30°、cos60° 与 tan45° 的大小。", "sin30° = cos60° < tan45°"), ZH),
@@ -210,7 +210,7 @@ def test_a_stem_with_other_options_and_another_answer_is_a_new_question(item, is
     assert (checker.check(item, CHOICE) is not None) == is_repeat
 
 
-def test_an_option_that_names_the_others_is_no_answer_to_compare():
+def test_an_option_that_refers_to_the_others_is_not_compared_as_an_answer():
     first = Item(STEM, "C", ("Iron is a metal", "Iron conducts heat", "All of the above"))
     second = Item(STEM, "C", ("Gold is a metal", "Gold conducts heat", "All of the above"))
     assert reason(second, CHOICE, seeds=rows(first)) is None
@@ -252,7 +252,7 @@ def test_the_prompts_own_words_are_an_echo_in_both_languages():
     assert reason(chinese, ZH, instructions=instructions) == "echo_of_prompt"
 
 
-def test_a_text_that_fills_its_room_was_cut():
+def test_a_text_as_long_as_its_limit_was_cut():
     limits = prompts.text_limits(80)
     asked = Asked("open", "en", limits)
     assert reason(GOOD, asked) is None

@@ -243,7 +243,7 @@ def test_a_pair_of_stray_quotes_in_csv_joins_no_rows(tmp_path):
     assert seeds.rejects[0].detail == "a quote in this line does not enclose a whole cell"
 
 
-def test_a_quote_that_never_closes_costs_one_csv_row(tmp_path):
+def test_a_quote_that_never_closes_rejects_only_one_csv_row(tmp_path):
     path = tmp_path / "open.csv"
     path.write_text('question,answer\n"never closed,1\n' + "".join(f"row {i},{i}\n" for i in range(50)))
     seeds = read_seeds(path)

@@ -172,7 +172,7 @@ def test_a_qa_whose_judge_gives_no_level_is_dropped():
     assert model.asked == {"judge": 1}
 
 
-def test_a_judge_that_fails_on_a_rewrite_costs_only_that_try():
+def test_a_judge_that_fails_on_a_rewrite_ends_only_that_try():
     class Once(Model):
         def judge(self, qa):
             return "no idea" if "by 1" in qa["question"] else super().judge(qa)

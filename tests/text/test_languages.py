@@ -1,4 +1,4 @@
-"""Languages are told apart by evidence; formulas are none."""
+"""Languages are recognised by evidence; formulas are not evidence."""
 
 import pytest
 

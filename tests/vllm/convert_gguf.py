@@ -86,7 +86,9 @@ def convert(file: Path, target: Path) -> None:
     model = transformers.LlamaForCausalLM(config).to(torch.bfloat16)
     missing, unexpected = model.load_state_dict(state, strict=False)
     if set(missing) - {"lm_head.weight"} or unexpected:  # the head is the embedding
-        raise SystemExit(f"{file.name} is no Llama with tied embeddings: missing {missing}, unexpected {unexpected}")
+        raise SystemExit(
+            f"{file.name} is not a Llama model with tied embeddings: missing {missing}, unexpected {unexpected}"
+        )
     model.tie_weights()
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)

@@ -1,6 +1,6 @@
 """vLLM on the CPU with SmolLM2-135M: what the stand-in of tests/llm/test_vllm.py cannot show.
 
-Needs vLLM in an environment of its own and the model as a folder that vLLM serves. To have both, and to run this:
+Needs vLLM in its own environment and the model as a folder that vLLM serves. To have both, and to run this:
 
     tests/vllm/make_environment.sh VENV MODEL_DIR
     export LINKSYN_VLLM_PYTHON=VENV/bin/python LINKSYN_VLLM_MODEL=MODEL_DIR
@@ -40,7 +40,7 @@ SMALL = ["--max-model-len", "2048", "--max-num-batched-tokens", "2048", "--no-en
 # float32: many processors have no bfloat16 arithmetic, and are slower with it than without.
 SMALL += ["--max-num-seqs", "4", "--enforce-eager", "--dtype", "float32"]
 SMALL += ["--structured-outputs-config.backend", "xgrammar"]
-# So small a model would fill its room with white space where the grammar lets it.
+# So small a model fills its answer with white space where the grammar allows it.
 SMALL += ["--structured-outputs-config.disable_any_whitespace", "true"]
 
 
@@ -95,7 +95,7 @@ def answers(out):
 
 
 class Run:
-    """`linksyn-gpu run` in a process group of its own, as a shell starts it."""
+    """`linksyn-gpu run` in its own process group, as a shell starts it."""
 
     def __init__(self, out, settings, environment, log):
         self.out, self.log = out, log

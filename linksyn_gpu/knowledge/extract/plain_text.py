@@ -76,7 +76,7 @@ def is_name(text: str) -> bool:
     letters = sum(map(str.isalpha, text))
     words = text.casefold().split()
     if len(words) > MAX_WORDS or _SENTENCE.search(text) or len(set(words)) < (len(words) + 1) // 2:
-        return False  # a sentence, or repeated words of a model
+        return False  # a sentence, or words that a model repeats
     if words and (words[-1] in _UNFINISHED or (len(words) > 3 and not _STATES.isdisjoint(words))):
         return False  # part of a sentence
     if MARK in text or "\\" in text or "$" in text or "<" in text or "://" in text:

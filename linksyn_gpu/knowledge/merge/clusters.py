@@ -23,7 +23,7 @@ class Link:
     score: float
     """Strength; stronger links are taken first. 'user' is 2."""
     detail: str = ""
-    """What the rule found, such as the words of a text."""
+    """What the rule found, such as a quotation from a text."""
 
 
 def complete_linkage(

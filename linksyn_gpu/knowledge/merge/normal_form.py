@@ -36,7 +36,7 @@ _POSSESSIVE = re.compile(r"'s\b|'(?=\s|$)|'", re.IGNORECASE)
 _OPTIONAL_S = re.compile(r"(?<=\w)\((?:s|es)\)")
 _STOPS = re.compile(r"(?<!\d)\.|\.(?!\d)")
 _MINUS = re.compile(r"(?:^|(?<=[\s(=<>]))[-\u2212](?=\d)")
-_NEGATIVE = "\ue000"  # stands for a minus sign while other dashes become spaces
+_NEGATIVE = "\ue000"  # replaces a minus sign while other dashes become spaces
 _KEPT = frozenset("#%*/" + _NEGATIVE)  # punctuation that distinguishes names: C#, 5%, A*, km/h, -1
 _ACRONYMS = re.compile(r"[A-Z0-9]{2,}s")
 _ELEMENTS = frozenset(

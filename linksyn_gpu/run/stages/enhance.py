@@ -105,12 +105,12 @@ def recorded_enhancement(ws: Workspace) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=8)
 def enhancement_digest(templates: str | None = None) -> str:
-    """Identify the prompts of the stage by their content: templates and level definitions."""
+    """Hash of the stage's templates and level definitions."""
     return prompt_digest(json.dumps([_templates(templates), LEVELS]))
 
 
 def enhancement_instructions(templates: str | None = None) -> str:
-    """The fixed words of the stage's prompts, which a rewritten question must not repeat."""
+    """The fixed text of the stage's prompts, which a rewritten question must not repeat."""
     return prompts.fixed_text(_templates(templates))
 
 
@@ -310,7 +310,8 @@ class _Enhancement:
     def _send(self, kind: str, requests: Sequence[Any], validate: Validate) -> Iterable[Outcome | None]:
         """Ask for the answers that the journal lacks, and read all answers back, one at a time.
 
-        After a failure of the engine, or at a limit, nothing more is asked: earlier answers decide how far rows come.
+        After a failure of the engine, or at a limit, nothing more is asked: rows complete the steps for which the
+        journal has answers.
         """
         from linksyn_gpu.llm import dispatch
         from linksyn_gpu.llm.client import Limits

@@ -90,7 +90,7 @@ def synthesize(
 def walk_and_synthesize(
     ws: Workspace, config: RunConfig, *, engine: StartEngine | None = None, progress: Progress = silent
 ) -> dict[str, Any]:
-    """Stages walk and synthesize side by side: the server answers while later rounds are walked.
+    """Stages walk and synthesize at the same time: the server answers while later rounds are walked.
 
     The files are the same as those of the two stages one after the other. Walks depend on the seed alone, and ids of
     requests on their content: a call after a killed one finds the answers again. Returns the counts of synthesize;

@@ -37,7 +37,7 @@ def begin_walk(ws: Workspace, config: RunConfig, *, force: bool = False) -> bool
 
 
 class Campaign:
-    """The walks of a plan, and what they amount to.
+    """The walks of a plan, and their counts.
 
     Raises
     ------

@@ -67,19 +67,19 @@ def task_values(task: Task) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=8)
 def synthesis_digest(templates: str | None = None) -> str:
-    """Identify the prompts by their content: templates, level definitions and schema."""
+    """Hash of the templates, level definitions and schema."""
     sample = Task((), ("a", "b"), "c", 1, "multiple_choice", "en")
     schema = [answer_schema(sample, limit) for limit in (None, 400)]
     return prompt_digest(json.dumps([_sources(templates), LEVELS, schema]))
 
 
 def instruction_text(templates: str | None = None) -> str:
-    """The fixed words of the prompts, which an answer must not repeat."""
+    """The fixed text of the prompts, which an answer must not repeat."""
     return fixed_text(_sources(templates))
 
 
 def fixed_text(templates: Sequence[str]) -> str:
-    """The fixed words of templates and of the level definitions."""
+    """The fixed text of templates and of the level definitions."""
     levels = (text for language in LEVELS.values() for text in language.values())
     return "\n".join([*map(fixed_words, templates), *levels])
 
