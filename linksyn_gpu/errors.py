@@ -14,11 +14,11 @@ class ConfigError(LinkSynError):
 
 
 class DataError(LinkSynError):
-    """An input file, table or graph is not what it must be."""
+    """An input file, table or graph is invalid."""
 
 
 class BackendUnavailable(LinkSynError):
-    """The backend asked for cannot run on this machine."""
+    """The requested backend cannot run on this machine."""
 
 
 class KernelError(LinkSynError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +32,18 @@ def result(text: str) -> None:
 def status(text: str) -> None:
     """Write progress or a message to stderr."""
     click.echo(printable(text), err=True)
+
+
+class _Log(logging.Handler):
+    """Shows the library's warnings, which may quote a server."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        status(f"{record.levelname.capitalize()}: {record.getMessage()}")
+
+
+def show_warnings() -> None:
+    """Write the library's warnings to stderr, in place of Python's own handler."""
+    logging.getLogger("linksyn_gpu").handlers = [_Log(logging.WARNING)]
 
 
 class _Exit(click.ClickException):

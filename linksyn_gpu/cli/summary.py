@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -177,11 +178,9 @@ def _unasked(counts: Mapping[str, Any]) -> dict[str, int]:
 
 def _all_reasons(counts: Mapping[str, Any]) -> dict[str, int]:
     """Drops of requests, answers and items, by reason."""
-    merged: dict[str, int] = {}
-    for stage, found in counts["reasons"].items():
-        if stage != "path":
-            for name, n in found.items():
-                merged[name] = merged.get(name, 0) + n
+    merged = Counter[str]()
+    for stage in {*counts["reasons"]} - {"path"}:
+        merged.update(counts["reasons"][stage])
     return merged
 
 

@@ -255,7 +255,7 @@ class _Enhancement:
         """qa.parquet in batches."""
         import pyarrow.parquet as pq
 
-        with pq.ParquetFile(self._ws.path("qa.parquet")) as file:
+        with pq.ParquetFile(self._ws.checked("qa.parquet")) as file:
             yield from file.iter_batches(ROWS_IN_WORK, columns=columns)
 
     def _candidates(self) -> tuple[int, list[str]]:
@@ -297,7 +297,7 @@ class _Enhancement:
         import pyarrow.parquet as pq
 
         names = ("request_id", "nodes", "seeds")
-        path = self._ws.path("tasks.parquet")
+        path = self._ws.checked("tasks.parquet")
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(ROWS_IN_WORK, columns=list(names)):
                 for name, nodes, seeds in zip(*(batch.column(n).to_pylist() for n in names), strict=True):

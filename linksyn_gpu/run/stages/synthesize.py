@@ -157,8 +157,8 @@ class _Synthesis:
 
     @property
     def has_requests(self) -> bool:
-        """Whether an earlier call wrote the requests."""
-        return self._ws.path("requests.jsonl").is_file() and self._ws.path("tasks.parquet").is_file()
+        """Whether an earlier call wrote the requests; damaged or exchanged files are written again."""
+        return self._ws.intact("requests.jsonl") and self._ws.intact("tasks.parquet")
 
     @contextlib.contextmanager
     def writer(self, cells: Sequence[Cell]) -> Iterator[RequestsWriter]:
@@ -231,7 +231,7 @@ class _Synthesis:
         from linksyn_gpu.llm import batchfile
         from linksyn_gpu.synthesis.answers import validator
 
-        ids = (request["custom_id"] for request in read_requests(self._ws.path("requests.jsonl")))
+        ids = (request["custom_id"] for request in read_requests(self._ws.checked("requests.jsonl")))
         validate = validator(self._config.field_limit, self._config.per_path)
         found = batchfile.collect(files, journal, ids, validate=validate)
         self._facts["collected"] = {k: dict(v) if isinstance(v, Counter) else v for k, v in vars(found).items()}
@@ -285,7 +285,7 @@ class _Synthesis:
             RowWriter(qa_schema(), qa_parquet, qa_jsonl) as kept,
             RowWriter(dropped_schema(), dropped_parquet) as dropped,
         ):
-            return assemble(journal, index, ws.path("tasks.parquet"), assembly, kept, dropped)
+            return assemble(journal, index, ws.checked("tasks.parquet"), assembly, kept, dropped)
 
     def _write_pending(self, index: Index) -> str:
         """Write the requests that still have no answer, as the settings are now. Return the name of the file to send.
@@ -299,7 +299,7 @@ class _Synthesis:
             return "requests.jsonl"
         dialect = Dialect(self._config.without, self._config.rename)
         with self._ws.replacing("requests-pending.jsonl") as part:
-            requests = read_requests(self._ws.path("requests.jsonl"))
+            requests = read_requests(self._ws.checked("requests.jsonl"))
             batchfile.write(requests, part, settled=index, dialect=dialect, answer_limit=self._config.max_tokens)
         return "requests-pending.jsonl"
 
