@@ -27,3 +27,7 @@ class KernelError(LinkSynError):
 
 class EngineError(LinkSynError):
     """The language-model engine could not be started, reached or used."""
+
+
+class StopAsking(EngineError):
+    """No request can succeed until something outside this program changes. Answers received so far are kept."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from linksyn_gpu.errors import ConfigError, LinkSynError
+from linksyn_gpu.errors import ConfigError, LinkSynError, StopAsking
 
 FAILED, WRONG_USAGE, STOPPED_EARLY, INTERRUPTED = 1, 2, 3, 130
 # C0 and C1 controls except tab and newline, and the marks that reorder text: model output must not steer a terminal.
@@ -63,6 +63,8 @@ def errors_as_text(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args, **kwargs)
         except ConfigError as error:
             raise _Exit(error, WRONG_USAGE) from error
+        except StopAsking as error:
+            raise _Exit(error, STOPPED_EARLY) from error
         except (LinkSynError, OSError) as error:  # OSError: a full disk, a folder without permission
             raise _Exit(error, FAILED) from error
         except MemoryError as error:

@@ -144,7 +144,8 @@ class Workspace:
             yield part
             with part.open("rb+") as written:
                 os.fsync(written.fileno())
-            self._record_checksum(name, part)
+            # A process killed between the file and the manifest must leave no checksum, rather than a wrong one.
+            self._record_checksum(name, None)
             part.replace(target)
             folder = os.open(target.parent, os.O_RDONLY)
             try:
@@ -154,17 +155,21 @@ class Workspace:
                     raise
             finally:
                 os.close(folder)
+            self._record_checksum(name, target)
         finally:
             part.unlink(missing_ok=True)
 
-    def _record_checksum(self, name: str, part: Path) -> None:
+    def _record_checksum(self, name: str, path: Path | None) -> None:
+        """Write the checksum of a stage's file to the manifest, or remove it."""
         with self._writing:
             entry = self._writer(name)
             if entry is None:
                 return
-            if entry.setdefault("checksums", {}).pop(name, None):
-                self._write_manifest()  # before the file: a process killed between the two must not leave a wrong one
-            entry["checksums"][name] = self._checksum(part)
+            before = entry.setdefault("checksums", {}).pop(name, None)
+            if path is not None:
+                entry["checksums"][name] = self._checksum(path)
+            if path is not None or before is not None:
+                self._write_manifest()
 
     def intact(self, name: str) -> bool:
         """Whether a file exists and has the content that its stage wrote, as far as a checksum was recorded."""

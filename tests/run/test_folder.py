@@ -471,3 +471,13 @@ def test_other_settings_are_refused_while_a_later_stage_that_works_ahead_holds_a
         with pytest.raises(ConfigError, match="paths was 2, is 3"):
             ws.begin("walk", {"paths": 3})
         assert (journal / "answers-00000.jsonl").read_bytes() == b"paid for"
+
+
+def test_a_checksum_is_in_the_manifest_as_soon_as_the_file_is_written(tmp_path):
+    with Workspace(tmp_path) as ws:
+        ws.begin("ingest", {})
+        with ws.replacing("seeds.parquet") as part:
+            part.write_text("rows")
+    flip(tmp_path / "seeds.parquet")
+    with Workspace(tmp_path) as ws:
+        assert not ws.intact("seeds.parquet")

@@ -90,7 +90,7 @@ def _kept(ws: Workspace) -> tuple[dict[str, Counter[str]], list[dict[str, Any]]]
     names = ("language", "question_type", "discipline", "difficulty")
     counts: dict[str, Counter[str]] = {name: Counter() for name in names}
     samples: list[dict[str, Any]] = []
-    with pq.ParquetFile(ws.path("qa.parquet")) as file:
+    with pq.ParquetFile(ws.checked("qa.parquet")) as file:
         for batch in file.iter_batches(store.ROWS_PER_READ):
             for name in names:
                 counts[name].update(str(v) if v is not None else "unknown" for v in batch.column(name).to_pylist())
