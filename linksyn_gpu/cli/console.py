@@ -77,7 +77,7 @@ def errors_as_text(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def exit_if_stopped(counts: Mapping[str, Any], engine: str) -> None:
-    """Exit with `STOPPED_EARLY` when requests are pending that the same command would ask again."""
+    """Exit with `STOPPED_EARLY` if the same command would ask for more, or if no request had a usable answer."""
     failed = {reason for reason in counts.get("pending_reasons", {}) if reason != "no_answer"}
     if (limit := counts.get("bound")) is not None and not failed and "stopped" not in counts:
         status(f"Stopped at the limit you set: {limit}. Raise it and run the same command again to continue.")
@@ -85,7 +85,7 @@ def exit_if_stopped(counts: Mapping[str, Any], engine: str) -> None:
         why = counts.get("stopped") or "the server failed on some requests"
         status(f"Stopped early: {why}. Finished work is kept; run the same command again to continue.")
         sys.exit(STOPPED_EARLY)
-    elif engine != "batch" and 0 < counts.get("requests_answered", 0) == counts.get("requests_failed"):
+    elif 0 < counts.get("requests_answered", 0) == counts.get("requests_failed"):
         status("No request had a usable answer; dropped.parquet holds each one with its reason.")
         sys.exit(STOPPED_EARLY)
 

@@ -1,5 +1,6 @@
 """Limits of settings, and `report` at every moment of a run."""
 
+import json
 import logging
 import os
 import threading
@@ -80,6 +81,19 @@ def test_an_address_that_is_none_is_refused_before_any_work(tmp_path, url):
 def test_doctor_checks_its_numbers(tmp_path):
     for words in (("--length", "0"), ("--length", "999"), ("--round-paths", HUGE)):
         assert "is not in the range" in invoke("doctor", *words, code=2).stderr
+
+
+def test_a_stage_that_is_forced_keeps_the_settings_that_no_flag_changes(tmp_path):
+    """Otherwise `synthesize DIR --force` would leave the recorded server for the default engine."""
+    out = tmp_path / "out"
+    with FakeServer(reply) as server:
+        run_against(server, out, "--language", "en")
+        asked = len(server.bodies)
+        invoke("synthesize", out, "--force", "--language", "zh")
+        assert len(server.bodies) == 2 * asked
+    invoke("walk", out, "--force", "--length", "3")
+    walk = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["stages"]["walk"]["settings"]
+    assert (walk["paths"], walk["walk"]["length"], walk["walk"]["calibration_rounds"]) == (6, 3, 2)
 
 
 def test_report_after_each_stage_and_while_a_run_is_going_on(tmp_path):

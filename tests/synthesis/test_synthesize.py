@@ -180,7 +180,8 @@ def test_generated_is_kept_and_dropped_with_every_reason(tmp_path, seeds):
         6: answer(qa("What is a first new question?")),
         7: ok('{"qa": []}'),
     }
-    stats = run.ask(lambda body, n: replies[number(body)])
+    probe = ok("OK")  # a short request that shows that the server refuses only request 4
+    stats = run.ask(lambda body, n: replies[number(body)] if "kp" in body["messages"][-1]["content"] else probe)
     assert (stats.completed, stats.failed) == (2, 5)
     counts, rows, dropped = run.assemble()
     assert (counts["generated"], counts["kept"], counts["dropped"]) == (10, 1, 9)

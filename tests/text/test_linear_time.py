@@ -81,7 +81,7 @@ def compiled_patterns():
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("pattern", compiled_patterns())
+@pytest.mark.parametrize("pattern", list(compiled_patterns()))
 def test_every_pattern_of_the_package_ends_at_one_place_of_a_text(pattern):
     for unit in UNITS:
         text = unit * (10_000 // len(unit)) + "!x"
