@@ -13,10 +13,11 @@ from linksyn_gpu.cli.options import BYTES
 from linksyn_gpu.config import MAX_PATHS, MAX_WALK_LENGTH
 
 PACKAGES = {
-    "core": ("numpy", "scipy", "numba", "pyarrow", "click", "rich", "jinja2", "aiohttp", "psutil", "orjson"),
-    "embedded engine": ("xllamacpp",),
-    "analytics": ("igraph",),
-    "GPU": ("cupy-cuda13x", "cupy-cuda12x", "cupy", "cudf-cu13", "cugraph-cu13", "cudf", "cugraph"),
+    "core": "numpy scipy numba pyarrow click rich jinja2 aiohttp psutil orjson pyahocorasick opencc",
+    "embedded engine": "xllamacpp",
+    "analytics": "igraph",
+    "key phrases": "yake jieba",
+    "GPU": "cupy-cuda13x cupy cudf-cu13 cudf cugraph-cu13 cugraph cuvs-cu13 cuvs",
 }
 
 
@@ -48,7 +49,7 @@ def command(folder: str | None, length: int, round_paths: int, gpu_memory: int |
     result(f"kernels: {len(list(kernel_folder().glob('*.cu')))} CUDA sources found")
     result(f"embedded model: {model_status()}")
     for group, names in PACKAGES.items():
-        result(f"{group}: " + (", ".join(filter(None, map(_version, names))) or "not installed"))
+        result(f"{group}: " + (", ".join(filter(None, map(_version, names.split()))) or "not installed"))
     if folder is not None:
         from linksyn_gpu.run import stages
         from linksyn_gpu.run.folder import Workspace

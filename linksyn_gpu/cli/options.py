@@ -247,12 +247,10 @@ def new_run(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _resolved(config_file: str | None, overrides: dict[str, Any], recorded: Any = None) -> RunConfig:
-    values: dict[str, Any] = {} if recorded is None else recorded
-    where = ""
-    if config_file is not None:
-        values, where = merged(values, read_toml(config_file)), f"{config_file}, with the flags: "
-    made: RunConfig = from_mapping(RunConfig, merged(values, overrides), where=where)
-    _confirm(made, merged({} if config_file is None else read_toml(config_file), overrides))
+    given = merged({} if config_file is None else read_toml(config_file), overrides)
+    where = "" if config_file is None else f"{config_file}, with the flags: "
+    made: RunConfig = from_mapping(RunConfig, merged(recorded or {}, given), where=where)
+    _confirm(made, given)
     return made
 
 

@@ -30,7 +30,6 @@ def plan_of(ws: Workspace, length: int, round_paths: int, free_bytes: int) -> Me
     BackendUnavailable
         The plan does not fit.
     """
-    ws.counts("build")
     graph, _ = store.read_graph(ws)
     n_evidence = 0 if graph.evidence is None else graph.evidence.size
     return plan_memory(graph.n_kps, graph.indices.size, n_evidence, round_paths, length, free_bytes)

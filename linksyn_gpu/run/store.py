@@ -30,8 +30,8 @@ def write_seeds(ws: Workspace, seeds: Seeds) -> None:
 
 
 def read_seed_table(ws: Workspace, columns: Sequence[str] | None = None) -> Seeds:
-    """Read the seeds that later stages use (`seed_file`), or some of their columns."""
-    return Seeds(read_table(ws, seed_file(ws).name, columns))
+    """Read the seeds that stages after `extract` use, annotated if that stage ran, or some of their columns."""
+    return Seeds(read_table(ws, "annotated.parquet" if ws.finished("extract") else "seeds.parquet", columns))
 
 
 def read_table(ws: Workspace, name: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -57,16 +57,6 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     if isinstance(error, OSError) and error.errno is not None:
         return DataError(f"{path} cannot be opened: {os.strerror(error.errno)}")
     return DataError(f"{path} is damaged ({error}); remove it and run the same command again")
-
-
-def seed_file(ws: Workspace) -> Path:
-    """Path of the seeds that stages after `extract` use: annotated.parquet if that stage ran, else seeds.parquet."""
-    return ws.path("annotated.parquet" if ws.finished("extract") else "seeds.parquet")
-
-
-def read_raw_seeds(ws: Workspace) -> pa.Table:
-    """Read seeds.parquet, without the annotations of stage `extract`."""
-    return read_table(ws, "seeds.parquet")
 
 
 def write_table(ws: Workspace, name: str, table: pa.Table) -> None:
@@ -153,15 +143,12 @@ def read_graph(ws: Workspace) -> tuple[KPGraph, KPStatistics]:
     return graph, KPStatistics(graph.seed_count, mean, labels.dictionary.to_pylist(), held)
 
 
-def write_analytics(part: Path, graph: KPGraph, columns: dict[str, Any]) -> None:
+def write_analytics(ws: Workspace, graph: KPGraph, columns: dict[str, Any]) -> None:
     """Write analytics.parquet: one row per KP."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    table = pa.table(
-        {"kp": np.arange(graph.n_kps, dtype=np.int32), "name": pa.array(graph.names, pa.string()), **columns}
-    )
-    pq.write_table(table, part, compression="zstd")
+    kps = {"kp": np.arange(graph.n_kps, dtype=np.int32), "name": pa.array(graph.names, pa.string())}
+    write_table(ws, "analytics.parquet", pa.table({**kps, **columns}))
 
 
 def read_kp_names(ws: Workspace) -> list[str]:
@@ -221,15 +208,17 @@ def _lists(padded: Any, sizes: Any) -> Any:
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(padded[padded >= 0]))
 
 
-def read_paths(ws: Workspace) -> Iterator[pa.RecordBatch]:
-    """Read paths.parquet in batches."""
+def read_batches(
+    ws: Workspace, name: str, columns: Sequence[str] | None = None, rows: int = ROWS_PER_READ
+) -> Iterator[pa.RecordBatch]:
+    """Read a Parquet file of the run, or some of its columns, in batches; errors as in `read_table`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = ws.checked("paths.parquet")
+    path = ws.checked(name)
     try:
         with pq.ParquetFile(path) as file:
-            yield from file.iter_batches(batch_size=ROWS_PER_READ)
+            yield from file.iter_batches(rows, columns=columns)
     except (OSError, pa.ArrowException) as error:
         raise _unreadable(path, error) from error
 

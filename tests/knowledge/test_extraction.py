@@ -49,7 +49,7 @@ def test_the_defaults_only_map_disciplines(folder):
         assert [row["knowledge_points"] for row in rows(ws)] == [seed["knowledge_points"] for seed in SEEDS]
         assert [row["disciplines"] for row in rows(ws)] == [["unknown", "Chem 101"], ["chemistry"], ["biology"]]
         assert counts["unknown_disciplines"] == {"Chem 101": 1}
-        assert store.read_seed_table(ws).table.schema == store.read_raw_seeds(ws).schema
+        assert store.read_seed_table(ws).table.schema == store.read_table(ws, "seeds.parquet").schema
 
 
 def test_merged_names_reach_the_graph_with_their_aliases(folder):
@@ -118,6 +118,8 @@ def test_a_model_labels_seeds_and_gets_each_request_once(folder):
         ws.path("annotated.parquet").unlink()  # as if the run had been killed before the end
         pipeline.extract(ws, asked)
         assert len(server.bodies) == before
+        recorded = pipeline.recorded_extraction(ws)["synthesis"]  # a later call needs no flags
+        assert (recorded["base_url"], recorded["model"]) == (server.url, "fake")
         pipeline.extract(ws, asked, force=True)  # requests with the same content share an answer
         assert len(server.bodies) == before
         assert rows(ws)[0]["knowledge_points"] == ["isotope"]

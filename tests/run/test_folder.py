@@ -379,7 +379,7 @@ READERS = {
     "seeds.parquet": store.read_seed_table,
     "kps.parquet": store.read_graph,
     "graph/indices.npy": store.read_graph,
-    "paths.parquet": lambda ws: list(store.read_paths(ws)),
+    "paths.parquet": lambda ws: list(store.read_batches(ws, "paths.parquet")),
     "plan.json": store.read_plan,
 }
 
@@ -481,3 +481,15 @@ def test_a_checksum_is_in_the_manifest_as_soon_as_the_file_is_written(tmp_path):
     flip(tmp_path / "seeds.parquet")
     with Workspace(tmp_path) as ws:
         assert not ws.intact("seeds.parquet")
+
+
+def test_a_reader_without_the_lock_accepts_a_file_that_the_writer_replaced(tmp_path):
+    with Workspace(tmp_path / "run") as ws:
+        ingest(ws)
+        with Workspace(tmp_path / "run", lock=False) as reader:
+            assert reader.intact("seeds.parquet")
+            with ws.replacing("seeds.parquet") as part:
+                part.write_text("other rows")
+            assert reader.intact("seeds.parquet")
+            ws.path("seeds.parquet").write_text("damaged")
+            assert not reader.intact("seeds.parquet")

@@ -10,6 +10,7 @@ from linksyn_gpu.backend import resolve
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.run import store
 from linksyn_gpu.run.folder import Workspace
+from linksyn_gpu.run.serving import plan_of
 
 
 def analyze(ws: Workspace, config: RunConfig) -> dict[str, Any]:
@@ -24,8 +25,7 @@ def analyze(ws: Workspace, config: RunConfig) -> dict[str, Any]:
     backend = resolve(config.backend)
     graph, _ = store.read_graph(ws)
     columns = backend.ops.analytics(graph)
-    with ws.replacing("analytics.parquet") as part:
-        store.write_analytics(part, graph, columns)
+    store.write_analytics(ws, graph, columns)
     first = np.argsort(-columns["pagerank"], kind="stable")[:10]
     return {
         "backend": backend.facts(),
@@ -45,8 +45,6 @@ def memory_plan(ws: Workspace, length: int, round_paths: int, memory: int | None
     BackendUnavailable
         It does not fit; or no device is usable and `memory` is not given.
     """
-    from linksyn_gpu.run.serving import plan_of
-
     ws.counts("build")
     if memory is None:
         memory = resolve("gpu").ops.free_memory()

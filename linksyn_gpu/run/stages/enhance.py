@@ -253,10 +253,7 @@ class _Enhancement:
 
     def _qa(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
         """qa.parquet in batches."""
-        import pyarrow.parquet as pq
-
-        with pq.ParquetFile(self._ws.checked("qa.parquet")) as file:
-            yield from file.iter_batches(ROWS_IN_WORK, columns=columns)
+        return store.read_batches(self._ws, "qa.parquet", columns, ROWS_IN_WORK)
 
     def _candidates(self) -> tuple[int, list[str]]:
         """The number of QA in the chosen disciplines, and the chosen disciplines without any."""
@@ -294,15 +291,12 @@ class _Enhancement:
 
     def _tasks(self) -> Iterator[tuple[str, list[int], list[int]]]:
         """(request id, KPs, seeds) of each request."""
-        import pyarrow.parquet as pq
-
         names = ("request_id", "nodes", "seeds")
-        path = self._ws.checked("tasks.parquet")
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(ROWS_IN_WORK, columns=list(names)):
-                for name, nodes, seeds in zip(*(batch.column(n).to_pylist() for n in names), strict=True):
-                    if name is not None:
-                        yield name, nodes, seeds
+        for batch in store.read_batches(self._ws, "tasks.parquet", names, ROWS_IN_WORK):
+            for name, nodes, seeds in zip(*(batch.column(n).to_pylist() for n in names), strict=True):
+                if name is not None:
+                    yield name, nodes, seeds
+        path = self._ws.path("tasks.parquet")
         raise DataError(f"{path} lacks the request of a row of qa.parquet; run stage synthesize again with --force")
 
     # ------------------------------------------------------------------ what a step needs

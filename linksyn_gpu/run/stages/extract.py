@@ -27,6 +27,7 @@ from linksyn_gpu.run import store
 from linksyn_gpu.run.folder import Workspace
 from linksyn_gpu.run.progress import Progress, silent
 from linksyn_gpu.run.serving import StartEngine, engine_of
+from linksyn_gpu.run.stages.synthesize import OPERATIONAL
 from linksyn_gpu.taxonomy.disciplines import UNKNOWN, Taxonomy, load_taxonomy
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def extract(
     EngineError
         The engine failed. Its answers are kept and the next call continues from there.
     """
-    if ws.begin("extract", _settings(config), force=force):
+    if ws.begin("extract", _settings(config), operational=_operational(config), force=force):
         work = _Extraction(ws, config, progress)
         with work.engine(engine):
             work.find()
@@ -86,6 +87,14 @@ def _settings(config: RunConfig) -> dict[str, Any]:
     return settings
 
 
+def _operational(config: RunConfig) -> dict[str, Any]:
+    """Settings of the server, which are the defaults of the next call."""
+    if not config.extract.uses_model:
+        return {}
+    every = to_mapping(config.synthesis)
+    return {"synthesis": {name: every[name] for name in OPERATIONAL}}
+
+
 def _prompts_digest(templates: str | None) -> str:
     """Hash of the templates in use: those of this package, replaced by a user's of the same names."""
     texts = dict(read_templates(TEMPLATES))
@@ -106,7 +115,7 @@ class _Extraction:
     def __init__(self, ws: Workspace, config: RunConfig, progress: Progress) -> None:
         self._ws, self._config, self._settings, self._progress = ws, config, config.extract, progress
         self._taxonomy: Taxonomy = load_taxonomy(config.extract.taxonomy)
-        self._table: pa.Table = store.read_raw_seeds(ws)
+        self._table: pa.Table = store.read_table(ws, "seeds.parquet")
         self._points: list[list[str]] = self._table.column("knowledge_points").to_pylist()
         self._disciplines: list[list[str]] = self._table.column("disciplines").to_pylist()
         self._difficulty: list[int | None] = self._table.column("difficulty").to_pylist()

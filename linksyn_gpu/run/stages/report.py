@@ -63,7 +63,7 @@ def _coverage(ws: Workspace, *, open_plan: bool) -> Coverage:
     graph, _ = store.read_graph(ws)
     visits = np.zeros(graph.n_kps, np.int64)
     used = np.zeros(graph.n_seeds or 0, np.int64)
-    for batch in store.read_paths(ws):
+    for batch in store.read_batches(ws, "paths.parquet"):
         kept = batch.filter(batch.column("drop_reason").is_null())
         visits += np.bincount(kept.column("nodes").flatten().to_numpy(), minlength=visits.size)
         used += np.bincount(kept.column("seeds").flatten().to_numpy(), minlength=used.size)
@@ -85,15 +85,12 @@ def _coverage(ws: Workspace, *, open_plan: bool) -> Coverage:
 
 def _kept(ws: Workspace) -> tuple[dict[str, Counter[str]], list[dict[str, Any]]]:
     """Counts and a few samples of the kept QA."""
-    import pyarrow.parquet as pq
-
     names = ("language", "question_type", "discipline", "difficulty")
     counts: dict[str, Counter[str]] = {name: Counter() for name in names}
     samples: list[dict[str, Any]] = []
-    with pq.ParquetFile(ws.checked("qa.parquet")) as file:
-        for batch in file.iter_batches(store.ROWS_PER_READ):
-            for name in names:
-                counts[name].update(str(v) if v is not None else "unknown" for v in batch.column(name).to_pylist())
-            if len(samples) < SAMPLES:
-                samples += batch.slice(0, SAMPLES - len(samples)).to_pylist()
+    for batch in store.read_batches(ws, "qa.parquet"):
+        for name in names:
+            counts[name].update(str(v) if v is not None else "unknown" for v in batch.column(name).to_pylist())
+        if len(samples) < SAMPLES:
+            samples += batch.slice(0, SAMPLES - len(samples)).to_pylist()
     return counts, samples

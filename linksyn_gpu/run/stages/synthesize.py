@@ -174,7 +174,7 @@ class _Synthesis:
         """Write the requests of paths.parquet."""
         plan = store.read_plan(self._ws)
         with self.writer([Cell(cell["discipline"], cell["difficulty"], cell["asked"]) for cell in plan]) as writer:
-            for table in store.read_paths(self._ws):
+            for table in store.read_batches(self._ws, "paths.parquet"):
                 for batch in path_batches(table):
                     for request in writer.write(batch):
                         put(request)
