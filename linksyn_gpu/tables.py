@@ -431,12 +431,7 @@ class WalkBatch:
     def __getitem__(self, rows: slice) -> WalkBatch:
         """Some rows, without the number of their redraws."""
         return WalkBatch(
-            self.nodes[rows],
-            self.lengths[rows],
-            self.ids[rows],
-            self.status[rows],
-            self.cell[rows],
-            self.round[rows],
+            self.nodes[rows], self.lengths[rows], self.ids[rows], self.status[rows], self.cell[rows], self.round[rows]
         )
 
     @classmethod

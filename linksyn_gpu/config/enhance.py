@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from linksyn_gpu.errors import ConfigError
+from linksyn_gpu.config.checks import require
 
 ALL = "all"
 """Value of `EnhanceConfig.disciplines` for all disciplines."""
@@ -28,17 +28,14 @@ class EnhanceConfig:
     """Steps added to a QA's path for each rewrite."""
 
     def __post_init__(self) -> None:
-        if any(not name.strip() for name in self.disciplines):
-            raise ConfigError("disciplines: a name is empty")
-        if ALL in self.disciplines and len(self.disciplines) > 1:
-            raise ConfigError(f"disciplines: {ALL!r} means every discipline; remove the other names")
-        if not 2 <= self.level <= 5:
-            raise ConfigError(f"level = {self.level} must be in 2..5: every QA is at level 1 already")
+        require(all(name.strip() for name in self.disciplines), "disciplines: a name is empty")
+        alone = ALL not in self.disciplines or len(self.disciplines) == 1
+        require(alone, f"disciplines: {ALL!r} means every discipline; remove the other names")
+        require(2 <= self.level <= 5, f"level = {self.level} must be in 2..5: every QA is at level 1 already")
         for name in ("solves", "tries", "extra_steps"):
-            if not 1 <= getattr(self, name) <= 100:
-                raise ConfigError(f"{name} = {getattr(self, name)} must be in 1..100")
-        if self.agree is not None and not 1 <= self.agree <= self.solves:
-            raise ConfigError(f"agree = {self.agree} must be in 1..{self.solves}, the number of solves")
+            require(1 <= getattr(self, name) <= 100, f"{name} = {getattr(self, name)} must be in 1..100")
+        agree = self.agree is None or 1 <= self.agree <= self.solves
+        require(agree, f"agree = {self.agree} must be in 1..{self.solves}, the number of solves")
 
     @property
     def asked_for(self) -> bool:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from linksyn_gpu.config.checks import server_address
-from linksyn_gpu.errors import ConfigError
+from linksyn_gpu.config.checks import one_of, require, server_address
 
 EXTRACTORS = ("given", "llm", "yake", "terms")
 MERGES = ("none", "forms", "fuzzy")
@@ -49,25 +48,21 @@ class ExtractConfig:
     """Lowest cosine of vectors at which a pair without a guard is merged; None: such pairs are doubtful."""
 
     def __post_init__(self) -> None:
-        for name, allowed in (("extractor", EXTRACTORS), ("merge", MERGES)):
-            if getattr(self, name) not in allowed:
-                raise ConfigError(f"{name} = {getattr(self, name)!r} is not one of {', '.join(allowed)}")
-        if self.extractor == "terms" and self.glossary is None:
-            raise ConfigError("extractor 'terms' needs a glossary: --glossary FILE")
-        if self.max_kps < 1:
-            raise ConfigError(f"max_kps = {self.max_kps} must be at least 1")
+        one_of("extractor", self.extractor, EXTRACTORS)
+        one_of("merge", self.merge, MERGES)
+        glossary = self.extractor != "terms" or self.glossary is not None
+        require(glossary, "extractor 'terms' needs a glossary: --glossary FILE")
+        require(self.max_kps >= 1, f"max_kps = {self.max_kps} must be at least 1")
         for name in ("threshold", "sure", "embed_threshold", "accept_similarity"):
             value = getattr(self, name)
-            if value is not None and not 0.0 < value <= 1.0:
-                raise ConfigError(f"{name} = {value} must lie in (0, 1]")
-        if (self.embed_url is None) != (self.embed_model is None):
-            raise ConfigError("embed_url and embed_model need each other: set both or none")
+            require(value is None or 0.0 < value <= 1.0, f"{name} = {value} must lie in (0, 1]")
+        both = (self.embed_url is None) == (self.embed_model is None)
+        require(both, "embed_url and embed_model need each other: set both or none")
         if self.embed_url is not None:
             server_address("embed_url", self.embed_url)
-        if self.merge != "fuzzy" and (self.decide_doubtful or self.embed_url is not None):
-            raise ConfigError("decide_doubtful and embed_url need merge = 'fuzzy'")
-        if self.merge == "none" and self.merge_rules is not None:
-            raise ConfigError("merge_rules needs merge = 'forms' or 'fuzzy'")
+        fuzzy = self.merge == "fuzzy" or not (self.decide_doubtful or self.embed_url is not None)
+        require(fuzzy, "decide_doubtful and embed_url need merge = 'fuzzy'")
+        require(self.merge != "none" or self.merge_rules is None, "merge_rules needs merge = 'forms' or 'fuzzy'")
 
     @property
     def asked_for(self) -> bool:

@@ -93,14 +93,8 @@ class QuotaConfig:
             require(not shares or sum(shares.values()) > 0.0, f"{name}: all shares are 0")
         for level in self.difficulty:
             one_of("a level of difficulty", level, ("1", "2", "3", "4", "5"))
-        require(
-            0.0 <= self.cross_discipline <= 1.0,
-            f"cross_discipline = {self.cross_discipline} must be in 0..1",
-        )
-        require(
-            self.difficulty_width > 0.0,
-            f"difficulty_width = {self.difficulty_width} must be positive",
-        )
+        require(0.0 <= self.cross_discipline <= 1.0, f"cross_discipline = {self.cross_discipline} must be in 0..1")
+        require(self.difficulty_width > 0.0, f"difficulty_width = {self.difficulty_width} must be positive")
 
 
 @dataclass(frozen=True)

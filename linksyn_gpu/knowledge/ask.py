@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from linksyn_gpu.knowledge.extract.llm import PERCENT, TEMPLATES, share
+from linksyn_gpu.llm.asking import NO_ANSWER
 from linksyn_gpu.llm.json_answer import read_object
 from linksyn_gpu.llm.prompting import content_request, object_schema, render_messages
+from linksyn_gpu.llm.protocol import Failure, Outcome
 from linksyn_gpu.taxonomy.disciplines import UNKNOWN, Taxonomy
 
 if TYPE_CHECKING:
@@ -16,15 +18,6 @@ if TYPE_CHECKING:
     from linksyn_gpu.llm import Engine
     from linksyn_gpu.llm.client import Limits, Stats
     from linksyn_gpu.llm.journal import Journal
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The text of an answer, or the reason why there is none."""
-
-    text: str | None
-    reason: str = ""
-    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,6 +40,11 @@ class Asker:
 
         todo = self.journal.index().unsettled(requests)
         return ask_all(todo, self.engine, self.journal, limits=self.limits, validate=validate, on_progress=on_progress)
+
+    def outcomes(self, requests: Iterable[Mapping[str, Any]]) -> Iterator[Outcome]:
+        """What the journal holds of each request; a failure with the reason `NO_ANSWER` if that is nothing."""
+        for request in requests:
+            yield self.journal.outcome(request["custom_id"]) or Failure(request["custom_id"], NO_ANSWER, "")
 
     def same(self, pairs: Sequence[tuple[Unit, Unit, str]]) -> list[tuple[bool, float] | None]:
         """Whether each pair of units is the same knowledge point: (same?, confidence), or None without an answer."""
@@ -82,26 +80,9 @@ class Asker:
             return None if value is not None and fits(value) else "invalid_json"
 
         self.ask(requests, validate)
-        for answer in read_answers(requests, self.journal):
-            value = read_object(answer.text) if answer.text is not None else None
+        for outcome in self.outcomes(requests):
+            value = None if isinstance(outcome, Failure) else read_object(outcome.text)
             yield value if value is not None and fits(value) else None
-
-
-def read_answers(requests: Iterable[Mapping[str, Any]], journal: Journal) -> Iterator[Answer]:
-    """Answer of each request from the journal."""
-    from linksyn_gpu.llm.protocol import Failure, from_record
-
-    index = journal.index()
-    for request in requests:
-        record = journal.get(request["custom_id"], index)
-        if record is None:
-            yield Answer(None, "no_answer")
-            continue
-        outcome = from_record(record)
-        if isinstance(outcome, Failure):
-            yield Answer(None, outcome.reason, outcome.detail)
-        else:
-            yield Answer(outcome.text)
 
 
 def _shown(unit: Unit) -> dict[str, Any]:

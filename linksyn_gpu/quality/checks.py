@@ -143,10 +143,7 @@ class Checker:
     """
 
     def __init__(
-        self,
-        seeds: Iterable[Mapping[str, Any]] = (),
-        instructions: str = "",
-        earlier: Iterable[Mapping[str, Any]] = (),
+        self, seeds: Iterable[Mapping[str, Any]] = (), instructions: str = "", earlier: Iterable[Mapping[str, Any]] = ()
     ) -> None:
         self._seeds, self._seen = (
             DigestSet(key for row in rows for key in _keys(row["question"], row["options"] or (), row["answer"])[1])

@@ -96,10 +96,7 @@ def _reasons(counts: dict[str, Any]) -> list[tuple[str, int]]:
 def _curves(coverage: Coverage) -> dict[str, Any]:
     """Log-log curves of the KPs by rank: their share of the visits of kept paths, and of the mentions in seeds."""
     total = max(1, int(coverage.visits.sum()))
-    series = {
-        "visits of kept paths": coverage.visits / total,
-        "popularity among seeds": coverage.popularity,
-    }
+    series = {"visits of kept paths": coverage.visits / total, "popularity among seeds": coverage.popularity}
     ordered = {name: np.sort(shares[shares > 0.0])[::-1] for name, shares in series.items()}
     drawn = {name: shares for name, shares in ordered.items() if shares.size}
     top = max(float(shares[0]) for shares in drawn.values())

@@ -40,13 +40,7 @@ OPTIONAL = ("extract", "enhance")
 """Stages that a run may skip; the next stage then reads the output of the one before."""
 OUTPUTS = {
     "ingest": ("seeds.parquet", "rejects.jsonl"),
-    "extract": (
-        "annotated.parquet",
-        "extracted.parquet",
-        "merges.jsonl",
-        "doubtful.jsonl",
-        "merges.md",
-    ),
+    "extract": ("annotated.parquet", "extracted.parquet", "merges.jsonl", "doubtful.jsonl", "merges.md"),
     "build": ("kps.parquet", "graph"),
     "walk": ("plan.json", "paths.parquet"),
     "synthesize": (
@@ -314,12 +308,7 @@ class Workspace:
         }
         checksums = {name: self._checksum(self.path(name)) for name in files if _stage_of(name)}
         self.manifest["stages"][stage].update(
-            counts=dict(counts),
-            files=files,
-            checksums=checksums,
-            finished=_now(),
-            environment=_environment(),
-            **facts,
+            counts=dict(counts), files=files, checksums=checksums, finished=_now(), environment=_environment(), **facts
         )
         self._write_manifest()
 

@@ -128,10 +128,7 @@ def read_graph(ws: Workspace) -> tuple[KPGraph, KPStatistics]:
     table = read_table(ws, "kps.parquet").combine_chunks()
     counts = ws.counts("build")
     graph = KPGraph(
-        **arrays,
-        names=table.column("name").to_pylist(),
-        n_seeds=counts["seeds"],
-        drops=Counter(counts["drops"]),
+        **arrays, names=table.column("name").to_pylist(), n_seeds=counts["seeds"], drops=Counter(counts["drops"])
     )
     column = table.column("disciplines").combine_chunks()
     labels = column.keys.dictionary_encode()

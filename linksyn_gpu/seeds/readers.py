@@ -25,14 +25,7 @@ from typing import Any, BinaryIO
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.seeds.values import Unfit, listed
 
-FORMATS = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".parquet": "parquet",
-}
+FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
 # Upper limit of a JSONL line in bytes and of a CSV cell in characters: longer ones are never held in memory.

@@ -9,26 +9,9 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-MISSING_WORDS = frozenset(
-    (
-        "nan",
-        "NaN",
-        "NAN",
-        "NaT",
-        "<NA>",
-        "NA",
-        "#NA",
-        "#N/A",
-        "N/A",
-        "n/a",
-        "None",
-        "none",
-        "NONE",
-        "null",
-        "Null",
-        "NULL",
-    )
-)
+from linksyn_gpu.text.words import word_list
+
+MISSING_WORDS = frozenset(word_list("nan NaN NAN NaT <NA> NA #NA #N/A N/A n/a None none NONE null Null NULL"))
 """What pandas and others write for a missing value. Case is significant: Na is sodium."""
 
 # A string as Python writes it; one that is not closed reaches to the end, so that matching takes linear time.

@@ -44,12 +44,7 @@ class Pairs:
 
 
 def lookalike_pairs(
-    forms: Sequence[str],
-    *,
-    threshold: float = 0.7,
-    top_k: int = 8,
-    max_list: int = 128,
-    max_compared: int = 48,
+    forms: Sequence[str], *, threshold: float = 0.7, top_k: int = 8, max_list: int = 128, max_compared: int = 48
 ) -> Pairs:
     """Find pairs of forms with a cosine of at least `threshold`.
 

@@ -51,12 +51,7 @@ SHAPING = ("engine", "model", "temperature", "top_p", "max_prompt_chars", "max_f
 
 
 def enhance(
-    ws: Workspace,
-    config: RunConfig,
-    engine: Callable[[], Engine],
-    *,
-    force: bool = False,
-    progress: Progress = silent,
+    ws: Workspace, config: RunConfig, engine: Callable[[], Engine], *, force: bool = False, progress: Progress = silent
 ) -> dict[str, Any]:
     """Bring the QA of the chosen disciplines to a level. Returns the counts so far.
 

@@ -23,6 +23,7 @@ from linksyn_gpu.knowledge.extract.llm import TEMPLATES, Labels, extraction_requ
 from linksyn_gpu.knowledge.extract.plain_text import JOINT
 from linksyn_gpu.knowledge.merge.report import merge_report
 from linksyn_gpu.llm.prompting import prompt_chars, prompt_digest, read_templates
+from linksyn_gpu.llm.protocol import Failure
 from linksyn_gpu.run import store
 from linksyn_gpu.run.folder import Workspace
 from linksyn_gpu.run.progress import Progress, silent
@@ -186,8 +187,6 @@ class _Extraction:
                 yield row, JOINT.join([seed["question"], *seed["options"], seed["answer"]])
 
     def _ask(self, rows: Sequence[int]) -> None:
-        from linksyn_gpu.knowledge.ask import read_answers
-
         assert self._asker is not None
         most, synthesis = self._settings.max_kps, self._config.synthesis
         limit = synthesis.prompt_limit
@@ -212,11 +211,11 @@ class _Extraction:
         for row in set(rows).difference(kept):
             self._found[row] = ("prompt_too_long", f"over {limit} characters")
         made = (request for _, request in requests() if request is not None)
-        for row, answer in zip(kept, read_answers(made, self._asker.journal), strict=True):
-            if answer.text is None:
-                self._found[row] = (answer.reason, answer.detail)
+        for row, outcome in zip(kept, self._asker.outcomes(made), strict=True):
+            if isinstance(outcome, Failure):
+                self._found[row] = (outcome.reason, outcome.detail)
             else:
-                labels = read_labels(answer.text, self._taxonomy, most)
+                labels = read_labels(outcome.text, self._taxonomy, most)
                 self._found[row] = (labels, "") if isinstance(labels, str) else labels
 
     # ------------------------------------------------------------------ labels and names

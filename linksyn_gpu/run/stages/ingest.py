@@ -23,10 +23,7 @@ def ingest(
     from linksyn_gpu.seeds.normalize import read_seeds
     from linksyn_gpu.seeds.readers import find_files
 
-    settings = {
-        "seeds": to_mapping(config.seeds),
-        "input": _fingerprints([file.path for file in find_files(files)]),
-    }
+    settings = {"seeds": to_mapping(config.seeds), "input": _fingerprints([file.path for file in find_files(files)])}
     if ws.begin("ingest", settings, force=force):
         progress("records read", 0, None)
         seeds = read_seeds(files, config.seeds)
