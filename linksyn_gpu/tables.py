@@ -604,6 +604,7 @@ def qa_schema() -> pa.Schema:
             ("top_p", pa.float64()),
             ("seed", pa.int64()),
             ("max_tokens", pa.int32()),
+            ("left_out", texts),  # parameters that were not sent
             ("prompt_tokens", pa.int32()),
             ("completion_tokens", pa.int32()),
         ]

@@ -23,7 +23,7 @@ PACKAGES = {
 @click.command()
 @click.argument("folder", metavar="[DIR]", required=False, type=click.Path())
 @click.option("--length", type=click.IntRange(1, MAX_WALK_LENGTH), default=4, help="Plan for paths of this many steps.")
-@click.option("--round-paths", type=click.IntRange(1, MAX_PATHS), default=1_000_000, help="Plan for rounds of so many.")
+@click.option("--round-paths", type=click.IntRange(1, MAX_PATHS), default=1_000_000, help="Paths per round.")
 @click.option("--gpu-memory", type=BYTES, help="Plan for this much device memory; default: what is free here.")
 @errors_as_text
 def command(folder: str | None, length: int, round_paths: int, gpu_memory: int | None) -> None:

@@ -65,9 +65,18 @@ def _column(text: str) -> tuple[str, str]:
     return field, column
 
 
+def _renamed(text: str) -> tuple[str, str]:
+    """'max_tokens=max_completion_tokens' -> ('max_tokens', 'max_completion_tokens')."""
+    name, _, new = text.partition("=")
+    if not (name and new):
+        raise ValueError("must have the form NAME=NEW, such as max_tokens=max_completion_tokens")
+    return name, new
+
+
 BYTES, NAMES, WORDS = ParsedValue("size", _bytes), ParsedValue("names", _names), ParsedValue("words", shlex.split)
-COLUMN = ParsedValue("field=column", _column)
-"""A pair; a flag of this type may be repeated."""
+COLUMN, RENAME = ParsedValue("field=column", _column), ParsedValue("name=new", _renamed)
+PAIRS = (COLUMN, RENAME)
+"""Types of pairs; a flag of such a type may be repeated."""
 
 
 class Flag(NamedTuple):
@@ -79,16 +88,12 @@ class Flag(NamedTuple):
     help: str
 
 
+SCALES = ", ".join(allowed.DIFFICULTY_SCALES)
 GROUPS = {
     "Input": (
         Flag("--map", "seeds.columns", COLUMN, "Read a seed field from this column, e.g. question=stem. Repeatable."),
         Flag("--split-routes", "seeds.route_separator", str, "Split each knowledge point at this text, such as '->'."),
-        Flag(
-            "--difficulty-scale",
-            "seeds.difficulty_scale",
-            str,
-            f"Scale of the difficulty column: {', '.join(allowed.DIFFICULTY_SCALES)}, or a .toml file.",
-        ),
+        Flag("--difficulty-scale", "seeds.difficulty_scale", str, f"Difficulty scale: {SCALES} or a .toml file."),
         Flag("--keep-duplicates", "seeds.keep_duplicates", bool, "Keep records with a repeated id or question."),
     ),
     "Knowledge points": (
@@ -134,12 +139,7 @@ GROUPS = {
         Flag("--budget-tokens", "synthesis.budget_tokens", int, "Stop sending after this many tokens, both ways."),
     ),
     "Enhancement": (
-        Flag(
-            "--enhance-disciplines",
-            "enhance.disciplines",
-            NAMES,
-            "Disciplines whose QA are raised to a level: names separated by commas, or 'all'.",
-        ),
+        Flag("--enhance-disciplines", "enhance.disciplines", NAMES, "Disciplines to raise, with commas, or 'all'."),
         Flag("--enhance-level", "enhance.level", int, "Target level, 2..5."),
         Flag("--enhance-tries", "enhance.tries", int, "Rewrite each QA at most this many times."),
         Flag("--enhance-solves", "enhance.solves", int, "Independent solutions that check an answer."),
@@ -150,6 +150,8 @@ GROUPS = {
         Flag("--model", "synthesis.model", str, "Model name; default: the server's first. Engine vllm serves it."),
         Flag("--model-file", "synthesis.model_file", click.Path(), "GGUF file for engine smol."),
         Flag("--concurrency", "synthesis.concurrency", int, "Requests in flight."),
+        Flag("--without", "synthesis.without", NAMES, "Request parameters not to send, e.g. temperature,seed."),
+        Flag("--rename", "synthesis.rename", RENAME, "Send a request parameter under another name. Repeatable."),
         Flag("--vllm-python", "synthesis.vllm_python", click.Path(), "Python of the environment that has vLLM."),
         Flag("--vllm-command", "synthesis.vllm_command", str, "Command line to use instead of 'vllm'."),
         Flag("--data-parallel", "synthesis.data_parallel", int, "Replicas of the model in the vLLM server."),
@@ -208,7 +210,7 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
             overrides: dict[str, Any] = {}
             for _, flag in chosen:
                 value = params.pop(_parameter(flag))
-                if flag.type is COLUMN:
+                if flag.type in PAIRS:
                     value = dict(value) or None
                 if value is not None:
                     *table, name = flag.field.split(".")
@@ -218,7 +220,7 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
         decorated: Callable[..., Any] = errors_as_text(wrapped)
         for title, flag in reversed(chosen):
             kind: dict[str, Any] = {"is_flag": True} if flag.type is bool else {"type": flag.type}
-            if flag.type is COLUMN:
+            if flag.type in PAIRS:
                 kind["multiple"] = True
             text = flag.help + _default(flag.field)
             option = grouped_option(title, flag.flag, _parameter(flag), default=None, help=text, **kind)

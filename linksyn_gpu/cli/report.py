@@ -22,7 +22,7 @@ def command(folder: str) -> None:
         result(report_text(stats))
         try:
             stages.write_page(ws, stats)
-        except OSError as error:  # the folder of someone else, or on a medium that cannot be written
+        except OSError as error:  # a folder or medium that cannot be written
             status(f"{folder}/report.html was not written: {error}")
         else:
             result(f"page       {folder}/report.html")

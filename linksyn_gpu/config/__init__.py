@@ -18,6 +18,7 @@ from linksyn_gpu.config.run import RunConfig as RunConfig
 from linksyn_gpu.config.seeds import DIFFICULTY_SCALES as DIFFICULTY_SCALES
 from linksyn_gpu.config.seeds import SEED_FIELDS as SEED_FIELDS
 from linksyn_gpu.config.seeds import SeedsConfig as SeedsConfig
+from linksyn_gpu.config.synthesis import DEFAULT_MAX_TOKENS as DEFAULT_MAX_TOKENS
 from linksyn_gpu.config.synthesis import ENGINES as ENGINES
 from linksyn_gpu.config.synthesis import LANGUAGES as LANGUAGES
 from linksyn_gpu.config.synthesis import PARAMETERS as PARAMETERS

@@ -12,6 +12,7 @@ QUESTION_TYPES = ("open", "multiple_choice", "calculation", "proof", "case")
 LANGUAGES = ("auto", "en", "zh")
 PARAMETERS = ("temperature", "top_p", "seed", "max_tokens", "response_format")
 """Parameters of a request that `without` and `rename` may name."""
+DEFAULT_MAX_TOKENS = 1024
 _OF_SERVER = "set by this program, the only client of the server"
 VLLM_FLAGS = {
     "--host": _OF_SERVER,
@@ -50,7 +51,7 @@ class SynthesisConfig:
     """Language of the new QA: 'en', 'zh', or 'auto': the language of the bundle's seeds."""
     temperature: float = 0.7
     top_p: float = 0.95
-    max_tokens: int = 1024
+    max_tokens: int = DEFAULT_MAX_TOKENS
     """Longest answer in tokens. A cut-off answer is asked for again with twice as many, up to `max_tokens_retry`."""
     max_tokens_retry: int = 4096
     max_prompt_chars: int = 48_000

@@ -38,7 +38,7 @@ from linksyn_gpu.llm.protocol import (
     to_record,
     unusable,
 )
-from linksyn_gpu.llm.refusals import Dialect, Kind, read_refusal
+from linksyn_gpu.llm.refusals import ANSWER_LIMITS, Dialect, Kind, read_refusal
 
 REASONS = {Kind.INVALID: "invalid_json", Kind.UNUSABLE: "bad_request", Kind.FILTERED: "filtered"}
 """Reasons of lines that say something about their request. After any other refusal a request is asked again."""
@@ -79,7 +79,7 @@ def write(
     dialect : Dialect, optional
         Parameters to leave out or to rename.
     answer_limit : int, optional
-        Replaces the `max_tokens` of each request.
+        Replaces the answer limit of each request.
     settled : Index, optional
         Leave out the requests that the journal has an answer for.
 
@@ -93,8 +93,8 @@ def write(
         for request in requests:
             if settled is None or not settled.settled(request["custom_id"]):
                 body = dict(request["body"])
-                if answer_limit is not None and "max_tokens" in body:
-                    body["max_tokens"] = answer_limit
+                if answer_limit is not None:
+                    body |= dict.fromkeys(ANSWER_LIMITS & body.keys(), answer_limit)
                 line = {**request, "body": body if dialect is None else dialect.apply(body)}
                 lines.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
                 n += 1

@@ -11,14 +11,15 @@ import hashlib
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
 from linksyn_gpu.config import SynthesisConfig
-from linksyn_gpu.errors import EngineError
+from linksyn_gpu.errors import StopAsking
 from linksyn_gpu.llm import API_KEY_NAMES, Engine
+from linksyn_gpu.llm.asking import Validate
 from linksyn_gpu.llm.budget import prompt_tokens
 from linksyn_gpu.llm.protocol import (
     ITEM_MISSING,
@@ -56,13 +57,6 @@ REASONS = {
 REFUSED = ("bad_request", "prompt_too_long")
 """Reasons that may be the fault of the settings: they count only when the server accepts other requests."""
 FINAL = ("filtered",)
-
-Validate = Callable[[str], str | None]
-"""Returns why an answer's text cannot be used, or None."""
-
-
-class StopAsking(EngineError):
-    """No request can succeed until something outside this program changes."""
 
 
 @dataclass(frozen=True)
@@ -250,6 +244,21 @@ class Client:
             self.stats.failed += 1
         return replace(outcome, spent_tokens=spent)
 
+    async def accepts(self, request: Mapping[str, Any]) -> bool:
+        """Whether the server answers a short request of the same form. A few tokens are spent on it.
+
+        Raises
+        ------
+        StopAsking
+            See `complete`.
+        """
+        messages = [{**message, "content": "Reply: OK"} for message in request["body"]["messages"]]
+        body = {**request["body"], "model": self.engine.model, "messages": messages}
+        if "max_tokens" in body:
+            body["max_tokens"] = min(body["max_tokens"], SHORTEST_ANSWER)
+        outcome = await self._attempt("probe", body, 1, 0)
+        return isinstance(outcome, Completion) or not (outcome.transient or outcome.reason in REFUSED)
+
     async def _ask(self, request_id: str, body: dict[str, Any]) -> tuple[Outcome, int]:
         """(outcome, tokens spent in all attempts). Changes `body` between attempts."""
         if self._context is not None and prompt_tokens({"body": body}) > SURELY_TOO_LONG * self._context:
@@ -410,8 +419,8 @@ class Client:
             detail = f"HTTP {reply.status}, not JSON: {reply.data[:120].decode(errors='replace')!r}"
             return Failure(request_id, "bad_response", detail, attempt)
         left_out = self.dialect.left_out(body)
-        told = {name: body.get(name) for name in ("seed", "max_tokens") if name not in left_out}
-        return read_body(request_id, value, attempts=attempt, left_out=left_out, **told)
+        sent = {name: body.get(name) for name in ("seed", "max_tokens") if name not in left_out}
+        return read_body(request_id, value, attempts=attempt, left_out=left_out, **sent)
 
     def _check_reachable(self, error: Exception) -> None:
         now = time.monotonic()

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
 
-from linksyn_gpu.errors import LinkSynError
+from linksyn_gpu.errors import LinkSynError, StopAsking
 from linksyn_gpu.llm import Engine
+from linksyn_gpu.llm.asking import Validate
 from linksyn_gpu.llm.budget import Budget
-from linksyn_gpu.llm.client import REFUSED, Client, Limits, Stats, StopAsking, Validate, refused
+from linksyn_gpu.llm.client import REFUSED, Client, Limits, Stats, refused
 from linksyn_gpu.llm.journal import SYNC_SECONDS, Index, Journal
 from linksyn_gpu.llm.protocol import Failure, Outcome, to_record
 
@@ -21,10 +20,10 @@ T = TypeVar("T")
 Request = Mapping[str, Any]
 READ_AHEAD = 128
 """Requests that are read before a worker is free for them."""
+LEAST_REFUSED, LEAST_FAILED = 16, 32
+"""Requests in a row that are refused, or fail, before the settings are in doubt; more where more are in flight."""
 DRAIN_SECONDS = 20.0
 """Time for answers in flight when a run stops."""
-SAME_AT_END = 3
-"""Refusals with the same words at the end of a run that are taken for a fault of the settings."""
 BUDGET_SECONDS = 0.05
 """Time between two checks whether answers that arrived leave tokens in the budget."""
 
@@ -107,7 +106,8 @@ class _Dispatch:
                 self._stop_reading()
                 await asyncio.wait([reading])
                 syncing.cancel()
-            self._write(self._doubts.at_end(self._error is not None))
+            if self._error is None:
+                await self._decide()
         except BaseExceptionGroup as failed:
             raise _first(failed) from None
         if self._error is not None:
@@ -128,7 +128,9 @@ class _Dispatch:
             try:
                 outcome = await self._client.complete(request)
                 self._budget.settle(request, outcome)
-                self._write(self._doubts.settle(outcome, began))
+                self._write(self._doubts.settle(request, outcome, began))
+                if self._doubts.too_many:
+                    await self._decide()
             except StopAsking as error:
                 self._stop(error)
             if self._on_progress is not None:
@@ -138,6 +140,28 @@ class _Dispatch:
     def _write(self, outcomes: Iterable[Outcome]) -> None:
         for outcome in outcomes:
             self._journal.append(to_record(outcome))
+
+    async def _decide(self) -> None:
+        """Find out what the refusals in doubt are about, with a short request of the same form.
+
+        It cannot tell whether the context is too small for every prompt. That is so if nothing was ever answered.
+
+        Raises
+        ------
+        StopAsking
+            They are about the settings. They are not written, hence their requests stay pending.
+        """
+        held = self._doubts.take()
+        if not held:
+            return
+        refusals = [failure for _, failure in held if failure.reason != "prompt_too_long"]
+        if refusals:
+            alive = await self._client.accepts(held[-1][0])
+        else:
+            alive = self._index.tokens > 0 and len(held) < LEAST_REFUSED
+        if not alive:
+            raise StopAsking(refused(self._client.engine, (refusals or [held[-1][1]])[-1].detail))
+        self._write(failure for _, failure in held)
 
     def _stop(self, error: StopAsking) -> None:
         """Send nothing more. Answers in flight are paid for: wait for them, but not for long."""
@@ -186,33 +210,28 @@ class _Dispatch:
 
 
 class _Doubts:
-    """Holds refusals back until the server accepts another request, and stops a run in which nothing succeeds.
+    """Refusals that may be about one request or about the settings, until that is known.
 
-    A refusal may be about one request, or about the settings. It is about one request when the server answers a
-    request that was sent later. Refusals that are still in doubt when the run stops are not written: their requests
-    stay pending.
+    A refusal is about one request when the server answers a request that was sent later.
     """
 
     def __init__(self, engine: Engine, concurrency: int) -> None:
         self._engine = engine
-        self._most_refused = max(16, concurrency // 2)
-        self._most_failed = max(32, 2 * concurrency)
+        self._most_refused = max(LEAST_REFUSED, concurrency // 2)
+        self._most_failed = max(LEAST_FAILED, 2 * concurrency)
         self._failed_in_a_row = 0
-        self._held: list[tuple[float, Failure]] = []
-        self._answered = False
+        self._held: list[tuple[float, Request, Failure]] = []
 
-    def settle(self, outcome: Outcome, began: float) -> list[Outcome]:
-        """Outcomes that are certain now; `began` is when this one's request was first sent.
+    def settle(self, request: Request, outcome: Outcome, began: float) -> list[Outcome]:
+        """Outcomes that are certain now; `began` is when this request was first sent.
 
         Raises
         ------
         StopAsking
-            The server refuses, or fails on, one request after the other.
+            The server fails on one request after the other.
         """
         if isinstance(outcome, Failure) and outcome.reason in REFUSED:
-            self._held.append((time.monotonic(), outcome))
-            if len(self._held) >= self._most_refused:
-                raise StopAsking(refused(self._engine, outcome.detail))
+            self._held.append((time.monotonic(), request, outcome))
             return []
         if isinstance(outcome, Failure) and outcome.transient:
             self._failed_in_a_row += 1
@@ -222,26 +241,20 @@ class _Doubts:
                     f"{outcome.reason}, {outcome.detail}. Check the server's log, then run the same command again"
                 )
             return [outcome]
-        self._answered, self._failed_in_a_row = True, 0
-        certain = [failure for held_at, failure in self._held if held_at < began]
-        self._held = [(held_at, failure) for held_at, failure in self._held if held_at >= began]
+        self._failed_in_a_row = 0
+        certain = [failure for held_at, _, failure in self._held if held_at < began]
+        self._held = [held for held in self._held if held[0] >= began]
         return [*certain, outcome]
 
-    def at_end(self, stopped: bool) -> list[Outcome]:
-        """Outcomes in doubt that are taken for certain at the end of a run.
+    @property
+    def too_many(self) -> bool:
+        return len(self._held) >= self._most_refused
 
-        Raises
-        ------
-        StopAsking
-            There are too many of them, or no request had an answer.
-        """
-        held = [failure for _, failure in self._held]
-        if stopped or not held:
-            return []
-        alike = Counter(re.sub(r"\d+", "", failure.detail) for failure in held)
-        if not self._answered or alike.most_common(1)[0][1] >= SAME_AT_END:
-            raise StopAsking(refused(self._engine, held[-1].detail))
-        return list(held)
+    def take(self) -> list[tuple[Request, Failure]]:
+        """The refusals in doubt, with their requests; from now on there are none."""
+        held = [(request, failure) for _, request, failure in self._held]
+        self._held = []
+        return held
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -48,7 +48,8 @@ class Refusal:
 
 FIXED = ("model", "messages")
 """Parameters that a request cannot do without."""
-ANSWER_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens")
+ANSWER_LIMITS = {"max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens"}
+"""Names of the limit on an answer's tokens."""
 
 _ACCOUNT = re.compile(
     r"insufficient[ _-]?(quota|balance|funds|credits?)|credit balance|(out of|no|not enough|purchase) credits"

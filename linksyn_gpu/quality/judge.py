@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from linksyn_gpu.config import SynthesisConfig
+from linksyn_gpu.config import DEFAULT_MAX_TOKENS, SynthesisConfig
 from linksyn_gpu.llm.asking import Validate, is_pending, request_model
 from linksyn_gpu.llm.json_answer import read_level, read_object
 from linksyn_gpu.llm.prompting import content_request, object_schema, render_messages
@@ -184,6 +184,5 @@ def _request(
 ) -> Request:
     messages = render_messages(TEMPLATES, f"{name}.{language}.jinja", values, config.templates)
     schema = object_schema(fields)
-    return content_request(
-        messages, name, schema, model=request_model(config), max_tokens=config.max_tokens, **sampling
-    )
+    limits = {"max_tokens": config.max_tokens, "limit_in_id": DEFAULT_MAX_TOKENS}
+    return content_request(messages, name, schema, model=request_model(config), **limits, **sampling)

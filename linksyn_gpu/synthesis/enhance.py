@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from linksyn_gpu.config import ALL, EnhanceConfig, SynthesisConfig
+from linksyn_gpu.config import ALL, DEFAULT_MAX_TOKENS, EnhanceConfig, SynthesisConfig
 from linksyn_gpu.llm.asking import Validate, is_pending, request_model
 from linksyn_gpu.llm.prompting import content_request
 from linksyn_gpu.llm.protocol import Completion, Failure, Outcome, unusable
@@ -224,6 +224,7 @@ class Enhancer:
             prompts.answer_schema(task, asking.field_limit),
             model=request_model(asking),
             max_tokens=asking.max_tokens,
+            limit_in_id=DEFAULT_MAX_TOKENS,
             temperature=asking.temperature,
             top_p=asking.top_p,
             number=len(rewrites) or None,  # also at temperature 0, a second try of the same text is a new request

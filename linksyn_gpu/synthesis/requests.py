@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from linksyn_gpu.config import SynthesisConfig
+from linksyn_gpu.config import DEFAULT_MAX_TOKENS, SynthesisConfig
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.llm.asking import request_model
 from linksyn_gpu.llm.prompting import content_request, prompt_chars
+from linksyn_gpu.llm.refusals import Dialect
 from linksyn_gpu.synthesis import prompts
 from linksyn_gpu.tables import Cell, RowWriter, json_line, open_lines
 from linksyn_gpu.text import estimate_tokens
@@ -91,6 +92,9 @@ class RequestsWriter:
     ) -> None:
         self._sources, self._cells = sources, cells
         self._seed_rows = SeedRows(sources.seeds)
+        config = sources.config
+        # A client adapts requests itself, and learns more from the server.
+        self._dialect = Dialect(config.without, config.rename) if config.engine == "batch" else Dialect()
         self._made = 0
         self._lines = open_lines(requests_file)
         self._tasks = RowWriter(tasks_schema(), tasks_file)
@@ -118,7 +122,8 @@ class RequestsWriter:
             if request is not None:
                 self._made += 1
                 requests.append(request)
-        self._lines.writelines(map(json_line, requests))
+        for request in requests:
+            self._lines.write(json_line({**request, "body": self._dialect.apply(request["body"])}))
         self._tasks.write(rows)
         return requests
 
@@ -188,6 +193,7 @@ def qa_request(task: prompts.Task, walk_id: int, config: SynthesisConfig) -> dic
         temperature=config.temperature,
         top_p=config.top_p,
         number=walk_id,
+        limit_in_id=DEFAULT_MAX_TOKENS,
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.llm.protocol import ITEM_MISSING, REQUEST_REASONS, Failure, from_record, unusable
 from linksyn_gpu.synthesis import answers, prompts
 from linksyn_gpu.synthesis.requests import BATCH_ROWS, SeedRows, Sources
@@ -183,6 +184,7 @@ class Assembly:
             "pending_reasons": dict(self._pending),
             **{name: counts[name] for name in TALLIES},
             "pending_completion_tokens": self._expected_completions(),
+            "requests_failed": self._reasons["request"].total() + self._reasons["answer"].total(),
             "reasons": {stage: dict(found) for stage, found in self._reasons.items() if found},
             "kept_by_cell": dict(sorted(self._by_cell.items())),
         }
@@ -202,10 +204,9 @@ class Assembly:
             "path": [self._kp_names[v] for v in task["nodes"]],
             "seed_ids": [self._seeds[i]["id"] for i in task["seeds"]],
             "prompt_digest": self._digest,
-            "temperature": self._config.temperature,
-            "top_p": self._config.top_p,
             "seed": task["seed"] if answer.seed is None else answer.seed,
             "max_tokens": task["max_tokens"] if answer.max_tokens is None else answer.max_tokens,
+            **sampling_columns(self._config, answer),
         }
 
 
@@ -222,3 +223,10 @@ def written_columns(item: Item, answer: Completion) -> dict[str, Any]:
         "prompt_tokens": min(answer.prompt_tokens, INT32_MAX),
         "completion_tokens": min(answer.completion_tokens, INT32_MAX),
     }
+
+
+def sampling_columns(config: SynthesisConfig, answer: Completion) -> dict[str, Any]:
+    """Columns of the sampling parameters; null where a parameter was not sent."""
+    left_out = sorted({*answer.left_out, *config.without}) if config.engine == "batch" else list(answer.left_out)
+    columns: dict[str, Any] = {"temperature": config.temperature, "top_p": config.top_p, "left_out": left_out}
+    return columns | {name: None for name in left_out if name in ("temperature", "top_p", "seed", "max_tokens")}

@@ -323,7 +323,7 @@ def test_answers_that_arrive_after_the_end_are_still_collected(out, tmp_path):
     for line in lines:
         line["response"]["body"]["choices"][0]["finish_reason"] = "length"
     answers.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert f"cut_off {len(lines)}" in invoke("synthesize", out, "--collect", answers).stdout
+    assert f"cut_off {len(lines)}" in invoke("synthesize", out, "--collect", answers, code=1).stdout
     answers.write_text("".join(json.dumps(answer(request)) + "\n" for request in requests_of(out)))
     invoke("synthesize", out, "--collect", answers)
     assert (out / "qa.jsonl").read_text(encoding="utf-8").count("\n") > 0

@@ -1,5 +1,6 @@
 """Limits of settings, and `report` at every moment of a run."""
 
+import logging
 import os
 import threading
 import time
@@ -8,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from linksyn_gpu.cli import main
+from linksyn_gpu.cli.console import show_warnings
 from tests.cli.test_server import reply
 from tests.conftest import QUICK, SEEDS
 from tests.llm.fake_server import FakeServer
@@ -51,6 +53,21 @@ def test_a_number_out_of_range_is_refused_with_its_name(tmp_path, flag, value, m
     refused = invoke("run", SEEDS, "--out", tmp_path / "out", *QUICK, f"{flag}={value}", code=2)
     assert message in refused.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_control_characters_of_a_server_do_not_reach_the_terminal(tmp_path):
+    words = ("run", SEEDS, "--out", tmp_path / "out", "--paths", "2", "--engine", "openai", "--base-url")
+    with FakeServer(models=("fa\x1b[31mke",)) as server:
+        refused = invoke(*words, server.url, "--model", "other", code=1)
+    assert "fa\N{REPLACEMENT CHARACTER}[31mke" in refused.stderr
+    assert "\x1b" not in refused.output
+
+
+def test_control_characters_of_a_warning_do_not_reach_the_terminal():
+    with CliRunner().isolation() as (_, err, _):
+        show_warnings()
+        logging.getLogger("linksyn_gpu.llm").warning("the server said %s", "\x1b[2Jgone")
+        assert err.getvalue() == "Warning: the server said \N{REPLACEMENT CHARACTER}[2Jgone\n".encode()
 
 
 @pytest.mark.parametrize("url", ["http://[::1/v1", "http://host:port/v1", "ftp://host/v1", "localhost:8000", ""])

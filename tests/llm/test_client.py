@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from linksyn_gpu.errors import ConfigError, EngineError
+from linksyn_gpu.errors import ConfigError, EngineError, StopAsking
 from linksyn_gpu.llm import Engine, api_key, protocol
-from linksyn_gpu.llm.client import Client, Limits, StopAsking
+from linksyn_gpu.llm.client import Client, Limits
 from linksyn_gpu.llm.dispatch import ask_all
 from linksyn_gpu.llm.journal import Journal
 from linksyn_gpu.llm.protocol import Completion, Failure
@@ -290,13 +290,13 @@ def test_a_doubled_answer_limit_stays_within_the_context():
     assert outcome.reason == "cut_off"
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["with the space", "without"])
-def test_a_cut_answer_is_kept_when_the_longer_one_is_refused(told):
+@pytest.mark.parametrize("reports", [True, False], ids=["with the space", "without"])
+def test_a_cut_answer_is_kept_when_the_longer_one_is_refused(reports):
     def script(body, n):
         if body["max_tokens"] <= 64:
             return ok('{"qa": [', finish="length")
         words = "maximum context length is 90 tokens and your request has 20 input tokens"
-        return {"status": 400, "json": {"error": {"message": words if told else "too many tokens"}}}
+        return {"status": 400, "json": {"error": {"message": words if reports else "too many tokens"}}}
 
     with FakeServer(script) as server:
         outcome, _ = ask(server)

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from linksyn_gpu.errors import DataError
+from linksyn_gpu.errors import DataError, StopAsking
 from linksyn_gpu.llm import Engine, dispatch
 from linksyn_gpu.llm.budget import Budget
-from linksyn_gpu.llm.client import Limits, StopAsking
+from linksyn_gpu.llm.client import Limits
 from linksyn_gpu.llm.dispatch import READ_AHEAD, ask_all
 from linksyn_gpu.llm.journal import Journal
 from tests.llm.fake_server import FakeServer, ok, request
@@ -171,7 +171,7 @@ def test_a_run_in_which_every_request_is_refused_stops_and_drops_nothing(tmp_pat
         assert len(journal.index()) == 0
 
 
-def test_the_same_refusal_of_the_last_requests_stops_the_run(tmp_path):
+def test_refusals_of_the_last_requests_stop_the_run_if_the_server_refuses_a_short_one_too(tmp_path):
     def script(body, n):
         return ok() if len(server.bodies) <= 10 else {"status": 400, "json": {"error": f"limit {n} reached"}}
 
@@ -179,6 +179,44 @@ def test_the_same_refusal_of_the_last_requests_stops_the_run(tmp_path):
         with pytest.raises(StopAsking, match="limit 1 reached"):
             ask_all([request(str(i)) for i in range(14)], Engine(server.url, "m"), journal, limits=LIMITS)
         assert len(journal.index()) == 10
+
+
+def test_requests_that_a_server_refuses_alone_are_dropped_also_when_no_other_is_left(tmp_path):
+    """A call that has only such requests left must not stop for ever."""
+
+    def script(body, n):
+        content = body["messages"][0]["content"]
+        return {"status": 403, "json": {"error": "not that"}} if content.startswith("bad") else ok()
+
+    with FakeServer(script) as server, Journal(tmp_path) as journal:
+        names = [f"bad {i}" for i in range(40)]
+        ask_all(map(request, names), Engine(server.url, "m"), journal, limits=LIMITS)
+        assert refused_names(journal) == set(names)
+        assert server.asked["Reply: OK"] == 3
+        assert server.bodies[-1]["max_tokens"] <= 64
+
+
+TOO_LONG = {
+    "status": 400,
+    "json": {"error": "maximum context length is 512 tokens and your request has 600 input tokens"},
+}
+
+
+def test_a_context_that_is_too_small_for_every_prompt_stops_the_run(tmp_path):
+    with FakeServer(lambda body, n: TOO_LONG) as server, Journal(tmp_path) as journal:
+        for n in (3, 100):
+            with pytest.raises(StopAsking, match="512 tokens"):
+                ask_all([request(str(i)) for i in range(n)], Engine(server.url, "m"), journal, limits=LIMITS)
+        assert len(journal.index()) == 0
+        assert len(server.bodies) < 50
+
+
+def test_a_prompt_that_is_too_long_is_dropped_after_others_were_answered(tmp_path):
+    script = lambda body, n: TOO_LONG if body["messages"][0]["content"] == "long" else ok()  # noqa: E731
+    with FakeServer(script) as server, Journal(tmp_path) as journal:
+        for name in ("short", "long"):
+            ask_all([request(name)], Engine(server.url, "m"), journal, limits=LIMITS)
+        assert journal.outcome("long").reason == "prompt_too_long"
 
 
 def test_one_refusal_at_the_end_is_about_that_request(tmp_path):
@@ -207,13 +245,13 @@ def test_answers_in_flight_are_not_waited_for_without_end(tmp_path, monkeypatch)
     monkeypatch.setattr(dispatch, "DRAIN_SECONDS", 0.2)
 
     def script(body, n):
-        return QUOTA if body["messages"][0]["content"] == "3" else {**ok(), "latency": 4}
+        return QUOTA if body["messages"][0]["content"] == "3" else {**ok(), "latency": 1.5}
 
     with FakeServer(script) as server, Journal(tmp_path) as journal:
         began = time.monotonic()
         with pytest.raises(StopAsking):
             ask_all([request(str(i)) for i in range(50)], Engine(server.url, "m"), journal, limits=LIMITS)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 1.2
 
 
 def test_a_request_that_stands_twice_is_asked_once(tmp_path):

@@ -97,7 +97,6 @@ def test_a_driver_that_does_not_answer_is_an_error_and_none_at_all_means_a_cpu(n
     assert vllm.devices() == []
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_driver_that_hangs_is_an_error_after_a_while(nvidia_smi, monkeypatch):
     monkeypatch.setattr(vllm, "NVIDIA_SMI_SECONDS", 0.3)
     nvidia_smi("")

@@ -53,14 +53,14 @@ def test_large_cells_are_interleaved():
     assert [part.cell for part in rounds] == [0, 1, 0, 1]
 
 
-def test_affinity_follows_the_cell_whatever_the_case_of_its_name():
+def test_affinity_follows_the_cell_and_ignores_the_case_of_its_name():
     quota = QuotaConfig(cross_discipline=0.2)
     whole, law = cell_affinities([Cell(None, None, 1), Cell("LAW", None, 1)], STATISTICS, quota)
     assert whole is None
     assert law == pytest.approx([1.0, 0.2 + 0.8 * 0.25])
 
 
-def test_an_unknown_discipline_is_an_error_that_names_those_there_are():
+def test_an_unknown_discipline_is_an_error_that_lists_the_known_ones():
     with pytest.raises(ConfigError, match="which no seed has; the seeds have: Law, Physics"):
         cell_affinities([Cell("botany", None, 1)], STATISTICS, QuotaConfig())
 
@@ -80,6 +80,6 @@ def test_two_spellings_of_one_discipline_are_refused():
     "quota",
     [{"difficulty": {"6": 1}}, {"discipline": {"law": -1}}, {"discipline": {"law": 0}}, {"cross_discipline": 2}],
 )
-def test_a_quota_that_makes_no_sense_is_refused(quota):
+def test_an_invalid_quota_is_refused(quota):
     with pytest.raises(ConfigError):
         QuotaConfig(**quota)

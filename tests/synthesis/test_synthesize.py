@@ -160,6 +160,7 @@ def test_a_kept_qa_names_everything_that_it_was_made_from(tmp_path, seeds):
             "top_p": 0.95,
             "seed": request["body"]["seed"],
             "max_tokens": request["body"]["max_tokens"],
+            "left_out": [],
             "prompt_tokens": 10,
             "completion_tokens": 5,
         }
@@ -337,8 +338,10 @@ def test_a_refused_schema_still_gives_rows(tmp_path, seeds, caplog):
     run = Run(tmp_path, seeds)
     run.write([path(i) for i in range(5)])
     with caplog.at_level(logging.ERROR):
-        assert run.ask(script).completed == 5
-    assert run.assemble()[0]["kept"] == 5
+        run.ask(script)
+    counts, rows, _ = run.assemble()
+    assert counts["kept"] == 5
+    assert all(row["left_out"] == ["response_format"] for row in rows)
 
 
 def test_an_answer_that_cannot_be_used_is_asked_for_again():

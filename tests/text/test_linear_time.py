@@ -3,8 +3,13 @@
 A pattern whose time grows with the square of the length, or faster, does not.
 """
 
+import importlib
+import pkgutil
+import re
+
 import pytest
 
+import linksyn_gpu
 from linksyn_gpu.knowledge.extract.glossary import Glossary, Term
 from linksyn_gpu.knowledge.extract.plain_text import is_name, plain_text
 from linksyn_gpu.knowledge.merge.guards import veto
@@ -65,3 +70,20 @@ def test_nested_markup_ends():
 def test_character_references_of_thousands_of_digits_are_dropped():
     assert plain_name("force&#" + "1" * 5000 + ";") == "force"
     assert plain_text("mass &#x" + "f" * 5000 + "; and &amp; force").split() == ["mass", "and", "&", "force"]
+
+
+def compiled_patterns():
+    for module in pkgutil.walk_packages(linksyn_gpu.__path__, "linksyn_gpu."):
+        if not module.name.startswith(("linksyn_gpu.backend", "linksyn_gpu.__main__")):
+            for name, value in vars(importlib.import_module(module.name)).items():
+                if isinstance(value, re.Pattern) and isinstance(value.pattern, str):
+                    yield pytest.param(value, id=f"{module.name}.{name}")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("pattern", compiled_patterns())
+def test_every_pattern_of_the_package_ends_at_one_place_of_a_text(pattern):
+    for unit in UNITS:
+        text = unit * (10_000 // len(unit)) + "!x"
+        pattern.match(text)
+        pattern.fullmatch(text)

@@ -194,7 +194,11 @@ def devices() -> list[Device]:
     try:
         output, _ = process.communicate(timeout=NVIDIA_SMI_SECONDS)
     except subprocess.TimeoutExpired:
-        process.kill()  # and do not wait for it: in a driver that hangs, even SIGKILL has no effect
+        process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # in a driver that hangs, even SIGKILL has no effect
+            process.wait(1.0)
+        if process.stdout is not None:
+            process.stdout.close()
         raise EngineError(f"nvidia-smi did not answer within {NVIDIA_SMI_SECONDS:g} s: {fix}") from None
     if process.returncode:
         said = output.strip().splitlines()

@@ -29,7 +29,7 @@ from linksyn_gpu.sampling.extend import extend_path
 from linksyn_gpu.synthesis import prompts
 from linksyn_gpu.synthesis.enhance import DROPPED, KEPT, PENDING, Enhancer, Extension, Work, chooser
 from linksyn_gpu.synthesis.requests import SeedRows
-from linksyn_gpu.synthesis.synthesize import written_columns
+from linksyn_gpu.synthesis.synthesize import sampling_columns, written_columns
 from linksyn_gpu.tables import KPGraph, RowWriter, WalkBatch, qa_schema
 from linksyn_gpu.taxonomy.difficulty import LEVELS
 from linksyn_gpu.text import name_key
@@ -46,7 +46,7 @@ JOURNAL = "enhance-journal"
 """Answers by content. Not an output of the stage: --force and other settings find paid answers again."""
 ROWS_IN_WORK = 4096
 """QA that take each step together. Up to eight times as many rows of other disciplines are held with them."""
-SHAPING = ("engine", "model", "temperature", "top_p", "max_tokens", "max_prompt_chars", "max_field_chars")
+SHAPING = ("engine", "model", "temperature", "top_p", "max_prompt_chars", "max_field_chars")
 """Settings of `SynthesisConfig` that change the requests of this stage."""
 
 
@@ -238,10 +238,9 @@ class _Enhancement:
                 "seed_ids": [seeds[seed]["id"] for seed in version.extension.seeds],
                 "request_id": written.id,
                 "prompt_digest": enhancement_digest(asking.templates),
-                "temperature": asking.temperature,
-                "top_p": asking.top_p,
                 "seed": written.seed,
                 "max_tokens": written.max_tokens,
+                **sampling_columns(self._config.synthesis, written),
             }
         return {
             **row,

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from linksyn_gpu.config import RunConfig, SynthesisConfig
@@ -30,11 +31,11 @@ Produce = Callable[[Callable[[Request], None]], None]
 
 OPERATIONAL = (
     *("base_url", "concurrency", "timeout", "max_attempts", "max_tokens_retry", "model_file", "templates"),
-    *("max_requests", "budget_tokens"),
+    *("max_tokens", "without", "rename", "max_requests", "budget_tokens"),
     *("vllm_python", "vllm_command", "data_parallel", "tensor_parallel", "vllm_args"),
     *("vllm_restarts", "vllm_start_timeout", "vllm_memory_share"),
 )
-"""Settings of the server and of limits, which do not change the requests."""
+"""Settings of the server and of limits, which do not change what is asked."""
 
 
 def synthesize(
@@ -137,6 +138,7 @@ class _Synthesis:
         self._begun = False
         self._stats: Stats | None = None
         self._failed: EngineError | None = None
+        self._had_requests = self.has_requests
 
     def begin(self, *, force: bool = False, ahead: bool = False) -> bool:
         """Whether the stage has work to do; `ahead`: stage walk is not finished yet."""
@@ -211,7 +213,7 @@ class _Synthesis:
                     itertools.chain([first], requests),
                     engine,
                     journal,
-                    limits=Limits.of(config, engine),
+                    limits=replace(Limits.of(config, engine), answer_limit=config.max_tokens),
                     validate=validator(config.field_limit, config.per_path),
                     index=index,
                     budget=budget,
@@ -260,8 +262,8 @@ class _Synthesis:
         counts = {**self._assemble(journal, index), **self._facts}
         if self._failed is not None:
             counts["stopped"] = str(self._failed)
-        if self._config.engine == "batch" and counts["requests_answered"]:
-            self._write_pending(index)
+        if self._config.engine == "batch":
+            counts["requests_file"] = self._write_pending(index)
         if counts["pending"] == 0 and self._failed is None:
             self._ws.finish("synthesize", counts)
         else:
@@ -285,12 +287,21 @@ class _Synthesis:
         ):
             return assemble(journal, index, ws.checked("tasks.parquet"), assembly, kept, dropped)
 
-    def _write_pending(self, index: Index) -> None:
-        """Write the requests that still have no answer to requests-pending.jsonl."""
-        from linksyn_gpu.llm import batchfile
+    def _write_pending(self, index: Index) -> str:
+        """Write the requests that still have no answer, as the settings are now. Return the name of the file to send.
 
+        On the first call these are all requests, and requests.jsonl is the file.
+        """
+        from linksyn_gpu.llm import batchfile
+        from linksyn_gpu.llm.refusals import Dialect
+
+        if not self._had_requests:
+            return "requests.jsonl"
+        dialect = Dialect(self._config.without, self._config.rename)
         with self._ws.replacing("requests-pending.jsonl") as part:
-            batchfile.write(read_requests(self._ws.checked("requests.jsonl")), part, settled=index)
+            requests = read_requests(self._ws.checked("requests.jsonl"))
+            batchfile.write(requests, part, settled=index, dialect=dialect, answer_limit=self._config.max_tokens)
+        return "requests-pending.jsonl"
 
 
 def recorded_synthesis(ws: Workspace) -> dict[str, Any] | None:
