@@ -397,6 +397,7 @@ class Cell:
 
 # Why a path was not kept; the index is the code in `WalkBatch.status`.
 PATH_STATUS = ("kept", "too_short", "repeated")
+_WALK_COLUMNS = ("nodes", "lengths", "ids", "status", "cell", "round")  # the first fields of a `WalkBatch`, in order
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -430,16 +431,14 @@ class WalkBatch:
 
     def __getitem__(self, rows: slice) -> WalkBatch:
         """Some rows, without the number of their redraws."""
-        return WalkBatch(
-            self.nodes[rows], self.lengths[rows], self.ids[rows], self.status[rows], self.cell[rows], self.round[rows]
-        )
+        parts: list[Any] = [getattr(self, name)[rows] for name in _WALK_COLUMNS]
+        return WalkBatch(*parts)
 
     @classmethod
     def concatenate(cls, batches: Sequence[WalkBatch]) -> WalkBatch:
         """Join batches in their order."""
-        columns = ("nodes", "lengths", "ids", "status", "cell", "round")
-        joined: dict[str, Any] = {name: np.concatenate([getattr(b, name) for b in batches]) for name in columns}
-        return cls(**joined, redraws=sum(b.redraws for b in batches))
+        joined: list[Any] = [np.concatenate([getattr(batch, name) for batch in batches]) for name in _WALK_COLUMNS]
+        return cls(*joined, sum(batch.redraws for batch in batches))
 
     def to_arrow(self, graph: KPGraph) -> pa.Table:
         """Return the paths as a table: walk_id, round, cell, path (KP names) and drop_reason (null: kept)."""
@@ -510,7 +509,7 @@ class Bundles:
         return table.append_column("drop_reason", pa.array(self.drop_reason, pa.string()))
 
 
-def named_lists(padded: Int32, sizes: Int32, names: Any) -> pa.Array:
+def named_lists(padded: Int32, sizes: Int32, names: Any = None) -> pa.Array:
     """Return rows of -1 padded numbers as an Arrow array of lists, of their names where there are any."""
     import pyarrow as pa
 

@@ -22,7 +22,6 @@ import threading
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from linksyn_gpu import __version__
@@ -115,9 +114,7 @@ class Workspace:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._release_lock()
 
     # ------------------------------------------------------------------ files

@@ -13,7 +13,7 @@ import numpy as np
 
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.run.folder import Workspace
-from linksyn_gpu.tables import Bundles, Cell, KPGraph, KPStatistics, Seeds, WalkBatch
+from linksyn_gpu.tables import Bundles, Cell, KPGraph, KPStatistics, Seeds, WalkBatch, named_lists
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -190,19 +190,11 @@ def paths_table(batch: WalkBatch, bundles: Bundles, reasons: Any) -> pa.Table:
         pa.array(batch.ids),
         pa.array(batch.round),
         pa.array(batch.cell),
-        _lists(batch.nodes, batch.lengths),
-        _lists(bundles.seeds, bundles.sizes),
+        named_lists(batch.nodes, batch.lengths),
+        named_lists(bundles.seeds, bundles.sizes),
         pa.array(reasons, pa.string()),
     ]
     return pa.table(columns, schema=path_schema())
-
-
-def _lists(padded: Any, sizes: Any) -> Any:
-    """Rows of a -1 padded int32 array, filled from the left, as an Arrow list array."""
-    import pyarrow as pa
-
-    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(padded[padded >= 0]))
 
 
 def read_batches(

@@ -6,7 +6,6 @@ counted.
 
 from __future__ import annotations
 
-import functools
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -91,17 +90,7 @@ def load_taxonomy(path: str | Path | None = None) -> Taxonomy:
     ConfigError
         The file cannot be read, has another form, or gives one label to two disciplines.
     """
-    if path is None:
-        return _default_taxonomy()
-    return _taxonomy(path)
-
-
-@functools.cache
-def _default_taxonomy() -> Taxonomy:
-    return _taxonomy(FOLDER / "disciplines.toml")
-
-
-def _taxonomy(path: str | Path) -> Taxonomy:
+    path = FOLDER / "disciplines.toml" if path is None else path
     nodes: list[Discipline] = []
     for group, entry in read_toml(path).items():
         if not isinstance(entry, Mapping):

@@ -118,7 +118,7 @@ def test_a_model_labels_seeds_and_gets_each_request_once(folder):
         ws.path("annotated.parquet").unlink()  # as if the run had been killed before the end
         pipeline.extract(ws, asked)
         assert len(server.bodies) == before
-        recorded = pipeline.recorded_extraction(ws)["synthesis"]  # a later call needs no flags
+        recorded = ws.settings("extract")["synthesis"]  # a later call needs no flags
         assert (recorded["base_url"], recorded["model"]) == (server.url, "fake")
         pipeline.extract(ws, asked, force=True)  # requests with the same content share an answer
         assert len(server.bodies) == before

@@ -24,7 +24,7 @@ from linksyn_gpu.quality import checks, judge
 from linksyn_gpu.run import store
 from linksyn_gpu.run.folder import Workspace
 from linksyn_gpu.run.progress import Progress, silent
-from linksyn_gpu.run.stages.synthesize import OPERATIONAL, recorded_synthesis
+from linksyn_gpu.run.stages.synthesize import OPERATIONAL
 from linksyn_gpu.sampling.extend import extend_path
 from linksyn_gpu.synthesis import prompts
 from linksyn_gpu.synthesis.enhance import DROPPED, KEPT, PENDING, Enhancer, Extension, Work, chooser
@@ -93,9 +93,7 @@ def enhance(
 
 def recorded_enhancement(ws: Workspace) -> dict[str, Any]:
     """Settings of the stage in this run, on top of those of stage synthesize."""
-    settings = ws.settings("enhance") or {}
-    own: dict[str, Any] = {name: settings[name] for name in ("enhance", "synthesis") if name in settings}
-    return merged(recorded_synthesis(ws) or {}, own)
+    return merged(ws.settings("synthesize") or {}, ws.settings("enhance") or {})
 
 
 @functools.lru_cache(maxsize=8)

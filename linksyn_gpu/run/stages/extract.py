@@ -73,12 +73,6 @@ def extract(
     return ws.counts("extract")
 
 
-def recorded_extraction(ws: Workspace) -> dict[str, Any] | None:
-    """Settings with which the stage was begun, as fields of `RunConfig`; None if it was not begun."""
-    settings = ws.settings("extract")
-    return None if settings is None else {name: settings[name] for name in ("extract", "synthesis") if name in settings}
-
-
 def _settings(config: RunConfig) -> dict[str, Any]:
     settings: dict[str, Any] = {"extract": to_mapping(config.extract)}
     settings["files"] = {name: _file_digest(path) for name in FILES if (path := getattr(config.extract, name))}

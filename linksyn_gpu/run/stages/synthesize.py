@@ -302,11 +302,3 @@ class _Synthesis:
             requests = read_requests(self._ws.checked("requests.jsonl"))
             batchfile.write(requests, part, settled=index, dialect=dialect, answer_limit=self._config.max_tokens)
         return "requests-pending.jsonl"
-
-
-def recorded_synthesis(ws: Workspace) -> dict[str, Any] | None:
-    """Settings of stage synthesize in this run, as `RunConfig` takes them; None: the stage was never begun."""
-    recorded = ws.settings("synthesize")
-    if recorded is None:
-        return None
-    return {"synthesis": {k: v for k, v in recorded["synthesis"].items() if k != "content of --templates"}}
