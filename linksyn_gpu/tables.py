@@ -437,8 +437,8 @@ class WalkBatch:
     @classmethod
     def concatenate(cls, batches: Sequence[WalkBatch]) -> WalkBatch:
         """Join batches in their order."""
-        joined: list[Any] = [np.concatenate([getattr(batch, name) for batch in batches]) for name in _WALK_COLUMNS]
-        return cls(*joined, sum(batch.redraws for batch in batches))
+        joined: dict[str, Any] = {name: np.concatenate([getattr(b, name) for b in batches]) for name in _WALK_COLUMNS}
+        return cls(**joined, redraws=sum(b.redraws for b in batches))
 
     def to_arrow(self, graph: KPGraph) -> pa.Table:
         """Return the paths as a table: walk_id, round, cell, path (KP names) and drop_reason (null: kept)."""
