@@ -12,7 +12,7 @@ from linksyn_gpu.llm.prompting import prompt_chars
 from linksyn_gpu.llm.protocol import Failure, Outcome
 
 NO_ANSWER = "no_answer"
-"""Reason of a failure that stands for a request without any outcome yet."""
+"""Reason of the failure that is returned for a request without an outcome yet."""
 
 Request = Mapping[str, Any]
 Validate = Callable[[str], str | None]

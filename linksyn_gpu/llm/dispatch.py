@@ -44,7 +44,7 @@ def ask_all(
     Parameters
     ----------
     requests : iterable of mapping
-        Lines of an OpenAI batch file. They are read one at a time in a thread of their own, at most `READ_AHEAD`
+        Lines of an OpenAI batch file. They are read one at a time in a separate thread, at most `READ_AHEAD`
         before they are sent. The iterable may block for as long as it likes: requests read before are sent, and
         answers are received, while it does.
     index : Index, optional

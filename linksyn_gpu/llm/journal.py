@@ -43,7 +43,7 @@ ANSWERED, FAILED, TO_ASK_AGAIN, NEVER_ASKED = 0, 1, 2, 3
 
 
 def request_key(request_id: str) -> bytes:
-    """16-byte digest that stands for a request id in memory."""
+    """16-byte digest that represents a request id in memory."""
     return hashlib.blake2b(request_id.encode(errors="surrogatepass"), digest_size=16).digest()
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes what the tests in this folder need: vLLM for the CPU in an environment of its own, and a small model for it.
+# Makes what the tests in this folder need: vLLM for the CPU in its own environment, and a small model for it.
 #
 #     tests/vllm/make_environment.sh VENV MODEL_DIR
 #

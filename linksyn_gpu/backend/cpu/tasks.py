@@ -22,7 +22,7 @@ def offsets(sizes: Any) -> Int64:
 
 
 def split(offsets: Int64, work: int) -> Int64:
-    """Cut blocks into runs of about `work` units: a hub is a run of its own and keeps one thread busy, not all."""
+    """Cut blocks into runs of about `work` units: a hub is a separate run and keeps one thread busy, not all."""
     n_tasks = max(1, int(offsets[-1]) // work)
     targets = np.linspace(0, int(offsets[-1]), n_tasks + 1)[1:-1]
     inner = np.searchsorted(offsets, targets)

@@ -2,7 +2,7 @@
 
     python subreaper.py GRACE COMMAND [ARGUMENT ...]
 
-It runs as a script in a session of its own and imports nothing of this package. The owner holds the other end of its
+It runs as a script in its own session and imports nothing of this package. The owner holds the other end of its
 standard input, a pipe. When the owner closes the pipe or dies, also by SIGKILL, the descendants get SIGTERM, and
 SIGKILL after GRACE seconds. When the command ends by itself, what it left running gets SIGKILL at once. Standard output
 receives a line about the end. The exit status is the command's.

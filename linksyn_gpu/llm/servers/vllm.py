@@ -1,6 +1,6 @@
 """vLLM on this machine: its command line, its share of the memory, and its supervised server process.
 
-vLLM is installed in an environment of its own and is only started as a program: `vllm serve`, on a free port of
+vLLM is installed in its own environment and is only started as a program: `vllm serve`, on a free port of
 127.0.0.1, with a random key that is passed in the environment and appears in no command line, log or file.
 """
 
@@ -34,7 +34,7 @@ LEAST_BYTES = 4 * GIB
 """Weights and KV cache of a useful model do not fit into less."""
 NVIDIA_SMI_SECONDS = 20.0
 NOT_FOUND = (
-    "vLLM needs an environment of its own: make one (python3 -m venv VENV && VENV/bin/pip install vllm) and pass "
+    "vLLM needs its own environment: make one (python3 -m venv VENV && VENV/bin/pip install vllm) and pass "
     "--vllm-python VENV/bin/python, or pass a command line with --vllm-command, such as 'conda run -n NAME vllm'"
 )
 
