@@ -130,8 +130,9 @@ def test_the_answer_limit_may_change_without_force_and_no_request_is_sent_twice(
         assert sum(server.asked.values()) == asked, "a finished stage asks nothing"
 
 
-def test_a_run_in_which_every_answer_is_unusable_does_not_end_well(tmp_path):
-    words = ("run", SEEDS, "--out", tmp_path / "out", *QUICK, "--engine", "openai", "--base-url")
+@pytest.mark.parametrize("limit", [(), ("--max-requests", 2)], ids=["all", "up to a limit"])
+def test_a_run_in_which_every_answer_is_unusable_does_not_exit_with_0(tmp_path, limit):
+    words = ("run", SEEDS, "--out", tmp_path / "out", *QUICK, *limit, "--engine", "openai", "--base-url")
     with FakeServer(lambda body, n: ok("I would rather not.")) as server:
         result = invoke(*words, server.url, code=3)
     assert "No request had a usable answer" in result.stderr
