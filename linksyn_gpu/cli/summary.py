@@ -166,8 +166,7 @@ def _unasked(counts: Mapping[str, Any]) -> dict[str, int]:
     """Kept paths without a request, by reason; `walk_line` counts those that the walk dropped."""
     from linksyn_gpu.tables import PATH_STATUS
 
-    walked = {*PATH_STATUS, "few_seeds"}
-    return {name: n for name, n in counts["reasons"].get("path", {}).items() if name not in walked}
+    return {name: n for name, n in counts["reasons"].get("path", {}).items() if name not in PATH_STATUS}
 
 
 def _all_reasons(counts: Mapping[str, Any]) -> dict[str, int]:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numba import float64, int64, uint64
 
-from linksyn_gpu.backend.cpu.kernels.core import jit, jit_inline, tasks_of
+from linksyn_gpu.backend.cpu.kernels.core import fetch_add, jit, jit_inline, tasks_of
 from linksyn_gpu.backend.reference.walk import POTENTIAL_CAP, ROW_BITS, SMOOTHING, VALUE_CAP
 
 ID_MASK = (1 << 24) - 1  # node ids and entry numbers within a row stay below 2^24 (tables.MAX_KPS)
@@ -72,12 +72,40 @@ def potential_tasks(
 
 
 @jit
-def column_max(indices: Any, weight: Any, out: Any) -> None:
-    """Largest weight of the entries that lead to each node (0 if there is none)."""
+def column_max(indices: Any, weight: Any, own: Any, foreign: Any) -> None:
+    """Largest weight of the own and of the foreign entries that lead to each node (0 if there is none)."""
     for e in range(indices.size):
         v = indices[e]
-        if weight[e] > out[v]:
-            out[v] = weight[e]
+        own[v] = max(own[v], weight[e])
+        foreign[v] = max(foreign[v], -weight[e])
+
+
+@jit
+def step_tasks(
+    counter: Any, n_tasks: Any, indptr: Any, indices: Any, weight: Any, least_own: Any, nodes: Any, counts: Any
+) -> None:
+    """Foreign steps, and all steps, of the walks with enough own steps, as in the reference."""
+    n, width = nodes.shape
+    for task in tasks_of(counter, n_tasks):
+        all_foreign, all_steps = int64(0), int64(0)
+        for i in range(n * task // n_tasks, n * (task + 1) // n_tasks):
+            foreign, steps = 0, 0
+            while steps + 1 < width and nodes[i, steps + 1] >= 0:
+                u, v = nodes[i, steps], nodes[i, steps + 1]
+                begin, end = indptr[u], indptr[u + 1]
+                while begin < end:
+                    middle = (begin + end) >> 1
+                    if indices[middle] < v:
+                        begin = middle + 1
+                    else:
+                        end = middle
+                foreign += int64(weight[begin] < 0)
+                steps += 1
+            if steps - foreign >= least_own[steps]:
+                all_foreign += foreign
+                all_steps += steps
+        fetch_add(counts, 0, all_foreign)
+        fetch_add(counts, 1, all_steps)
 
 
 @jit_inline
@@ -159,6 +187,7 @@ def transition_tasks(
     indptr: Any,
     indices: Any,
     weight: Any,
+    scale: Any,
     scaled_value: Any,
     pairs: Any,
     cells: Any,
@@ -167,7 +196,8 @@ def transition_tasks(
 ) -> None:
     """Table of a round; task i makes rows task_rows[i] .. task_rows[i + 1] - 1, about equal in entries.
 
-    `scaled_value` is V * 2^(40 - E): scaling by a power of two commutes with the rounding of w * V.
+    Entries of negative weight weigh -w * scale. `scaled_value` is V * 2^(40 - E): scaling by a power of two commutes
+    with the rounding of w * V.
     """
     sums = np.empty(max_degree + 1, np.uint64)
     scratch = np.empty(max_degree + 2, np.int32)
@@ -180,7 +210,8 @@ def transition_tasks(
                 running = int64(0)
                 for k in range(degree):
                     value = scaled_value[uint64(indices[begin + k])]
-                    mass = int64(float64(weight[begin + k]) * value)
+                    factor = float64(weight[begin + k])
+                    mass = int64((factor if factor > 0.0 else -factor * scale) * value)
                     running += max(mass, int64(value > 0.0))
                     sums[k] = uint64(running)
                 total, coarse = finish_row(sums, scratch, indices, begin, degree, pairs, cells)
