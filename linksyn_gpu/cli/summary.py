@@ -66,14 +66,22 @@ def walk_line(counts: Mapping[str, Any]) -> str:
 
 
 def cell_table(cells: Sequence[Mapping[str, Any]]) -> str:
-    """Paths requested and delivered in each cell, and the shortfall."""
-    rows = [("cell", "requested", "delivered", "shortfall")]
+    """Paths requested and delivered in each cell, the shortfall with its causes, and the seeds that the bank has."""
+    rows: list[tuple[str, ...]] = [("cell", "requested", "delivered", "shortfall", "seeds", "of the level")]
+    notes = []
     for cell in cells:
         level = f"level {cell['difficulty']}" if cell["difficulty"] else "any level"
         asked, delivered = cell["asked"], cell["delivered"]
         label = f"{cell['discipline'] or 'any discipline'}, {level}"
-        rows.append((label, f"{asked:,}", f"{delivered:,}", f"{asked - delivered:,}"))
-    return _table(rows)
+        of_level = cell["seeds_of_level"]
+        counts = (asked, delivered, asked - delivered, cell["seeds"])
+        numbers = [f"{n:,}" for n in counts]
+        rows.append((label, *numbers, "" if of_level is None else f"{of_level:,}"))
+        if of_level == 0:
+            notes.append(f"           {label}: no seed has this level; it rests on the language model alone")
+        if cell["dropped_by_reason"]:
+            notes.append(f"           {label}: missing because of {reasons(cell['dropped_by_reason'])}")
+    return "\n".join([_table(rows), *notes])
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

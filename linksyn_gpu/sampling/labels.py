@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 
@@ -39,8 +40,10 @@ def seed_labels(seeds: Seeds) -> SeedLabels:
 
 def discipline_key(label: str) -> str:
     """Key under which two labels are one discipline: its name in the taxonomy, or the folded label."""
-    known = load_taxonomy().map_label(label)
-    return name_key(label) if known == UNKNOWN else known
+    for text in (label, re.sub(r"[(（][^()（）]*[)）]", "", label)):  # "法学（1级学科）" is "法学"
+        if (known := load_taxonomy().map_label(text)) != UNKNOWN:
+            return known
+    return name_key(label)
 
 
 def find_discipline(discipline: str, labels: Sequence[str]) -> list[int]:

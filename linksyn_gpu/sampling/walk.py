@@ -38,6 +38,8 @@ class _CellWalks:
         self.starts = self.target if goal.starts is goal.target else ops.asarray(goal.starts)
         self.potential: Array | None = None
         """Calibrated P, from the cell's first round on."""
+        self.visits = ops.asarray(np.zeros(goal.target.size, np.int64))
+        """Of the cell's rounds so far: those of other cells say nothing about this cell's target."""
         self.scale = ops.asarray(np.ones(1))
         """Calibrated factor of foreign edges."""
         self.share = ops.asarray(np.full(1, goal.cross_discipline))
@@ -117,7 +119,7 @@ class Walker:
         self._graph = ops.load_graph(graph, second_order=self._rule.second_order)
         self._cells = [_CellWalks(ops, goal, self.config.length) for goal in goals]
         self._cell_graph: tuple[Int32 | None, WalkGraph] = (None, self._graph)
-        self._visits = self._no_visits = ops.asarray(np.zeros(graph.n_kps, np.int64))
+        self._no_visits = ops.asarray(np.zeros(graph.n_kps, np.int64))
         self._seen = ops.key_set() if self.config.distinct else None
         self._n_walks = 0
         self._n_rounds = 0
@@ -128,7 +130,10 @@ class Walker:
 
         Otherwise the value of KPs whose paths are always too short or repeated would grow without end.
         """
-        return self._ops.to_host(self._visits).copy()
+        visits = self._no_visits
+        for walks in self._cells:
+            visits = visits + walks.visits
+        return self._ops.to_host(visits).copy()
 
     def sample(self, n: int, on_round: Callable[[int], None] | None = None) -> WalkBatch:
         """Sample `n` walks in about `config.rounds` rounds: of cell 0, or of all cells of the quota.
@@ -194,7 +199,7 @@ class Walker:
         walks, graph = self._cells[cell], self._graph_of(cell)
         if walks.potential is None:
             walks.potential = self._calibrate(cell)
-        value = ops.node_value(walks.target, walks.potential, self._visits, float(config.beta))
+        value = ops.node_value(walks.target, walks.potential, walks.visits, float(config.beta))
         table = ops.transition_table(graph, value, walks.scale)
         start = ops.start_table(table, walks.starts, value)
         ids = np.arange(self._n_walks, self._n_walks + n)
@@ -220,7 +225,7 @@ class Walker:
                 if linker is not None:
                     seeds[rows], status[rows] = linker.link(drawn, row_ids, status[rows])
 
-        self._visits = self._visits + added
+        walks.visits = walks.visits + added
         cells, rounds = np.full(n, cell, np.int32), np.full(n, self._n_rounds, np.int32)
         self._n_walks += n
         self._n_rounds += 1
