@@ -55,25 +55,23 @@ extern "C" __global__ void calibrated_scale(const double* __restrict__ scale, co
   }
 }
 
-// Foreign steps, and all steps, of the walks with at least least_own[steps] own steps. A foreign edge has a negative
-// weight; element (row, column) of nodes is at row * row_stride + column * column_stride.
+// Foreign steps of walks, whose edges have a negative weight, and all their steps. Element (row, column) of nodes is at
+// row * row_stride + column * column_stride.
 extern "C" __global__ void count_steps(const int64_t* __restrict__ indptr, const int32_t* __restrict__ indices,
-                                       const int32_t* __restrict__ weight, const int32_t* __restrict__ least_own,
-                                       const int32_t* __restrict__ nodes, int64_t n_rows, int64_t n_columns,
-                                       int64_t row_stride, int64_t column_stride, int64_t* __restrict__ counts) {
+                                       const int32_t* __restrict__ weight, const int32_t* __restrict__ nodes,
+                                       int64_t n_rows, int64_t n_columns, int64_t row_stride, int64_t column_stride,
+                                       int64_t* __restrict__ counts) {
+  int64_t steps = 0, foreign = 0;
   for (int64_t row = first_item(); row < n_rows; row += item_stride()) {
     const int32_t* path = nodes + row * row_stride;
-    int64_t steps = 0, foreign = 0;
-    while (steps + 1 < n_columns && path[(steps + 1) * column_stride] >= 0) {
-      const int32_t u = path[steps * column_stride], v = path[(steps + 1) * column_stride];
+    for (int64_t step = 1; step < n_columns && path[step * column_stride] >= 0; ++step) {
+      const int32_t u = path[(step - 1) * column_stride], v = path[step * column_stride];
       foreign += weight[lower_bound(indices, indptr[u], indptr[u + 1], v)] < 0 ? 1 : 0;
       ++steps;
     }
-    if (steps - foreign >= least_own[steps]) {
-      add_to(&counts[0], foreign);
-      add_to(&counts[1], steps);
-    }
   }
+  add_to(&counts[0], foreign);
+  add_to(&counts[1], steps);
 }
 
 // Weight of a start at each KP: T V, 0 if its row is massless.

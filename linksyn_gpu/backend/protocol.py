@@ -231,11 +231,8 @@ class Operations(Protocol[A, G, T, S, K, E, O]):
         `scale` and x = `share` are float64 [1], `steps` is (m, M) as `count_steps` returns it.
         """
 
-    def count_steps(self, graph: G, nodes: A, least_own: A) -> A:
-        """Foreign steps, and all steps, of the walks with at least `least_own[steps]` own steps: int64 [2].
-
-        A step is foreign if its edge has a negative weight; `least_own` is int32 [length + 1].
-        """
+    def count_steps(self, graph: G, nodes: A) -> A:
+        """Foreign steps of walks, whose edges have a negative weight, and all their steps: int64 [2]."""
 
     def transition_table(self, graph: G, value: A, scale: A | None = None) -> T:
         """Table of a round: edge masses w * V, quantised to integers, summed exactly within rows.

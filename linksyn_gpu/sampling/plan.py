@@ -83,7 +83,6 @@ class CellGoal:
     graph."""
     cross_discipline: float = 0.0
     """Share of the steps that should go over foreign edges."""
-    min_own_share: float = 0.0
 
 
 def cell_goals(
@@ -120,7 +119,7 @@ def cell_goals(
                 f"quota cell ({cell.label}): no knowledge point of its seeds has a neighbour, so no walk can start; "
                 "remove the discipline from the quota, or add seeds that share knowledge points"
             )
-        goals.append(CellGoal(target, starts, weights[cell.discipline], x, quota.min_own_share))
+        goals.append(CellGoal(target, starts, weights[cell.discipline], x))
     return goals
 
 

@@ -31,11 +31,14 @@ COUNTED_WALKS = 1 << 16  # walks of a calibration round whose foreign steps are 
 class _CellWalks:
     """State of a cell in the backend's memory."""
 
-    def __init__(self, ops: AnyOperations, goal: CellGoal, length: int) -> None:
+    def __init__(self, ops: AnyOperations, goal: CellGoal) -> None:
         self.weight = goal.weight
         """On the host; None: those of the graph."""
         self.target = ops.asarray(goal.target)
         self.starts = self.target if goal.starts is goal.target else ops.asarray(goal.starts)
+        if goal.weight is not None:
+            foreign = (goal.target > 0.0) & (goal.starts == 0.0)
+            self.own, self.foreign = ops.asarray(1.0 - foreign), ops.asarray(foreign.astype(np.float64))
         self.potential: Array | None = None
         """Calibrated P, from the cell's first round on."""
         self.visits = ops.asarray(np.zeros(goal.target.size, np.int64))
@@ -44,9 +47,6 @@ class _CellWalks:
         """Calibrated factor of foreign edges."""
         self.share = ops.asarray(np.full(1, goal.cross_discipline))
         self.no_steps = ops.asarray(np.zeros(2, np.int64))
-        # Walks of k steps are counted if more than `min_own_share` of them are own steps: the others will be redrawn.
-        least_own = np.floor(goal.min_own_share * np.arange(length + 1)) + 1
-        self.least_own = ops.asarray(least_own.astype(np.int32))
 
 
 class Walker:
@@ -117,7 +117,7 @@ class Walker:
         self.batch_size = fitting if batch_size is None else min(batch_size, fitting)
         self._rule = StepRule(self.config.no_revisit, self.config.p, self.config.q)
         self._graph = ops.load_graph(graph, second_order=self._rule.second_order)
-        self._cells = [_CellWalks(ops, goal, self.config.length) for goal in goals]
+        self._cells = [_CellWalks(ops, goal) for goal in goals]
         self._cell_graph: tuple[Int32 | None, WalkGraph] = (None, self._graph)
         self._no_visits = ops.asarray(np.zeros(graph.n_kps, np.int64))
         self._seen = ops.key_set() if self.config.distinct else None
@@ -199,7 +199,7 @@ class Walker:
         walks, graph = self._cells[cell], self._graph_of(cell)
         if walks.potential is None:
             walks.potential = self._calibrate(cell)
-        value = ops.node_value(walks.target, walks.potential, walks.visits, float(config.beta))
+        value = self._value(walks, walks.potential, walks.visits, float(config.beta))
         table = ops.transition_table(graph, value, walks.scale)
         start = ops.start_table(table, walks.starts, value)
         ids = np.arange(self._n_walks, self._n_walks + n)
@@ -232,6 +232,15 @@ class Walker:
         lengths = (nodes >= 0).sum(axis=1, dtype=np.int32)
         return WalkBatch(nodes, lengths, ids, status, cells, rounds, redraws), seeds
 
+    def _value(self, walks: _CellWalks, potential: Array, visits: Array, beta: float) -> Array:
+        """V of each KP; 1 at KPs without a seed of the cell's discipline.
+
+        The factor of foreign edges alone decides how often these are visited: a value of their own would work against
+        it, because each of thousands has a tiny target.
+        """
+        value = self._ops.node_value(walks.target, potential, visits, beta)
+        return value if walks.weight is None else value * walks.own + walks.foreign
+
     def _graph_of(self, cell: int) -> WalkGraph:
         """The graph with the weights of a cell; only the last one stays in the backend's memory."""
         weight = self._cells[cell].weight
@@ -250,7 +259,7 @@ class Walker:
         size = config.calibration_paths or min(max(WALKS_PER_KP * self._n_kps, MIN_CALIBRATION), MAX_CALIBRATION)
         potential = ops.asarray(np.ones(self._n_kps))
         for i in range(config.calibration_rounds):
-            value = ops.node_value(walks.target, potential, self._no_visits, 0.0)
+            value = self._value(walks, potential, self._no_visits, 0.0)
             table = ops.transition_table(graph, value, walks.scale)
             start = ops.start_table(table, walks.starts, value)
             visits, steps = self._no_visits, walks.no_steps
@@ -259,7 +268,7 @@ class Walker:
                 drawn = self._draw(graph, table, start, ids, key)
                 visits = visits + self._visits_of(drawn)
                 if walks.weight is not None and begin < COUNTED_WALKS:
-                    steps = steps + ops.count_steps(graph, drawn[: COUNTED_WALKS - begin], walks.least_own)
+                    steps = steps + ops.count_steps(graph, drawn[: COUNTED_WALKS - begin])
             potential = ops.calibrated_potential(potential, walks.target, visits)
             if walks.weight is not None:
                 walks.scale = ops.calibrated_scale(walks.scale, walks.share, steps)

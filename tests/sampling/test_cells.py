@@ -80,7 +80,7 @@ def test_more_than_half_of_the_seeds_of_a_kept_path_are_of_its_discipline():
                 shares.append(own[row[:size]].mean())
                 uses[row[:size]] += 1
     assert np.array_equal(linker.uses, uses)
-    assert np.mean(shares) == pytest.approx(0.9, abs=0.05)
+    assert np.mean(shares) > 0.88
 
 
 def test_walks_start_at_kps_of_the_discipline():

@@ -155,12 +155,12 @@ def calibrated_potential(potential: Float64, target: Float64, visits: Int64) -> 
     return out
 
 
-def count_steps(graph: WalkGraph, nodes: Int32, least_own: Int32) -> Int64:
+def count_steps(graph: WalkGraph, nodes: Int32) -> Int64:
     """Walk by walk, in all threads."""
     nodes = operand(nodes, np.int32)
     counts = np.zeros(2, np.int64)
-    fixed = (graph.indptr, graph.indices, graph.weight, operand(least_own, np.int32))
-    run_tasks(tables.step_tasks, count_tasks(nodes.shape[0], WALKS_PER_TASK), *fixed, nodes, counts)
+    arguments = (graph.indptr, graph.indices, graph.weight, nodes, counts)
+    run_tasks(tables.step_tasks, count_tasks(nodes.shape[0], WALKS_PER_TASK), *arguments)
     return counts
 
 

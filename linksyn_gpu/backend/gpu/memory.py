@@ -103,6 +103,7 @@ def plan_memory(
     arrays |= {name: size * n_entries for name, size in ENTRY_ARRAYS.items()}
     if cell_weights:
         arrays["weights of a cell"] = 4 * n_entries
+        arrays["own and foreign KPs of cells"] = 16 * n_kps * n_cells
     if n_evidence:
         arrays |= {name: size * n_kps for name, size in KP_EVIDENCE.items()}
         arrays |= {name: size * (n_entries // 2) for name, size in EDGE_ARRAYS.items()}

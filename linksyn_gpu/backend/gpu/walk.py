@@ -101,13 +101,13 @@ def calibrated_scale(scale: DeviceArray, share: DeviceArray, steps: DeviceArray)
     return out
 
 
-def count_steps(graph: WalkGraph, nodes: DeviceArray, least_own: DeviceArray) -> DeviceArray:
+def count_steps(graph: WalkGraph, nodes: DeviceArray) -> DeviceArray:
     """One thread per walk; two counters, added to atomically."""
     counts = cp.zeros(2, np.int64)
     row_stride, column_stride = (step // nodes.itemsize for step in nodes.strides)
     launch(
         "count_steps", nodes.shape[0],
-        graph.indptr, graph.indices, graph.weight, least_own, nodes, *nodes.shape, row_stride, column_stride, counts,
+        graph.indptr, graph.indices, graph.weight, nodes, *nodes.shape, row_stride, column_stride, counts,
     )  # fmt: skip
     return counts
 

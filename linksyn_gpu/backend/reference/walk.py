@@ -98,15 +98,13 @@ def calibrated_scale(scale: Float64, share: Float64, steps: Int64) -> Float64:
     return np.clip(scale * (wanted / np.float64(max(steps[0], 1))), 1.0 / SCALE_CAP, SCALE_CAP)
 
 
-def count_steps(graph: WalkGraph, nodes: Int32, least_own: Int32) -> Int64:
+def count_steps(graph: WalkGraph, nodes: Int32) -> Int64:
     """Walk by walk."""
     counts = np.zeros(2, np.int64)
     for path in nodes:
         path = path[path >= 0]
-        n_steps = max(path.size - 1, 0)
         foreign = sum(int(graph.weight[_entry(graph, int(u), int(v))]) < 0 for u, v in itertools.pairwise(path))
-        if n_steps - foreign >= least_own[n_steps]:
-            counts += (foreign, n_steps)
+        counts += (foreign, max(path.size - 1, 0))
     return counts
 
 

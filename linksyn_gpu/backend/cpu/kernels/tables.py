@@ -81,17 +81,16 @@ def column_max(indices: Any, weight: Any, own: Any, foreign: Any) -> None:
 
 
 @jit
-def step_tasks(
-    counter: Any, n_tasks: Any, indptr: Any, indices: Any, weight: Any, least_own: Any, nodes: Any, counts: Any
-) -> None:
-    """Foreign steps, and all steps, of the walks with enough own steps, as in the reference."""
+def step_tasks(counter: Any, n_tasks: Any, indptr: Any, indices: Any, weight: Any, nodes: Any, counts: Any) -> None:
+    """Foreign steps of walks, and all steps."""
     n, width = nodes.shape
     for task in tasks_of(counter, n_tasks):
-        all_foreign, all_steps = int64(0), int64(0)
+        foreign, steps = int64(0), int64(0)
         for i in range(n * task // n_tasks, n * (task + 1) // n_tasks):
-            foreign, steps = 0, 0
-            while steps + 1 < width and nodes[i, steps + 1] >= 0:
-                u, v = nodes[i, steps], nodes[i, steps + 1]
+            for step in range(1, width):
+                if nodes[i, step] < 0:
+                    break
+                u, v = nodes[i, step - 1], nodes[i, step]
                 begin, end = indptr[u], indptr[u + 1]
                 while begin < end:
                     middle = (begin + end) >> 1
@@ -101,11 +100,8 @@ def step_tasks(
                         end = middle
                 foreign += int64(weight[begin] < 0)
                 steps += 1
-            if steps - foreign >= least_own[steps]:
-                all_foreign += foreign
-                all_steps += steps
-        fetch_add(counts, 0, all_foreign)
-        fetch_add(counts, 1, all_steps)
+        fetch_add(counts, 0, foreign)
+        fetch_add(counts, 1, steps)
 
 
 @jit_inline
