@@ -258,7 +258,8 @@ def test_a_removed_barrier_changes_the_result_of_some_order():
     broken = source.replace("__syncthreads();", "", 1)
     assert broken != source
     n = 300
-    arrays = [np.array([0, n]), np.zeros(n, np.int32), np.arange(1, n + 1, dtype=np.int32), np.ones(1), np.ones(1)]
+    ones = [np.ones(1)] * 3  # scale, value, top
+    arrays = [np.array([0, n]), np.zeros(n, np.int32), np.arange(1, n + 1, dtype=np.int32), *ones]
     outcomes = set()
     for text in (source, broken):
         for order in (0, 1, 5):
