@@ -1,6 +1,8 @@
 // Bundles: the order of each edge's seeds in a round, and one seed for each edge of a path.
 #include "philox.cuh"
 
+static constexpr int32_t NOT_A_PATH = -2;  // first seed of a path that takes a step without an edge
+
 // keys[i] = edge << 32 | place of the seed of posting first_posting + i in the order of (rank, seed).
 extern "C" __global__ void posting_keys(const int64_t* __restrict__ indptr, const int32_t* __restrict__ seeds,
                                         const int32_t* __restrict__ place, int64_t n_edges, int64_t first_posting,
@@ -40,11 +42,12 @@ struct Postings {
   const int32_t* __restrict__ ordered;
   const int32_t* __restrict__ ties;
 
-  // Number of the undirected edge (u, v) in the order of (smaller end, larger end).
+  // Number of the undirected edge (u, v) in the order of (smaller end, larger end); -1 if there is none.
   __device__ __forceinline__ int64_t edge(int32_t u, int32_t v) const {
     const int32_t low = u < v ? u : v, high = u < v ? v : u;
-    const int64_t first = upper_first[low];
-    return upper_running[low] + (lower_bound(graph_indices, first, graph_indptr[low + 1], high) - first);
+    const int64_t first = upper_first[low], end = graph_indptr[low + 1];
+    const int64_t at = lower_bound(graph_indices, first, end, high);
+    return at < end && graph_indices[at] == high ? upper_running[low] + (at - first) : -1;
   }
 };
 
@@ -101,6 +104,10 @@ extern "C" __global__ void __launch_bounds__(128)
     Bundle bundle{bundles, n_paths, row, 0};
     for (int32_t step = 1; step <= length && path[step * column_stride] >= 0; ++step) {
       const int64_t edge = postings.edge(path[(step - 1) * column_stride], path[step * column_stride]);
+      if (edge < 0) {
+        bundles[row] = NOT_A_PATH;
+        break;
+      }
       const uint64_t bits = draw(key, static_cast<uint64_t>(ids[row]), static_cast<uint32_t>(step), 0).row;
       const int32_t seed = choose_seed(postings, edge, bundle, bits);
       if (seed >= 0) {

@@ -14,11 +14,11 @@ class ConfigError(LinkSynError):
 
 
 class DataError(LinkSynError):
-    """An input file, table or graph is not what it must be."""
+    """An input file, table or graph is invalid."""
 
 
 class BackendUnavailable(LinkSynError):
-    """The backend asked for cannot run on this machine."""
+    """The requested backend cannot run on this machine."""
 
 
 class KernelError(LinkSynError):
@@ -27,3 +27,7 @@ class KernelError(LinkSynError):
 
 class EngineError(LinkSynError):
     """The language-model engine could not be started, reached or used."""
+
+
+class StopAsking(EngineError):
+    """No request can succeed until something outside this program changes. Answers received so far are kept."""

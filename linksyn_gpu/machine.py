@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 
-def free_memory() -> int:
+def available_memory() -> int:
     """Bytes that this process may still use: what the system has available, within the limit of a container."""
     free = int(psutil.virtual_memory().available)
     with contextlib.suppress(OSError, ValueError):  # no such file, or the word "max"

@@ -7,6 +7,7 @@ otherwise. Text is kept in Arrow tables, which hold tens of millions of rows wit
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -221,18 +222,17 @@ class KPGraph:
         indptr = np.ascontiguousarray(indptr, np.int64)
         indices = np.ascontiguousarray(indices, np.int32)
         count = np.ascontiguousarray(count, np.int32)
+        if indptr.ndim != 1 or count.shape != indices.shape:
+            raise DataError(f"indptr has shape {indptr.shape}, indices {indices.shape}, count {count.shape}")
         if check:
-            _check_csr(indptr, indices, count)
+            check_offsets("indptr", indptr, indices.size)
         if seed_count is None:
             running = np.concatenate([[0], np.cumsum(count, dtype=np.int64)])
             seed_count = running[indptr[1:]] - running[indptr[:-1]]
-        seed_count = np.ascontiguousarray(seed_count, np.int64)
-        n_kps = indptr.size - 1
-        if seed_count.shape != (n_kps,):
-            raise DataError(f"seed_count has shape {seed_count.shape}, the graph {n_kps} KPs")
-        if names is not None and len(names) != n_kps:
-            raise DataError(f"{len(names)} names for {n_kps} KPs")
-        return cls(indptr, indices, count, count, seed_count, names)
+        graph = cls(indptr, indices, count, count, np.ascontiguousarray(seed_count, np.int64), names)
+        if check:
+            _check_graph(graph)
+        return graph
 
     def __repr__(self) -> str:
         origin = "" if self.n_seeds is None else f" from {self.n_seeds:,} seeds"
@@ -261,11 +261,30 @@ class KPGraph:
         running = np.concatenate([[0], np.cumsum(self.indptr[1:] - first)])
         return first, running
 
-    def to_scipy(self) -> Any:
-        """Return the co-occurrence counts as a `scipy.sparse.csr_array` [n_kps, n_kps]; nothing is copied."""
+    @cached_property
+    def checked(self) -> KPGraph:
+        """The graph itself, after a check of every property of this class in O(n_entries).
+
+        Compiled code reads the arrays without a bounds check: every backend takes a graph from here. The check is done
+        once per graph.
+
+        Raises
+        ------
+        DataError
+            An array lacks a property; the message names it.
+        """
+        try:
+            _check_graph(self)
+            _check_evidence(self)
+        except DataError as error:
+            raise DataError(f"damaged KP graph: {error}. Build it again (stage build, with --force)") from None
+        return self
+
+    def to_scipy(self, values: str = "count") -> Any:
+        """Return `count` or `weight` as a `scipy.sparse.csr_array` [n_kps, n_kps]; the values are not copied."""
         from scipy.sparse import csr_array
 
-        return csr_array((self.count, self.indices, self.indptr), shape=(self.n_kps, self.n_kps))
+        return csr_array((getattr(self, values), self.indices, self.indptr), shape=(self.n_kps, self.n_kps))
 
     def neighbors(self, name: str) -> dict[str, int]:
         """Return the neighbours of a KP with the seeds that each shares with it, most first.
@@ -301,31 +320,76 @@ class KPGraph:
         return {**{name_key(n): i for i, n in reversed([*enumerate(names)])}, **{n: i for i, n in enumerate(names)}}
 
 
-def _check_csr(indptr: Int64, indices: Int32, count: Int32) -> None:
+def first_row_out_of_order(indptr: Int64, values: NDArray[Any]) -> int | None:
+    """First row whose values do not ascend without repeats; None if all do."""
+    rises = values[1:] > values[:-1]
+    ends = indptr[1:-1]
+    rises[ends[(ends > 0) & (ends < values.size)] - 1] = True
+    return None if rises.all() else int(np.searchsorted(indptr, np.argmin(rises), side="right")) - 1
+
+
+def check_offsets(name: str, indptr: NDArray[Any], size: int) -> None:
+    """Raise `DataError` unless the offsets rise from 0 to `size`."""
+    if indptr.size == 0 or indptr[0] != 0 or indptr[-1] != size or (indptr[1:] < indptr[:-1]).any():
+        raise DataError(f"{name} must rise from 0 to the number of entries, {size:,}")
+
+
+def _check_integers(name: str, array: NDArray[Any], size: int) -> None:
+    if array.shape != (size,) or not np.issubdtype(array.dtype, np.integer):
+        raise DataError(f"{name} must hold {size:,} integers; its shape is {array.shape}, its type {array.dtype}")
+
+
+def _check_graph(graph: KPGraph) -> None:
     """Raise `DataError` unless the arrays are a symmetric CSR with sorted columns, no diagonal and counts > 0."""
-    n = indptr.size - 1
-    if indptr.ndim != 1 or n < 0 or indptr[0] != 0 or indptr[-1] != indices.size or (np.diff(indptr) < 0).any():
-        raise DataError("indptr must rise from 0 to the number of entries")
+    indptr, indices, n = graph.indptr, graph.indices, graph.n_kps
+    _check_integers("indptr", indptr, max(n + 1, 1))
+    _check_integers("indices", indices, indices.size)
+    _check_integers("count", graph.count, indices.size)
+    _check_integers("weight", graph.weight, indices.size)
+    _check_integers("seed_count", graph.seed_count, n)
+    if graph.names is not None and len(graph.names) != n:
+        raise DataError(f"{len(graph.names)} names for {n} KPs")
     if n > MAX_KPS:
         raise DataError(f"{n:,} KPs; at most {MAX_KPS:,} are supported")
-    if count.shape != indices.shape:
-        raise DataError(f"count has shape {count.shape}, indices {indices.shape}")
+    check_offsets("indptr", indptr, indices.size)
+    if graph.seed_count.min(initial=0) < 0:
+        raise DataError("no seed_count can be negative")
     if indices.size == 0:
         return
     if indices.min() < 0 or indices.max() >= n:
         raise DataError(f"indices must lie in 0 .. {n - 1}")
-    if count.min() <= 0:
-        raise DataError("every count must be positive; leave out entries that are 0")
-    rows = np.repeat(np.arange(n, dtype=np.int64), np.diff(indptr))
+    if graph.count.min() <= 0 or graph.weight.min() <= 0:
+        raise DataError("every count and weight must be positive; leave out entries that are 0")
+    rows = np.repeat(np.arange(n, dtype=np.int32), graph.degree)
     if (rows == indices).any():
         raise DataError(f"self-loop at KP {rows[rows == indices][0]}; the diagonal must be left out")
-    key = rows * n + indices
-    if (np.diff(key) <= 0).any():
-        where = rows[int(np.argmax(np.diff(key) <= 0))]
-        raise DataError(f"columns of row {where} must ascend without repeats")
-    order = np.argsort(indices.astype(np.int64) * n + rows, kind="stable")
-    if not (np.array_equal(rows, indices[order]) and np.array_equal(count, count[order])):
-        raise DataError("the matrix is not symmetric")
+    if (row := first_row_out_of_order(indptr, indices)) is not None:
+        raise DataError(f"columns of row {row} must ascend without repeats")
+    for name in ("count",) if graph.weight is graph.count else ("count", "weight"):
+        matrix = graph.to_scipy(name)
+        transposed = matrix.T.tocsr()  # counting sort: O(n_entries)
+        parts = ((getattr(matrix, part), getattr(transposed, part)) for part in ("indptr", "indices", "data"))
+        if not all(np.array_equal(one, other) for one, other in parts):
+            raise DataError(f"the matrix of indices and {name} is not symmetric")
+
+
+def _check_evidence(graph: KPGraph) -> None:
+    """Raise `DataError` unless each edge has `count` seeds, ascending and below `n_seeds`."""
+    indptr, seeds = graph.evidence_indptr, graph.evidence
+    if indptr is None and seeds is None:
+        return
+    if indptr is None or seeds is None or graph.n_seeds is None:
+        raise DataError("evidence, evidence_indptr and n_seeds must be given together")
+    _check_integers("evidence_indptr", indptr, graph.n_edges + 1)
+    _check_integers("evidence", seeds, seeds.size)
+    check_offsets("evidence_indptr", indptr, seeds.size)
+    rows = np.repeat(np.arange(graph.n_kps, dtype=np.int32), graph.degree)
+    if not np.array_equal(np.diff(indptr), graph.count[rows < graph.indices]):
+        raise DataError("evidence_indptr must give each edge as many seeds as its count")
+    if seeds.size and (seeds.min() < 0 or seeds.max() >= graph.n_seeds):
+        raise DataError(f"evidence must lie in 0 .. {graph.n_seeds - 1}")
+    if (edge := first_row_out_of_order(indptr, seeds)) is not None:
+        raise DataError(f"the evidence of edge {edge} must ascend without repeats")
 
 
 @dataclass(frozen=True)
@@ -562,23 +626,27 @@ def qa_schema() -> pa.Schema:
             ("top_p", pa.float64()),
             ("seed", pa.int64()),
             ("max_tokens", pa.int32()),
+            ("left_out", texts),  # parameters that were not sent
             ("prompt_tokens", pa.int32()),
             ("completion_tokens", pa.int32()),
         ]
     )
 
 
-def record_batch(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
-    """Return rows as a record batch; a lone surrogate in a text is replaced, because Arrow refuses it."""
-    import pyarrow as pa
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
-    clean = [{name: _clean(value) for name, value in row.items()} for row in rows]
-    return pa.RecordBatch.from_pylist(clean, schema=schema)
+
+def clean_text(text: str) -> str:
+    """A text that any database stores: no control characters except tab and line feed, and no lone surrogates."""
+    if text.isprintable():
+        return text
+    text = _CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return text.encode(errors="replace").decode()
 
 
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
-        return value if value.isascii() else value.encode(errors="replace").decode()
+        return clean_text(value)
     return [_clean(element) for element in value] if isinstance(value, list) else value
 
 
@@ -601,10 +669,13 @@ class RowWriter:
             self._lines.close()
 
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Append rows: one row group, and one line for each."""
-        self._parquet.write_batch(record_batch(rows, self._schema))
+        """Append rows, with their texts cleaned: one row group, and one line for each."""
+        import pyarrow as pa
+
+        clean = [{name: _clean(value) for name, value in row.items()} for row in rows]
+        self._parquet.write_batch(pa.RecordBatch.from_pylist(clean, schema=self._schema))
         if self._lines is not None:
-            self._lines.writelines(map(json_line, rows))
+            self._lines.writelines(map(json_line, clean))
 
 
 def open_lines(path: str | Path) -> IO[str]:

@@ -1,16 +1,20 @@
-"""What tests of several stages share: Hypothesis profiles, real seed data, and the closing table of the kernels."""
+"""What tests of several stages share: Hypothesis profiles, real seeds, a finished run, a table of the kernels."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
+from click.testing import CliRunner
 
 from tests.device import report
 
 REPOSITORY = Path(__file__).parents[1]
+SEEDS = str(REPOSITORY / "examples" / "seeds.jsonl")
+QUICK = ("--engine", "batch", "--paths", "12", "--calibration-rounds", "2")
 
 # Numba's cache is not safe while two processes fill it: each worker of pytest-xdist has its own, kept between runs.
 # Set before Numba is imported; the processes that tests start inherit it.
@@ -60,3 +64,20 @@ def real_data() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with engine 'batch', made once; tests only read it."""
+    from linksyn_gpu.cli import main
+
+    folder = tmp_path_factory.mktemp("run") / "out"
+    result = CliRunner().invoke(main, ["run", SEEDS, "--out", str(folder), *QUICK])
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.fixture
+def out(finished_run: Path, tmp_path: Path) -> Path:
+    """The test's own copy of that run."""
+    return shutil.copytree(finished_run, tmp_path / "out")

@@ -75,7 +75,7 @@ class Model:
         return self.rewrite(original, [line for line in data if "failed attempt" in line])
 
     def ask(self, kind, requests, validate):
-        """An `enhance.Ask` without a server. An invalid text is a failure, without a second attempt."""
+        """An `asking.Send` without a server. An invalid text is a failure, without a second attempt."""
         for request in requests:
             name, body = request["custom_id"], request["body"]
             assert kind_of(body) == kind

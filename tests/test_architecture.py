@@ -41,6 +41,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Public names that several modules define on purpose, and where. The backends mirror each other and are not compared.
 SHARED_NAMES = {
     "command": ("cli/",),  # each module of the command line has one
+    "free_memory": ("machine.py",),  # an operation of every backend: on the CPU it is the machine's memory
     "main": ("cli/__init__.py", "llm/servers/"),  # entry points of processes
     "serve": ("llm/servers/",),  # each engine that this project starts
     "synthesize": ("run/",),  # the stage: for a run folder, and for bundles in memory

@@ -58,6 +58,14 @@ def test_the_gpu_environment_has_what_pyproject_requires_with_the_same_lower_bou
         assert f">={bound}" in environment[name].split(","), f"{name}: {environment[name]}, pyproject says >={bound}"
 
 
+def test_the_gpu_environment_has_what_runs_the_tests():
+    """The options in pyproject.toml need the plugins of pytest."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = {line for line in project["optional-dependencies"]["dev"] if line.startswith(("pytest", "hypothesis"))}
+    assert len(needed) >= 4
+    assert needed <= {name + version for name, version in specs("environment.yml").items()}
+
+
 def test_the_python_version_is_the_one_that_pyproject_requires():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["requires-python"] in specs("environment.yml")["python"]

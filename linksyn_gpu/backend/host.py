@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from linksyn_gpu.backend.protocol import MAX_BATCH, StepRule
 from linksyn_gpu.errors import BackendUnavailable
-from linksyn_gpu.machine import free_memory as free_memory
+from linksyn_gpu.machine import available_memory
 from linksyn_gpu.tables import Int64, KPGraph
 
 
@@ -26,6 +26,11 @@ def to_host(array: NDArray[Any]) -> NDArray[Any]:
 def walk_ids(begin: int, end: int) -> Int64:
     """Walk ids begin .. end - 1."""
     return np.arange(begin, end, dtype=np.int64)
+
+
+def free_memory() -> int:
+    """Bytes that this process may still use."""
+    return available_memory()
 
 
 def release() -> int:

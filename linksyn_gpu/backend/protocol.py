@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from linksyn_gpu.backend.neighbours import SimilarPairs
 
 MAX_BATCH = 2**31
+NOT_A_PATH = -2  # first seed of a path that takes a step without an edge
 
 
 @dataclass(frozen=True)
@@ -309,7 +310,8 @@ class Operations(Protocol[A, G, T, S, K, E, O]):
         """One seed for each edge of each kept path, no seed twice in a bundle: int32 [n, length], padded with -1.
 
         Among the seeds of the best rank the search begins at a Philox draw and wraps around; then the others follow
-        in their order. An edge all of whose seeds are already in the bundle adds none.
+        in their order. An edge all of whose seeds are already in the bundle adds none. A path that takes a step
+        without an edge gets `NOT_A_PATH` as its first seed.
         """
 
 

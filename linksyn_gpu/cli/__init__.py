@@ -50,3 +50,6 @@ def main() -> None:
     \b
     Exit codes: 0 done; 1 failed; 2 wrong usage or settings; 3 stopped early, run again to continue; 130 interrupted.
     """
+    from linksyn_gpu.cli.console import show_warnings
+
+    show_warnings()

@@ -15,6 +15,6 @@ def command(folder: str, resolve: Resolve, force: bool) -> None:
     from linksyn_gpu.run.folder import Workspace
 
     with Workspace(folder, create=False) as ws, progress_bars() as progress:
-        config = resolve(None if force else ws.settings("build"))
+        config = resolve(ws.settings("build"))
         counts = stages.build(ws, config, force=force, progress=progress)
     result(build_line(counts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +12,7 @@ from typing import Any
 
 import click
 
-from linksyn_gpu.errors import ConfigError, LinkSynError
+from linksyn_gpu.errors import ConfigError, LinkSynError, StopAsking
 
 FAILED, WRONG_USAGE, STOPPED_EARLY, INTERRUPTED = 1, 2, 3, 130
 # C0 and C1 controls except tab and newline, and the marks that reorder text: model output must not steer a terminal.
@@ -33,6 +34,18 @@ def status(text: str) -> None:
     click.echo(printable(text), err=True)
 
 
+class _Log(logging.Handler):
+    """Shows the library's warnings, which may quote a server."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        status(f"{record.levelname.capitalize()}: {record.getMessage()}")
+
+
+def show_warnings() -> None:
+    """Write the library's warnings to stderr, in place of Python's own handler."""
+    logging.getLogger("linksyn_gpu").handlers = [_Log(logging.WARNING)]
+
+
 class _Exit(click.ClickException):
     """One line on stderr and an exit code."""
 
@@ -50,6 +63,8 @@ def errors_as_text(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args, **kwargs)
         except ConfigError as error:
             raise _Exit(error, WRONG_USAGE) from error
+        except StopAsking as error:
+            raise _Exit(error, STOPPED_EARLY) from error
         except (LinkSynError, OSError) as error:  # OSError: a full disk, a folder without permission
             raise _Exit(error, FAILED) from error
         except MemoryError as error:
@@ -62,13 +77,16 @@ def errors_as_text(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def exit_if_stopped(counts: Mapping[str, Any], engine: str) -> None:
-    """Exit with `STOPPED_EARLY` when requests are pending that the same command would ask again."""
+    """Exit with `STOPPED_EARLY` if the same command would ask for more, or if no request had a usable answer."""
     failed = {reason for reason in counts.get("pending_reasons", {}) if reason != "no_answer"}
     if (limit := counts.get("bound")) is not None and not failed and "stopped" not in counts:
         status(f"Stopped at the limit you set: {limit}. Raise it and run the same command again to continue.")
     elif "stopped" in counts or (counts["pending"] and engine != "batch"):
         why = counts.get("stopped") or "the server failed on some requests"
         status(f"Stopped early: {why}. Finished work is kept; run the same command again to continue.")
+        sys.exit(STOPPED_EARLY)
+    elif 0 < counts.get("requests_answered", 0) == counts.get("requests_failed"):
+        status("No request had a usable answer; dropped.parquet holds each one with its reason.")
         sys.exit(STOPPED_EARLY)
 
 

@@ -10,6 +10,7 @@ import click
 
 from linksyn_gpu.cli.console import errors_as_text, result
 from linksyn_gpu.cli.options import BYTES
+from linksyn_gpu.config import MAX_PATHS, MAX_WALK_LENGTH
 
 PACKAGES = {
     "core": ("numpy", "scipy", "numba", "pyarrow", "click", "rich", "jinja2", "aiohttp", "psutil", "orjson"),
@@ -21,8 +22,8 @@ PACKAGES = {
 
 @click.command()
 @click.argument("folder", metavar="[DIR]", required=False, type=click.Path())
-@click.option("--length", default=4, show_default=True, help="Steps of a path, for the memory plan.")
-@click.option("--round-paths", default=1_000_000, show_default=True, help="Paths per round, for the memory plan.")
+@click.option("--length", type=click.IntRange(1, MAX_WALK_LENGTH), default=4, help="Plan for paths of this many steps.")
+@click.option("--round-paths", type=click.IntRange(1, MAX_PATHS), default=1_000_000, help="Paths per round.")
 @click.option("--gpu-memory", type=BYTES, help="Plan for this much device memory; default: what is free here.")
 @errors_as_text
 def command(folder: str | None, length: int, round_paths: int, gpu_memory: int | None) -> None:

@@ -18,6 +18,6 @@ def command(folder: str, resolve: Resolve, force: bool) -> None:
     from linksyn_gpu.run.folder import Workspace
 
     with Workspace(folder, create=False) as ws, progress_bars() as progress:
-        config = resolve(None if force else stages.recorded_extraction(ws))
+        config = resolve(stages.recorded_extraction(ws))
         counts = stages.extract(ws, config, force=force, progress=progress)
     result(f"{extract_line(counts)}\nlook at    {folder}/merges.md")

@@ -18,7 +18,7 @@ def command(seeds: tuple[str, ...], out: str, resolve: Resolve, force: bool) -> 
     from linksyn_gpu.run.folder import Workspace
 
     with Workspace(out) as ws, progress_bars() as progress:
-        recorded = None if force else ws.settings("ingest")
+        recorded = ws.settings("ingest")
         config = resolve(recorded and {"seeds": recorded["seeds"]})
         counts = stages.ingest(ws, seeds, config, force=force, progress=progress)
     result(ingest_line(counts))

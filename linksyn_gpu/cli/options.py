@@ -6,6 +6,7 @@ import functools
 import re
 import shlex
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import click
@@ -14,6 +15,10 @@ from linksyn_gpu import config as allowed
 from linksyn_gpu.cli.console import errors_as_text
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import from_mapping, merged, read_toml
+from linksyn_gpu.errors import ConfigError
+
+VLLM_PROGRAM = ("vllm_command", "vllm_python", "vllm_args")
+"""Settings of the program that engine vllm runs."""
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
@@ -38,7 +43,10 @@ def _bytes(text: str) -> int:
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)", text.strip())
     if found is None or found[2].upper() not in UNITS:
         raise ValueError("not a valid size: write bytes, or a number with KB, MB, GB, KiB, MiB or GiB")
-    return int(float(found[1]) * UNITS[found[2].upper()])
+    size = Decimal(found[1]) * UNITS[found[2].upper()]
+    if size >= 2**63:
+        raise ValueError("too large: at most 2^63 - 1 bytes")
+    return int(size)
 
 
 def _names(text: str) -> list[str]:
@@ -57,9 +65,18 @@ def _column(text: str) -> tuple[str, str]:
     return field, column
 
 
+def _renamed(text: str) -> tuple[str, str]:
+    """'max_tokens=max_completion_tokens' -> ('max_tokens', 'max_completion_tokens')."""
+    name, _, new = text.partition("=")
+    if not (name and new):
+        raise ValueError("must have the form NAME=NEW, such as max_tokens=max_completion_tokens")
+    return name, new
+
+
 BYTES, NAMES, WORDS = ParsedValue("size", _bytes), ParsedValue("names", _names), ParsedValue("words", shlex.split)
-COLUMN = ParsedValue("field=column", _column)
-"""A pair; a flag of this type may be repeated."""
+COLUMN, RENAME = ParsedValue("field=column", _column), ParsedValue("name=new", _renamed)
+PAIRS = (COLUMN, RENAME)
+"""Types of pairs; a flag of such a type may be repeated."""
 
 
 class Flag(NamedTuple):
@@ -71,16 +88,12 @@ class Flag(NamedTuple):
     help: str
 
 
+SCALES = ", ".join(allowed.DIFFICULTY_SCALES)
 GROUPS = {
     "Input": (
         Flag("--map", "seeds.columns", COLUMN, "Read a seed field from this column, e.g. question=stem. Repeatable."),
         Flag("--split-routes", "seeds.route_separator", str, "Split each knowledge point at this text, such as '->'."),
-        Flag(
-            "--difficulty-scale",
-            "seeds.difficulty_scale",
-            str,
-            f"Scale of the difficulty column: {', '.join(allowed.DIFFICULTY_SCALES)}, or a .toml file.",
-        ),
+        Flag("--difficulty-scale", "seeds.difficulty_scale", str, f"Difficulty scale: {SCALES} or a .toml file."),
         Flag("--keep-duplicates", "seeds.keep_duplicates", bool, "Keep records with a repeated id or question."),
     ),
     "Knowledge points": (
@@ -126,12 +139,7 @@ GROUPS = {
         Flag("--budget-tokens", "synthesis.budget_tokens", int, "Stop sending after this many tokens, both ways."),
     ),
     "Enhancement": (
-        Flag(
-            "--enhance-disciplines",
-            "enhance.disciplines",
-            NAMES,
-            "Disciplines whose QA are raised to a level: names separated by commas, or 'all'.",
-        ),
+        Flag("--enhance-disciplines", "enhance.disciplines", NAMES, "Disciplines to raise, with commas, or 'all'."),
         Flag("--enhance-level", "enhance.level", int, "Target level, 2..5."),
         Flag("--enhance-tries", "enhance.tries", int, "Rewrite each QA at most this many times."),
         Flag("--enhance-solves", "enhance.solves", int, "Independent solutions that check an answer."),
@@ -142,6 +150,8 @@ GROUPS = {
         Flag("--model", "synthesis.model", str, "Model name; default: the server's first. Engine vllm serves it."),
         Flag("--model-file", "synthesis.model_file", click.Path(), "GGUF file for engine smol."),
         Flag("--concurrency", "synthesis.concurrency", int, "Requests in flight."),
+        Flag("--without", "synthesis.without", NAMES, "Request parameters not to send, e.g. temperature,seed."),
+        Flag("--rename", "synthesis.rename", RENAME, "Send a request parameter under another name. Repeatable."),
         Flag("--vllm-python", "synthesis.vllm_python", click.Path(), "Python of the environment that has vLLM."),
         Flag("--vllm-command", "synthesis.vllm_command", str, "Command line to use instead of 'vllm'."),
         Flag("--data-parallel", "synthesis.data_parallel", int, "Replicas of the model in the vLLM server."),
@@ -200,7 +210,7 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
             overrides: dict[str, Any] = {}
             for _, flag in chosen:
                 value = params.pop(_parameter(flag))
-                if flag.type is COLUMN:
+                if flag.type in PAIRS:
                     value = dict(value) or None
                 if value is not None:
                     *table, name = flag.field.split(".")
@@ -210,7 +220,7 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
         decorated: Callable[..., Any] = errors_as_text(wrapped)
         for title, flag in reversed(chosen):
             kind: dict[str, Any] = {"is_flag": True} if flag.type is bool else {"type": flag.type}
-            if flag.type is COLUMN:
+            if flag.type in PAIRS:
                 kind["multiple"] = True
             text = flag.help + _default(flag.field)
             option = grouped_option(title, flag.flag, _parameter(flag), default=None, help=text, **kind)
@@ -242,7 +252,32 @@ def _resolved(config_file: str | None, overrides: dict[str, Any], recorded: Any 
     if config_file is not None:
         values, where = merged(values, read_toml(config_file)), f"{config_file}, with the flags: "
     made: RunConfig = from_mapping(RunConfig, merged(values, overrides), where=where)
+    _confirm(made, merged({} if config_file is None else read_toml(config_file), overrides))
     return made
+
+
+def _confirm(config: RunConfig, given: dict[str, Any]) -> None:
+    """Refuse settings that run a program or receive the API key if they come from the run folder alone.
+
+    A folder may have been edited by someone else. A server on this machine needs no confirmation.
+    """
+    from linksyn_gpu.llm import Engine, api_key
+
+    synthesis, urls = config.synthesis, {"extract.embed_url": config.extract.embed_url}
+    if synthesis.engine == "openai":
+        urls["synthesis.base_url"] = synthesis.base_url
+    held: dict[str, Any] = {
+        name: url for name, url in urls.items() if url and api_key() and not Engine(url, "").is_local
+    }
+    if synthesis.engine == "vllm":
+        held.update({f"synthesis.{name}": getattr(synthesis, name) for name in VLLM_PROGRAM})
+    for name, value in held.items():
+        table, _, field = name.partition(".")
+        if value and field not in given.get(table, {}):
+            raise ConfigError(
+                f"{name} = {value!r} comes from the run folder alone, and it runs a program or receives your API key: "
+                f"confirm it with --{field.replace('_', '-')} or in a --config file"
+            )
 
 
 def _parameter(flag: Flag) -> str:

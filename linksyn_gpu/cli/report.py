@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from linksyn_gpu.cli.console import errors_as_text, result
+from linksyn_gpu.cli.console import errors_as_text, result, status
 from linksyn_gpu.cli.options import existing_run
 from linksyn_gpu.cli.summary import report_text
 
@@ -18,5 +18,11 @@ def command(folder: str) -> None:
     from linksyn_gpu.run.folder import Workspace
 
     with Workspace(folder, create=False, lock=False) as ws:
-        stats = stages.report(ws)
-    result(f"{report_text(stats)}\npage       {folder}/report.html")
+        stats = stages.gather(ws)
+        result(report_text(stats))
+        try:
+            stages.write_page(ws, stats)
+        except OSError as error:  # a folder or medium that cannot be written
+            status(f"{folder}/report.html was not written: {error}")
+        else:
+            result(f"page       {folder}/report.html")

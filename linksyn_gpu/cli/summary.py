@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +115,11 @@ def synthesis_line(counts: Mapping[str, Any]) -> str:
             f"{server['in_flight']:,.1f} requests in flight on average, "
             f"{server['answers_per_second']:,.2f} answers/s"
         )
+        if server["throttled"]:
+            lines.append(
+                f"           asked for a pause {server['throttled']:,} times, "
+                f"{100 * server['throttled_share']:.1f}% of the time (HTTP 429, 503)"
+            )
     if "collected" in counts:
         lines.append("           " + _collected(counts["collected"]))
     lines.append(
@@ -179,11 +185,9 @@ def _unasked(counts: Mapping[str, Any]) -> dict[str, int]:
 
 def _all_reasons(counts: Mapping[str, Any]) -> dict[str, int]:
     """Drops of requests, answers and items, by reason."""
-    merged: dict[str, int] = {}
-    for stage, found in counts["reasons"].items():
-        if stage != "path":
-            for name, n in found.items():
-                merged[name] = merged.get(name, 0) + n
+    merged = Counter[str]()
+    for stage in {*counts["reasons"]} - {"path"}:
+        merged.update(counts["reasons"][stage])
     return merged
 
 
@@ -209,7 +213,7 @@ def analysis_text(figures: Mapping[str, Any]) -> str:
 def where_to_look(folder: str, counts: Mapping[str, Any], engine: str) -> str:
     """The files to look at, or what to do next."""
     if engine == "batch" and counts["pending"]:
-        file = "requests-pending.jsonl" if counts["requests_answered"] else "requests.jsonl"
+        file = counts["requests_file"]
         return (
             f"next       send {folder}/{file} to a batch API or 'vllm run-batch', then\n"
             f"           linksyn-gpu synthesize {folder} --collect ANSWERS.jsonl\n"
@@ -242,9 +246,13 @@ def report_text(stats: RunStats) -> str:
                 f"noise floor {coverage.noise_floor:.4f}"
             )
     counts = stats.stages["synthesize"]
-    lines.append(synthesis_line(counts) if counts is not None else "synthesize: not started")
+    if counts is not None:
+        lines.append(synthesis_line(counts))
+    elif "synthesize" not in stats.outcomes:
+        lines.append("synthesize: not started")
     if (enhanced := stats.stages["enhance"]) is not None:
         lines.append(enhancement_line(enhanced))
+    lines += [f"{stage}: not finished; {n:,} requests have an outcome by now" for stage, n in stats.outcomes.items()]
     for name, found in stats.kept_by.items():
         if found:
             lines.append(f"{name.replace('_', ' '):<14} {reasons(found)}")

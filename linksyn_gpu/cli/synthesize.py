@@ -24,7 +24,7 @@ def command(folder: str, collect: tuple[str, ...], resolve: Resolve, force: bool
     from linksyn_gpu.run.folder import Workspace
 
     with Workspace(folder, create=False) as ws, progress_bars() as progress:
-        config = resolve(None if force else stages.recorded_synthesis(ws))
+        config = resolve(stages.recorded_synthesis(ws))
         counts = stages.synthesize(ws, config, force=force, collect=collect, progress=progress)
     result(f"{synthesis_line(counts)}\n{where_to_look(folder, counts, config.synthesis.engine)}")
     exit_if_stopped(counts, config.synthesis.engine)

@@ -15,7 +15,7 @@ def command(folder: str, resolve: Resolve, force: bool) -> None:
     from linksyn_gpu.run.folder import Workspace
 
     with Workspace(folder, create=False) as ws, progress_bars() as progress:
-        config = resolve(None if force else ws.settings("walk"))
+        config = resolve(ws.settings("walk"))
         counts = stages.walk(ws, config, force=force, progress=progress)
         cells = store.read_plan(ws)
     result(f"{walk_line(counts)}\n{cell_table(cells)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from linksyn_gpu.errors import ConfigError
 
 
@@ -14,3 +16,19 @@ def require(ok: bool, message: str) -> None:
 def one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
     """Raise `ConfigError` unless `value` is one of `allowed`."""
     require(value in allowed, f"{name} = {value!r} is not one of {', '.join(map(str, allowed))}")
+
+
+def server_address(name: str, url: str) -> None:
+    """Raise `ConfigError` unless `url` is a plain http(s) address. A password in it is not shown."""
+    bare = url.rsplit("@", 1)[-1].partition("?")[0]
+    try:
+        parts = urlsplit(url)
+        plain = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        plain = False
+    require(plain, f"{name} = {bare!r} must look like http://host:port/v1")
+    require(
+        not (parts.username or parts.password or parts.query or parts.fragment),
+        f"{name} for {parts.hostname} must not hold a user name, password or query: "
+        "set a key in the environment variable LINKSYN_API_KEY",
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from linksyn_gpu.config.checks import server_address
 from linksyn_gpu.errors import ConfigError
 
 EXTRACTORS = ("given", "llm", "yake", "terms")
@@ -61,6 +62,8 @@ class ExtractConfig:
                 raise ConfigError(f"{name} = {value} must lie in (0, 1]")
         if (self.embed_url is None) != (self.embed_model is None):
             raise ConfigError("embed_url and embed_model need each other: set both or none")
+        if self.embed_url is not None:
+            server_address("embed_url", self.embed_url)
         if self.merge != "fuzzy" and (self.decide_doubtful or self.embed_url is not None):
             raise ConfigError("decide_doubtful and embed_url need merge = 'fuzzy'")
         if self.merge == "none" and self.merge_rules is not None:

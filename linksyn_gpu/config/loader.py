@@ -15,6 +15,8 @@ from typing import Any
 from linksyn_gpu.config import RunConfig, require
 from linksyn_gpu.errors import ConfigError
 
+MAX_TOML_SIGNS = 100
+
 
 def to_mapping(config: Any) -> dict[str, Any]:
     """Return a config as plain nested dicts and lists, ready for JSON."""
@@ -98,14 +100,34 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        The file cannot be read or is not TOML.
+        The file cannot be read, is not TOML, or has keys or values that settings never need.
     """
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
+    for number, line in enumerate(text.splitlines(), 1):  # tomllib takes quadratic time for long dotted keys
+        if max(map(line.count, ".[{=")) > MAX_TOML_SIGNS:
+            raise ConfigError(f"{path}:{number}: more than {MAX_TOML_SIGNS} dots, brackets or '=' in a line; split it")
+    try:
+        values = tomllib.loads(text)
+        _check_plain(path, values)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: a number is too long or values are nested too deep: {error}") from error
+    return values
+
+
+def _check_plain(path: str | Path, value: Any) -> None:
+    """Refuse values that no setting has: dates, times, and integers beyond 64 bits."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            _check_plain(path, inner)
+    elif not isinstance(value, (str, int, float)) or (isinstance(value, int) and abs(value) >= 2**63):
+        raise ConfigError(f"{path}: {str(value)[:40]}: settings are texts, numbers of up to 64 bits, true or false")
 
 
 def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from linksyn_gpu.config.synthesis import SynthesisConfig
 from linksyn_gpu.config.walk import BundleConfig, QuotaConfig, WalkConfig
 
 BACKENDS = ("auto", "cpu", "gpu")
+MAX_PATHS = 10**12
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,9 @@ class RunConfig:
     enhance: EnhanceConfig = field(default_factory=EnhanceConfig)
 
     def __post_init__(self) -> None:
-        require(self.paths >= 1, f"paths = {self.paths} must be at least 1")
-        require(self.gpu_memory is None or self.gpu_memory > 0, f"gpu_memory = {self.gpu_memory} must be positive")
+        require(1 <= self.paths <= MAX_PATHS, f"paths = {self.paths} must be in 1 .. {MAX_PATHS:,}")
+        memory = self.gpu_memory
+        require(memory is None or 0 < memory < 2**63, f"gpu_memory = {memory} must be in 1 .. 2^63 - 1 bytes")
         require(
             self.bundle.min_seeds <= self.walk.length,
             f"bundle.min_seeds = {self.bundle.min_seeds}, but a path of walk.length = {self.walk.length} steps "

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from linksyn_gpu.config.checks import one_of, require
+from linksyn_gpu.config.checks import one_of, require, server_address
 
 ENGINES = ("smol", "vllm", "openai", "batch")
 QUESTION_TYPES = ("open", "multiple_choice", "calculation", "proof", "case")
 LANGUAGES = ("auto", "en", "zh")
+PARAMETERS = ("temperature", "top_p", "seed", "max_tokens", "response_format")
+"""Parameters of a request that `without` and `rename` may name."""
+DEFAULT_MAX_TOKENS = 1024
 _OF_SERVER = "set by this program, the only client of the server"
 VLLM_FLAGS = {
     "--host": _OF_SERVER,
@@ -23,6 +27,9 @@ VLLM_FLAGS = {
     "--gpu-memory-utilization": "the setting vllm_memory_share",
 }
 """Flags of `vllm serve` that `vllm_args` must not contain, and why."""
+
+SMOL_PROMPT_CHARS = 18_000
+"""Longest prompt with which an answer still fits into the embedded model's context of 8,192 tokens."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class SynthesisConfig:
     """Language of the new QA: 'en', 'zh', or 'auto': the language of the bundle's seeds."""
     temperature: float = 0.7
     top_p: float = 0.95
-    max_tokens: int = 1024
+    max_tokens: int = DEFAULT_MAX_TOKENS
     """Longest answer in tokens. A cut-off answer is asked for again with twice as many, up to `max_tokens_retry`."""
     max_tokens_retry: int = 4096
     max_prompt_chars: int = 48_000
@@ -62,6 +69,11 @@ class SynthesisConfig:
     """Most requests sent in the whole run; the rest stay pending. None: all."""
     budget_tokens: int | None = None
     """Tokens of prompts and answers in the whole run after which no request is sent. None: no limit."""
+    without: tuple[str, ...] = ()
+    """Parameters that are not sent, because the server refuses them: temperature, top_p, seed, max_tokens or
+    response_format. An engine learns this by itself from the server's refusal; a batch file does not."""
+    rename: Mapping[str, str] = field(default_factory=dict)
+    """Names under which parameters are sent, e.g. {max_tokens = 'max_completion_tokens'}."""
     templates: str | None = None
     """Folder with your own prompt templates; None: the templates of the package."""
     model_file: str | None = None
@@ -93,6 +105,9 @@ class SynthesisConfig:
             self.engine != "openai" or self.base_url is not None,
             "engine 'openai' needs base_url, e.g. --base-url http://127.0.0.1:8000/v1",
         )
+        if self.base_url is not None:
+            server_address("base_url", self.base_url)
+        self._check_parameters()
         self._check_vllm()
         for name in ("per_path", "max_tokens", "max_prompt_chars", "max_attempts", "concurrency", "timeout"):
             require(getattr(self, name) > 0, f"{name} = {getattr(self, name)} must be positive")
@@ -105,6 +120,15 @@ class SynthesisConfig:
             require(value is None or value >= 1, f"{name} = {value} must be at least 1, or left out")
         require(self.temperature >= 0.0, f"temperature = {self.temperature} must not be negative")
         require(0.0 < self.top_p <= 1.0, f"top_p = {self.top_p} must lie in (0, 1]")
+
+    def _check_parameters(self) -> None:
+        require(self.max_tokens < 2**31, f"max_tokens = {self.max_tokens} must be below 2^31")
+        for name in (*self.without, *self.rename):
+            one_of("a parameter in without or rename", name, PARAMETERS)
+        for name, new in self.rename.items():
+            require(isinstance(new, str) and new.isidentifier(), f"rename: {new!r} is not a name for {name}")
+        both = sorted(set(self.without) & set(self.rename))
+        require(not both, f"without and rename both name {', '.join(both)}")
 
     def _check_vllm(self) -> None:
         require(
@@ -123,6 +147,11 @@ class SynthesisConfig:
         for word in self.vllm_args:
             flag = word.split("=")[0].replace("_", "-")
             require(flag not in VLLM_FLAGS, f"vllm_args: {flag} is {VLLM_FLAGS.get(flag)}")
+
+    @property
+    def prompt_limit(self) -> int:
+        """`max_prompt_chars` for the engine."""
+        return min(self.max_prompt_chars, SMOL_PROMPT_CHARS) if self.engine == "smol" else self.max_prompt_chars
 
     @property
     def field_limit(self) -> int | None:

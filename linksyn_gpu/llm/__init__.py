@@ -6,16 +6,22 @@ once, and `batchfile` does the same through files. Nothing in this package depen
 
 from __future__ import annotations
 
+import functools
+import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from linksyn_gpu.errors import ConfigError, EngineError
+from linksyn_gpu.config.checks import server_address
+from linksyn_gpu.errors import EngineError
 from linksyn_gpu.llm.servers.watch import Watch
 
 API_KEY_NAMES = ("LINKSYN_API_KEY", "OPENAI_API_KEY")
 """Environment variables that may hold the server's key; the first one that is set is used. No key is read elsewhere."""
+SHORTEST_KEY = 8
+"""A shorter key is a placeholder for a server that needs none, not a secret."""
 EMBEDDED_MODEL = "SmolLM2-135M-Instruct"
 """The model of engine 'smol'."""
 
@@ -29,33 +35,41 @@ class Engine:
     model: str
     """Model name sent with each request."""
     api_key: str | None = field(default=None, repr=False)
+    context: int | None = None
+    """Tokens that a prompt and its answer may have together, where the server reports it."""
     slots: int | None = None
     """Requests that the server works on at the same time, where known. Others would wait and time out."""
     watch: Watch | None = field(default=None, repr=False, compare=False)
     """State of the server, where this program started it and restarts it."""
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"base_url = {_bare(self.base_url)!r} must look like http://host:port/v1")
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise ConfigError(
-                f"base_url for {parts.hostname} must not hold a user name, password or query: "
-                f"set a key in the environment variable {API_KEY_NAMES[0]}"
-            )
-
-    @property
-    def host(self) -> str:
-        return urlsplit(self.base_url).hostname or ""
+        server_address("base_url", self.base_url)
 
     @property
     def is_local(self) -> bool:
         """Whether the server is on this machine, hence not behind a proxy."""
-        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+        host = urlsplit(self.base_url).hostname or ""
+        if host == "localhost" or host.endswith(".localhost"):
+            return True
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return False
+        mapped = getattr(address, "ipv4_mapped", None) or address
+        return bool(mapped.is_loopback or mapped.is_unspecified)
 
-    def scrub(self, text: str) -> str:
-        """`text` without the API key, which a server may have echoed."""
-        return text.replace(self.api_key, "***") if self.api_key else text
+    @functools.cached_property
+    def _key_pattern(self) -> re.Pattern[bytes] | None:
+        if self.api_key is None or len(self.api_key) < SHORTEST_KEY:
+            return None
+        return re.compile(rb"(?<![\w-])%b(?![\w-])" % re.escape(self.api_key).encode())
+
+    def scrub(self, data: bytes) -> bytes:
+        """`data` without the API key, which a server may have echoed.
+
+        Only a whole word is replaced, and no key of less than `SHORTEST_KEY` characters: such a word occurs in texts.
+        """
+        return data if self._key_pattern is None else self._key_pattern.sub(b"***", data)
 
 
 def api_key(environ: Mapping[str, str] | None = None) -> str | None:
@@ -74,8 +88,3 @@ def api_key(environ: Mapping[str, str] | None = None) -> str | None:
                 raise EngineError(f"{name} holds characters that are not allowed in an API key; set it again")
             return key
     return None
-
-
-def _bare(url: str) -> str:
-    """`url` without the part before an '@', which may be a password."""
-    return url.rsplit("@", 1)[-1]

@@ -1,15 +1,13 @@
-"""Asking in steps: how requests are made, how they are sent, and what they cost.
-
-For stages whose next request depends on the answers to the last ones.
-"""
+"""Asking in steps, for stages whose next request depends on the answers to the last ones."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from linksyn_gpu.config import SynthesisConfig
+from linksyn_gpu.llm import EMBEDDED_MODEL
 from linksyn_gpu.llm.prompting import prompt_chars
 from linksyn_gpu.llm.protocol import Failure, Outcome
 
@@ -23,19 +21,9 @@ Send = Callable[[str, Sequence[Request], Validate], Iterable[Outcome | None]]
 """(kind, requests, validate) -> the outcome of each, in order; None: there is none yet."""
 
 
-@dataclass(frozen=True)
-class Asking:
-    """How requests are made: the settings of `SynthesisConfig`, with the engine's own defaults filled in."""
-
-    model: str = "auto"
-    templates: str | None = None
-    temperature: float = 0.7
-    """Of rewrites."""
-    top_p: float = 0.95
-    max_tokens: int = 1024
-    field_limit: int | None = None
-    """Longest question in characters, for models that end a text only where a grammar makes them."""
-    max_prompt_chars: int = 48_000
+def request_model(config: SynthesisConfig) -> str:
+    """Model name in a request; 'auto' if no model is set: on sending, the engine's first model replaces it."""
+    return config.model or (EMBEDDED_MODEL if config.engine == "smol" else "auto")
 
 
 class MeteredAsk:

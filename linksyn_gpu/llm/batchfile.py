@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from linksyn_gpu.config import PARAMETERS
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.llm.journal import (
     ANSWERED,
@@ -25,7 +26,22 @@ from linksyn_gpu.llm.journal import (
     request_key,
     request_keys,
 )
-from linksyn_gpu.llm.protocol import Failure, Outcome, clip, error_message, fail, read_body, to_record, unusable
+from linksyn_gpu.llm.protocol import (
+    ITEM_MISSING,
+    TRANSIENT,
+    Failure,
+    Outcome,
+    clip,
+    error_message,
+    fail,
+    read_body,
+    to_record,
+    unusable,
+)
+from linksyn_gpu.llm.refusals import ANSWER_LIMITS, Dialect, Kind, read_refusal
+
+REASONS = {Kind.INVALID: "invalid_json", Kind.UNUSABLE: "bad_request", Kind.FILTERED: "filtered"}
+"""Reasons of lines that say something about their request. After any other refusal a request is asked again."""
 
 
 @dataclass
@@ -48,11 +64,22 @@ class Collected:
     """`file:line: what is wrong` for the first few lines that were not used."""
 
 
-def write(requests: Iterable[dict[str, Any]], target: str | Path, *, settled: Index | None = None) -> int:
+def write(
+    requests: Iterable[dict[str, Any]],
+    target: str | Path,
+    *,
+    settled: Index | None = None,
+    dialect: Dialect | None = None,
+    answer_limit: int | None = None,
+) -> int:
     """Write requests for another machine.
 
     Parameters
     ----------
+    dialect : Dialect, optional
+        Parameters to leave out or to rename.
+    answer_limit : int, optional
+        Replaces the answer limit of each request.
     settled : Index, optional
         Leave out the requests that the journal has an answer for.
 
@@ -65,7 +92,11 @@ def write(requests: Iterable[dict[str, Any]], target: str | Path, *, settled: In
     with Path(target).open("w", encoding="utf-8", errors="replace", newline="\n") as lines:
         for request in requests:
             if settled is None or not settled.settled(request["custom_id"]):
-                lines.write(json.dumps(request, ensure_ascii=False, separators=(",", ":")) + "\n")
+                body = dict(request["body"])
+                if answer_limit is not None:
+                    body |= dict.fromkeys(ANSWER_LIMITS & body.keys(), answer_limit)
+                line = {**request, "body": body if dialect is None else dialect.apply(body)}
+                lines.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
                 n += 1
     return n
 
@@ -97,6 +128,14 @@ def collect(
     known = request_keys(known_ids)
     best = journal.index().ranks_of(known)
     result = Collected()
+    doubtful: list[tuple[int, Failure]] = []
+
+    def keep(row: int, outcome: Outcome) -> None:
+        record = to_record(outcome)
+        if (rank := rank_of(record)) < best[row]:
+            journal.append(record)
+            best[row] = rank
+
     for where, line in _lines(answers):
         result.lines += 1
         value = _object(line)
@@ -119,10 +158,14 @@ def collect(
             _note(result, f"{where}: {outcome.reason}: {outcome.detail}")
         else:
             result.completions += 1
-        record = to_record(outcome)
-        if (rank := rank_of(record)) < best[row]:
-            journal.append(record)
-            best[row] = rank
+        if isinstance(outcome, Failure) and outcome.reason == "bad_request":
+            doubtful.append((row, outcome))
+        else:
+            keep(row, outcome)
+    # As in a run: a refusal says something about its request only where other requests were answered.
+    if result.completions or result.duplicates or result.failed.keys() - {"bad_request", *TRANSIENT}:
+        for row, failure in doubtful:
+            keep(row, failure)
     journal.sync()
     if result.lines and not result.completions and not result.failed and not result.duplicates:
         raise DataError(f"no line belongs to this run; the first: {result.examples[0]}")
@@ -139,16 +182,20 @@ def read_line(value: dict[str, Any], validate: Callable[[str], str | None] | Non
     status = response.get("status_code", 200 if body else None)
     error = value.get("error") or (body if status != 200 else None)
     if error or status != 200:
-        refused = isinstance(status, int) and 400 <= status < 500 and status not in (408, 409, 425, 429)
-        message = error_message(error) if error else "no answer"
-        return Failure(request_id, "bad_request" if refused else "server_error", clip(f"HTTP {status}: {message}"))
+        if not isinstance(status, int) or isinstance(status, bool) or not 400 <= status < 500:
+            return Failure(request_id, "server_error", clip(f"HTTP {status}: {error_message(error)}"))
+        refusal = read_refusal(status, error, PARAMETERS)
+        reason = REASONS.get(refusal.kind, "refused")
+        if refusal.kind is Kind.TOO_LONG and refusal.space is not None and refusal.space <= 0:
+            reason = "prompt_too_long"
+        return Failure(request_id, reason, clip(refusal.message))
     outcome = read_body(request_id, body)
     if isinstance(outcome, Failure):
         return outcome
-    reason = unusable(outcome) or (validate(outcome.text) if validate else None)
-    if reason is None:
+    fault = unusable(outcome) or (validate(outcome.text) if validate else None)
+    if fault is None or fault == ITEM_MISSING:
         return outcome
-    return fail(outcome, reason, f"finish_reason {outcome.finish_reason or 'unknown'}")
+    return fail(outcome, fault, f"finish_reason {outcome.finish_reason or 'unknown'}")
 
 
 def _lines(files: Iterable[str | Path]) -> Iterator[tuple[str, bytes]]:
@@ -165,7 +212,7 @@ def _lines(files: Iterable[str | Path]) -> Iterator[tuple[str, bytes]]:
 def _object(line: bytes) -> dict[str, Any] | None:
     try:
         value = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

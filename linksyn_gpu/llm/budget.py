@@ -36,7 +36,7 @@ class Budget:
         """The limit that was reached, as a message; None: none was."""
         self._reserved: dict[str, float] = {}
         self._in_flight = 0.0
-        self._answers = self._completion_tokens = 0
+        self._answers = self._other_tokens = 0  # others: of the answer, and of discarded attempts
         self._prompt_tokens = self._prompt_estimate = 0
 
     def refuses(self, *, known: bool = False) -> bool:
@@ -74,7 +74,7 @@ class Budget:
         self._in_flight -= self._reserved.pop(outcome.id, 0.0)
         if outcome.prompt_tokens:
             self._answers += 1
-            self._completion_tokens += outcome.completion_tokens
+            self._other_tokens += outcome.spent_tokens - outcome.prompt_tokens
             self._prompt_tokens += outcome.prompt_tokens
             self._prompt_estimate += prompt_tokens(request)
 
@@ -82,7 +82,7 @@ class Budget:
         estimate = float(prompt_tokens(request))
         if self._answers < ENOUGH:
             return estimate + COMPLETION_GUESS
-        return estimate * self._prompt_tokens / self._prompt_estimate + self._completion_tokens / self._answers
+        return estimate * self._prompt_tokens / self._prompt_estimate + self._other_tokens / self._answers
 
 
 def prompt_tokens(request: Mapping[str, Any]) -> int:

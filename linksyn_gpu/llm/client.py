@@ -1,7 +1,7 @@
 """OpenAI-protocol client: each request has exactly one typed outcome.
 
-What concerns a single request ends in a `Failure`. What concerns all of them (wrong key, unknown model, server gone)
-raises `EngineError`, so that a dead server does not use up a whole campaign.
+A refusal that concerns one request ends in a `Failure`. One that concerns all of them (key, account, model, settings),
+or a server that is gone, raises `StopAsking`, so that it does not use up a whole campaign. See `refusals`.
 """
 
 from __future__ import annotations
@@ -11,42 +11,52 @@ import hashlib
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
-import orjson
-
 from linksyn_gpu.config import SynthesisConfig
-from linksyn_gpu.errors import EngineError
+from linksyn_gpu.errors import StopAsking
 from linksyn_gpu.llm import API_KEY_NAMES, Engine
+from linksyn_gpu.llm.asking import Validate
+from linksyn_gpu.llm.budget import prompt_tokens
 from linksyn_gpu.llm.protocol import (
+    ITEM_MISSING,
     Completion,
     Failure,
     Outcome,
     clip,
-    error_message,
     fail,
     read_body,
+    read_json,
     to_json,
     unusable,
 )
+from linksyn_gpu.llm.refusals import Dialect, Kind, Refusal, read_refusal
 from linksyn_gpu.llm.servers.watch import outlived
 from linksyn_gpu.llm.transport import Broken, Reply, Transport, Unreachable
 
 log = logging.getLogger(__name__)
 
 CHAT_PATH = "chat/completions"
-# Words in a 400 of a server that does not support JSON schemas.
-SCHEMA_WORDS = ("response_format", "json_schema", "structured output", "guided", "grammar")
-LIMIT_NAME = "max_completion_tokens"  # some servers require this name instead of `max_tokens`, and say so in a 400
 LOST_WITH_SERVER = ("connection", "server_error")  # outcome of requests that were in flight when the server died
 SEED_STRIDE = 0x9E3779B1  # odd, hence the retries of a request never repeat a seed
 SEED_MASK = 2**31 - 1
-
-Validate = Callable[[str], str | None]
-"""Returns why an answer's text cannot be used, or None."""
+SHORTEST_ANSWER = 64
+"""Tokens below which an answer is not worth asking for."""
+SURELY_TOO_LONG = 2.0
+"""Estimated tokens of a prompt, as a share of the context, above which it is not sent at all."""
+REASONS = {
+    Kind.RETRY: "server_error",
+    Kind.INVALID: "invalid_json",
+    Kind.TOO_LONG: "prompt_too_long",
+    Kind.UNUSABLE: "bad_request",
+    Kind.FILTERED: "filtered",
+}
+REFUSED = ("bad_request", "prompt_too_long")
+"""Reasons that may be the fault of the settings: they count only when the server accepts other requests."""
+FINAL = ("filtered",)
 
 
 @dataclass(frozen=True)
@@ -64,12 +74,25 @@ class Limits:
     """Times that one request waits because the server asks for it (429, 503)."""
     unreachable_after: float = 30.0
     """Seconds without a connection after which the run stops."""
+    answer_limit: int | None = None
+    """Replaces the `max_tokens` of each request. None: it stays as it is."""
+    without: tuple[str, ...] = ()
+    """Parameters that are not sent."""
+    rename: Mapping[str, str] = field(default_factory=dict)
+    """Name of a parameter -> the name that is sent."""
 
     @classmethod
     def of(cls, config: SynthesisConfig, engine: Engine) -> Limits:
         """The limits of a synthesis on an engine: at most twice the engine's slots are in flight."""
         slots = config.concurrency if engine.slots is None else min(config.concurrency, 2 * engine.slots)
-        return cls(slots, config.timeout, config.max_attempts, config.max_tokens_retry)
+        return cls(
+            slots,
+            config.timeout,
+            config.max_attempts,
+            config.max_tokens_retry,
+            without=config.without,
+            rename=config.rename,
+        )
 
 
 @dataclass
@@ -86,8 +109,8 @@ class Stats:
     """Further attempts, by the reason of the previous one."""
     throttled: int = 0
     """Times that the server asked for a pause."""
-    without_schema: int = 0
-    """Requests sent without their JSON schema, because the server refuses schemas."""
+    throttled_seconds: float = 0.0
+    """Time in which no request was sent because the server had asked for a pause."""
     skipped: int = 0
     """Requests that the journal already had an answer for."""
     in_flight: int = 0
@@ -112,6 +135,7 @@ class Stats:
             "attempts": self.attempts,
             "retries": dict(self.retries),
             "throttled": self.throttled,
+            "throttled_share": round(min(1.0, self.throttled_seconds / seconds), 4),
         }
 
 
@@ -152,7 +176,9 @@ class Gate:
     def throttle(self, seconds: float) -> None:
         """Let no request enter for this time, and fewer afterwards: the server asked for a pause."""
         now = time.monotonic()
-        self._closed_until = max(self._closed_until, now + seconds)
+        until = max(self._closed_until, now + seconds)
+        self._stats.throttled_seconds += until - max(self._closed_until, now)
+        self._closed_until = until
         if now - self._shrunk_at > 1.0:  # refusals at the same time count once
             self._shrunk_at = now
             self.limit = max(1.0, self.limit / 2)
@@ -179,12 +205,11 @@ class Client:
         self.engine = engine
         self.limits = limits or Limits()
         self.stats = Stats()
-        self.schema_refused: str | None = None
-        """The server's message when it refused a JSON schema; later requests are sent without one."""
-        self._limit_name = "max_tokens"
+        self.dialect = Dialect(self.limits.without, self.limits.rename)
         self._validate = validate or (lambda text: None)
         self._gate = Gate(self.limits.concurrency, self.stats)
         self._down_since: float | None = None
+        self._context = engine.context
         self._transport: Transport
 
     async def __aenter__(self) -> Client:
@@ -206,14 +231,43 @@ class Client:
 
         Raises
         ------
-        EngineError
-            No request can succeed: the server is gone, refuses the key, or does not have the model.
+        StopAsking
+            No request can succeed: the server is gone, or refuses the account, the key or the settings.
         """
-        request_id, body = request["custom_id"], {**request["body"], "model": self.engine.model}
-        outcome: Outcome
-        spent = 0
+        body = {**request["body"], "model": self.engine.model}
+        if self.limits.answer_limit is not None and "max_tokens" in body:
+            body["max_tokens"] = self.limits.answer_limit
+        outcome, spent = await self._ask(request["custom_id"], body)
+        if isinstance(outcome, Completion):
+            self.stats.completed += 1
+        else:
+            self.stats.failed += 1
+        return replace(outcome, spent_tokens=spent)
+
+    async def accepts(self, request: Mapping[str, Any]) -> bool:
+        """Whether the server answers a short request of the same form. A few tokens are spent on it.
+
+        Raises
+        ------
+        StopAsking
+            See `complete`.
+        """
+        messages = [{**message, "content": "Reply: OK"} for message in request["body"]["messages"]]
+        body = {**request["body"], "model": self.engine.model, "messages": messages}
+        if "max_tokens" in body:
+            body["max_tokens"] = min(body["max_tokens"], SHORTEST_ANSWER)
+        outcome = await self._attempt("probe", body, 1, 0)
+        return isinstance(outcome, Completion) or not (outcome.transient or outcome.reason in REFUSED)
+
+    async def _ask(self, request_id: str, body: dict[str, Any]) -> tuple[Outcome, int]:
+        """(outcome, tokens spent in all attempts). Changes `body` between attempts."""
+        if self._context is not None and prompt_tokens({"body": body}) > SURELY_TOO_LONG * self._context:
+            return Failure(request_id, "prompt_too_long", f"the model's context has {self._context:,} tokens"), 0
+        spent = longest = 0
+        cut: Failure | None = None
+        partial: Completion | None = None
         for attempt in range(1, self.limits.max_attempts + 1):
-            outcome = await self._attempt(request_id, body, attempt)
+            outcome = await self._attempt(request_id, body, attempt, longest)
             self.stats.attempts += 1
             self.stats.prompt_tokens += outcome.prompt_tokens
             self.stats.completion_tokens += outcome.completion_tokens
@@ -222,68 +276,117 @@ class Client:
                 reason = unusable(outcome) or self._validate(outcome.text)
                 if reason is None:
                     break
-                limit = body.get("max_tokens")
-                detail = f"finish_reason {outcome.finish_reason or 'unknown'}, max_tokens {limit}"
+                if reason == ITEM_MISSING:
+                    partial = outcome
+                detail = f"finish_reason {outcome.finish_reason or 'unknown'}, max_tokens {body.get('max_tokens')}"
                 outcome = fail(outcome, reason, detail)
-                if reason == "cut_off":
-                    if limit is None or limit >= self.limits.max_tokens_retry:
-                        break
-                    body["max_tokens"] = min(2 * limit, self.limits.max_tokens_retry)
-                elif body.get("seed") is not None:
-                    body["seed"] = (body["seed"] + SEED_STRIDE) & SEED_MASK
-            elif not outcome.transient:
+            if outcome.reason == "cut_off":
+                cut, longest = outcome, body.get("max_tokens") or 0
+                if not self._allow_longer(body, outcome.prompt_tokens):
+                    break
+            elif outcome.reason in REFUSED and cut is not None:
+                outcome = cut  # the server refuses the longer answer; what it wrote before is kept
                 break
+            elif outcome.reason in FINAL or outcome.reason in REFUSED:
+                break
+            elif not outcome.transient and body.get("seed") is not None:
+                body["seed"] = (body["seed"] + SEED_STRIDE) & SEED_MASK
             if attempt < self.limits.max_attempts:
                 self.stats.retries[outcome.reason] += 1
                 if outcome.transient:
                     await asyncio.sleep(self._delay(request_id, attempt))
-        if isinstance(outcome, Completion):
-            self.stats.completed += 1
-        else:
-            self.stats.failed += 1
-        return replace(outcome, spent_tokens=spent)
+        if partial is not None and isinstance(outcome, Failure) and not outcome.transient:
+            outcome = partial
+        return outcome, spent
 
-    async def _attempt(self, request_id: str, body: dict[str, Any], attempt: int) -> Outcome:
+    def _allow_longer(self, body: dict[str, Any], prompt: int) -> bool:
+        """Double the answer limit, as far as the settings and the model's context allow; whether it grew."""
+        limit = body.get("max_tokens")
+        if limit is None:
+            return False
+        longer = min(2 * limit, self.limits.max_tokens_retry)
+        if self._context is not None and prompt:
+            longer = min(longer, self._context - prompt)
+        if longer <= limit:
+            return False
+        body["max_tokens"] = longer
+        return True
+
+    async def _attempt(self, request_id: str, body: dict[str, Any], attempt: int, cut_at: int) -> Outcome:
         """One attempt. It is repeated, and counts once, when the server died and was restarted."""
         watch = self.engine.watch
         while True:
             starts = 0 if watch is None else watch.starts
-            outcome = await self._exchange(request_id, body, attempt)
+            outcome = await self._exchange(request_id, body, attempt, cut_at)
             if watch is None or not (isinstance(outcome, Failure) and outcome.reason in LOST_WITH_SERVER):
                 return outcome
             if not await outlived(watch, starts):
                 return outcome
             self.stats.retries["server_died"] += 1  # at most once per restart of the server
 
-    async def _exchange(self, request_id: str, body: dict[str, Any], attempt: int) -> Outcome:
-        """One attempt. It waits while the server throttles or is absent, and repeats without a refused schema."""
-        for throttled in range(self.limits.max_throttled + 1):
-            if self.schema_refused is not None and body.pop("response_format", None) is not None:
-                self.stats.without_schema += 1
-            reply = await self._send(request_id, self._named(body), attempt)
+    async def _exchange(self, request_id: str, body: dict[str, Any], attempt: int, cut_at: int) -> Outcome:
+        """One attempt. It waits while the server throttles or is absent, and adapts what the server refuses.
+
+        `cut_at` is the answer limit at which the previous attempt was cut off, or 0.
+        """
+        pauses = 0
+        while True:
+            sent = self.dialect.apply(body)
+            reply = await self._send(request_id, sent, attempt)
             if isinstance(reply, Failure):
                 return reply
-            status, data = reply.status, reply.data
-            if status in (429, 503):
+            if 200 <= reply.status < 300:
+                self._gate.widen()
+                return self._read(request_id, body, reply, attempt)
+            refusal = read_refusal(reply.status, reply.data, sent, reply.retry_after)
+            if refusal.kind is Kind.WAIT:
+                pauses += 1
                 self.stats.throttled += 1
-                wait = self._delay(request_id, throttled + 1) if reply.retry_after is None else reply.retry_after
+                if pauses > self.limits.max_throttled:
+                    return Failure(request_id, "rate_limited", clip(f"{pauses} times {refusal.message}"), attempt)
+                wait = self._delay(request_id, pauses) if reply.retry_after is None else reply.retry_after
                 self._gate.throttle(wait)
                 continue
             self._gate.widen()
-            if status == 400 and "response_format" in body and self._refuses_schema(data):
-                continue
-            if status == 400 and self._limit_name == "max_tokens" and LIMIT_NAME.encode() in data:
-                self._limit_name = LIMIT_NAME
-                continue
-            return self._read(request_id, body, status, data, attempt)
-        detail = f"HTTP {status} {throttled + 1} times: {self.engine.scrub(error_message(data))}"
-        return Failure(request_id, "rate_limited", clip(detail), attempt)
+            if refusal.kind is Kind.PARAMETER:
+                self._adapt(refusal)
+            elif refusal.kind is not Kind.TOO_LONG or not self._shorten(body, refusal, cut_at):
+                return self._failure(request_id, refusal, attempt)
 
-    def _named(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The body with its answer limit under the name that the server knows."""
-        if self._limit_name == "max_tokens" or "max_tokens" not in body:
-            return body
-        return {(self._limit_name if name == "max_tokens" else name): value for name, value in body.items()}
+    def _adapt(self, refusal: Refusal) -> None:
+        """Send no refused parameter again. Other requests in flight may have met the same refusal."""
+        if self.dialect.learn(refusal):
+            change = f"it is sent as {refusal.new_name}" if refusal.new_name else "it is left out"
+            log.warning(
+                "%s refuses %s, from now on %s (%s)", self.engine.base_url, refusal.parameter, change, refusal.message
+            )
+
+    def _shorten(self, body: dict[str, Any], refusal: Refusal, cut_at: int) -> bool:
+        """Lower a request's answer limit to what the server has space for; whether that is enough for an answer."""
+        if refusal.context is not None:
+            self._context = refusal.context
+        limit = body.get("max_tokens")
+        if limit is None or "max_tokens" in self.dialect.without:
+            return False
+        shorter = refusal.space
+        if shorter is None or shorter >= limit:  # the server does not say how much it accepts, or refuses that, too
+            shorter = limit // 2
+        if shorter < SHORTEST_ANSWER or shorter <= cut_at:
+            return False
+        body["max_tokens"] = shorter
+        return True
+
+    def _failure(self, request_id: str, refusal: Refusal, attempt: int) -> Failure:
+        """The outcome of a request that was refused.
+
+        Raises
+        ------
+        StopAsking
+            The refusal concerns every request.
+        """
+        if refusal.kind is Kind.SETUP:
+            raise StopAsking(refused(self.engine, refusal.message))
+        return Failure(request_id, REASONS[refusal.kind], clip(refusal.message), attempt, refusal.text)
 
     async def _send(self, request_id: str, body: dict[str, Any], attempt: int) -> Reply | Failure:
         """Send as soon as a connection can be made; return the reply, or why there is none."""
@@ -303,62 +406,35 @@ class Client:
                 return Failure(request_id, "timeout", f"no answer within {self.limits.timeout:g} s", attempt)
             except Broken as error:
                 self._down_since = None
-                return Failure(request_id, "connection", clip(self.engine.scrub(str(error))), attempt)
+                return Failure(request_id, "connection", clip(str(error)), attempt)
             finally:
                 self._gate.leave()
             await asyncio.sleep(min(self._delay(request_id, tries), 2.0))
 
-    def _read(self, request_id: str, body: Mapping[str, Any], status: int, data: bytes, attempt: int) -> Outcome:
-        """Turn a reply into an outcome."""
-        if status == 200:
-            try:
-                value = orjson.loads(data)
-            except ValueError:
-                text = self.engine.scrub(data[:120].decode(errors="replace"))
-                return Failure(request_id, "bad_response", f"not JSON: {text!r}", attempt)
-            seed, limit = body.get("seed"), body.get("max_tokens")
-            return read_body(request_id, value, attempts=attempt, seed=seed, max_tokens=limit)
-        message = self.engine.scrub(error_message(data))
-        if status in (401, 403):
-            raise EngineError(
-                f"{self.engine.base_url} refused the API key (HTTP {status}: {message}): "
-                f"set the environment variable {' or '.join(API_KEY_NAMES)}"
-            )
-        if status == 404 or 300 <= status < 400:
-            raise EngineError(
-                f"{self.engine.base_url}/{CHAT_PATH} answered HTTP {status} ({message}): check --base-url, which "
-                f"usually ends in /v1, and --model (now {self.engine.model!r})"
-            )
-        if status >= 500 or status in (408, 409, 425):
-            return Failure(request_id, "server_error", clip(f"HTTP {status}: {message}"), attempt)
-        return Failure(request_id, "bad_request", clip(f"HTTP {status}: {message}"), attempt)
-
-    def _refuses_schema(self, data: bytes) -> bool:
-        message = self.engine.scrub(error_message(data))
-        if not any(word in message.lower() for word in SCHEMA_WORDS):
-            return False
-        if self.schema_refused is None:
-            self.schema_refused = message
-            log.warning(
-                "%s refuses a JSON schema (%s): the run goes on without one, and answers are parsed as they come",
-                self.engine.base_url,
-                message,
-            )
-        return True
+    def _read(self, request_id: str, body: Mapping[str, Any], reply: Reply, attempt: int) -> Outcome:
+        """The outcome in a successful reply."""
+        try:
+            value = read_json(reply.data)
+        except ValueError:
+            detail = f"HTTP {reply.status}, not JSON: {reply.data[:120].decode(errors='replace')!r}"
+            return Failure(request_id, "bad_response", detail, attempt)
+        left_out = self.dialect.left_out(body)
+        sent = {name: body.get(name) for name in ("seed", "max_tokens") if name not in left_out}
+        return read_body(request_id, value, attempts=attempt, left_out=left_out, **sent)
 
     def _check_reachable(self, error: Exception) -> None:
         now = time.monotonic()
         if (watch := self.engine.watch) is not None and watch.state != "up":
             if watch.state == "failed":
-                raise EngineError(watch.detail)
+                raise StopAsking(watch.detail)
             self._down_since = None  # it is being restarted
             return
         if self._down_since is None:
             self._down_since = now
         if now - self._down_since >= self.limits.unreachable_after:
-            raise EngineError(
+            raise StopAsking(
                 f"{self.engine.base_url} could not be reached for {now - self._down_since:.0f} s "
-                f"({self.engine.scrub(str(error))}): start the server or correct --base-url, then run the same "
+                f"({error}): start the server or correct --base-url, then run the same "
                 "command again; answers received so far are kept"
             )
 
@@ -368,3 +444,16 @@ class Client:
         jitter = 0.5 + int.from_bytes(draw) / 2**64
         step: float = self.limits.backoff * 2 ** min(attempt - 1, 30)
         return min(self.limits.backoff_cap, step) * jitter
+
+
+def refused(engine: Engine, message: str) -> str:
+    """The text of an error that ends a run: the server's own words, and what to do."""
+    fix = "correct the account or the settings"
+    if message.startswith(("HTTP 401", "HTTP 403")):
+        fix = f"set the key in the environment variable {' or '.join(API_KEY_NAMES)}"
+    elif message.startswith(("HTTP 3", "HTTP 404")):
+        fix = f"check --base-url, which usually ends in /v1, and --model (now {engine.model!r})"
+    return (
+        f"{engine.base_url} refuses the requests: {message}. To go on, {fix} and run the same command again; "
+        "requests without an answer stay pending"
+    )

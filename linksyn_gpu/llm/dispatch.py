@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
 
-from linksyn_gpu.errors import EngineError, LinkSynError
+from linksyn_gpu.errors import LinkSynError, StopAsking
 from linksyn_gpu.llm import Engine
+from linksyn_gpu.llm.asking import Validate
 from linksyn_gpu.llm.budget import Budget
-from linksyn_gpu.llm.client import Client, Limits, Stats, Validate
+from linksyn_gpu.llm.client import REFUSED, Client, Limits, Stats, refused
 from linksyn_gpu.llm.journal import SYNC_SECONDS, Index, Journal
-from linksyn_gpu.llm.protocol import Failure, to_record
+from linksyn_gpu.llm.protocol import Failure, Outcome, to_record
 
 T = TypeVar("T")
 Request = Mapping[str, Any]
 READ_AHEAD = 128
 """Requests that are read before a worker is free for them."""
+LEAST_REFUSED, LEAST_FAILED = 16, 32
+"""Requests in a row that are refused, or fail, before the settings are in doubt; more where more are in flight."""
+DRAIN_SECONDS = 20.0
+"""Time for answers in flight when a run stops."""
 BUDGET_SECONDS = 0.05
 """Time between two checks whether answers that arrived leave tokens in the budget."""
 
@@ -50,9 +56,12 @@ def ask_all(
 
     Raises
     ------
+    StopAsking
+        The server is gone or fails, or it refuses the account or the settings. Requests that met this stay pending.
     EngineError
-        The server is gone or refuses everything, or the journal cannot be written. Outcomes received before are
-        kept, also after Ctrl-C.
+        The journal cannot be written.
+
+    Outcomes received before an error or Ctrl-C are kept.
     """
     index = journal.index() if index is None else index
 
@@ -80,39 +89,91 @@ class _Dispatch:
     ) -> None:
         self._client, self._journal, self._index, self._budget = client, journal, index, budget
         self._on_progress = on_progress
-        self._breaker = _Breaker(max(32, 2 * client.limits.concurrency), client.engine)
+        self._doubts = _Doubts(client.engine, client.limits.concurrency)
         self._ready: asyncio.Queue[Request | None] = asyncio.Queue()
         self._places = threading.Semaphore(READ_AHEAD)
         self._stopped = False
+        self._workers: list[asyncio.Task[None]] = []
+        self._error: StopAsking | None = None
 
     async def run(self, requests: Iterable[Request]) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 reading = group.create_task(self._read(requests))
                 syncing = group.create_task(self._keep_synced())
-                await asyncio.wait([group.create_task(self._work()) for _ in range(self._client.limits.concurrency)])
+                self._workers = [group.create_task(self._work()) for _ in range(self._client.limits.concurrency)]
+                await asyncio.wait(self._workers)
                 self._stop_reading()
                 await asyncio.wait([reading])
                 syncing.cancel()
+            if self._error is None:
+                await self._decide()
         except BaseExceptionGroup as failed:
             raise _first(failed) from None
+        if self._error is not None:
+            raise self._error
 
     async def _work(self) -> None:
         while (request := await self._ready.get()) is not None:
             self._places.release()
             known = request["custom_id"] in self._index
-            while (admitted := self._budget.admit(request, known=known)) is None:
+            while self._error is None and (admitted := self._budget.admit(request, known=known)) is None:
                 await asyncio.sleep(BUDGET_SECONDS)
+            if self._error is not None:
+                break
             if not admitted:
                 self._stop_reading()
                 continue
-            outcome = await self._client.complete(request)
-            self._journal.append(to_record(outcome))
-            self._budget.settle(request, outcome)
-            self._breaker.see(outcome)
+            began = time.monotonic()
+            try:
+                outcome = await self._client.complete(request)
+                self._budget.settle(request, outcome)
+                self._write(self._doubts.settle(request, outcome, began))
+                if self._doubts.too_many:
+                    await self._decide()
+            except StopAsking as error:
+                self._stop(error)
             if self._on_progress is not None:
                 self._on_progress(self._client.stats)
         self._ready.put_nowait(None)  # for the next worker
+
+    def _write(self, outcomes: Iterable[Outcome]) -> None:
+        for outcome in outcomes:
+            self._journal.append(to_record(outcome))
+
+    async def _decide(self) -> None:
+        """Find out what the refusals in doubt are about, with a short request of the same form.
+
+        It cannot tell whether the context is too small for every prompt. That is so if nothing was ever answered.
+
+        Raises
+        ------
+        StopAsking
+            They are about the settings. They are not written, hence their requests stay pending.
+        """
+        held = self._doubts.take()
+        if not held:
+            return
+        refusals = [failure for _, failure in held if failure.reason != "prompt_too_long"]
+        if refusals:
+            alive = await self._client.accepts(held[-1][0])
+        else:
+            alive = self._index.tokens > 0 and len(held) < LEAST_REFUSED
+        if not alive:
+            raise StopAsking(refused(self._client.engine, (refusals or [held[-1][1]])[-1].detail))
+        self._write(failure for _, failure in held)
+
+    def _stop(self, error: StopAsking) -> None:
+        """Send nothing more. Answers in flight are paid for: wait for them, but not for long."""
+        if self._error is None:
+            self._error = error
+            self._stop_reading()
+            self._ready.put_nowait(None)
+            asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._cancel_workers)
+
+    def _cancel_workers(self) -> None:
+        for worker in self._workers:
+            worker.cancel()
 
     async def _keep_synced(self) -> None:
         while True:
@@ -148,24 +209,52 @@ class _Dispatch:
         self._places.release()  # the thread may be waiting for a place
 
 
-class _Breaker:
-    """Stops a run in which nothing succeeds any more, before it has used up every request."""
+class _Doubts:
+    """Refusals that may be about one request or about the settings, until that is known.
 
-    def __init__(self, most: int, engine: Engine) -> None:
-        self._most = most
+    A refusal is about one request when the server answers a request that was sent later.
+    """
+
+    def __init__(self, engine: Engine, concurrency: int) -> None:
         self._engine = engine
-        self._in_a_row = 0
+        self._most_refused = max(LEAST_REFUSED, concurrency // 2)
+        self._most_failed = max(LEAST_FAILED, 2 * concurrency)
+        self._failed_in_a_row = 0
+        self._held: list[tuple[float, Request, Failure]] = []
 
-    def see(self, outcome: object) -> None:
-        if not (isinstance(outcome, Failure) and outcome.transient):
-            self._in_a_row = 0
-            return
-        self._in_a_row += 1
-        if self._in_a_row >= self._most:
-            raise EngineError(
-                f"the last {self._in_a_row} requests to {self._engine.base_url} all failed; the last one: "
-                f"{outcome.reason}, {outcome.detail}. Check the server's log, then run the same command again"
-            )
+    def settle(self, request: Request, outcome: Outcome, began: float) -> list[Outcome]:
+        """Outcomes that are certain now; `began` is when this request was first sent.
+
+        Raises
+        ------
+        StopAsking
+            The server fails on one request after the other.
+        """
+        if isinstance(outcome, Failure) and outcome.reason in REFUSED:
+            self._held.append((time.monotonic(), request, outcome))
+            return []
+        if isinstance(outcome, Failure) and outcome.transient:
+            self._failed_in_a_row += 1
+            if self._failed_in_a_row >= self._most_failed:
+                raise StopAsking(
+                    f"the last {self._failed_in_a_row} requests to {self._engine.base_url} all failed; the last one: "
+                    f"{outcome.reason}, {outcome.detail}. Check the server's log, then run the same command again"
+                )
+            return [outcome]
+        self._failed_in_a_row = 0
+        certain = [failure for held_at, _, failure in self._held if held_at < began]
+        self._held = [held for held in self._held if held[0] >= began]
+        return [*certain, outcome]
+
+    @property
+    def too_many(self) -> bool:
+        return len(self._held) >= self._most_refused
+
+    def take(self) -> list[tuple[Request, Failure]]:
+        """The refusals in doubt, with their requests; from now on there are none."""
+        held = [(request, failure) for _, request, failure in self._held]
+        self._held = []
+        return held
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -26,7 +26,7 @@ import numpy as np
 import orjson
 
 from linksyn_gpu.errors import EngineError
-from linksyn_gpu.llm.protocol import TRANSIENT, Outcome, from_record, to_json
+from linksyn_gpu.llm.protocol import TRANSIENT, Outcome, count, from_record, to_json
 from linksyn_gpu.tables import Int64
 
 Keys = np.ndarray[Any, np.dtype[np.bytes_]]
@@ -44,7 +44,7 @@ ANSWERED, FAILED, TO_ASK_AGAIN, NEVER_ASKED = 0, 1, 2, 3
 
 def request_key(request_id: str) -> bytes:
     """16-byte digest that stands for a request id in memory."""
-    return hashlib.blake2b(request_id.encode(), digest_size=16).digest()
+    return hashlib.blake2b(request_id.encode(errors="surrogatepass"), digest_size=16).digest()
 
 
 def request_keys(request_ids: Iterable[str]) -> Keys:
@@ -125,7 +125,7 @@ class Index:
             keys += request_key(record["id"])
             places.append(place)
             ranks.append(rank_of(record))
-            index.tokens += record.get("spent_tokens") or 0
+            index.tokens += count(record.get("spent_tokens"))
         place_of, rank = np.frombuffer(places, np.int64), np.frombuffer(ranks, np.uint8)
         index._sorted = _Sorted.of(np.frombuffer(keys, "S16"), place_of, rank)
         return index
@@ -136,7 +136,7 @@ class Index:
         if key not in self._newest and find_key(self._sorted.key, key) < 0:
             self._new_ids += 1
         self._newest[key] = min(found, self._newest.get(key, found))
-        self.tokens += record.get("spent_tokens") or 0
+        self.tokens += count(record.get("spent_tokens"))
         if len(self._newest) >= MERGE_AT:
             self._merge()
 

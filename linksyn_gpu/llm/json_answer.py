@@ -1,8 +1,8 @@
 r"""JSON in the text of a model's answer: tolerant of what models put around it, never of JSON that ends too early.
 
 Prose, code fences, several objects, a bare list, a single object: all are read. Nothing is appended to make cut-off
-JSON parse. NaN, lone surrogates and nesting deeper than `MAX_DEPTH` are not JSON here; a value nested too deep ends the
-reading.
+JSON parse. NaN, numbers that no float holds, lone surrogates and nesting deeper than `MAX_DEPTH` are not JSON here; a
+value nested too deep ends the reading.
 
 One thing is repaired: LaTeX whose backslashes were not doubled. In a JSON string `\frac` reads as a form feed and
 "rac"; decoding raises no error and the formula is lost. `latex.escape_latex` therefore looks at the raw text of each
@@ -12,6 +12,7 @@ string before it is decoded.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +22,7 @@ from linksyn_gpu.llm.latex import escape_latex
 MAX_DEPTH = 32
 """Deepest nesting that is read; an answer's schema has 4 levels. Bounds the work on hostile text."""
 MAX_DIGITS = 300
-"""Integers of more digits are kept as the text that was written: Python refuses 4,301, and no float holds 310."""
+"""Longest integer that is read: Python refuses 4,301 digits, and no float holds 310."""
 
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 # What begins a JSON object or list, so that braces of prose and of formulas are passed over.
@@ -56,7 +57,7 @@ def json_values(text: str) -> Iterator[Any]:
             if not closed and _ran_out(raw, error):
                 raise TruncatedAnswer(f"{error.msg} at character {start + error.pos} of {len(text)}") from None
             at = start + 1
-        except ValueError:  # NaN, a surrogate: nothing inside the value is worth reading
+        except ValueError:  # NaN, a huge number, a surrogate: nothing inside the value is worth reading
             at = end
         else:
             yield value
@@ -108,13 +109,17 @@ def _ran_out(raw: str, error: json.JSONDecodeError) -> bool:
     return error.msg.startswith("Unterminated string") or error.pos >= len(raw.rstrip().rstrip("`").rstrip())
 
 
-def _integer(digits: str) -> int | str:
-    return int(digits) if len(digits) <= MAX_DIGITS else digits
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"an integer of {len(digits)} digits")
+    return int(digits)
 
 
-def _float(digits: str) -> float | str:
+def _float(digits: str) -> float:
     value = float(digits)
-    return digits if value in (float("inf"), float("-inf")) else value
+    if math.isinf(value):
+        raise ValueError(f"{digits} is too large for a float")
+    return value
 
 
 def _not_json(name: str) -> Any:

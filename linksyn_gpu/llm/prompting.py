@@ -83,6 +83,7 @@ def content_request(
     temperature: float = 0.0,
     top_p: float | None = None,
     number: int | None = None,
+    limit_in_id: int | None = None,
 ) -> dict[str, Any]:
     """Make a line of the OpenAI batch format.
 
@@ -95,6 +96,8 @@ def content_request(
         Name of the schema, for the server.
     number : int, optional
         Distinguishes requests of the same content that must be answered independently.
+    limit_in_id : int, optional
+        Counts for the id instead of `max_tokens`, which may then change without losing answers.
     """
     body: dict[str, Any] = {
         "model": model,
@@ -104,7 +107,8 @@ def content_request(
         "max_tokens": max_tokens,
         "response_format": {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}},
     }
-    content = json.dumps(body if number is None else [number, body], sort_keys=True)
+    named = {**body, "max_tokens": max_tokens if limit_in_id is None else limit_in_id}
+    content = json.dumps(named if number is None else [number, named], sort_keys=True)
     digest = hashlib.sha256(content.encode()).digest()
     body["seed"] = int.from_bytes(digest[16:20]) >> 1
     return {"custom_id": digest[:16].hex(), "method": "POST", "url": URL, "body": body}

@@ -30,7 +30,7 @@ class Broken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a server sent."""
+    """What a server sent, without the API key."""
 
     status: int
     data: bytes
@@ -52,6 +52,7 @@ class Transport:
 
     def __init__(self, engine: Engine, timeout: float) -> None:
         self._base = engine.base_url.rstrip("/")
+        self._scrub = engine.scrub
         headers = {"Content-Type": "application/json"}
         if engine.api_key:
             headers["Authorization"] = f"Bearer {engine.api_key}"
@@ -93,7 +94,9 @@ class Transport:
                     data += part
                     if len(data) > MAX_BODY_BYTES:
                         raise Broken(f"the reply is larger than {MAX_BODY_BYTES:,} bytes")
-                return Reply(response.status, bytes(data), retry_seconds(response.headers.get("Retry-After")))
+                # Before anything is cut, stored or shown.
+                clean = self._scrub(bytes(data))
+                return Reply(response.status, clean, retry_seconds(response.headers.get("Retry-After")))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise Unreachable(str(error)) from error
         except TimeoutError:  # aiohttp raises a subclass that is a ClientError, too

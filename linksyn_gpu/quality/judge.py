@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from linksyn_gpu.llm.asking import Asking, Validate, is_pending
+from linksyn_gpu.config import DEFAULT_MAX_TOKENS, SynthesisConfig
+from linksyn_gpu.llm.asking import Validate, is_pending, request_model
 from linksyn_gpu.llm.json_answer import read_level, read_object
 from linksyn_gpu.llm.prompting import content_request, object_schema, render_messages
 from linksyn_gpu.llm.protocol import Failure, Outcome, unusable
@@ -49,20 +50,20 @@ class Examiner:
 
     Parameters
     ----------
-    asking : Asking
-        How requests are made.
+    config : SynthesisConfig
+        Model, templates and limits of the requests.
     ask : callable
         Sends requests and gives their outcomes.
     solves : int
         Independent solves of one QA.
     """
 
-    def __init__(self, asking: Asking, ask: Ask, solves: int) -> None:
-        self._asking, self._ask, self._solves = asking, ask, solves
+    def __init__(self, config: SynthesisConfig, ask: Ask, solves: int) -> None:
+        self._config, self._ask, self._solves = config, ask, solves
 
     def judge(self, qas: Sequence[QA]) -> list[Judgement | Failure]:
         """The level of each QA, or why there is none."""
-        requests = [judge_request(item, asked, self._asking) for item, asked in qas]
+        requests = [judge_request(item, asked, self._config) for item, asked in qas]
         outcomes = self._ask("judge", requests, _valid_if(read_judgement))
         return [_read(outcome, read_judgement) for outcome in outcomes]
 
@@ -72,7 +73,7 @@ class Examiner:
         A solve or comparison that cannot be read does not agree.
         """
         each = [(row, number) for row in range(len(qas)) for number in range(self._solves)]
-        requests = [solve_request(*qas[row], number, self._asking) for row, number in each]
+        requests = [solve_request(*qas[row], number, self._config) for row, number in each]
         agreed: list[int | Failure] = [0] * len(qas)
         doubtful: list[tuple[int, str]] = []
         for (row, _), outcome in zip(each, self._ask("solve", requests, _valid_if(read_solution)), strict=True):
@@ -86,7 +87,7 @@ class Examiner:
             elif is_pending(solved):
                 agreed[row] = solved
         doubtful = [(row, solved) for row, solved in doubtful if not isinstance(agreed[row], Failure)]
-        requests = [compare_request(*qas[row], solved, self._asking) for row, solved in doubtful]
+        requests = [compare_request(*qas[row], solved, self._config) for row, solved in doubtful]
         for (row, _), outcome in zip(doubtful, self._ask("compare", requests, _valid_if(read_same)), strict=True):
             verdict = _read(outcome, read_same)
             if not isinstance(verdict, Failure):
@@ -115,7 +116,7 @@ def _valid_if(read: Callable[[str], object]) -> Validate:
     return lambda text: "invalid_json" if read(text) is None else None
 
 
-def judge_request(item: Item, asked: Asked, asking: Asking) -> Request:
+def judge_request(item: Item, asked: Asked, config: SynthesisConfig) -> Request:
     """Ask for the level of a QA."""
     shown = {"question": item.question, "options": list(item.options), "answer": item.answer}
     values = {"qa": {part: value for part, value in shown.items() if value}, "levels": LEVELS[asked.language]}
@@ -124,7 +125,7 @@ def judge_request(item: Item, asked: Asked, asking: Asking) -> Request:
         "reasons": {"type": "array", "items": reason, "minItems": 1, "maxItems": MAX_REASONS},
         "level": {"type": "integer", "minimum": 1, "maximum": 5},
     }
-    return _request("judge", asked.language, values, fields, asking)
+    return _request("judge", asked.language, values, fields, config)
 
 
 def read_judgement(text: str) -> Judgement | None:
@@ -139,16 +140,16 @@ def read_judgement(text: str) -> Judgement | None:
     return Judgement(level, tuple(text for text in texts if text)[:MAX_REASONS])
 
 
-def solve_request(item: Item, asked: Asked, number: int, asking: Asking) -> Request:
+def solve_request(item: Item, asked: Asked, number: int, config: SynthesisConfig) -> Request:
     """Ask for the solution of a question; different numbers give independent requests."""
     options = by_letter(item.options) if asked.question_type == "multiple_choice" else {}
     qa = {"question": item.question, **({"options": options} if options else {})}
-    limit = {} if asking.field_limit is None else {"maxLength": asking.field_limit}
+    limit = {} if config.field_limit is None else {"maxLength": config.field_limit}
     answer: dict[str, Any] = {"enum": list(options)} if options else {"type": "string", "minLength": 1, **limit}
     fields = {"explanation": {"type": "string", **limit}, "answer": answer}
     values = {"qa": qa, "question_type": asked.question_type}
-    sampling = {"temperature": SOLVE_TEMPERATURE, "top_p": asking.top_p, "number": number or None}
-    return _request("solve", asked.language, values, fields, asking, **sampling)
+    sampling = {"temperature": SOLVE_TEMPERATURE, "top_p": config.top_p, "number": number or None}
+    return _request("solve", asked.language, values, fields, config, **sampling)
 
 
 def read_solution(text: str) -> str | None:
@@ -160,10 +161,10 @@ def read_solution(text: str) -> str | None:
     return answer if isinstance(answer, str) and answer else None
 
 
-def compare_request(item: Item, asked: Asked, solved: str, asking: Asking) -> Request:
+def compare_request(item: Item, asked: Asked, solved: str, config: SynthesisConfig) -> Request:
     """Ask whether a solver's answer is the same as the given one."""
     values = {"question": item.question, "first": item.answer, "second": solved}
-    return _request("compare", asked.language, values, {"same": {"type": "boolean"}}, asking)
+    return _request("compare", asked.language, values, {"same": {"type": "boolean"}}, config)
 
 
 def read_same(text: str) -> bool | None:
@@ -174,8 +175,14 @@ def read_same(text: str) -> bool | None:
 
 
 def _request(
-    name: str, language: str, values: Mapping[str, Any], fields: Mapping[str, Any], asking: Asking, **sampling: Any
+    name: str,
+    language: str,
+    values: Mapping[str, Any],
+    fields: Mapping[str, Any],
+    config: SynthesisConfig,
+    **sampling: Any,
 ) -> Request:
-    messages = render_messages(TEMPLATES, f"{name}.{language}.jinja", values, asking.templates)
+    messages = render_messages(TEMPLATES, f"{name}.{language}.jinja", values, config.templates)
     schema = object_schema(fields)
-    return content_request(messages, name, schema, model=asking.model, max_tokens=asking.max_tokens, **sampling)
+    limits = {"max_tokens": config.max_tokens, "limit_in_id": DEFAULT_MAX_TOKENS}
+    return content_request(messages, name, schema, model=request_model(config), **limits, **sampling)

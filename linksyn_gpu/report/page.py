@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from linksyn_gpu.report.stats import Coverage, RunStats
+from linksyn_gpu.tables import clean_text
 
 WIDTH, HEIGHT, MARGIN = 640, 300, 48
 MAX_POINTS = 400
@@ -25,6 +26,7 @@ def render_page(stats: RunStats, title: str) -> str:
     import jinja2
 
     environment = jinja2.Environment(
+        finalize=lambda value: clean_text(value) if isinstance(value, str) else value,
         loader=jinja2.PackageLoader("linksyn_gpu.report", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -67,7 +69,7 @@ def _levels(counts: dict[str, Any] | None) -> list[dict[str, Any]]:
     if counts is None:
         return []
     before, after = counts["levels_before"], counts["levels_after"]
-    most = max(1, *before.values(), *after.values())
+    most = max([1, *before.values(), *after.values()])
     return [
         {
             "level": level,

@@ -38,3 +38,5 @@ class RunStats:
     kept_by: dict[str, Counter[str]] = field(default_factory=dict)
     """Kept QA by language, question type, discipline and difficulty."""
     samples: list[dict[str, Any]] = field(default_factory=list)
+    outcomes: dict[str, int] = field(default_factory=dict)
+    """Requests that have an answer or a failure by now, for 'synthesize' and 'enhance' while they are not finished."""

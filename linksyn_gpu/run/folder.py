@@ -2,23 +2,28 @@
 
 A file gets its name only when it is complete: it is written under another name, synced and renamed. A stage is
 finished only when `manifest.json` says so, which is written after all files of the stage. A process killed at any
-moment therefore leaves no incomplete file that a later call reads. The manifest records for each stage its settings
-and a digest of them, of its input and of the stages before it.
+moment therefore leaves no incomplete file that a later call reads. The manifest records for each stage its settings,
+a digest of them, of its input and of the stages before it, and a checksum of each of its files, so that damage is
+noticed before a file is used. Journals have checksums of their own, one per line.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import shutil
+import threading
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from linksyn_gpu import __version__
 from linksyn_gpu.config import RunConfig
@@ -28,6 +33,7 @@ from linksyn_gpu.errors import ConfigError, DataError
 FORMAT = 1
 MANIFEST = "manifest.json"
 LOCK = ".lock"
+JOURNAL = "journal"
 PART = ".part"
 STAGES = ("ingest", "extract", "build", "walk", "synthesize", "enhance")
 OPTIONAL = ("extract", "enhance")
@@ -47,7 +53,7 @@ OUTPUTS = {
         "requests.jsonl",
         "requests-pending.jsonl",
         "tasks.parquet",
-        "journal",
+        JOURNAL,
         "qa.parquet",
         "qa.jsonl",
         "dropped.parquet",
@@ -57,6 +63,8 @@ OUTPUTS = {
 # Made from the files of a stage by a separate command; out of date once the stage runs again.
 DERIVED = {"build": ("analytics.parquet",)}
 REPORT = "report.html"
+NOT_SUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.EINVAL, errno.ENOTSUP)
+"""Errors of file systems that have no locks, or cannot sync a folder."""
 PACKAGES = ("numpy", "scipy", "numba", "pyarrow", "cupy-cuda13x", "cudf-cu13", "cugraph-cu13")
 
 
@@ -83,7 +91,9 @@ class Workspace:
         self._wants_lock = lock
         if self.folder.exists() and not self.folder.is_dir():
             raise ConfigError(f"{self.folder} is a file; pass the name of a folder")
-        self._lock: IO[str] | None = None
+        self._lock = -1
+        self._writing = threading.RLock()
+        self._checksums: dict[tuple[int, ...], str] = {}  # by device, inode, size and time of change
         if not create and not (self.folder / MANIFEST).is_file():
             raise ConfigError(
                 f"{self.folder} holds no run ({MANIFEST} is missing); start one with "
@@ -93,7 +103,9 @@ class Workspace:
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         manifest = self.folder / MANIFEST
-        if not manifest.exists() and any(not p.name.startswith(".") for p in self.folder.iterdir()):
+        has_files = any(not path.name.startswith(".") for path in self.folder.iterdir())
+        # A folder with answers but without a manifest is a run whose manifest was damaged and moved away.
+        if not manifest.exists() and has_files and not any(self.path(JOURNAL).glob("answers-*.jsonl")):
             raise ConfigError(f"{self.folder} is not empty and holds no run; choose another --out")
         if self._wants_lock:
             self._take_lock()
@@ -101,8 +113,9 @@ class Workspace:
             self.manifest: dict[str, Any] = self._read_manifest() if manifest.exists() else _new_manifest()
             if not self._wants_lock:
                 return self
-            for left_over in (*self.folder.glob(f".*{PART}"), *self.folder.glob(f"*/.*{PART}")):
-                left_over.unlink()
+            for part in (*self.folder.glob(f".*{PART}"), *self.folder.glob(f"*/.*{PART}")):
+                if not _is_being_written(part):
+                    part.unlink()
         except BaseException:
             self._release_lock()
             raise
@@ -124,19 +137,77 @@ class Workspace:
         """Yield a path to write to; it is renamed to `name` when the block succeeds and removed when it raises."""
         target = self.path(name)
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}{PART}")
+        part = target.with_name(f".{target.name}.{os.getpid()}{PART}")
+        part.unlink(missing_ok=True)
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # never through a symbolic link
         try:
             yield part
             with part.open("rb+") as written:
                 os.fsync(written.fileno())
+            # A process killed between the file and the manifest must leave no checksum, rather than a wrong one.
+            self._record_checksum(name, None)
             part.replace(target)
             folder = os.open(target.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)  # or the new name may be lost in a power failure
+            except OSError as error:
+                if error.errno not in NOT_SUPPORTED:
+                    raise
             finally:
                 os.close(folder)
+            self._record_checksum(name, target)
         finally:
             part.unlink(missing_ok=True)
+
+    def _record_checksum(self, name: str, path: Path | None) -> None:
+        """Write the checksum of a stage's file to the manifest, or remove it."""
+        with self._writing:
+            entry = self._writer(name)
+            if entry is None:
+                return
+            before = entry.setdefault("checksums", {}).pop(name, None)
+            if path is not None:
+                entry["checksums"][name] = self._checksum(path)
+            if path is not None or before is not None:
+                self._write_manifest()
+
+    def intact(self, name: str) -> bool:
+        """Whether a file exists and has the content that its stage wrote, as far as a checksum was recorded."""
+        path = self.path(name)
+        if not path.is_file():
+            return False
+        recorded = (self._writer(name) or {}).get("checksums", {}).get(name)
+        return recorded is None or recorded == self._checksum(path)
+
+    def checked(self, name: str) -> Path:
+        """Return the path of a file after its checksum was verified.
+
+        Raises
+        ------
+        DataError
+            The file is missing or has not the content that its stage wrote.
+        """
+        if not self.intact(name):
+            what = "is damaged: its checksum differs" if self.path(name).exists() else "is missing"
+            raise DataError(f"{self.path(name)} {what}; run 'linksyn-gpu {_stage_of(name)}' again to make it again")
+        return self.path(name)
+
+    def _writer(self, name: str) -> dict[str, Any] | None:
+        """Manifest entry of the stage that writes a file; None for a file without a checksum."""
+        entry: dict[str, Any] | None = self.manifest["stages"].get(_stage_of(name))
+        return entry
+
+    def _checksum(self, path: Path) -> str:
+        """CRC-32 of a file in hex; computed once while the file does not change."""
+        status = path.stat()
+        key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        if key not in self._checksums:
+            value = 0
+            with path.open("rb") as file:
+                while chunk := file.read(2**20):
+                    value = zlib.crc32(chunk, value)
+            self._checksums[key] = f"{value:08x}"
+        return self._checksums[key]
 
     # ------------------------------------------------------------------ stages
 
@@ -159,7 +230,9 @@ class Workspace:
             The stage is not finished.
         """
         if not self.finished(stage):
-            raise ConfigError(f"{self.folder}: stage '{stage}' is not finished; run 'linksyn-gpu {stage}' first")
+            ended = "finished" in self.manifest["stages"].get(stage, {})
+            state = "has missing or damaged files" if ended else "is not finished"
+            raise ConfigError(f"{self.folder}: stage '{stage}' {state}; run 'linksyn-gpu {stage}' first")
         return dict(self.manifest["stages"][stage]["counts"])
 
     def begin(
@@ -210,7 +283,8 @@ class Workspace:
         if entry is None and not force and stage in OPTIONAL:
             self._check_nothing_after(stage)
         if force or entry is None or changes:
-            self.discard(stage)
+            # Answers without an entry are those of a folder whose manifest was lost: they are used again.
+            self.discard(stage, answers=force or entry is not None)
             entry = {"digest": self._digest(stage, settings), "settings": dict(settings), "begun": _now()}
         self.manifest["stages"][stage] = {**entry, "operational": dict(operational or {})}
         self._write_manifest()
@@ -224,37 +298,42 @@ class Workspace:
         self._write_manifest()
 
     def finish(self, stage: str, counts: Mapping[str, Any], **facts: Any) -> None:
-        """Record that a stage is finished: its counts, and the size of each of its files."""
+        """Record that a stage is finished: its counts, and size and checksum of each of its files."""
         files = {
             str(path.relative_to(self.folder)): path.stat().st_size
             for name in OUTPUTS[stage]
             for path in _files(self.path(name))
         }
+        checksums = {name: self._checksum(self.path(name)) for name in files if _stage_of(name)}
         self.manifest["stages"][stage].update(
-            counts=dict(counts), files=files, finished=_now(), environment=_environment(), **facts
+            counts=dict(counts),
+            files=files,
+            checksums=checksums,
+            finished=_now(),
+            environment=_environment(),
+            **facts,
         )
         self._write_manifest()
 
-    def discard(self, stage: str) -> None:
-        """Remove the files of a stage and of the stages after it."""
-        for name in STAGES[STAGES.index(stage) :]:
-            known = self.manifest["stages"].pop(name, None)
-            if known is not None:
-                self._write_manifest()  # before its files: it must not list files that are gone
-            for output in (*OUTPUTS[name], *DERIVED.get(name, ())):
-                self._remove(output)
-        self._remove(REPORT)
-
-    def _remove(self, output: str) -> None:
-        path = self.path(output)
-        if output.endswith("journal") and any(file.stat().st_size > 0 for file in _files(path)):
-            # Answers may have cost money: they are renamed, never deleted.
-            number = 1 + sum(1 for _ in self.folder.glob(f"{output}.*"))
-            path.rename(self.path(f"{output}.{number}"))
-        elif path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    def discard(self, stage: str, *, answers: bool = True) -> None:
+        """Remove the files of a stage and of the stages after it; answers are renamed, or kept if not `answers`."""
+        stages = STAGES[STAGES.index(stage) :]
+        outputs = [name for later in stages for name in (*OUTPUTS[later], *DERIVED.get(later, ()))]
+        for output in (*outputs, REPORT):
+            path = self.path(output)
+            if output == JOURNAL and any(file.stat().st_size > 0 for file in _files(path)):
+                if answers:  # they may have cost money: they are never deleted
+                    number = 1
+                    while os.path.lexists(self.path(f"{output}.{number}")):
+                        number += 1
+                    path.rename(self.path(f"{output}.{number}"))
+            elif path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        # Last: a stage whose files are gone is not finished, but one that is forgotten cannot be discarded again.
+        if [name for name in stages if self.manifest["stages"].pop(name, None)]:
+            self._write_manifest()
 
     def _holds(self, stage: str) -> bool:
         """Whether a stage has written anything. A call that failed on a wrong setting has not."""
@@ -263,16 +342,17 @@ class Workspace:
     def _answers_after(self, stage: str) -> bool:
         """Whether a later stage already holds answers: stages may run at the same time."""
         later = STAGES[STAGES.index(stage) + 1 :]
-        journals = [output for name in later for output in OUTPUTS[name] if output.endswith("journal")]
-        return any(file.stat().st_size > 0 for output in journals for file in _files(self.path(output)))
+        return any(JOURNAL in OUTPUTS[name] for name in later) and any(
+            file.stat().st_size > 0 for file in _files(self.path(JOURNAL))
+        )
 
     def finished(self, stage: str) -> bool:
-        """Whether the manifest lists a stage as finished and its files still have their sizes."""
+        """Whether the manifest lists a stage as finished and its files have the recorded sizes and checksums."""
         entry = self.manifest["stages"].get(stage)
         if entry is None or "finished" not in entry:
             return False
         sizes = {name: self.path(name) for name in entry["files"]}
-        return all(p.is_file() and p.stat().st_size == entry["files"][n] for n, p in sizes.items())
+        return all(p.is_file() and p.stat().st_size == entry["files"][n] and self.intact(n) for n, p in sizes.items())
 
     def _before(self, stage: str) -> str | None:
         """The stage whose output a stage reads: the last one before it that is required, or was started here."""
@@ -311,30 +391,50 @@ class Workspace:
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
             written = manifest["format"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} is not a manifest of linksyn-gpu: {error}") from error
+            if written == FORMAT:
+                for stage, entry in manifest["stages"].items():
+                    _check_entry(stage, entry)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise DataError(
+                f"{path} is damaged or is not a manifest of linksyn-gpu ({type(error).__name__}: {error}); rename it to"
+                f" manifest.damaged and run the same 'run' or 'ingest' command again: the stages run again, and answers"
+                f" in {JOURNAL}/ are used again"
+            ) from error
         if written != FORMAT:
             raise ConfigError(f"{path} has format {written}, this version reads {FORMAT}; choose another --out")
         return dict(manifest)
 
     def _write_manifest(self) -> None:
-        with self.replacing(MANIFEST) as part:
+        with self._writing, self.replacing(MANIFEST) as part:
             part.write_text(json.dumps(self.manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def _take_lock(self) -> None:
         import fcntl
 
-        self._lock = (self.folder / LOCK).open("w")
+        path = self.folder / LOCK
+        try:
+            self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise ConfigError(f"{path} is a symbolic link; remove it") from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._release_lock()
             raise ConfigError(f"another linksyn-gpu process works in {self.folder}; wait until it ends") from None
+        except OSError as error:
+            if error.errno not in NOT_SUPPORTED:
+                self._release_lock()
+                raise
+            logging.getLogger(__name__).warning(
+                "%s: this file system has no locks; do not run two commands on the folder at the same time", self.folder
+            )
 
     def _release_lock(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
 
 def _new_manifest() -> dict[str, Any]:
@@ -352,6 +452,40 @@ def _environment() -> dict[str, str]:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _stage_of(name: str) -> str | None:
+    """Stage that writes a file; None for a file without a checksum in the manifest, such as those of the journal."""
+    output = name.split("/")[0]
+    return None if output == JOURNAL else next((stage for stage, names in OUTPUTS.items() if output in names), None)
+
+
+def _check_entry(stage: str, entry: Mapping[str, Any]) -> None:
+    """Raise ValueError unless an entry of the manifest has the parts that are used without a check."""
+    tables = {name for name, default in to_mapping(RunConfig()).items() if isinstance(default, Mapping)}
+    parts = [
+        entry["settings"],
+        *(entry[name] for name in ("operational", "counts", "files", "checksums") if name in entry),
+    ]
+    parts += [values[name] for values in parts[:2] for name in tables if name in values]
+    if stage not in STAGES or not isinstance(entry["digest"], str) or not all(isinstance(p, dict) for p in parts):
+        raise ValueError(f"wrong entry of stage {stage!r}")
+    if "finished" in entry and not {"counts", "files"} <= entry.keys():
+        raise ValueError(f"stage {stage!r} is finished without counts or files")
+
+
+def _is_being_written(part: Path) -> bool:
+    """Whether the process that writes an incomplete file still runs; `report` writes without the lock."""
+    pid = part.name.removesuffix(PART).rpartition(".")[2]
+    if not pid.isdecimal() or int(pid) == os.getpid():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _files(path: Path) -> list[Path]:

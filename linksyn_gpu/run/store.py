@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -39,16 +40,23 @@ def read_table(ws: Workspace, name: str, columns: Sequence[str] | None = None) -
     Raises
     ------
     DataError
-        It is damaged; the message says how to make it again.
+        It is missing or damaged; the message says how to make it again.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = ws.path(name)
+    path = ws.checked(name)
     try:
         return pq.read_table(path, columns=None if columns is None else list(columns))
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} cannot be read ({error}); remove it and run the same command again") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    """Return the error for a file without a checksum (of an older version), or one that the system does not open."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return DataError(f"{path} cannot be opened: {os.strerror(error.errno)}")
+    return DataError(f"{path} is damaged ({error}); remove it and run the same command again")
 
 
 def seed_file(ws: Workspace) -> Path:
@@ -80,7 +88,7 @@ def read_aliases(ws: Workspace) -> dict[str, list[str]]:
     """Read the other names of each KP that stage `extract` merged, by the name that was kept."""
     aliases: dict[str, list[str]] = {}
     if ws.finished("extract"):
-        with ws.path("merges.jsonl").open(encoding="utf-8") as lines:
+        with ws.checked("merges.jsonl").open(encoding="utf-8") as lines:
             for line in lines:
                 row = json.loads(line)
                 aliases.setdefault(row["canonical"], []).append(row["alias"])
@@ -120,9 +128,13 @@ def read_graph(ws: Workspace) -> tuple[KPGraph, KPStatistics]:
     from scipy import sparse
 
     # Mode "c" (copy on write): compiled kernels need writable arrays, and the files must not change.
-    arrays: dict[str, Any] = {
-        name: np.asarray(np.load(ws.path(f"graph/{name}.npy"), mmap_mode="c")) for name in GRAPH_ARRAYS
-    }
+    arrays: dict[str, Any] = {}
+    for name in GRAPH_ARRAYS:
+        path = ws.checked(f"graph/{name}.npy")
+        try:
+            arrays[name] = np.asarray(np.load(path, mmap_mode="c"))
+        except (OSError, ValueError, EOFError) as error:
+            raise _unreadable(path, error) from error
     table = read_table(ws, "kps.parquet").combine_chunks()
     counts = ws.counts("build")
     graph = KPGraph(
@@ -205,10 +217,15 @@ def _lists(padded: Any, sizes: Any) -> Any:
 
 def read_paths(ws: Workspace) -> Iterator[pa.RecordBatch]:
     """Read paths.parquet in batches."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(ws.path("paths.parquet")) as file:
-        yield from file.iter_batches(batch_size=ROWS_PER_READ)
+    path = ws.checked("paths.parquet")
+    try:
+        with pq.ParquetFile(path) as file:
+            yield from file.iter_batches(batch_size=ROWS_PER_READ)
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
 
 
 def write_plan(part: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -218,4 +235,8 @@ def write_plan(part: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def read_plan(ws: Workspace) -> list[dict[str, Any]]:
     """Read the rows of plan.json."""
-    return list(json.loads(ws.path("plan.json").read_text(encoding="utf-8"))["cells"])
+    path = ws.checked("plan.json")
+    try:
+        return list(json.loads(path.read_text(encoding="utf-8"))["cells"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unreadable(path, error) from error

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linksyn_gpu.backend import resolve
-from linksyn_gpu.backend.protocol import Array
+from linksyn_gpu.backend.protocol import NOT_A_PATH, Array
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.config import BundleConfig, QuotaConfig
 from linksyn_gpu.config.loader import config_or_fields
@@ -75,7 +75,7 @@ class SeedLinker:
             )
         self._labels = seed_labels(seeds)
         self._min_own_share = (quota or QuotaConfig()).min_own_share
-        self._n_seeds = len(seeds)
+        self._n_kps, self._n_seeds = graph.n_kps, len(seeds)
         self._uses = self._ops.asarray(np.zeros(len(seeds), np.int64))
         self._key = derive_key(seed, Purpose.BUNDLE)
 
@@ -114,6 +114,8 @@ class SeedLinker:
         ops = self._ops
         linked = ops.link_paths(self._evidence, self._ordered, nodes, ids, ops.asarray(status == 0), self._key)
         seeds = ops.to_host(linked)
+        if (seeds == NOT_A_PATH).any():
+            raise DataError("a path takes a step that is not an edge of the graph: the paths are not of this graph")
         size = (seeds >= 0).sum(axis=1)
         reason = np.where(size < self.config.min_seeds, FEW_SEEDS, 0)
         if self._own is not None:
@@ -138,6 +140,8 @@ class SeedLinker:
         Bundles
             On the host, one row per path.
         """
+        if batch.nodes.size and (batch.nodes.min() < -1 or batch.nodes.max() >= self._n_kps):
+            raise DataError(f"the KPs of paths must lie in 0 .. {self._n_kps - 1}: the paths are not of this graph")
         self.begin_round(cell)
         n, length = batch.nodes.shape[0], batch.nodes.shape[1] - 1
         seeds, status = np.empty((n, length), np.int32), np.empty(n, np.uint8)

@@ -12,6 +12,7 @@ import numpy as np
 
 from linksyn_gpu.backend import rng
 from linksyn_gpu.backend.rng import Purpose, derive_key
+from linksyn_gpu.errors import DataError
 from linksyn_gpu.tables import Int32, KPGraph
 
 
@@ -39,10 +40,17 @@ def extend_path(
         The path with what was added before and after it. No KP is added twice.
     before : int
         KPs added before the old first one.
+
+    Raises
+    ------
+    DataError
+        The graph is damaged, or the path has no KP, or one that the graph does not have.
     """
     key = derive_key(seed, Purpose.EXTENSION, attempt)
     ids = np.array([walk_id], np.uint64)
-    path, before = np.asarray(nodes, np.int32), 0
+    graph, path, before = graph.checked, np.asarray(nodes, np.int32), 0
+    if path.size == 0 or path.min() < 0 or path.max() >= graph.n_kps:
+        raise DataError(f"the KPs of a path must lie in 0 .. {graph.n_kps - 1}: the path is not of this graph")
     for step in range(1, steps + 1):
         bits = int(rng.draw(key, ids, step, 0)[0][0])
         if (found := _step(graph, path, int(path[-1]), bits)) >= 0:

@@ -15,7 +15,17 @@ from linksyn_gpu.config import GraphConfig
 from linksyn_gpu.config.loader import config_or_fields
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.sampling.labels import seed_labels
-from linksyn_gpu.tables import MAX_KPS, Float64, Int32, Int64, KPGraph, KPStatistics, Seeds
+from linksyn_gpu.tables import (
+    MAX_KPS,
+    Float64,
+    Int32,
+    Int64,
+    KPGraph,
+    KPStatistics,
+    Seeds,
+    check_offsets,
+    first_row_out_of_order,
+)
 
 WEIGHT_BITS = 16  # fixed point of weights that are not counts
 
@@ -193,16 +203,10 @@ def _top_k(rows: Int64, indices: Int32, weight: Int32, keep: Any, n_kps: int, k:
 
 def _check_incidence(indptr: Int64, kp_indices: Int32, n_kps: int) -> None:
     """Raise `DataError` unless the arrays are an incidence matrix as the backends need it."""
-    if indptr.ndim != 1 or indptr.size == 0 or indptr[0] != 0 or indptr[-1] != kp_indices.size:
-        raise DataError(f"indptr must rise from 0 to the number of KP mentions, {kp_indices.size:,}")
-    if (np.diff(indptr) < 0).any():
-        raise DataError("indptr must not decrease")
+    check_offsets("indptr", indptr, kp_indices.size)
     if n_kps > MAX_KPS:
         raise DataError(f"{n_kps:,} KPs; at most {MAX_KPS:,} are supported: merge them, or use fewer seeds")
     if kp_indices.size and (kp_indices.min() < 0 or kp_indices.max() >= n_kps):
         raise DataError(f"kp_indices must lie in 0 .. {n_kps - 1}")
-    rises = np.diff(kp_indices.astype(np.int64)) > 0
-    first = indptr[1:-1]
-    rises[first[(first > 0) & (first < kp_indices.size)] - 1] = True
-    if not rises.all():
-        raise DataError("the KPs of each seed must ascend without repeats")
+    if (seed := first_row_out_of_order(indptr, kp_indices)) is not None:
+        raise DataError(f"the KPs of seed {seed} must ascend without repeats")

@@ -1,4 +1,4 @@
-"""What a campaign is asked to deliver: cells (discipline, difficulty), and the rounds that serve them."""
+"""The plan of a campaign: cells (discipline, difficulty) with their paths, and the rounds that sample them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Round:
 def largest_remainder(shares: Sequence[float], total: int) -> list[int]:
     """Split `total` in proportion to `shares`: integers that sum to it exactly (Hamilton's method).
 
-    What rounding down leaves over goes to the largest fractions, then to the first.
+    The remainder after rounding down goes to the largest fractions, and among equal ones to the first.
     """
     weights = [Fraction(share) for share in shares]  # exact: a float sum could round past a whole number
     exact = [weight * total / sum(weights) for weight in weights]
@@ -45,11 +45,11 @@ def plan_cells(quota: QuotaConfig, n_paths: int) -> list[Cell]:
     Raises
     ------
     ConfigError
-        Two names of the quota are one discipline.
+        Two names of the quota are the same discipline.
     """
     keys = [discipline_key(name) for name in quota.discipline]
     if len(set(keys)) < len(keys):
-        raise ConfigError(f"quota.discipline names one discipline twice: {', '.join(quota.discipline)}")
+        raise ConfigError(f"quota.discipline has the same discipline twice: {', '.join(quota.discipline)}")
     disciplines: list[tuple[str | None, float]] = [*quota.discipline.items()] or [(None, 1.0)]
     levels: list[tuple[str | None, float]] = [*quota.difficulty.items()] or [(None, 1.0)]
     pairs = [(d, s, a * b) for d, a in disciplines for s, b in levels if a * b > 0.0]
@@ -58,7 +58,7 @@ def plan_cells(quota: QuotaConfig, n_paths: int) -> list[Cell]:
 
 
 def plan_rounds(cells: Sequence[Cell], n_rounds: int) -> list[Round]:
-    """Cut cells into about `n_rounds` rounds of like size, taken in turn so that feedback stays fresh for all."""
+    """Divide cells into about `n_rounds` rounds of similar size, interleaved so that each round has recent feedback."""
     total = sum(cell.n_paths for cell in cells)
     size = max(1, -(-total // n_rounds))
     parts = []

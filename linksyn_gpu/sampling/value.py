@@ -45,8 +45,15 @@ def target_shares(
     -------
     float64 [n_kps]
         All 0 if no KP has a share.
+
+    Raises
+    ------
+    DataError
+        The kernel does not have one finite number >= 0 per KP.
     """
     factor = np.ones(seed_count.size) if kernel is None else kernel
+    if factor.shape != seed_count.shape or not np.isfinite(factor).all() or factor.min(initial=0.0) < 0.0:
+        raise DataError(f"a kernel must be {seed_count.size:,} finite numbers >= 0, one per KP of the graph")
     if own_count is None:
         return _normalised(seed_count.astype(np.float64) ** tau * factor)
     foreign_count = seed_count - own_count

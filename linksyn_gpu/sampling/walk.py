@@ -99,24 +99,24 @@ class Walker:
             raise ConfigError(f"batch_size = {batch_size} must be at least 1")
         self.config: WalkConfig = config_or_fields(WalkConfig, config, settings)
         self.quota = quota
-        if quota is not None:
-            if goals is not None or graph.statistics is None:
-                raise ConfigError("quota needs a graph that build_graph made from seeds, and replaces goals")
-            goals = cell_goals(plan_cells(quota, 0), graph, graph.statistics, quota, self.config.tau)
-        elif goals is None:
-            target = target_shares(graph.seed_count, self.config.tau)
-            goals = [CellGoal(target, target)]
+        if quota is not None and (goals is not None or graph.statistics is None):
+            raise ConfigError("quota needs a graph that build_graph made from seeds, and replaces goals")
+        cells = plan_cells(quota, 0) if quota is not None else []
         self.seed = seed
         self.backend = resolve(backend)
         self._ops = ops = self.backend.ops
         self._n_kps = graph.n_kps
-        weighted = any(goal.weight is not None for goal in goals)
-        fitting = ops.walks_that_fit(
-            graph, self.config.length, n_cells=len(goals), cell_weights=weighted, memory=memory
-        )
+        n_cells = max(1, len(goals or cells))
+        weighted = any(c.discipline for c in cells) or any(goal.weight is not None for goal in goals or ())
+        fitting = ops.walks_that_fit(graph, self.config.length, n_cells=n_cells, cell_weights=weighted, memory=memory)
         self.batch_size = fitting if batch_size is None else min(batch_size, fitting)
         self._rule = StepRule(self.config.no_revisit, self.config.p, self.config.q)
-        self._graph = ops.load_graph(graph, second_order=self._rule.second_order)
+        self._graph = ops.load_graph(graph, second_order=self._rule.second_order)  # refuses a damaged graph
+        if quota is not None and graph.statistics is not None:
+            goals = cell_goals(cells, graph, graph.statistics, quota, self.config.tau)
+        elif goals is None:
+            target = target_shares(graph.seed_count, self.config.tau)
+            goals = [CellGoal(target, target)]
         self._cells = [_CellWalks(ops, goal) for goal in goals]
         self._cell_graph: tuple[Int32 | None, WalkGraph] = (None, self._graph)
         self._no_visits = ops.asarray(np.zeros(graph.n_kps, np.int64))

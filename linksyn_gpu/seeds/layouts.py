@@ -7,7 +7,9 @@ functions in `SHAPES`; to support another one, add a function.
 
 from __future__ import annotations
 
+import itertools
 import re
+import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -88,7 +90,24 @@ def _alpaca(names: Mapping[str, str], columns: Mapping[str, str]) -> Step | None
     return Step((column,), apply)
 
 
-SHAPES: tuple[Callable[[Mapping[str, str], Mapping[str, str]], Step | None], ...] = (_alpaca,)
+def _lettered(names: Mapping[str, str], columns: Mapping[str, str]) -> Step | None:
+    """MMLU, CMMLU, C-Eval: options in columns A, B, C, ...; an answer that is a letter stands for its option."""
+    letters = list(itertools.takewhile(lambda letter: letter in names, string.ascii_lowercase))
+    own = tuple(names[letter] for letter in letters)
+    if len(own) < 2 or "options" in columns or not set(own).isdisjoint(columns.values()):
+        return None
+
+    def apply(record: Mapping[str, Any], fields: Fields) -> None:
+        options = {letter: text_of(name, record[name]) for letter, name in zip(letters, own, strict=True)}
+        fields["options"] = [option for option in options.values() if option.strip()]
+        answer = text_of("answer", fields.get("answer")).strip(" ().").lower()
+        if options.get(answer, "").strip():
+            fields["answer"] = options[answer]
+
+    return Step(own, apply)
+
+
+SHAPES: tuple[Callable[[Mapping[str, str], Mapping[str, str]], Step | None], ...] = (_alpaca, _lettered)
 """Each is given the columns of a record by their folded names, and the columns found for the fields; it returns what
 to do with such records, or None when they do not have its shape."""
 

@@ -6,11 +6,12 @@ forms in which texts are compared, are computed.
 What each field accepts (a list or an object may also be written as text, as in CSV):
 
 - question: text. Where its column is `instruction`, a non-blank column `input` (Alpaca) follows after a blank line.
-- answer: text or a number. An empty one is kept and noted as 'empty_answer'.
+- answer: text or a number. An empty one is kept and noted as 'empty_answer'. An integer that is not an option is the
+  index of one, from 0 (cais/mmlu); a letter is one where the options are columns A, B, C, ... (CMMLU).
 - options: a list; an object, in the order of its keys ({"A": ..., "B": ...}) or, as {"text": [...]}, by its texts;
   any other text is a single option.
-- knowledge_points: a list, unchanged but for blank entries; any other text is split on ; | and U+FF1B.
-  `route_separator` then splits each entry into its nodes.
+- knowledge_points: a list, without blank entries and words for a missing value ('nan', 'None', ...); any other text is
+  split on ; | and U+FF1B. `route_separator` then splits each entry into its nodes.
 - disciplines: a list, trimmed and without blank entries; any other text is a single discipline.
 - difficulty: a number or text that `difficulty_scale` contains; otherwise null, noted as 'difficulty_off_scale'.
 - id, language, source, license: text or a number. A missing id is derived from the content, a missing language is
@@ -37,10 +38,10 @@ from linksyn_gpu.config.loader import config_or_fields
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.seeds.layouts import Layouts
 from linksyn_gpu.seeds.readers import MAX_LINE, Records, find_files, read_records
-from linksyn_gpu.seeds.values import Unfit, decoded, kind_of, listed, text_of, texts_of
+from linksyn_gpu.seeds.values import MISSING_WORDS, Unfit, decoded, kind_of, listed, text_of, texts_of
 from linksyn_gpu.tables import Reject, Seeds, seed_schema
 from linksyn_gpu.taxonomy.difficulty import difficulty_scale
-from linksyn_gpu.text import guess_language
+from linksyn_gpu.text.languages import guess_language
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,6 +62,9 @@ NOTES = (
     "empty_answer",
     "no_knowledge_points",
     "difficulty_off_scale",  # not on the scale or not a number; the difficulty of the seed is null
+    "missing_word",  # 'nan', 'None', 'N/A', ... among the knowledge points or disciplines, and left out
+    "answer_from_index",  # the answer was the index, from 0, of an option; it is the text of the option now
+    "answer_not_an_option",  # the answer is an integer, but no option and no index of one
     "language_guessed",
     "id_made",
 )
@@ -165,7 +169,8 @@ class _Intake:
         row, chars, notes = _seed(layouts.layout(tuple(record)).read(record), self._config)
         if not self._config.keep_duplicates:
             self._refuse_duplicate(row, "id_made" in notes)
-        self._notes.update(notes)
+        for note in notes:
+            self._notes[note] += 1
         self._rows.append(row)
         self._chars += chars
         if len(self._rows) >= _BATCH_ROWS or self._chars >= _BATCH_CHARS:
@@ -221,12 +226,18 @@ def _seed(values: Mapping[str, Any], config: SeedsConfig) -> tuple[tuple[Any, ..
     question = _question(values)
     answer = text_of("answer", values.get("answer"))
     options = _options(values.get("options"))
+    if type(index := values.get("answer")) is int and options and answer not in options:
+        notes.append("answer_from_index" if 0 <= index < len(options) else "answer_not_an_option")
+        answer = options[index] if 0 <= index < len(options) else answer
     chars = len(question) + len(answer) + sum(map(len, options))
     if chars > config.max_chars:
         raise Unfit("too_long", f"{chars:,} characters; max_chars is {config.max_chars:,}")
     points = _knowledge_points(values.get("knowledge_points"), config.route_separator)
-    named = texts_of("disciplines", decoded(values.get("disciplines")))
-    disciplines = [name.strip() for name in named if name.strip()]
+    disciplines = [name.strip() for name in texts_of("disciplines", decoded(values.get("disciplines")))]
+    if not MISSING_WORDS.isdisjoint(map(str.strip, [*points, *disciplines])):
+        notes.append("missing_word")
+    points = [point for point in points if point.strip() not in MISSING_WORDS]
+    disciplines = [name for name in disciplines if name and name not in MISSING_WORDS]
     id_, language, source, license_ = (text_of(name, values.get(name)) for name in _LABELS)
     chars = _check_unicode(question, answer, *options, *points, *disciplines, id_, language, source, license_)
     difficulty, on_scale = _difficulty(values.get("difficulty"), config.difficulty_scale)

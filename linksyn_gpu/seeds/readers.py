@@ -4,17 +4,19 @@ A reader yields `(line, record)` for every record of a file, in order. In place 
 yields an `Unfit`, and continues with the next one. A file that cannot be read as a whole (missing, truncated, not
 Parquet at all) is a `DataError` that names it.
 
-JSONL, CSV, TSV and Parquet are streamed; a `.json` file is a single value and is read into memory.
+All formats are streamed. Only a `.json` file that is an object with the list in it is read into memory.
 To support another format, add its suffix to `FORMATS` and a reader to `read_records`.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import glob
 import io
 import json
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +38,11 @@ COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 # Upper limit of a JSONL line in bytes and of a CSV cell in characters: longer ones are never held in memory.
 MAX_LINE = 2**26
 _PARQUET_ROWS = 8192
-_BOM = b"\xef\xbb\xbf"
+_PARQUET_BYTES = 2**28
+# Upper limit in characters of a .json file that is not a list, and is parsed as a whole.
+MAX_JSON = 2**28
+# A .jsonl file that begins, within so many bytes, as a JSON list of objects is read as one.
+MAX_PEEK = 1024
 _GLOB = re.compile(r"[*?\[]")
 
 
@@ -154,47 +160,52 @@ def read_records(file: SourceFile, select: Select) -> Records:
         with pa.input_stream(str(file.path), compression=file.compression) as source:
             stream = io.BufferedReader(source, 2**20)
             if file.format == "jsonl":
-                yield from _jsonl_records(stream)
+                yield from _jsonl_records(file, stream)
             elif file.format == "json":
                 yield from _json_records(file, stream)
             else:
-                yield from _csv_records(file, stream, select)
+                yield from _table_records(file, stream, select)
     # A UnicodeDecodeError here comes from the structure of the file; text of a record is an `Unfit`.
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         kind = file.format if file.compression is None else f"{file.compression} of {file.format}"
         raise DataError(f"{file.name}: cannot be read to its end as {kind}: {error}") from error
 
 
-def _lines(stream: BinaryIO, limit: int = -1) -> Iterator[bytes]:
-    """Yield lines with their line ends, without the byte order mark; at most `limit` + 1 bytes of each."""
-    if limit >= 0:
-        limit += 1
-    line = stream.readline(limit).removeprefix(_BOM)
-    while line:
-        yield line
-        # Skip the rest of a line that exceeds the limit.
-        while limit >= 0 and line and not line.endswith(b"\n"):
-            line = stream.readline(limit)
-        line = stream.readline(limit)
+def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Yield (1-based number, line with its end but without byte order marks); of a longer one `MAX_LINE` + 1 bytes."""
+    number = 0
+    while line := stream.readline(MAX_LINE + 1):
+        number += 1
+        end = line
+        while end and not end.endswith(b"\n") and len(line) > MAX_LINE:  # skip the rest
+            end = stream.readline(MAX_LINE + 1)
+        while line.startswith(codecs.BOM_UTF8):  # also at the joint of files that were concatenated
+            line = line.removeprefix(codecs.BOM_UTF8)
+        yield number, line
 
 
-def _bad_bytes(error: UnicodeDecodeError) -> Unfit:
-    return Unfit("invalid_utf8", f"byte {error.start + 1} of the line: {error.reason}")
-
-
-def _jsonl_records(stream: BinaryIO) -> Records:
-    for number, line in enumerate(_lines(stream, MAX_LINE), 1):
-        if len(line) > MAX_LINE:
-            yield number, Unfit("too_long", f"the line is longer than {MAX_LINE:,} bytes")
-        elif line := line.rstrip():  # the line end would shift the parser's column to the next line
-            yield number, _json_value(line)
-
-
-def _json_value(line: bytes) -> Any:
+def _decoded_line(line: bytes) -> str | Unfit:
+    if len(line) > MAX_LINE:
+        return Unfit("too_long", f"the line is longer than {MAX_LINE:,} bytes")
     try:
-        return json.loads(line.decode())
+        return line.decode()
     except UnicodeDecodeError as error:
-        return _bad_bytes(error)
+        return Unfit("invalid_utf8", f"byte {error.start + 1} of the line: {error.reason}")
+
+
+def _jsonl_records(file: SourceFile, stream: io.BufferedReader) -> Records:
+    if re.match(rb"\s*\[\s*(\{|$)", stream.peek(MAX_PEEK)[:MAX_PEEK].replace(codecs.BOM_UTF8, b"")):
+        yield from _json_records(file, stream)  # a JSON list under the name of a .jsonl file
+        return
+    for number, line in _lines(stream):
+        if line := line.rstrip():  # the line end would shift the parser's column to the next line
+            text = _decoded_line(line)
+            yield number, text if isinstance(text, Unfit) else _json_value(text)
+
+
+def _json_value(text: str) -> Any:
+    try:
+        return json.loads(text)
     except json.JSONDecodeError as error:
         return Unfit("invalid_json", f"column {error.colno}: {error.msg}")
     except ValueError as error:  # an integer with thousands of digits
@@ -205,23 +216,113 @@ def _json_value(line: bytes) -> Any:
 
 def _json_records(file: SourceFile, stream: BinaryIO) -> Records:
     try:
-        value = json.loads(stream.read().decode("utf-8-sig"))
+        text = _JsonText(stream)
+        if text.next_char() == "[":
+            yield from enumerate(text.elements(), 1)
+        else:
+            yield from enumerate(_list_of_records(file, text.whole()), 1)
     except UnicodeDecodeError as error:
-        raise DataError(f"{file.name}: byte {error.start + 1} is not UTF-8: {error.reason}") from error
+        raise DataError(f"{file.name}: byte {text.n_bytes(error)} is not UTF-8: {error.reason}") from error
     except json.JSONDecodeError as error:
         raise DataError(
-            f"{file.name}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}"
+            f"{file.name}:{text.place(error)}: not valid JSON: {error.msg}"
             " (a file with one JSON object per line must be named .jsonl)"
         ) from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file.name}: not valid JSON: {error}") from error
-    yield from enumerate(_list_of_records(file, value), 1)
+
+
+class _JsonText:
+    """The text of a JSON file, read as far as it is needed: a list is parsed element by element."""
+
+    _CHUNK = 2**20
+    _decode = staticmethod(json.JSONDecoder().raw_decode)
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._utf8 = codecs.getincrementaldecoder("utf-8-sig")()
+        self._read = 0  # bytes
+        self._text = ""
+        self._at = 0
+        self._line, self._column = 1, 1  # of the start of `_text`
+        self._ended = False
+
+    def _more(self, chars: int) -> None:
+        """Drop what was parsed and read at least `chars` more, if there are as many."""
+        done = self._text[: self._at]
+        self._line += done.count("\n")
+        self._column = len(done) - done.rfind("\n") if "\n" in done else self._column + len(done)
+        parts, self._at = [self._text[self._at :]], 0
+        while chars > 0 and not self._ended:
+            data = self._stream.read(self._CHUNK)
+            self._read += len(data)
+            self._ended = not data
+            parts.append(self._utf8.decode(data, final=self._ended))
+            chars -= len(parts[-1])
+        self._text = "".join(parts)
+
+    def next_char(self) -> str:
+        """Return the next character that is not white space, or '' at the end."""
+        while True:
+            while self._at < len(self._text) and self._text[self._at] in " \t\r\n":
+                self._at += 1
+            if self._at < len(self._text) or self._ended:
+                return self._text[self._at : self._at + 1]
+            self._more(1)
+
+    def elements(self) -> Iterator[Any]:
+        """Yield the elements of the list that begins here."""
+        self._at += 1
+        if self.next_char() == "]":
+            self._at += 1
+        else:
+            while True:
+                yield self._value()
+                if (char := self.next_char()) not in (",", "]"):
+                    raise json.JSONDecodeError("Expecting ',' delimiter", self._text, self._at)
+                self._at += 1
+                if char == "]":
+                    break
+        if self.next_char():
+            raise json.JSONDecodeError("Extra data", self._text, self._at)
+
+    def _value(self) -> Any:
+        self.next_char()
+        while True:
+            try:
+                value, end = self._decode(self._text, self._at)
+            except json.JSONDecodeError:
+                if self._ended:
+                    raise
+            else:
+                if end < len(self._text) or self._ended:  # a number may go on
+                    self._at = end
+                    return value
+            if len(self._text) - self._at > MAX_LINE:
+                raise ValueError(f"an element of the list is longer than {MAX_LINE:,} characters, or is not JSON")
+            self._more(len(self._text) - self._at)
+
+    def whole(self) -> Any:
+        """Parse all of it as one value."""
+        self._more(MAX_JSON)
+        if not self._ended:
+            raise ValueError(
+                f"only a list may have more than {MAX_JSON:,} characters; write one object per line, as .jsonl"
+            )
+        return json.loads(self._text)
+
+    def place(self, error: json.JSONDecodeError) -> str:
+        """Return 'line:column' in the file of an error in the current text."""
+        line, column = self._line + error.lineno - 1, error.colno
+        return f"{line}:{column + self._column - 1 if error.lineno == 1 else column}"
+
+    def n_bytes(self, error: UnicodeDecodeError) -> int:
+        """Return the 1-based position in the file of a byte that is not UTF-8."""
+        return self._read - len(error.object) + error.start + 1
 
 
 def _list_of_records(file: SourceFile, value: Any) -> list[Any]:
-    """Return the records in a JSON value: a list, or an object that contains one list."""
-    if isinstance(value, list):
-        return value
+    """Return the records in a JSON value that is an object: its one list of objects."""
     if not isinstance(value, dict):
         raise DataError(f"{file.name}: holds one JSON {type(value).__name__}, not a list of records")
     lists = {key: item for key, item in value.items() if isinstance(item, list)}
@@ -236,67 +337,106 @@ def _list_of_records(file: SourceFile, value: Any) -> list[Any]:
     return next(iter(candidates.values()))
 
 
-class _DecodedLines:
-    """Lines of text for `csv`; `error` is set by a line that is not UTF-8, until the caller clears it."""
+class _TableLines:
+    """Lines of a CSV or TSV file for `csv.reader`. Lines of one record can be returned, to be read one by one."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._lines = _lines(stream)
-        self.error: UnicodeDecodeError | None = None
+        self._returned: deque[tuple[int, str | Unfit]] = deque()
+        self.record: list[tuple[int, str | Unfit]] = []
+        """Lines of the current record, with their numbers."""
 
-    def __iter__(self) -> _DecodedLines:
+    def start(self) -> bool:
+        """Start a new record; return whether its first line is read again."""
+        self.record.clear()
+        return bool(self._returned)
+
+    def __iter__(self) -> _TableLines:
         return self
 
     def __next__(self) -> str:
-        line = next(self._lines)
-        try:
-            return line.decode()
-        except UnicodeDecodeError as error:
-            self.error = error
-            return line.decode(errors="replace")
+        if self._returned:
+            number, text = self._returned.popleft()
+        else:
+            number, line = next(self._lines)
+            text = _decoded_line(line)
+        self.record.append((number, text))
+        if isinstance(text, Unfit):
+            return ""
+        if len(self.record) > 1 and sum(len(line) for _, line in self.record if isinstance(line, str)) > MAX_LINE:
+            raise csv.Error("a quoted cell is too long")
+        return text
+
+    def keep_first(self) -> None:
+        """Return all lines of the current record but the first."""
+        self._returned.extendleft(reversed(self.record[1:]))
+        del self.record[1:]
 
 
-def _csv_records(file: SourceFile, stream: BinaryIO, select: Select) -> Records:
+_STRAY_QUOTE = Unfit("not_a_record", "a quote in this line does not enclose a whole cell")
+
+
+def _table_records(file: SourceFile, stream: BinaryIO, select: Select) -> Records:
+    """Read CSV or TSV. A stray quote never joins records: in TSV it is text, in CSV its line is rejected."""
     # The limit holds for the whole process; raising it does not affect other readers.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
-    lines = _DecodedLines(stream)
+    delimiter = "\t" if file.format == "tsv" else ","
+    lines = _TableLines(stream)
     # Without strict, `"Hi" he said` loses its quotes, and a missing closing quote takes in the rest of the file.
-    rows = csv.reader(lines, delimiter="\t" if file.format == "tsv" else ",", strict=True)
-    header: list[str] | None = None
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    header: list[str] = []
     places: dict[str, int] = {}
     while True:
-        line = rows.line_num + 1
-        row = _next_row(rows, lines)
+        again = lines.start()
+        problem: Unfit | None = None
+        try:
+            row = next(rows, None)
+        except csv.Error as error:
+            row, problem = [], Unfit("not_a_record", f"not valid CSV: {error}")
         if row is None:
             return
-        if row == []:  # a blank line
-            continue
-        if header is None:
-            if isinstance(row, Unfit):
-                raise DataError(f"{file.name}:{line}: the header cannot be read: {row.detail}")
+        number, first = lines.record[0]
+        if len(lines.record) > 1 and (problem or _are_records(lines.record, header, delimiter)):
+            lines.keep_first()
+            problem = _STRAY_QUOTE
+        elif again and isinstance(first, str) and first.count('"') % 2:
+            problem = _STRAY_QUOTE
+        problem = next((line for _, line in lines.record if isinstance(line, Unfit)), problem)
+        if delimiter == "\t" and len(lines.record) == 1 and isinstance(first, str):
+            cells = first.rstrip("\r\n").split("\t")
+            if len(cells) == len(header) and (problem or len(row) != len(header)):
+                row, problem = cells, None
+        if not header:
+            if problem:
+                raise DataError(f"{file.name}:{number}: the header cannot be read: {problem.detail}")
             header = row
-            select(header)
-            for place, name in enumerate(header):  # of columns with the same name the first is read
-                places.setdefault(name, place)
-        elif isinstance(row, Unfit):
-            yield line, row
+            if header:
+                select(header)
+                for place, name in enumerate(header):  # of columns with the same name the first is read
+                    places.setdefault(name, place)
+        elif problem:
+            yield number, problem
+        elif row == []:  # a blank line
+            continue
+        elif row == header:
+            yield number, Unfit("not_a_record", "the line repeats the header")
         elif len(row) < len(header) or any(row[len(header) :]):
             # A short row may come from an unquoted line break, so it is not padded.
-            yield line, Unfit("not_a_record", f"{len(row)} cells where the header has {len(header)}")
+            yield number, Unfit("not_a_record", f"{len(row)} cells where the header has {len(header)}")
         else:
-            yield line, {name: row[place] for name, place in places.items()}
+            yield number, {name: row[place] for name, place in places.items()}
 
 
-def _next_row(rows: Iterator[list[str]], lines: _DecodedLines) -> list[str] | Unfit | None:
-    """Return the next row of cells, what is wrong with it, or None at the end."""
-    try:
-        row = next(rows, None)
-    except csv.Error as error:
-        lines.error = None
-        return Unfit("not_a_record", f"not valid CSV: {error}")
-    if lines.error is not None:
-        bad, lines.error = _bad_bytes(lines.error), None
-        return bad
-    return row
+def _are_records(lines: Sequence[tuple[int, str | Unfit]], header: Sequence[str], delimiter: str) -> bool:
+    """Whether each line of a record with line breaks has as many cells as the header if its quotes are text.
+
+    Then a stray quote opened a cell and another one closed it; lines of a text have other numbers of commas. A comma
+    before a space does not count: it is part of a sentence.
+    """
+    separator = re.compile(",(?! )" if delimiter == "," else delimiter)
+    return len(header) > 1 and all(
+        isinstance(line, str) and len(separator.findall(line)) == len(header) - 1 for _, line in lines
+    )
 
 
 def _parquet_records(file: SourceFile, select: Select) -> Records:
@@ -304,8 +444,13 @@ def _parquet_records(file: SourceFile, select: Select) -> Records:
 
     with pq.ParquetFile(str(file.path)) as parquet:
         used = select(parquet.schema_arrow.names)
+        # All rows may share one value of a dictionary page, so a batch takes up to rows times the size of a row group.
+        # (The size of a single column would be closer, but Arrow aborts on a damaged one.)
+        groups = map(parquet.metadata.row_group, range(parquet.num_row_groups))
+        largest = max((group.total_byte_size for group in groups), default=1)
+        rows = min(_PARQUET_ROWS, max(1, _PARQUET_BYTES // max(1, largest)))
         # Without a usable column all are read: every record is counted.
-        yield from arrow_records(parquet.iter_batches(batch_size=_PARQUET_ROWS, columns=used or None))
+        yield from arrow_records(parquet.iter_batches(batch_size=rows, columns=used or None))
 
 
 def arrow_records(batches: Iterable[Any]) -> Records:

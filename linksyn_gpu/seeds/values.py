@@ -9,8 +9,35 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-_STRING = r"""(?:'(?:[^'\\]|\\[\\'"nrtxuU])*'|"(?:[^"\\]|\\[\\'"nrtxuU])*")"""
-_PYTHON_LIST = re.compile(rf"\[\s*{_STRING}(?:\s*,\s*{_STRING})*\s*\]")
+MISSING_WORDS = frozenset(
+    (
+        "nan",
+        "NaN",
+        "NAN",
+        "NaT",
+        "<NA>",
+        "NA",
+        "#NA",
+        "#N/A",
+        "N/A",
+        "n/a",
+        "None",
+        "none",
+        "NONE",
+        "null",
+        "Null",
+        "NULL",
+    )
+)
+"""What pandas and others write for a missing value. Case is significant: Na is sodium."""
+
+# A string as Python writes it; one that is not closed reaches to the end, so that matching takes linear time.
+_STRING = re.compile(r"""('(?:[^'\\]|\\.)*(?:'|\Z)|"(?:[^"\\]|\\.)*(?:"|\Z))""", re.DOTALL)
+_NUMPY_CALL = re.compile(r"\b(?:np\.)?(?:array|str_|bool_?|u?int\d*|float\d*)\(")
+_NUMPY_DTYPE = re.compile(r",\s*dtype=[\w.]*")
+_NAN = re.compile(r"\bnan\b")
+_MAX_LITERAL = 2**20
+"""Characters of a list as Python writes it; a longer one is a text."""
 
 
 class Unfit(Exception):
@@ -45,21 +72,41 @@ def texts_of(field: str, value: Any) -> list[str]:
 
 
 def decoded(value: Any) -> Any:
-    """Decode a list or object that a CSV or Parquet column holds as text; return anything else unchanged."""
-    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
+    """Decode a list or object that a column holds as text; return anything else unchanged.
+
+    It may be written by JSON, or as Python and NumPy print it: `['a', None]`, `['a' 'b']`, `{'A': 'x'}`. A tuple is
+    taken as a list if it holds a string: (1, 2) may be a point.
+    """
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{", "("):
         return value
     try:
         return json.loads(value)
     except RecursionError:
         return value
     except ValueError:
-        pass
-    if not _PYTHON_LIST.fullmatch(value.strip()):
-        return value
+        found = _python_value(value.strip()) if len(value) <= _MAX_LITERAL else None
+    if isinstance(found, tuple) and any(isinstance(entry, str) for entry in found):
+        return list(found)
+    if isinstance(found, dict):
+        return {str(key): entry for key, entry in found.items()}
+    return found if isinstance(found, list) else value
+
+
+def _python_value(text: str) -> Any:
+    """Parse a value as Python or NumPy prints it; None where it is not one."""
+    parts = _STRING.split(text)  # strings are the odd ones
+    for place in range(0, len(parts), 2):
+        part = parts[place]
+        if part.strip() == "...":
+            raise Unfit("wrong_type", "a list that NumPy printed in part only, with '...'")
+        if part.endswith("dtype="):
+            parts[place + 1] = ""
+        part = _NAN.sub("None", _NUMPY_DTYPE.sub("", _NUMPY_CALL.sub("(", part)))
+        parts[place] = "," if part.isspace() and 0 < place < len(parts) - 1 else part
     try:
-        return ast.literal_eval(value.strip())
-    except (ValueError, SyntaxError):
-        return value
+        return ast.literal_eval("".join(parts))
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        return None
 
 
 def kind_of(value: Any) -> str:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from linksyn_gpu.llm.json_answer import TruncatedAnswer, json_values, read_level
+from linksyn_gpu.llm.protocol import ITEM_MISSING
 from linksyn_gpu.synthesis.prompts import text_limits
-from linksyn_gpu.tables import Item, cut_field
+from linksyn_gpu.tables import Item, clean_text, cut_field
 
 REASONS = {
     "invalid_json": "the answer contains no valid JSON",
     "truncated": "the answer's JSON ends too early",
     "no_items": "the answer is JSON but contains no question",
 }
+TEXT_NAMES = ("text", "content", "value", "option", "answer")
+LABEL_NAMES = ("label", "letter", "key", "id", "name")
+"""Fields of an option that is written as an object."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +30,19 @@ class Parsed:
     items: tuple[Item, ...]
     reason: str | None = None
     detail: str = ""
+    surplus: int = 0
+    """Items that the answer contains in addition to `items`."""
 
 
-def parse(text: str) -> Parsed:
-    """Find the QA items in an answer's text."""
+def parse(text: str, n: int | None = None) -> Parsed:
+    """Find the QA items in an answer's text.
+
+    Parameters
+    ----------
+    n : int, optional
+        Items that were asked for. Of an answer with more, the last JSON values count, since drafts come before the
+        final text, and of these the first `n` items.
+    """
     text = text.strip().removeprefix("\ufeff")
     try:
         values = list(json_values(text))
@@ -36,25 +50,35 @@ def parse(text: str) -> Parsed:
         return Parsed((), "truncated", str(error))
     if not values:
         return Parsed((), "invalid_json", "no JSON object in the answer")
-    items = tuple(item for value in values for item in _items(value))
-    if not items:
+    groups = [list(_items(value)) for value in values]
+    found = left = sum(map(len, groups))
+    if not found:
         return Parsed((), "no_items", f"JSON without a question: {json.dumps(values[0])[:120]}")
-    return Parsed(items)
+    if n is None:
+        n = found
+    first = 0
+    while left - len(groups[first]) >= n:
+        left -= len(groups[first])
+        first += 1
+    items = tuple(itertools.islice(itertools.chain.from_iterable(groups[first:]), n))
+    return Parsed(items, surplus=found - len(items))
 
 
-def validator(limit: int | None) -> Callable[[str], str | None]:
+def validator(limit: int | None, n: int = 1) -> Callable[[str], str | None]:
     """A check of an answer's text that gives the reason to ask again, or None.
 
-    The reason is one of `REASONS`, or 'cut_text' if the schema's limit cut off every item. `limit` is
-    `SynthesisConfig.field_limit`.
+    The reason is one of `REASONS`, 'item_missing' for fewer than `n` items, or 'cut_text' if the schema's limit cut off
+    every item. `limit` is `SynthesisConfig.field_limit`.
     """
     limits = text_limits(limit)
 
     def validate(text: str) -> str | None:
-        parsed = parse(text)
-        if parsed.reason is None and limits is not None:
-            return "cut_text" if all(cut_field(item, limits) for item in parsed.items) else None
-        return parsed.reason
+        parsed = parse(text, n)
+        if parsed.reason is not None:
+            return parsed.reason
+        if limits is not None and all(cut_field(item, limits) for item in parsed.items):
+            return "cut_text"
+        return ITEM_MISSING if len(parsed.items) < n else None
 
     return validate
 
@@ -77,7 +101,7 @@ def _items(value: Any) -> Iterator[Item]:
 def _item(value: dict[str, Any]) -> Item:
     options = value.get("options") or ()
     if isinstance(options, dict):  # {"A": "...", "B": "..."}
-        options = [f"{letter}. {_text(option)}" for letter, option in options.items()]
+        options = [{"label": letter, "text": option} for letter, option in options.items()]
     elif not isinstance(options, list):
         options = ()
     kps = value.get("knowledge_points") or ()
@@ -85,7 +109,7 @@ def _item(value: dict[str, Any]) -> Item:
     return Item(
         _text(value["question"]),
         _text(value.get("answer")),
-        tuple(_text(option) for option in options),
+        tuple(map(_text, options)),
         _text(value.get("explanation")),
         tuple(dict.fromkeys(name for name in map(_text, kps) if name)),
         _text(value.get("discipline")) or None,
@@ -94,14 +118,27 @@ def _item(value: dict[str, Any]) -> Item:
 
 
 def _text(value: Any) -> str:
+    """The text of a field; empty for an object that is not a text with a label."""
     if value is None:
         return ""
     if isinstance(value, str):
-        return value.strip()
+        return clean_text(value).strip()
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return str(value)
     if isinstance(value, list):
         return "\n".join(filter(None, map(_text, value)))
-    return json.dumps(value, ensure_ascii=False)
+    return _labelled(value)
+
+
+def _labelled(value: dict[str, Any]) -> str:
+    """The text of {"label": "A", "text": "..."} or {"A": "..."}, as "A. ..."."""
+    text = next((value[name] for name in TEXT_NAMES if name in value), None)
+    label = next((value[name] for name in LABEL_NAMES if name in value), None)
+    if text is None and len(value) == 1:
+        label, text = next(iter(value.items()))
+    if text is None or (isinstance(text, dict) and not _text(text)):
+        return ""
+    label, text = _text(label), _text(text)
+    return f"{label}. {text}" if label and not text.startswith(label) else text

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from linksyn_gpu.config import ALL, EnhanceConfig
-from linksyn_gpu.llm.asking import Asking, Validate, is_pending
+from linksyn_gpu.config import ALL, DEFAULT_MAX_TOKENS, EnhanceConfig, SynthesisConfig
+from linksyn_gpu.llm.asking import Validate, is_pending, request_model
 from linksyn_gpu.llm.prompting import content_request
 from linksyn_gpu.llm.protocol import Completion, Failure, Outcome, unusable
 from linksyn_gpu.synthesis import answers, prompts
@@ -126,7 +126,7 @@ class Enhancer:
     """Takes rows through all steps."""
 
     config: EnhanceConfig
-    asking: Asking
+    asking: SynthesisConfig
     ask: Callable[[str, Sequence[Mapping[str, Any]], Validate], Iterator[Outcome]]
     """(kind, requests, validate) -> the outcome of each, in order."""
     examiner: ExaminerLike
@@ -222,8 +222,9 @@ class Enhancer:
             render_rewriting(rewriting, asking.templates),
             "qa",
             prompts.answer_schema(task, asking.field_limit),
-            model=asking.model,
+            model=request_model(asking),
             max_tokens=asking.max_tokens,
+            limit_in_id=DEFAULT_MAX_TOKENS,
             temperature=asking.temperature,
             top_p=asking.top_p,
             number=len(rewrites) or None,  # also at temperature 0, a second try of the same text is a new request
@@ -236,7 +237,7 @@ class Enhancer:
             return Version(nothing, extension=extension, fault=("rewrite_failed", _why(outcome)))
         if reason := unusable(outcome):
             return Version(nothing, extension=extension, fault=("rewrite_failed", reason))
-        parsed = answers.parse(outcome.text)
+        parsed = answers.parse(outcome.text, 1)
         if parsed.reason is not None:
             detail = f"{parsed.reason}: {parsed.detail}"
             return Version(nothing, extension=extension, fault=("rewrite_failed", detail))

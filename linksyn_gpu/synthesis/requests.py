@@ -13,25 +13,28 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from linksyn_gpu.config import SynthesisConfig
-from linksyn_gpu.errors import DataError
-from linksyn_gpu.llm import EMBEDDED_MODEL
+from linksyn_gpu.config import DEFAULT_MAX_TOKENS, SynthesisConfig
+from linksyn_gpu.errors import ConfigError, DataError
+from linksyn_gpu.llm.asking import request_model
 from linksyn_gpu.llm.prompting import content_request, prompt_chars
+from linksyn_gpu.llm.refusals import Dialect
 from linksyn_gpu.synthesis import prompts
 from linksyn_gpu.tables import Cell, RowWriter, json_line, open_lines
-from linksyn_gpu.text import estimate_tokens, guess_language
+from linksyn_gpu.text import estimate_tokens
+from linksyn_gpu.text.languages import guess_language
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-UNNAMED_MODEL = "auto"
-"""Model of a request if no model is set; on sending, the engine's first model replaces it."""
-SMOL_PROMPT_CHARS = 18_000
-"""Longest prompt with which an answer still fits into the embedded model's context of 8,192 tokens."""
-LABELS = {"zh": "zh", "cmn": "zh", "chinese": "zh", "中文": "zh", "汉语": "zh", "en": "en", "english": "en"}
-"""Language by a seed's label, or by the part of the label before '-' or '_'."""
+LABELS = {
+    **dict.fromkeys(("zh", "zho", "chi", "cmn", "chinese", "中文", "汉语"), "zh"),
+    **dict.fromkeys(("en", "eng", "english"), "en"),
+}
+"""Language by a seed's label, or by its first word; other labels of two or three letters are ISO 639 codes."""
 BATCH_ROWS = 1024
 ANY_CELL = Cell(None, None, 0)
+OTHER_LANGUAGES = 0.01
+"""Largest share of seeds in other languages than the prompts' with which requests are made."""
 logger = logging.getLogger(__name__)
 
 
@@ -89,6 +92,9 @@ class RequestsWriter:
     ) -> None:
         self._sources, self._cells = sources, cells
         self._seed_rows = SeedRows(sources.seeds)
+        config = sources.config
+        # A client adapts requests itself, and learns more from the server.
+        self._dialect = Dialect(config.without, config.rename) if config.engine == "batch" else Dialect()
         self._made = 0
         self._lines = open_lines(requests_file)
         self._tasks = RowWriter(tasks_schema(), tasks_file)
@@ -116,7 +122,8 @@ class RequestsWriter:
             if request is not None:
                 self._made += 1
                 requests.append(request)
-        self._lines.writelines(map(json_line, requests))
+        for request in requests:
+            self._lines.write(json_line({**request, "body": self._dialect.apply(request["body"])}))
         self._tasks.write(rows)
         return requests
 
@@ -137,7 +144,7 @@ class RequestsWriter:
         )
         request = qa_request(task, path["walk_id"], config)
         messages = request["body"]["messages"]
-        chars, limit = prompt_chars(messages), max_prompt_chars(config)
+        chars, limit = prompt_chars(messages), config.prompt_limit
         row |= {
             "question_type": task.question_type,
             "language": task.language,
@@ -170,7 +177,8 @@ def make_task(
         known = [seed["difficulty"] for seed in bundle if seed.get("difficulty") is not None]
         difficulty = int(sum(known) / len(known) + 0.5) if known else None
     if language == "auto":
-        language = _most_common([_language(seed) for seed in bundle]) or guess_language(" ".join(kp_path))
+        found = [_language(seed) for seed in bundle] or [guess_language(" ".join(kp_path))]
+        language = _most_common([name for name in found if name in prompts.LANGUAGES]) or "en"
     return prompts.Task(bundle, kp_path, discipline, difficulty, question_type, language, config.per_path)
 
 
@@ -180,11 +188,12 @@ def qa_request(task: prompts.Task, walk_id: int, config: SynthesisConfig) -> dic
         prompts.render(task, config.templates),
         "qa",
         prompts.answer_schema(task, config.field_limit),
-        model=config.model or default_model(config),
+        model=request_model(config),
         max_tokens=config.max_tokens,
         temperature=config.temperature,
         top_p=config.top_p,
         number=walk_id,
+        limit_in_id=DEFAULT_MAX_TOKENS,
     )
 
 
@@ -208,36 +217,45 @@ def read_requests(requests_file: str | Path) -> Iterator[dict[str, Any]]:
             yield request
 
 
-def max_prompt_chars(config: SynthesisConfig) -> int:
-    """Longest prompt in characters for the engine."""
-    if config.engine == "smol":
-        return min(config.max_prompt_chars, SMOL_PROMPT_CHARS)
-    return config.max_prompt_chars
-
-
-def default_model(config: SynthesisConfig) -> str:
-    """Model name in a request if no model is set."""
-    return EMBEDDED_MODEL if config.engine == "smol" else UNNAMED_MODEL
-
-
 def _most_common(values: Sequence[str]) -> str | None:
     """The most frequent value; of equally frequent ones, the first."""
     return Counter(values).most_common(1)[0][0] if values else None
 
 
-def _language(seed: dict[str, Any]) -> str:
+def check_languages(seeds: pa.Table) -> None:
+    """Compare the languages of all seeds with those of the prompts; a few other seeds are only logged.
+
+    Raises
+    ------
+    ConfigError
+        More than `OTHER_LANGUAGES` of the seeds are in languages that the prompts do not have.
+    """
+    counts: Counter[str] = Counter()
+    for batch in seeds.select(["language", "question"]).to_batches():
+        counts.update(map(_language, batch.to_pylist()))
+    other = {name: n for name, n in counts.most_common() if name not in prompts.LANGUAGES}
+    if not other:
+        return
+    known = " or ".join(prompts.LANGUAGES)
+    message = (
+        f"{sum(other.values()):,} of {seeds.num_rows:,} seeds are not in a language of the prompts ({known}): "
+        + ", ".join(f"{name} {n:,}" for name, n in list(other.items())[:8])
+    )
+    if sum(other.values()) > OTHER_LANGUAGES * seeds.num_rows:
+        raise ConfigError(f"{message}. Remove them, or ask for questions in one language with --language {known}")
+    logger.warning("%s; the other seeds of a path decide its language, English if there are none", message)
+
+
+def _language(seed: Mapping[str, Any]) -> str:
+    """Language by a seed's label, or by its question if the label does not name a language."""
     return _named_language(seed.get("language") or "") or guess_language(seed["question"])
 
 
 @functools.lru_cache(maxsize=256)
 def _named_language(label: str) -> str | None:
-    """The language of the prompts that a seed's label names; None for any other label, which is logged once."""
     label = label.strip().casefold()
-    found = LABELS.get(label) or LABELS.get(re.split("[-_]", label)[0])
-    if label and found is None:
-        known = " or ".join(prompts.LANGUAGES)
-        logger.warning("prompts are %s, not %r: the text of each seed with this label decides", known, label)
-    return found
+    first = re.split("[-_ (]", label)[0]
+    return LABELS.get(label) or LABELS.get(first) or (first if re.fullmatch("[a-z]{2,3}", first) else None)
 
 
 class SeedRows:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linksyn_gpu.llm.protocol import REQUEST_REASONS, Failure, from_record, unusable
+from linksyn_gpu.config import SynthesisConfig
+from linksyn_gpu.llm.protocol import ITEM_MISSING, REQUEST_REASONS, Failure, from_record, unusable
 from linksyn_gpu.synthesis import answers, prompts
 from linksyn_gpu.synthesis.requests import BATCH_ROWS, SeedRows, Sources
 from linksyn_gpu.tables import Asked, Item, RowWriter, without_cut_explanation
@@ -33,6 +34,8 @@ TALLIES = (
     "pending_prompt_tokens",
 )
 STAGES = ("path", "request", "answer", "qa")
+INT32_MAX = 2**31 - 1
+"""Largest number of tokens in a row; some servers report nonsense."""
 
 Check = Callable[[Item, Asked], tuple[str, str] | None]
 """Why an item is dropped, as (reason, detail); None: it is kept."""
@@ -61,9 +64,10 @@ def assemble(
     Returns
     -------
     dict
-        `generated` = `kept` + `dropped`, where `generated` counts items, and one for each request or answer that
-        gave none; `paths_dropped` made no request. `pending` requests are still to be asked: `pending_reasons` is
-        {reason: n} of them, 'no_answer' or a failure that passes (`llm.protocol.TRANSIENT`). `reasons` is
+        `generated` = `kept` + `dropped`, where `generated` counts the items asked for, one for each request or answer
+        that gave none, and one ('item_surplus') for each answer with more items than that; `paths_dropped` made no
+        request. `pending` requests are still to be asked: `pending_reasons` is {reason: n} of them, 'no_answer' or a
+        failure that passes (`llm.protocol.TRANSIENT`). `reasons` is
         {stage: {reason: n}}, `kept_by_cell` {cell: n}; `explanations_left_out` were cut off by the schema's limit.
     """
     import pyarrow.parquet as pq
@@ -129,7 +133,8 @@ class Assembly:
         if reason := unusable(outcome):  # only batch files bring such answers: a client asks again
             self.drop("answer", reason, f"finish_reason {outcome.finish_reason}", task, outcome.text)
             return
-        parsed = answers.parse(outcome.text)
+        n = self._config.per_path
+        parsed = answers.parse(outcome.text, n)
         if parsed.reason is not None:
             self.drop("answer", parsed.reason, parsed.detail, task, outcome.text)
             return
@@ -145,6 +150,10 @@ class Assembly:
             else:
                 text = {"question": item.question, "options": item.options, "answer": item.answer}
                 self.drop("qa", *found, task, json.dumps(text, ensure_ascii=False))
+        for _ in range(n - len(parsed.items)):
+            self.drop("qa", ITEM_MISSING, f"{len(parsed.items)} of {n} items in the answer", task)
+        if parsed.surplus:
+            self.drop("qa", "item_surplus", f"{parsed.surplus:,} more than the {n} asked for", task)
 
     def wait_for(self, task: dict[str, Any], reason: str) -> None:
         """Count a request that is still to be asked."""
@@ -175,6 +184,7 @@ class Assembly:
             "pending_reasons": dict(self._pending),
             **{name: counts[name] for name in TALLIES},
             "pending_completion_tokens": self._expected_completions(),
+            "requests_failed": self._reasons["request"].total() + self._reasons["answer"].total(),
             "reasons": {stage: dict(found) for stage, found in self._reasons.items() if found},
             "kept_by_cell": dict(sorted(self._by_cell.items())),
         }
@@ -194,10 +204,9 @@ class Assembly:
             "path": [self._kp_names[v] for v in task["nodes"]],
             "seed_ids": [self._seeds[i]["id"] for i in task["seeds"]],
             "prompt_digest": self._digest,
-            "temperature": self._config.temperature,
-            "top_p": self._config.top_p,
             "seed": task["seed"] if answer.seed is None else answer.seed,
             "max_tokens": task["max_tokens"] if answer.max_tokens is None else answer.max_tokens,
+            **sampling_columns(self._config, answer),
         }
 
 
@@ -211,6 +220,13 @@ def written_columns(item: Item, answer: Completion) -> dict[str, Any]:
         "reasoning": answer.reasoning,
         "knowledge_points": list(item.knowledge_points),
         "model": answer.model,
-        "prompt_tokens": answer.prompt_tokens,
-        "completion_tokens": answer.completion_tokens,
+        "prompt_tokens": min(answer.prompt_tokens, INT32_MAX),
+        "completion_tokens": min(answer.completion_tokens, INT32_MAX),
     }
+
+
+def sampling_columns(config: SynthesisConfig, answer: Completion) -> dict[str, Any]:
+    """Columns of the sampling parameters; null where a parameter was not sent."""
+    left_out = sorted({*answer.left_out, *config.without}) if config.engine == "batch" else list(answer.left_out)
+    columns: dict[str, Any] = {"temperature": config.temperature, "top_p": config.top_p, "left_out": left_out}
+    return columns | {name: None for name in left_out if name in ("temperature", "top_p", "seed", "max_tokens")}

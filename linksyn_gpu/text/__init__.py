@@ -1,4 +1,4 @@
-"""What a text is written in, the key of a name, and a rough count of tokens."""
+"""Characters of a text, the key of a name, and a rough count of tokens."""
 
 from __future__ import annotations
 
@@ -10,24 +10,18 @@ CJK_RANGES = (
 )
 """Chinese characters and kana, which are written without spaces, as the inside of a regular expression's [...]."""
 CJK = re.compile(f"[{CJK_RANGES}]")
-TEX_COMMAND = re.compile(r"\\[A-Za-z]+")
+INVISIBLE = re.compile("[\u00ad\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
+"""Format characters that are never seen: soft hyphen, zero-width space, byte order and direction marks.
+
+The joiners U+200C and U+200D are not among them: Persian and Hindi need them.
+"""
 
 
 def name_key(name: str) -> str:
-    """Key under which two names are equal: NFKC, case folding, no white space at the ends."""
-    return unicodedata.normalize("NFKC", name).casefold().strip()
-
-
-def guess_language(text: str) -> str:
-    r"""Language of a text: 'zh' if at least a tenth of its letters are Chinese characters, 'en' otherwise.
-
-    The letters of TeX commands (\frac) do not count: a formula has no language.
-    """
-    if text.isascii():
-        return "en"
-    letters = sum(map(str.isalpha, TEX_COMMAND.sub("", text)))
-    chinese = len(CJK.findall(text))
-    return "zh" if chinese and chinese * 10 >= letters else "en"
+    """Key under which two names are equal: NFKC, case folding, no invisible characters, no white space at the ends."""
+    if name.isascii():
+        return name.casefold().strip()
+    return INVISIBLE.sub("", unicodedata.normalize("NFKC", name)).casefold().strip()
 
 
 COMPLETION_GUESS = 300

@@ -1,4 +1,4 @@
-"""Detects that a text is in another language than expected, by its scripts and function words.
+"""Detects the language of a text by its scripts and function words.
 
 Only evidence of another language counts. Formulas, symbols and names belong to no language: a text that contains
 nothing else passes in every language.
@@ -7,6 +7,7 @@ nothing else passes in every language.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 
 from linksyn_gpu.text import CJK
@@ -14,6 +15,7 @@ from linksyn_gpu.text import CJK
 FORMULA = re.compile(r"\$\$[^$]*\$\$|\$[^$]*\$|`[^`]*`|\\[A-Za-z]+|\{[^{}]*\}")
 """Formulas between dollar signs, code between backticks, TeX commands and their arguments."""
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+_TEX_COMMAND = re.compile(r"\\[A-Za-z]+")
 LATIN = re.compile("[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
 KANA = re.compile("[\u3040-\u30ff\u31f0-\u31ff]")
 FUNCTION_WORDS = {
@@ -41,6 +43,11 @@ MIN_WORDS = 10
 """An English text of this many words contains an English function word."""
 LONG = 4
 """Fewest letters of a Latin word that counts as prose in a Chinese question; shorter ones are sin, log, AB."""
+CODES = {
+    **{"German": "de", "French": "fr", "Spanish": "es", "Italian": "it", "Portuguese": "pt", "Dutch": "nl"},
+    **{"HANGUL": "ko", "CYRILLIC": "ru", "ARABIC": "ar", "DEVANAGARI": "hi", "THAI": "th", "HEBREW": "he"},
+}
+"""ISO 639-1 code by the name of a language, or of a script: of the languages of a script the most common."""
 KANA_SHARE = 4
 """A text is Japanese if it has more than one kana per this many ideographs."""
 
@@ -78,3 +85,23 @@ def other_language(text: str, language: str) -> str | None:
     if counts and (best := counts.most_common(1)[0])[1] >= max(MIN_FUNCTION_WORDS, english + 1):
         return best[0]
     return "no English function word" if not english and len(latin) >= MIN_WORDS else None
+
+
+def guess_language(text: str) -> str:
+    r"""ISO 639-1 code of a text's language; 'und' for a script that is not in `CODES`, 'en' without any evidence.
+
+    A tenth of Chinese characters among the letters makes a text Chinese, or with enough kana Japanese. Otherwise most
+    letters are of another script, or function words decide (`other_language`). TeX commands (\frac) do not count.
+    """
+    letters = [c for c in _TEX_COMMAND.sub("", text) if c.isalpha()]
+    cjk, kana = len(CJK.findall(text)), len(KANA.findall(text))
+    foreign = Counter(_script(c) for c in letters if not LATIN.match(c) and not CJK.match(c) and _script(c) != "GREEK")
+    if foreign.total() > max(cjk, len(letters) // 2):
+        return CODES.get(foreign.most_common(1)[0][0], "und")
+    if cjk and cjk * 10 >= len(letters):
+        return "ja" if kana * KANA_SHARE > cjk - kana else "zh"
+    return CODES.get(other_language(text, "en") or "", "en")
+
+
+def _script(letter: str) -> str:
+    return unicodedata.name(letter, "").partition(" ")[0]

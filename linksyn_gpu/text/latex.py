@@ -41,22 +41,25 @@ _SUBSCRIPT = re.compile(r"_\{?(\w+)\}?")
 _POWER = re.compile(r"\^\{([^{}]*)\}")
 _CHARGE = re.compile(r"\^([+-])(?!\d)")
 _TAG = re.compile(r"</?[A-Za-z][^<>]{0,200}>")
+_LONG_REFERENCE = re.compile(r"&#[xX]?[0-9a-fA-F]{9,}+;?")
 _SUP = re.compile(r"<sup>([^<>]*)</sup>", re.IGNORECASE)
+
+
+def unescape(text: str) -> str:
+    """Replace HTML character references; `html.unescape` fails on numbers of thousands of digits, they are dropped."""
+    return html.unescape(_LONG_REFERENCE.sub("", text))
 
 
 def plain_name(name: str) -> str:
     """Return a name without LaTeX and HTML."""
     if "<" in name or "&" in name:
-        name = html.unescape(_TAG.sub("", _SUP.sub(r"^\1", name)))
+        name = unescape(_TAG.sub("", _SUP.sub(r"^\1", name)))
     if "\\" not in name and "$" not in name and "_{" not in name and "^{" not in name:
         return name
     if name.count("$") >= 2 or "\\" in name:
         name = name.replace("$", "{}")  # the end of a formula ends a command without adding a space
-    before = None
-    while before != name:  # nested wrappers, innermost first
-        before = name
-        name = _WRAPPER.sub(r"\1", name)
-        name = _FRACTION.sub(r"\1/\2", name)
+    for _ in range(8):  # nested wrappers, innermost first
+        name = _FRACTION.sub(r"\1/\2", _WRAPPER.sub(r"\1", name))
     name = re.sub(r"\\[()\[\],;:!]|\\\\|~", " ", name).replace(r"\%", "%").replace(r"\&", "&")
     name = _COMMAND.sub(lambda m: _SYMBOLS.get(m[1], f" {m[1]} "), name)
     name = _CHARGE.sub(r"\1", _POWER.sub(r"^\1", _SUBSCRIPT.sub(r"\1", name)))

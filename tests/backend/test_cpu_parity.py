@@ -221,6 +221,7 @@ def test_bundles_are_the_reference_bundles(n_kps, ranks, length, seed):
     ids = np.arange(2**33, 2**33 + 50)
     rule = ref.StepRule(False, 1.0, 1.0)
     nodes = ref.sample_walks(walked, table, start, ids, length=length, rule=rule, key=KEY)
+    nodes[::7] = rng.integers(0, n_kps, nodes[::7].shape)  # paths that leave the graph are marked
     keep, linked = rng.random(50) < 0.8, []
     for backend in (cpu, ref):
         loaded = backend.load_evidence(graph)
@@ -273,6 +274,18 @@ def test_cached_machine_code_is_tied_to_all_its_source_files(tmp_path):
         assert copy.load(("signature",)) == "code"
         copy._source_stamp = numba_core._STAMP
         assert copy.load(("signature",)) is None
+
+
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+@pytest.mark.parametrize("content", [b"", b"\x80\x05"])
+def test_a_cache_file_that_was_cut_off_is_compiled_again(tmp_path, kind, content):
+    file = type(numba_tables.finish_row._cache._cache_file)(str(tmp_path), "kernel", "stamp")
+    file.save(("signature",), "code")
+    for path in tmp_path.glob(f"*.{kind}"):
+        path.write_bytes(content)
+    assert file.load(("signature",)) is None
+    file.save(("signature",), "code")
+    assert file.load(("signature",)) == "code"
 
 
 def test_one_thread_and_two_give_the_same():

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from linksyn_gpu.errors import EngineError
 from linksyn_gpu.run import stages as pipeline
 from linksyn_gpu.run.feed import Feed
 from linksyn_gpu.run.folder import Workspace
+from linksyn_gpu.run.stages.walk import Campaign
 from tests.cli.test_server import SEEDS, invoke, journal_lines, reply
 from tests.llm.fake_server import FakeServer, ok
 
@@ -211,3 +213,41 @@ def test_a_run_whose_engine_failed_after_the_last_answer_is_finished_by_the_next
         asked = sum(server.asked.values())
         invoke(*words, server.url)
         assert sum(server.asked.values()) == asked
+
+
+def test_a_walk_that_fails_leaves_no_files_and_the_next_call_finds_the_answers(tmp_path, monkeypatch):
+    def fail_later(self, made=Campaign.rounds):
+        for number, table in enumerate(made(self)):
+            if number == 10:
+                raise MemoryError("no memory for a round")
+            yield table
+
+    with FakeServer(reply) as server:
+        settings = config(server.url)
+        with begin(tmp_path / "out", settings) as ws:
+            with monkeypatch.context() as patch:
+                patch.setattr(Campaign, "rounds", fail_later)
+                with pytest.raises(MemoryError):
+                    pipeline.walk_and_synthesize(ws, settings)
+            assert not [name for name in FILES if ws.path(name).exists()]
+            assert not list(ws.folder.rglob(".*.part"))
+            assert server.asked
+            counts = pipeline.walk_and_synthesize(ws, settings)
+    assert counts["pending"] == 0
+    assert server.asked.total() <= len(server.asked) + 4, "more was asked again than was in flight"
+
+
+def test_an_interrupted_run_ends_soon_and_leaves_no_part_of_a_file(tmp_path):
+    out = tmp_path / "out"
+    flags = ("--out", str(out), "--paths", "20000", "--rounds", "50", *QUICK)
+    with FakeServer(lambda body, n: {**reply(body, n), "latency": 0.05}) as server:
+        command = [sys.executable, "-m", "linksyn_gpu", "run", SEEDS, *flags, server.url]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while server.asked.total() < 20:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) not in (0, -signal.SIGKILL)
+    assert journal_lines(out)
+    assert not [name for name in FILES if (out / name).exists()]
+    assert not list(out.rglob(".*.part"))

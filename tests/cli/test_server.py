@@ -62,6 +62,128 @@ def test_no_server_is_one_line_that_says_how_to_fix_it(tmp_path):
     assert "--base-url" in invoke(*words, "http://127.0.0.1:9/v1", code=1).stderr
 
 
+def said(status, message, **more):
+    return {"status": status, "json": {"error": {"message": message, **more}}}
+
+
+def test_a_run_survives_an_empty_account_a_spent_quota_and_changed_parameters_without_force(tmp_path):
+    """Each call meets another refusal; each request is answered once, and none is dropped."""
+    out = tmp_path / "out"
+    words = ("run", SEEDS, "--out", out, *QUICK, "--engine", "openai", "--base-url")
+
+    def after(n, refusal):
+        return lambda body, asked: reply(body, asked) if len(server.bodies) <= start + n else refusal
+
+    with FakeServer() as server:
+        for n, refusal, shown in (
+            (3, said(402, "Insufficient Balance"), "Insufficient Balance"),
+            (2, said(429, "No quota left", code="insufficient_quota"), "No quota left"),
+            (0, said(404, "The model `fake` does not exist"), "does not exist"),
+        ):
+            start = len(server.bodies)
+            server.script = after(n, refusal)
+            result = invoke(*words, server.url, code=3)
+            assert shown in result.stderr
+            assert "0 dropped" in result.stdout
+
+        def picky(body, n):
+            for name, status in (("seed", 422), ("temperature", 400)):
+                if name in body:
+                    return said(status, f"{name}: Extra inputs are not permitted")
+            if body["max_tokens"] > 600:
+                return said(400, "maximum context length is 1024 tokens and your request has 424 input tokens")
+            return reply(body, n)
+
+        server.script = picky
+        result = invoke(*words, server.url)
+    assert "no answer yet" not in result.stdout
+    rows = [json.loads(line) for line in (out / "qa.jsonl").read_text(encoding="utf-8").splitlines()]
+    adapted = [row for row in rows if row["left_out"]]
+    assert adapted
+    assert all(row["left_out"] == ["seed", "temperature"] for row in adapted)
+    assert all((row["seed"], row["temperature"], row["max_tokens"]) == (None, None, 600) for row in adapted)
+    assert all(row["temperature"] == 0.7 and row["seed"] is not None for row in rows if not row["left_out"])
+    answered = [json.loads(line.split(" ", 1)[1]) for line in journal_lines(out)]
+    assert {record["kind"] for record in answered} == {"completion"}
+    assert len(answered) == len({record["id"] for record in answered})
+
+
+def test_another_answer_limit_needs_no_force_and_pays_nothing_twice(tmp_path):
+    out = tmp_path / "out"
+    words = ("run", SEEDS, "--out", out, *QUICK, "--engine", "openai", "--base-url")
+
+    def half(body, n):
+        return reply(body, n) if len(server.bodies) <= 4 else {"status": 500, "json": {}}
+
+    with FakeServer(half) as server:
+        invoke(*words, server.url, code=3)
+        paid = {name for name, n in server.asked.items() if n == 1}
+        server.script = reply
+        server.bodies.clear()
+        server.asked.clear()
+        invoke("synthesize", out, "--max-tokens", "333")
+        assert {body["max_tokens"] for body in server.bodies} == {333}
+        assert set(server.asked.values()) == {1}
+        assert len(paid & server.asked.keys()) <= len(paid) - 4 + 1
+        asked = sum(server.asked.values())
+        invoke("synthesize", out, "--max-tokens", "444")
+        assert sum(server.asked.values()) == asked, "a finished stage asks nothing"
+
+
+def test_a_run_in_which_every_answer_is_unusable_does_not_end_well(tmp_path):
+    words = ("run", SEEDS, "--out", tmp_path / "out", *QUICK, "--engine", "openai", "--base-url")
+    with FakeServer(lambda body, n: ok("I would rather not.")) as server:
+        result = invoke(*words, server.url, code=3)
+    assert "No request had a usable answer" in result.stderr
+
+
+def test_extraction_stops_at_an_empty_account_too_and_goes_on_later(tmp_path):
+    words = ("run", SEEDS, "--out", tmp_path / "out", *QUICK, "--extractor", "llm", "--engine", "openai", "--base-url")
+    with FakeServer(lambda body, n: said(402, "Insufficient Balance")) as server:
+        assert "Insufficient Balance" in invoke(*words, server.url, code=3).stderr
+
+
+def test_a_password_in_an_address_is_refused_and_stored_nowhere(tmp_path):
+    out = tmp_path / "out"
+    for url in ("http://user:hunter2@127.0.0.1:9/v1", "http://127.0.0.1:9/v1?key=hunter2"):
+        result = invoke("run", SEEDS, "--out", out, *QUICK, "--engine", "openai", "--base-url", url, code=2)
+        assert "LINKSYN_API_KEY" in result.stderr
+        assert "hunter2" not in result.output
+    assert not any(b"hunter2" in path.read_bytes() for path in out.rglob("*") if path.is_file())
+
+
+def test_batch_files_leave_out_and_rename_parameters(tmp_path):
+    out = tmp_path / "out"
+    flags = ("--without", "temperature,seed", "--rename", "max_tokens=max_completion_tokens")
+    invoke(
+        "run",
+        SEEDS,
+        "--out",
+        out,
+        "--paths",
+        "12",
+        "--calibration-rounds",
+        "2",
+        "--engine",
+        "batch",
+        "--model",
+        "m",
+        *flags,
+    )
+    lines = (out / "requests.jsonl").read_text(encoding="utf-8").splitlines()
+    for line in lines:
+        body = json.loads(line)["body"]
+        assert not {"temperature", "seed", "max_tokens"} & body.keys()
+        assert body["max_completion_tokens"] == 1024
+    result = invoke("synthesize", out, "--without", "temperature,seed,top_p", "--max-tokens", "99")
+    assert "requests-pending.jsonl" in result.stdout
+    pending = [json.loads(line) for line in (out / "requests-pending.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["custom_id"] for row in pending] == [json.loads(line)["custom_id"] for line in lines]
+    assert all("top_p" not in row["body"] for row in pending)
+    assert all(row["body"]["max_completion_tokens"] == 99 for row in pending)
+    assert "'speed' is not one of temperature" in invoke("synthesize", out, "--without", "speed", code=2).stderr
+
+
 @pytest.mark.slow
 def test_a_run_killed_while_it_asks_loses_nothing_and_asks_nothing_twice(tmp_path):
     """SIGKILL with requests in flight, several times: each request is answered once, only those in flight are lost."""

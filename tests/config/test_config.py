@@ -45,11 +45,23 @@ def test_an_unknown_key_is_refused_with_the_allowed_ones(tmp_path):
         ("[synthesis]\nengine = 'openai'", "needs base_url"),
         ("[seeds.columns]\nquery = 'q'", "is not one of id, question"),
         ("paths = ", "not valid TOML"),
+        ("paths = " + "1" * 5000, "a number is too long"),
+        (f"paths = {2**63}", "numbers of up to 64 bits"),
+        ("paths = 2026-11-25", "settings are texts"),
+        ("[walk]\nlength = 08:30:00", "settings are texts"),
+        ("paths = [[07:32:00]]", "settings are texts"),
+        ("a." * 6000 + "b = 1", r"run\.toml:1: more than 100 dots"),
+        ("[" * 6000, r"run\.toml:1: more than 100 dots, brackets"),
+        ("paths = " + "[\n" * 6000, "nested too deep"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_name(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message):
         load_toml(write(tmp_path / "run.toml", text))
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path):
+    assert load_toml(write(tmp_path / "run.toml", "\ufeffpaths = 3\n")).paths == 3
 
 
 def test_a_missing_file_is_a_config_error(tmp_path):

@@ -173,6 +173,13 @@ def test_bundles_have_the_reference_bits(gpu, seed, spread, free):
         assert_same_bundles(gpu, graph, rank, nodes, ids, rng.random(30) < 0.7)
 
 
+def test_paths_that_leave_the_graph_are_marked_as_in_the_reference(gpu):
+    graph = random_graph(n_seeds=40, n_kps=12, seed=2)
+    nodes = np.random.default_rng(0).integers(0, 12, (60, 4)).astype(np.int32)
+    rank, ids, keep = np.arange(40) % 3, np.arange(60), np.arange(60) % 5 > 0
+    assert_same_bundles(gpu, graph, rank, (nodes, gpu.asarray(nodes)), ids, keep)
+
+
 # ---------------------------------------------------------------------- the hard shapes
 
 

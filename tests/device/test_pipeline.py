@@ -1,5 +1,8 @@
 """Stages over the GPU backend on the host: the same paths and bundles, and every copy of an array is counted."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -22,6 +25,7 @@ from tests.device.scenario import assert_same, assert_same_tables
 from tests.graphs import edge_graph, make_seeds, random_graph
 from tests.sampling.test_cells import bank, sample
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "gpu.md"
 NAMES = ["Roots", " roots\t", "Straße", "STRASSE", "Ångström", "Ångström", "\x01set", "set", "x", "ROOTS"]
 
 
@@ -60,7 +64,7 @@ def test_cells_on_the_gpu_backend_have_the_reference_bits(gpu):
         assert np.array_equal(bundles.status, other_bundles.status)
 
 
-def test_every_copy_between_host_and_device_is_counted_by_place(gpu, seeds):
+def test_every_copy_between_host_and_device_is_counted_and_its_place_documented(gpu, seeds):
     graph = build_graph(seeds, backend="gpu")
     walker = Walker(graph, WalkConfig(distinct=True), seed=1, backend="gpu")
     link_seeds(walker.sample(50), graph, seeds, backend="gpu", seed=1)
@@ -71,6 +75,9 @@ def test_every_copy_between_host_and_device_is_counted_by_place(gpu, seeds):
     assert down == standin_cupy.READS["array"] + standin_cupy.READS["column"]
     assert copies["sizes, to host"] == standin_cupy.READS["scalar"]
     assert gpu_memory.crossings.summary()["load_graph, to device"]["bytes"] > 0
+    table = DOCUMENT.read_text(encoding="utf-8").partition("| place |")[2].partition("\n\n")[0]
+    listed = {place for row in table.splitlines() for place in re.findall("`(.+?)`", row)}
+    assert {place.rpartition(",")[0] for place in copies} <= listed
 
 
 def test_graph_tables_and_visits_stay_on_the_device(gpu):

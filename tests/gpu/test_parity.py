@@ -2,16 +2,16 @@
 
 On a node with a device:
 
-    pytest tests/gpu                                  # a minute
-    LINKSYN_GPU_SYNC=1 pytest tests/gpu               # waits after each launch: an error names its kernel
+    pytest -n 0 tests/gpu                             # a minute
+    LINKSYN_GPU_SYNC=1 pytest -n 0 tests/gpu          # waits after each launch: an error names its kernel
 
 Under NVIDIA's compute-sanitizer (part of the CUDA toolkit), one tool at a time; each must end with
 "ERROR SUMMARY: 0 errors":
 
-    compute-sanitizer --tool memcheck  --error-exitcode 1 python -m pytest -x tests/gpu/test_parity.py
-    compute-sanitizer --tool racecheck --error-exitcode 1 python -m pytest -x tests/gpu/test_parity.py
-    compute-sanitizer --tool synccheck --error-exitcode 1 python -m pytest -x tests/gpu/test_parity.py
-    compute-sanitizer --tool initcheck --error-exitcode 1 python -m pytest -x tests/gpu/test_parity.py
+    compute-sanitizer --tool memcheck  --error-exitcode 1 python -m pytest -n 0 -x tests/gpu/test_parity.py
+    compute-sanitizer --tool racecheck --error-exitcode 1 python -m pytest -n 0 -x tests/gpu/test_parity.py
+    compute-sanitizer --tool synccheck --error-exitcode 1 python -m pytest -n 0 -x tests/gpu/test_parity.py
+    compute-sanitizer --tool initcheck --error-exitcode 1 python -m pytest -n 0 -x tests/gpu/test_parity.py
 
 Set LINKSYN_GPU_NO_POOL=1 for memcheck: CuPy's pool rounds sizes up, and a read after an array but inside its block
 would pass. racecheck looks at shared memory: that is kernels/prefix.cu.

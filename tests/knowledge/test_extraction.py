@@ -149,7 +149,10 @@ def test_an_embedding_model_adds_pairs_by_meaning_and_embeds_each_name_once(fold
         assert dict(server.embedded) == dict.fromkeys(near, 1)
     with Workspace(folder) as ws:
         found = ws.counts("extract")["merging"]["embedding"]
-        assert found == {"model": "fake", "names": 3, "pairs": 1, "search": "exact", "backend": "cpu"}
+        assert found == {
+            **{"model": "fake", "names": 3, "without_vector": 0},
+            **{"pairs": 1, "search": "exact", "backend": "cpu"},
+        }
         assert "Similar in meaning by fake: 1 pairs of 3 names (exact; backend cpu)" in ws.path("merges.md").read_text()
         (doubt,) = (json.loads(line) for line in ws.path("doubtful.jsonl").read_text().splitlines())
         assert ({doubt["left"], doubt["right"]}, doubt["why"]) == ({"isotopes", "carbon"}, "similar meaning")

@@ -59,6 +59,8 @@ def test_the_normal_form_of_every_labelled_name_without_capitals_is_its_own_norm
         ("Twenty-first Amendment", "21st amendment"),
         ("thirteenth amendment", "13th Amendment"),
         ("ganglia", "ganglion"),
+        ("os\u2060mosis", "osmosis\u200e"),
+        ("water\u200b", "water"),
         ("Na$^+$ pump", "Na⁺ pump"),
     ],
 )

@@ -170,7 +170,15 @@ def test_all_forms_of_glossaries_are_read(tmp_path):
     assert read_glossary(plain).names == ["mass", "force"]
 
 
-@pytest.mark.parametrize("line", ["[]", "{", '{"name": "x"}', '{"term": ""}', '{"term": 3}'])
+def test_only_line_breaks_separate_terms(tmp_path):
+    file = tmp_path / "terms.txt"
+    file.write_text("\ufeffmass\u2028action\r\nforce\n", encoding="utf-8", newline="")
+    assert read_glossary(file).names == ["mass\u2028action", "force"]
+
+
+@pytest.mark.parametrize(
+    "line", ["[" * 100_000, '{"term": ' + "1" * 5000 + "}", "[]", "{", '{"name": "x"}', '{"term": ""}', '{"term": 3}']
+)
 def test_an_invalid_glossary_line_is_refused_with_its_number(tmp_path, line):
     file = tmp_path / "terms.jsonl"
     file.write_text(f'{{"term": "ok"}}\n{line}\n', encoding="utf-8")

@@ -8,6 +8,7 @@ import pytest
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.llm import batchfile
 from linksyn_gpu.llm.journal import Journal
+from linksyn_gpu.llm.refusals import Dialect
 from tests.llm.fake_server import GOOD, completion, request
 
 
@@ -98,6 +99,66 @@ def test_requests_that_are_missing_are_the_ones_written_to_be_asked_again(tmp_pa
     with Journal(tmp_path / "journal", writable=False) as journal:
         n = batchfile.write(map(request, "abcd"), tmp_path / "out.jsonl", settled=journal.index())
     assert n == result.missing == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "reason"),
+    [
+        (402, {"message": "Insufficient Balance"}, "refused"),
+        (429, {"message": "over", "code": "insufficient_quota"}, "refused"),
+        (400, {"message": "Unsupported parameter: 'temperature'", "param": "temperature"}, "refused"),
+        (400, {"message": "max_tokens is too large: context length is 900 tokens, 500 input tokens"}, "refused"),
+        (
+            400,
+            {"message": "maximum context length is 900 tokens, your request has 950 input tokens"},
+            "prompt_too_long",
+        ),
+        (400, {"message": "content filter"}, "filtered"),
+        (500, {"message": "boom"}, "server_error"),
+    ],
+)
+def test_lines_about_the_account_or_the_settings_leave_their_request_pending(tmp_path, status, error, reason):
+    result, _ = collect(tmp_path, [line("a", {"error": error}, status), line("b", completion("B"))], "ab")
+    assert result.failed == {reason: 1}
+    assert result.missing == (reason not in ("prompt_too_long", "filtered"))
+
+
+def test_a_file_in_which_every_line_is_refused_drops_no_request(tmp_path):
+    refused = [line(name, {"error": {"message": "something new"}}, 400) for name in "abc"]
+    result, records = collect(tmp_path, refused, "abc")
+    assert (result.failed, result.missing, records) == ({"bad_request": 3}, 3, {})
+    result, records = collect(tmp_path, [*refused, line("d", completion("D"))], "abcd")
+    assert result.missing == 0
+    assert records["a"]["reason"] == "bad_request"
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        '{"custom_id": "a", "response": {"body": ' + "[" * 5000,
+        '{"custom_id": "\\ud800", "response": null}',
+        '{"custom_id": "a", "response": {"status_code": 200, "body": {"choices": [{"message": {"content": "x"}}], '
+        '"usage": {"prompt_tokens": 1e400}}}}',
+        '{"custom_id": "a", "error": ' + '{"error": ' * 300 + "1" + "}" * 300 + "}",
+        '{"custom_id": "a", "response": {"status_code": true}}',
+        '{"custom_id": "a", "response": {"status_code": 200, "body": {"choices": [{"message": {"content": '
+        + "9" * 5000
+        + "}}]}}}",
+    ],
+    ids=lambda text: text[:40],
+)
+def test_a_line_that_python_cannot_hold_is_counted_and_blocks_nothing(tmp_path, damaged):
+    result, records = collect(tmp_path, [damaged, line("b", completion("B"))], "ab")
+    assert result.lines == 2
+    assert records["b"]["text"] == "B"
+
+
+def test_parameters_are_left_out_and_renamed_in_the_file(tmp_path):
+    dialect = Dialect(["seed"], {"max_tokens": "max_completion_tokens"})
+    batchfile.write([request("a")], tmp_path / "out.jsonl", dialect=dialect, answer_limit=99)
+    body = json.loads((tmp_path / "out.jsonl").read_text())["body"]
+    assert body.keys() == {"model", "messages", "max_completion_tokens"}
+    assert body["max_completion_tokens"] == 99
 
 
 def test_a_file_of_another_run_is_an_error(tmp_path):

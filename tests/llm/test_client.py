@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from linksyn_gpu.errors import ConfigError, EngineError
+from linksyn_gpu.errors import ConfigError, EngineError, StopAsking
 from linksyn_gpu.llm import Engine, api_key, protocol
 from linksyn_gpu.llm.client import Client, Limits
 from linksyn_gpu.llm.dispatch import ask_all
@@ -56,8 +56,6 @@ def test_thinking_is_kept_apart_from_the_answer():
     with FakeServer(lambda body, n: ok(GOOD, reasoning_content="hm")) as server:
         outcome, _ = ask(server)
     assert (outcome.text, outcome.reasoning) == (GOOD, "hm")
-    assert protocol.split_thinking("opened in the prompt</think>answer") == ("opened in the prompt", "answer")
-    assert protocol.split_thinking("<think>never ends") == ("never ends", "")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +87,12 @@ def test_a_transient_fault_is_retried_and_answered(fault):
         ({"drop": True}, "connection"),
         ({"raw": b"nonsense"}, "bad_response"),
         (ok("{", finish="content_filter"), "filtered"),
-        ({"status": 400, "json": {"error": {"message": "too many tokens"}}}, "bad_request"),
+        ({"status": 400, "json": {"error": {"message": "too many tokens"}}}, "prompt_too_long"),
+        ({"status": 403, "json": {"error": "no"}}, "bad_request"),
+        ({"status": 307}, "bad_request"),
+        ({"status": 400, "json": {"error": {"code": "content_filter"}}}, "filtered"),
+        ({"status": 204}, "bad_response"),
+        ({"raw": b'{"choices": ' * 2000}, "bad_response"),
         ({"status": 422, "json": {"detail": [{"msg": "no"}]}}, "bad_request"),
         (ok("  "), "no_text"),
     ],
@@ -100,7 +103,7 @@ def test_a_lasting_fault_ends_as_a_failure_with_its_reason(fault, reason):
     assert isinstance(outcome, Failure)
     assert outcome.reason == reason
     assert reason in protocol.REQUEST_REASONS | protocol.ANSWER_REASONS
-    assert outcome.attempts == (1 if reason in ("bad_request", "filtered") else 3)
+    assert outcome.attempts == (1 if reason in ("bad_request", "filtered", "prompt_too_long") else 3)
 
 
 def test_a_slow_drip_ends_in_a_timeout():
@@ -168,22 +171,199 @@ def test_a_refused_schema_is_left_out_once_for_the_whole_run(caplog):
             for name in "abc":
                 outcome = await client.complete(request(name, response_format={"type": "json_schema"}))
                 assert isinstance(outcome, Completion)
-            return client
+                assert outcome.left_out == ("response_format",)
 
     with FakeServer(script) as server, caplog.at_level(logging.WARNING):
-        client = asyncio.run(run(server))
-    assert client.stats.without_schema == 3
+        asyncio.run(run(server))
     assert len(server.bodies) == 4
-    assert len([r for r in caplog.records if "refuses a JSON schema" in r.getMessage()]) == 1
+    assert len([r for r in caplog.records if "refuses response_format" in r.getMessage()]) == 1
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 307])
-def test_what_every_request_would_meet_stops_the_run(status):
+@pytest.mark.parametrize("status", [401, 402, 498])
+def test_what_every_request_would_meet_stops_the_run_with_the_servers_words(status):
     with (
-        FakeServer(lambda body, n: {"status": status, "json": {"error": "no"}}) as server,
-        pytest.raises(EngineError, match=str(status)),
+        FakeServer(lambda body, n: {"status": status, "json": {"error": "says who"}}) as server,
+        pytest.raises(StopAsking, match=f"HTTP {status}: says who"),
     ):
         ask(server)
+    assert len(server.bodies) == 1
+
+
+def refuse(name, status=400, message="is not supported"):
+    """A server that refuses one parameter."""
+
+    def script(body, n):
+        return {"status": status, "json": {"error": {"message": f"{name} {message}"}}} if name in body else ok()
+
+    return script
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_p", "seed", "max_tokens", "response_format"])
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_refused_parameter_is_left_out_and_recorded(name, status, caplog):
+    with FakeServer(refuse(name, status)) as server, caplog.at_level(logging.WARNING):
+        outcome, _ = ask(server, temperature=0.5, top_p=0.9, response_format={"type": "json_schema"})
+    assert isinstance(outcome, Completion)
+    assert outcome.left_out == (name,)
+    assert (outcome.seed, outcome.max_tokens) == (None if name == "seed" else 7, None if name == "max_tokens" else 64)
+    assert [name in body for body in server.bodies] == [True, False]
+    assert len(caplog.records) == 1
+
+
+def test_requests_in_flight_meet_one_refusal_without_a_race(tmp_path, caplog):
+    """Slow refusals of two parameters arrive after the first was learned: no request fails, one warning for each."""
+
+    def script(body, n):
+        named = [name for name in ("seed", "temperature") if name in body]
+        if named:
+            return {"status": 400, "json": {"error": {"message": f"unknown {named[0]}"}}, "latency": 0.01 * (n % 3)}
+        return ok()
+
+    requests = [request(str(i), temperature=0.5) for i in range(60)]
+    with FakeServer(script) as server, Journal(tmp_path) as journal, caplog.at_level(logging.WARNING):
+        stats = ask_all(requests, Engine(server.url, "m"), journal, limits=FAST)
+        assert {tuple(record["left_out"]) for record in journal.read()} == {("seed", "temperature")}
+    assert stats.completed == 60
+    assert len(caplog.records) == 2
+
+
+def test_parameters_of_the_settings_are_left_out_and_renamed_from_the_start():
+    limits = replace(FAST, without=("seed",), rename={"max_tokens": "max_new_tokens"})
+    with FakeServer() as server:
+        outcome, _ = ask(server, limits=limits)
+    assert isinstance(outcome, Completion)
+    (body,) = server.bodies
+    assert "seed" not in body
+    assert "max_tokens" not in body
+    assert body["max_new_tokens"] == 64
+
+
+CONTEXT = 2048
+
+
+def small_context(body, n, prompt=424):
+    """A server with a small context, in vLLM's words."""
+    if body["max_tokens"] > CONTEXT - prompt:
+        message = (
+            f"'max_tokens' or 'max_completion_tokens' is too large: {body['max_tokens']}. This model's maximum context "
+            f"length is {CONTEXT} tokens and your request has {prompt} input tokens"
+        )
+        return {"status": 400, "json": {"object": "error", "message": message, "code": 400}}
+    return ok()
+
+
+def test_an_answer_limit_beyond_the_context_is_lowered_to_the_space_there_is():
+    with FakeServer(small_context) as server:
+        outcome, _ = ask(server, max_tokens=4096)
+    assert isinstance(outcome, Completion)
+    assert [body["max_tokens"] for body in server.bodies] == [4096, CONTEXT - 424]
+    assert outcome.max_tokens == CONTEXT - 424
+
+
+def test_a_prompt_that_leaves_no_space_is_too_long():
+    with FakeServer(lambda body, n: small_context(body, n, prompt=2040)) as server:
+        outcome, _ = ask(server, max_tokens=512)
+    assert outcome.reason == "prompt_too_long"
+    assert "2040 input tokens" in outcome.detail
+
+
+def test_a_prompt_that_surely_exceeds_a_known_context_is_not_sent():
+    async def run(server):
+        async with Client(Engine(server.url, "fake", context=100), FAST) as client:
+            return await client.complete(request("word " * 2000))
+
+    with FakeServer() as server:
+        assert asyncio.run(run(server)).reason == "prompt_too_long"
+    assert not server.bodies
+
+
+def test_a_doubled_answer_limit_stays_within_the_context():
+    """The server counts 10 tokens of prompt."""
+
+    async def run(server):
+        async with Client(Engine(server.url, "fake", context=100), FAST) as client:
+            return await client.complete(request("a", max_tokens=64))
+
+    with FakeServer(lambda body, n: ok("{", finish="length")) as server:
+        outcome = asyncio.run(run(server))
+    assert [body["max_tokens"] for body in server.bodies] == [64, 90]
+    assert outcome.reason == "cut_off"
+
+
+@pytest.mark.parametrize("reports", [True, False], ids=["with the space", "without"])
+def test_a_cut_answer_is_kept_when_the_longer_one_is_refused(reports):
+    def script(body, n):
+        if body["max_tokens"] <= 64:
+            return ok('{"qa": [', finish="length")
+        words = "maximum context length is 90 tokens and your request has 20 input tokens"
+        return {"status": 400, "json": {"error": {"message": words if reports else "too many tokens"}}}
+
+    with FakeServer(script) as server:
+        outcome, _ = ask(server)
+    assert (outcome.reason, outcome.text) == ("cut_off", '{"qa": [')
+
+
+def test_an_answer_that_failed_the_servers_own_check_is_asked_again_with_another_seed():
+    body = {"error": {"message": "Failed to generate JSON", "code": "json_validate_failed", "failed_generation": "{"}}
+    with FakeServer(first_then({"status": 400, "json": body})) as server:
+        outcome, client = ask(server)
+    assert isinstance(outcome, Completion)
+    assert client.stats.retries == {"invalid_json": 1}
+    assert server.bodies[0]["seed"] != server.bodies[1]["seed"]
+    with FakeServer(lambda b, n: {"status": 400, "json": body}) as server:
+        outcome, _ = ask(server)
+    assert (outcome.reason, outcome.text, outcome.attempts) == ("invalid_json", "{", 3)
+
+
+def test_the_share_of_time_spent_waiting_for_a_throttling_server_is_counted():
+    script = first_then({"status": 429, "headers": {"Retry-After": "0.3"}})
+    with FakeServer(script) as server:
+        _, client = ask(server)
+    assert 0.25 < client.stats.throttled_seconds < 0.4
+    assert client.stats.summary()["throttled_share"] > 0.5
+
+
+@pytest.mark.parametrize("key", ["k", "none", "tokens"])
+def test_a_placeholder_for_a_key_changes_no_text(key):
+    with FakeServer(lambda body, n: {"status": 400, "json": {"error": "none of the tokens like this"}}) as server:
+        outcome, _ = ask(server, key=key)
+    assert outcome.detail == "HTTP 400: none of the tokens like this"
+
+
+def test_a_key_is_removed_as_a_whole_word_before_a_text_is_cut(tmp_path):
+    key = "sk-0123456789"
+    echo = f"{key} {key}x " + "." * 480 + f" {key} end"
+    with FakeServer(lambda body, n: {"status": 400, "json": {"error": echo}}) as server:
+        outcome, _ = ask(server, key=key)
+    assert outcome.detail.startswith(f"HTTP 400: *** {key}x ..")
+    assert not outcome.detail.endswith(key[:4])
+    with FakeServer(lambda body, n: ok(f"the key is {key}")) as server, Journal(tmp_path) as journal:
+        ask_all([request("a")], Engine(server.url, "fake", key), journal, limits=FAST)
+    assert key.encode() not in b"".join(path.read_bytes() for path in Path(tmp_path).iterdir())
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("localhost", True),
+        ("127.0.0.9", True),
+        ("0.0.0.0", True),
+        ("[::1]", True),
+        ("[::ffff:127.0.0.1]", True),
+        ("example.com", False),
+        ("10.0.0.1", False),
+        ("[2001:db8::1]", False),
+        ("localhost.example.com", False),
+    ],
+)
+def test_a_server_on_this_machine_is_never_behind_a_proxy(host, local):
+    assert Engine(f"http://{host}:8000/v1", "m").is_local is local
+
+
+@pytest.mark.parametrize("url", ["http://[::1/v1", "http://", "http://host:99999/v1", "host/v1", ""])
+def test_an_address_that_is_not_one_is_refused(url):
+    with pytest.raises(ConfigError, match="must look like"):
+        Engine(url, "m")
 
 
 def test_an_absent_server_stops_the_run_without_burning_requests(tmp_path):

@@ -29,7 +29,9 @@ def folder(tmp_path):
 def embed(folder, server, texts=TEXTS, *, model="fake", key=None, timeout=10.0, **more):
     url = server if isinstance(server, str) else server.url
     with Journal(folder) as journal:
-        return client.embed(texts, Engine(url, model, key), journal, timeout=timeout, **more)
+        found = client.embed(texts, Engine(url, model, key), journal, timeout=timeout, **more)
+    assert found.rows.tolist() == list(range(len(texts)))
+    return found.vectors
 
 
 def wanted(texts):
@@ -66,7 +68,7 @@ def test_a_second_run_pays_only_for_new_texts_and_another_model_for_all(folder):
 
 def test_what_came_before_a_failure_is_kept(folder):
     def fail_late(body, n):
-        return {"status": 400, "json": {"error": {"message": "no"}}} if "name 9" in body["input"] else {
+        return {"status": 402, "json": {"error": {"message": "no"}}} if "name 9" in body["input"] else {
             "json": embeddings(body)
         }  # fmt: skip
 
@@ -197,6 +199,44 @@ def test_vectors_of_different_lengths_are_refused_in_an_answer_and_across_answer
         pytest.raises(EngineError, match=r"have 8 numbers and 1: .* another model; delete .*embed-journal"),
     ):
         embed(folder, server, ["x", "z"])
+
+
+LONG = {"status": 400, "json": {"error": {"message": "maximum context length is 512 tokens"}}}
+
+
+def test_a_text_that_the_server_refuses_goes_without_a_vector_and_is_not_asked_again(folder):
+    bad = {"name 3", "name 4", "name 9"}
+
+    def script(body, n):
+        return LONG if bad & set(body["input"]) else {"json": embeddings(body)}
+
+    for _ in range(2):
+        with FakeServer(embed=script) as server, Journal(folder) as journal:
+            found = client.embed(TEXTS, Engine(server.url, "fake"), journal)
+        assert found.rows.tolist() == [0, 1, 2, 5, 6, 7, 8]
+        assert np.array_equal(found.vectors, wanted([TEXTS[row] for row in found.rows]))
+    assert not server.embedded, "a second run asks nothing"
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_batches_shrink_to_what_the_server_takes(folder, monkeypatch, most):
+    monkeypatch.setattr(client, "BATCH", 16)
+    monkeypatch.setattr(client, "IN_FLIGHT", 1)
+
+    def script(body, n):
+        return {"json": embeddings(body)} if len(body["input"]) <= most else {"status": 413, "raw": b"too many texts"}
+
+    texts = [f"name {i}" for i in range(100)]
+    with FakeServer(embed=script) as server:
+        assert np.array_equal(embed(folder, server, texts), wanted(texts))
+        assert len(server.bodies) < 31 + 2 * 100 / most, "a size that was refused is not tried again"
+
+
+@pytest.mark.parametrize("n", [1, 30])
+def test_a_server_that_refuses_every_text_stops_the_run(folder, n):
+    with FakeServer(embed=lambda body, n: LONG) as server, pytest.raises(EngineError, match="512 tokens; is model"):
+        embed(folder, server, [f"text {i}" for i in range(n)])
+    assert len(server.bodies) < 100
 
 
 def test_a_wrong_key_stops_at_once_and_is_not_shown(folder):

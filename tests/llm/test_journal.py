@@ -101,6 +101,14 @@ def test_the_first_completion_wins_and_beats_any_failure(tmp_path):
         assert [record["id"] for record in journal.read()] == ["b", "c", "a", "d"]
 
 
+@pytest.mark.parametrize("number", [2**31, 2**70, -1, 1.5e300, None, "many"])
+def test_an_impossible_number_of_tokens_in_a_record_blocks_nothing(tmp_path, number):
+    with Journal(tmp_path) as journal:
+        journal.append({**done("a"), "prompt_tokens": number, "spent_tokens": number})
+        assert journal.outcome("a").prompt_tokens == journal.outcome("a").spent_tokens == 0
+        assert journal.index().tokens == Journal(tmp_path, writable=False).index().tokens == 0
+
+
 def test_segments_are_read_as_one(tmp_path):
     names = [str(i) for i in range(50)]
     with Journal(tmp_path, segment_bytes=500) as journal:

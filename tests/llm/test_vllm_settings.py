@@ -1,7 +1,10 @@
 """How vLLM is started: its program, its command line, and its share of the memory."""
 
+import os
 import shlex
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -94,6 +97,16 @@ def test_a_driver_that_does_not_answer_is_an_error_and_none_at_all_means_a_cpu(n
     assert vllm.devices() == []
 
 
+def test_a_driver_that_hangs_is_an_error_after_a_while(nvidia_smi, monkeypatch):
+    monkeypatch.setattr(vllm, "NVIDIA_SMI_SECONDS", 0.3)
+    nvidia_smi("")
+    (Path(os.environ["PATH"].split(":")[0]) / "nvidia-smi").write_text("#!/bin/sh\nexec sleep 60\n")
+    began = time.monotonic()
+    with pytest.raises(EngineError, match=r"nvidia-smi did not answer within 0.3 s.*vllm_memory_share"):
+        vllm.devices()
+    assert time.monotonic() - began < 5
+
+
 def test_a_cpu_gets_a_quarter_of_the_available_memory_within_bounds():
     assert [vllm.cpu_cache_gib(n * GIB) for n in (0, 3, 8, 12, 900)] == [1, 1, 2, 3, 4]
 
@@ -125,13 +138,13 @@ def test_the_program_is_a_python_a_command_line_or_the_one_on_path(monkeypatch, 
     ("settings", "said"),
     [
         ({"model": None}, "needs model"),
-        ({"vllm_python": "a", "vllm_command": "b"}, "give one of them"),
+        ({"vllm_python": "a", "vllm_command": "b"}, "set one of them"),
         ({"data_parallel": 0}, "data_parallel = 0"),
         ({"tensor_parallel": 0}, "tensor_parallel = 0"),
         ({"vllm_restarts": -1}, "vllm_restarts"),
         ({"vllm_start_timeout": 0.0}, "vllm_start_timeout"),
         ({"vllm_memory_share": 1.5}, "vllm_memory_share"),
-        ({"vllm_args": ("--api-key=secret",)}, "--api-key is chosen by the program"),
+        ({"vllm_args": ("--api-key=secret",)}, "--api-key is set by this program"),
         ({"vllm_args": ("--gpu_memory_utilization", "0.9")}, "the setting vllm_memory_share"),
         ({"vllm_args": ("-tp", "2")}, "the setting tensor_parallel"),
     ],

@@ -1,13 +1,13 @@
-"""What counts as agreement, and questions to a model that give nothing away."""
+"""Agreement of answers, and requests to a model that do not show what it must find."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from linksyn_gpu.config import QUESTION_TYPES
+from linksyn_gpu.config import QUESTION_TYPES, SynthesisConfig
 from linksyn_gpu.errors import ConfigError
-from linksyn_gpu.llm.asking import Asking
 from linksyn_gpu.quality import equivalence, judge
 from linksyn_gpu.quality.equivalence import read_quantity, same_answer
 from linksyn_gpu.quality.options import by_letter
@@ -17,7 +17,7 @@ from linksyn_gpu.synthesis.prompts.enhancement import Rewriting, render_rewritin
 from linksyn_gpu.tables import Asked, Item
 
 OPTIONS = ("A. mass", "B. charge", "C. spin", "D. colour")
-ASKING = Asking()
+ASKING = SynthesisConfig(engine="openai", base_url="http://unused/v1")
 
 
 def question(**changes):
@@ -70,7 +70,7 @@ def test_options_agree_by_text_or_letter(given, solved, same):
         ("gravity", "gravitation", None),
     ],
 )
-def test_quantities_and_texts_agree_by_rule_only_where_a_rule_is_sure(given, solved, same):
+def test_rules_decide_on_quantities_and_texts_only_if_they_are_certain(given, solved, same):
     assert same_answer(given, solved, "calculation") is same
     assert same_answer(solved, given, "calculation") is same
 
@@ -81,7 +81,7 @@ def test_proofs_and_cases_are_never_compared_by_a_rule(kind):
 
 
 @pytest.mark.parametrize("text", ["", "about 5", "1/0", "1e999", "1:2", "3, 4", "10^3 J", "two", "5 = x"])
-def test_what_is_no_single_number_is_no_quantity(text):
+def test_a_text_that_is_not_one_number_is_not_a_quantity(text):
     assert read_quantity(text) is None
 
 
@@ -107,7 +107,7 @@ def test_options_are_shown_under_the_letters_by_which_answers_are_matched():
         ("level 3", None),
     ],
 )
-def test_a_level_is_read_or_it_is_none(text, found):
+def test_a_level_is_read_or_none(text, found):
     assert judge.read_judgement(text) == found
 
 
@@ -189,11 +189,11 @@ def test_a_rewrite_is_asked_with_path_seeds_reasons_and_the_level(kind, language
         assert part in text
 
 
-def test_a_folder_of_templates_overrides_each_prompt_and_names_itself(tmp_path):
+def test_a_folder_of_templates_overrides_each_prompt_and_errors_name_the_file(tmp_path):
     (tmp_path / "judge.en.jinja").write_text(
         '{% extends "default/judge.en.jinja" %}{% block ask %}Only the level.{% endblock %}', encoding="utf-8"
     )
-    own = Asking(templates=str(tmp_path))
+    own = replace(ASKING, templates=str(tmp_path))
     assert text_of(judge.judge_request(*question(), own)).endswith("Only the level.")
     assert enhancement_digest(str(tmp_path)) != enhancement_digest()
     assert prompts.synthesis_digest(str(tmp_path)) == prompts.synthesis_digest(), "no concern of stage synthesize"
@@ -249,7 +249,7 @@ def test_the_pattern_of_a_quantity_ends_on_any_text(unit):
     assert equivalence._NUMBER.fullmatch("3 " + unit * 10_000 + "!") is None
 
 
-def test_a_long_text_is_no_quantity():
+def test_a_long_text_is_not_a_quantity():
     assert read_quantity("3 " + "x^(2)y^(3)" * 12) is None
     assert read_quantity("3 " + "x^(2)y^(3)" * 100_000) is None
     assert read_quantity("3 m^(2)") == read_quantity("3 m^2")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from linksyn_gpu.cli.summary import report_text
 from linksyn_gpu.config import EnhanceConfig, RunConfig, SynthesisConfig, WalkConfig
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.llm import Engine
@@ -138,7 +139,7 @@ def test_a_rewritten_row_names_its_extended_path_its_seeds_and_its_request(folde
     assert counts["rewrites_with_short_extension"] >= short
 
 
-def test_each_try_walks_on_another_way_and_is_shown_the_longer_path_with_its_seeds(folder):
+def test_each_try_extends_the_path_differently_and_shows_the_longer_path_with_its_seeds(folder):
     class Stuck(Server):
         def judge(self, qa):
             return json.dumps({"reasons": [], "level": 3})
@@ -182,7 +183,7 @@ def test_a_rewrite_that_repeats_a_question_of_the_run_is_dropped(folder):
         ((1, 2), (5, 6, 3, 4), 0, 0, []),
     ],
 )
-def test_a_bundle_grows_by_a_seed_for_each_step_those_of_the_new_ends_first(own, linked, before, behind, new):
+def test_a_bundle_grows_by_one_seed_per_step_starting_at_the_new_ends(own, linked, before, behind, new):
     assert enhancement.further_seeds(own, linked, before, behind) == new
 
 
@@ -260,7 +261,12 @@ def test_a_temporary_failure_leaves_rows_pending_and_a_later_call_asks_only_what
 def test_an_engine_that_stops_answering_stops_the_stage_and_decided_rows_are_written(folder, monkeypatch):
     from linksyn_gpu.llm import dispatch
 
-    monkeypatch.setattr(dispatch, "_Breaker", lambda most, engine, made=dispatch._Breaker: made(3, engine))
+    def soon(*args, made=dispatch._Doubts):
+        doubts = made(*args)
+        doubts._most_failed = 3
+        return doubts
+
+    monkeypatch.setattr(dispatch, "_Doubts", soon)
 
     class Gone(Server):
         def reply(self, body):
@@ -320,6 +326,7 @@ def test_other_settings_and_another_input_are_refused(folder):
         file.write(b"more")
     with Workspace(folder) as ws:
         ws.manifest["stages"]["synthesize"]["files"]["qa.parquet"] += 4
+        del ws.manifest["stages"]["synthesize"]["checksums"]["qa.parquet"]
         with pytest.raises(ConfigError, match=r"bytes of qa\.parquet"):
             pipeline.enhance(ws, CONFIG, lambda: None)
 
@@ -368,3 +375,54 @@ def test_the_report_of_a_run_without_the_stage_has_no_such_table(folder):
     with Workspace(folder) as ws:
         assert "Levels before and after" not in render_page(gather(ws), "a run")
         assert len(store.read_kp_names(ws)) > 0
+
+
+def test_the_report_of_an_enhancement_without_any_qa_has_empty_levels(folder):
+    config = replace(CONFIG, enhance=replace(CONFIG.enhance, disciplines=("alchemy",)))
+    assert enhance(folder, Server(), config)["candidates"] == 0
+    with Workspace(folder) as ws:
+        page = render_page(gather(ws), "a run")
+        assert "Levels before and after enhancement" in page
+        assert "0 of 0 candidates" in page
+        assert "0 QA = 0 kept" in report_text(gather(ws))
+
+
+def test_the_report_of_an_enhancement_whose_judge_always_fails_has_empty_levels(folder):
+    class Away(Server):
+        def reply(self, body):
+            return Failure("", "server_error", "") if kind_of(body) == "judge" else super().reply(body)
+
+    enhance(folder, Away())
+    with Workspace(folder) as ws:
+        stats = gather(ws)
+        assert stats.stages["enhance"]["pending"] == 10
+        assert "10 pending" in report_text(stats)
+        assert "Stage enhance is not finished" in render_page(stats, "a run")
+
+
+def test_the_report_counts_outcomes_of_a_stage_that_is_running(folder):
+    seen = []
+
+    class Watched(Server):
+        def __call__(self, body, n):
+            reply = super().__call__(body, n)
+            if self.asked["solve"] == 5:
+                with Workspace(folder, create=False, lock=False) as ws:
+                    seen.append(gather(ws))
+            return reply
+
+    enhance(folder, Watched())
+    stats = seen[0]
+    assert stats.stages["enhance"] is None
+    assert 10 <= stats.outcomes["enhance"] < 60
+    assert "enhance: not finished" in report_text(stats)
+    assert "Stage enhance is not finished" in render_page(stats, "a run")
+
+
+def test_the_report_page_fetches_nothing_and_has_no_control_characters(folder):
+    with Workspace(folder) as ws:
+        stats = gather(ws)
+        stats.samples[0]["question"] = "before\x1b\x00after"
+        page = render_page(stats, "a run")
+    assert "beforeafter" in page
+    assert "default-src 'none'" in page

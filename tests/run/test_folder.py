@@ -1,15 +1,22 @@
 """The run folder: complete files only, stages that are finished or not, one process at a time."""
 
+import errno
 import json
+import os
+import stat
 import subprocess
 import sys
 import textwrap
+import zlib
+from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
-from linksyn_gpu.config import RunConfig
+from linksyn_gpu.config import RunConfig, WalkConfig
 from linksyn_gpu.config.loader import from_mapping
 from linksyn_gpu.errors import ConfigError, DataError
+from linksyn_gpu.run import stages, store
 from linksyn_gpu.run.folder import Workspace
 
 SETTINGS = {"seeds": {"max_chars": 5}}
@@ -212,11 +219,229 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
         Workspace(tmp_path / "thesis.txt")
 
 
-@pytest.mark.parametrize(("text", "error"), [("{", DataError), ("[]", DataError), ('{"format": 99}', ConfigError)])
+ENTRY = {"digest": "d", "settings": {}}
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("{", DataError),
+        ("[]", DataError),
+        ("\ud800", DataError),
+        ("[" * 100_000, DataError),
+        ('{"format": 99}', ConfigError),
+        ('{"format": 1}', DataError),
+        *(
+            (json.dumps({"format": 1, "stages": stages}), DataError)
+            for stages in (
+                [],
+                {"ingest": []},
+                {"ingest": {}},
+                {"elsewhere": ENTRY},
+                {"ingest": {**ENTRY, "digest": 1}},
+                {"ingest": {**ENTRY, "settings": {"seeds": 3}}},
+                {"ingest": {**ENTRY, "operational": {"synthesis": "x"}}},
+                {"ingest": {**ENTRY, "counts": 3}},
+                {"ingest": {**ENTRY, "finished": "today"}},
+            )
+        ),
+    ],
+)
 def test_an_invalid_manifest_is_an_error_not_a_new_run(tmp_path, text, error):
-    (tmp_path / "manifest.json").write_text(text)
+    (tmp_path / "manifest.json").write_text(text, encoding="utf-8", errors="surrogatepass")
     with pytest.raises(error):
         Workspace(tmp_path).__enter__()
+
+
+def up_to_answers(folder, answers=b"paid for"):
+    """Run stages up to synthesize, with a file of answers."""
+    with Workspace(folder) as ws:
+        ingest(ws)
+        for stage in ("build", "walk"):
+            ws.begin(stage, {})
+            ws.finish(stage, {})
+        ws.begin("synthesize", {})
+        ws.path("journal").mkdir()
+        (ws.path("journal") / "answers-00000.jsonl").write_bytes(answers)
+        ws.note("synthesize", {})
+
+
+def test_answers_of_a_run_whose_manifest_was_damaged_are_used_again(tmp_path):
+    up_to_answers(tmp_path)
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(manifest.read_text()[:-9])
+    with pytest.raises(DataError, match=r"rename it to manifest.damaged and run the same 'run' or 'ingest' command"):
+        Workspace(tmp_path).__enter__()
+    manifest.rename(tmp_path / "manifest.damaged")
+    with Workspace(tmp_path) as ws:
+        assert ingest(ws)
+        for stage in ("build", "walk", "synthesize"):
+            assert ws.begin(stage, {})
+            ws.finish(stage, {})
+    assert (tmp_path / "journal" / "answers-00000.jsonl").read_bytes() == b"paid for"
+
+
+def test_answers_are_set_aside_under_the_next_free_number(tmp_path):
+    up_to_answers(tmp_path)
+    (tmp_path / "journal.2").mkdir()
+    (tmp_path / "journal.2" / "x").touch()
+    for expected in ("journal.1", "journal.3"):
+        with Workspace(tmp_path) as ws:
+            ws.begin("synthesize", {}, force=True)
+            assert (tmp_path / expected / "answers-00000.jsonl").read_bytes() == b"paid for"
+            ws.path("journal").mkdir()
+            (ws.path("journal") / "answers-00000.jsonl").write_bytes(b"paid for")
+
+
+def test_a_stage_is_forgotten_after_its_files_are_gone(tmp_path, monkeypatch):
+    up_to_answers(tmp_path)
+    with Workspace(tmp_path) as ws, monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            ws.begin("synthesize", {}, force=True)
+    with Workspace(tmp_path) as ws:
+        assert ws.settings("synthesize") == {}
+        assert ws.begin("synthesize", {}, force=True)
+        assert (tmp_path / "journal.1").is_dir()
+
+
+def flip(path, place=0):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["seeds.parquet", "rejects.jsonl"])
+def test_a_stage_with_a_changed_byte_in_a_file_runs_again(tmp_path, name):
+    with Workspace(tmp_path) as ws:
+        ingest(ws)
+        assert not ingest(ws)
+    flip(tmp_path / name)
+    with Workspace(tmp_path) as ws:
+        assert not ws.finished("ingest")
+        with pytest.raises(ConfigError, match="'ingest' has missing or damaged files; run 'linksyn-gpu ingest' first"):
+            ws.counts("ingest")
+        assert ingest(ws)
+        assert ws.path(name).read_text() == "rows"
+
+
+def test_a_file_is_checked_when_it_is_opened_and_again_after_it_changed(tmp_path):
+    with Workspace(tmp_path) as ws:
+        ingest(ws)
+        assert ws.checked("seeds.parquet").read_text() == "rows"
+        flip(tmp_path / "seeds.parquet")
+        with pytest.raises(DataError, match=r"seeds.parquet is damaged.*run 'linksyn-gpu ingest' again"):
+            ws.checked("seeds.parquet")
+        ws.path("seeds.parquet").unlink()
+        with pytest.raises(DataError, match=r"seeds.parquet is missing"):
+            ws.checked("seeds.parquet")
+
+
+def test_a_file_written_again_before_a_crash_is_not_taken_for_damaged(tmp_path):
+    with Workspace(tmp_path) as ws:
+        ingest(ws)
+    with Workspace(tmp_path) as ws, ws.replacing("seeds.parquet") as part:
+        part.write_text("new")
+    with Workspace(tmp_path) as ws:  # the manifest was not written after the file
+        assert ws.checked("seeds.parquet").read_text() == "new"
+        assert not ws.finished("ingest")
+
+
+def test_a_folder_without_checksums_is_read_as_before(tmp_path):
+    with Workspace(tmp_path) as ws:
+        ingest(ws)
+        del ws.manifest["stages"]["ingest"]["checksums"]
+        ws._write_manifest()
+    with Workspace(tmp_path) as ws:
+        assert not ingest(ws)
+        assert ws.checked("seeds.parquet").read_text() == "rows"
+
+
+@pytest.fixture
+def walked(tmp_path, monkeypatch):
+    """A run with graph and paths, made without checksums, as older versions did."""
+    monkeypatch.setattr(Workspace, "_record_checksum", lambda *_: None)
+    seeds = tmp_path / "seeds.jsonl"
+    rows = [{"question": f"Question {i}?", "kps": [f"k{i % 4}", f"k{(i + 1) % 4}"]} for i in range(8)]
+    seeds.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = RunConfig(paths=3, backend="cpu", walk=WalkConfig(length=2, calibration_rounds=0))
+    with Workspace(tmp_path / "run") as ws:
+        stages.ingest(ws, [str(seeds)], config)
+        stages.build(ws, config)
+        stages.walk(ws, config)
+        for entry in ws.manifest["stages"].values():
+            del entry["checksums"]
+        ws._write_manifest()
+    return tmp_path / "run"
+
+
+READERS = {
+    "seeds.parquet": store.read_seed_table,
+    "kps.parquet": store.read_graph,
+    "graph/indices.npy": store.read_graph,
+    "paths.parquet": lambda ws: list(store.read_paths(ws)),
+    "plan.json": store.read_plan,
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("content", [b"", b"x" * 300, b"{}"])
+def test_a_damaged_file_without_a_checksum_is_an_error_that_names_it(walked, name, content):
+    (walked / name).write_bytes(content)
+    with Workspace(walked) as ws, pytest.raises(DataError, match=rf"{name} is damaged \(.*remove it and run"):
+        READERS[name](ws)
+
+
+def test_a_good_file_that_cannot_be_opened_is_not_called_damaged(walked, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(pq, "read_table", refuse)
+    with (
+        Workspace(walked) as ws,
+        pytest.raises(DataError, match=r"seeds.parquet cannot be opened: Too many open files"),
+    ):
+        store.read_seed_table(ws)
+
+
+@pytest.mark.parametrize("name", [".lock", ".seeds.parquet.{pid}.part"])
+def test_files_behind_symbolic_links_are_never_written(tmp_path, name):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name.format(pid=os.getpid())).symlink_to(victim)
+    if name == ".lock":
+        with pytest.raises(ConfigError, match=r"\.lock is a symbolic link; remove it"):
+            Workspace(tmp_path / "run").__enter__()
+    else:
+        with Workspace(tmp_path / "run") as ws:
+            assert ingest(ws)
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EINVAL])
+def test_a_file_system_without_locks_or_folder_sync_is_used_with_a_warning(tmp_path, monkeypatch, caplog, code):
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    sync = os.fsync
+    monkeypatch.setattr("fcntl.flock", refuse)
+    monkeypatch.setattr(os, "fsync", lambda fd: refuse() if stat.S_ISDIR(os.fstat(fd).st_mode) else sync(fd))
+    with Workspace(tmp_path) as ws:
+        assert ingest(ws)
+    assert len(caplog.records) == 1
+    assert "this file system has no locks" in caplog.text
+
+
+def test_incomplete_files_of_a_process_that_still_runs_are_kept(tmp_path):
+    (tmp_path / f".report.html.{os.getppid()}.part").touch()
+    gone = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+    )
+    for name in (f".report.html.{gone.stdout.strip()}.part", ".report.html.part", f".x.{10**30}.part"):
+        (tmp_path / name).touch()
+    with Workspace(tmp_path):
+        assert [path.name for path in tmp_path.glob(".*.part")] == [f".report.html.{os.getppid()}.part"]
 
 
 def test_the_manifest_lists_versions_and_files(tmp_path):
@@ -225,6 +450,7 @@ def test_the_manifest_lists_versions_and_files(tmp_path):
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     entry = manifest["stages"]["ingest"]
     assert entry["files"] == {"seeds.parquet": 4, "rejects.jsonl": 4}
+    assert entry["checksums"] == dict.fromkeys(entry["files"], f"{zlib.crc32(b'rows'):08x}")
     assert {"linksyn-gpu", "python", "numpy"} <= set(entry["environment"])
 
 
@@ -245,3 +471,13 @@ def test_other_settings_are_refused_while_a_later_stage_that_works_ahead_holds_a
         with pytest.raises(ConfigError, match="paths was 2, is 3"):
             ws.begin("walk", {"paths": 3})
         assert (journal / "answers-00000.jsonl").read_bytes() == b"paid for"
+
+
+def test_a_checksum_is_in_the_manifest_as_soon_as_the_file_is_written(tmp_path):
+    with Workspace(tmp_path) as ws:
+        ws.begin("ingest", {})
+        with ws.replacing("seeds.parquet") as part:
+            part.write_text("rows")
+    flip(tmp_path / "seeds.parquet")
+    with Workspace(tmp_path) as ws:
+        assert not ws.intact("seeds.parquet")

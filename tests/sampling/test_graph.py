@@ -143,8 +143,8 @@ def test_a_config_and_keywords_together_are_refused():
         ([0, 2], [1, 0], "ascend"),
         ([0, 2], [1, 1], "ascend"),
         ([0, 1], [5], "must lie in"),
-        ([0, 3], [0, 1], "number of KP mentions"),
-        ([0, 2, 1, 2], [0, 1], "must not decrease"),
+        ([0, 3], [0, 1], "number of entries, 2"),
+        ([0, 2, 1, 2], [0, 1], "indptr must rise"),
     ],
 )
 def test_arrays_that_are_not_an_incidence_are_refused(indptr, kps, message):

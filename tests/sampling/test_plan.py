@@ -66,6 +66,6 @@ def test_two_spellings_of_one_discipline_are_refused():
         {"cross_discipline": 0.4, "min_own_share": 0.6},
     ],
 )
-def test_a_quota_that_makes_no_sense_is_refused(quota):
+def test_an_invalid_quota_is_refused(quota):
     with pytest.raises(ConfigError):
         QuotaConfig(**quota)

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import time
 import unicodedata
 from collections import Counter
 from decimal import Decimal
@@ -21,8 +22,9 @@ from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.seeds import layouts, readers
 from linksyn_gpu.seeds import normalize as seeds_module
 from linksyn_gpu.seeds.normalize import NOTES, REASONS, read_seeds
+from linksyn_gpu.seeds.values import decoded
 from linksyn_gpu.tables import Seeds, seed_schema
-from linksyn_gpu.text import guess_language
+from linksyn_gpu.text.languages import guess_language
 
 RECORDS = [
     {
@@ -137,6 +139,51 @@ def test_a_byte_order_mark_is_not_part_of_the_first_record(tmp_path, suffix):
     assert rows_of(read_seeds(path)) == EXPECTED
 
 
+def test_byte_order_marks_inside_and_repeated_are_ignored(jsonl):
+    mark = b"\xef\xbb\xbf"
+    path = jsonl(mark + mark + b'{"question": "one"}', mark + b'{"question": "two"}')
+    assert read_seeds(path).table["question"].to_pylist() == ["one", "two"]
+
+
+@pytest.mark.parametrize("indent", [None, 0, 2])
+def test_a_json_list_named_jsonl_is_read_as_a_list(tmp_path, indent):
+    path = tmp_path / "list.jsonl"
+    path.write_text("\n" + json.dumps(RECORDS, indent=indent))
+    assert rows_of(read_seeds(path)) == EXPECTED
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64])
+def test_a_json_list_is_read_in_pieces(tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(readers._JsonText, "_CHUNK", chunk)
+    path = tmp_path / "pieces.json"
+    values = [*RECORDS, 12, [], "é" * 50, {"question": "x\ny"}, -1.5e3]
+    for text in (json.dumps(values), json.dumps(values, indent=3, ensure_ascii=False) + "\n "):
+        path.write_text(text, encoding="utf-8")
+        seeds = read_seeds(path)
+        assert rows_of(seeds)[:2] == EXPECTED
+        assert verdicts(seeds) == [(n, "not_a_record") for n in (3, 4, 5, 7)]
+    for end in ("", "]]", " 1]", ",]", "\n, {]"):
+        path.write_text(json.dumps(values)[:-1] + end)
+        with pytest.raises(DataError, match=r"pieces.json:[12]:\d+: not valid JSON"):
+            read_seeds(path)
+    path.write_bytes(b'[{"question": "q"},\n "\xff"]')
+    with pytest.raises(DataError, match="byte 23 is not UTF-8"):
+        read_seeds(path)
+
+
+def test_a_huge_json_value_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "MAX_JSON", 1000)
+    monkeypatch.setattr(readers, "MAX_LINE", 1000)
+    monkeypatch.setattr(readers._JsonText, "_CHUNK", 100)
+    path = tmp_path / "huge.json"
+    path.write_text(json.dumps({"data": [{"question": "q" * 3000}]}))
+    with pytest.raises(DataError, match=r"huge.json: .*write one object per line, as .jsonl"):
+        read_seeds(path)
+    path.write_text(json.dumps([{"question": "q" * 3000}]))
+    with pytest.raises(DataError, match=r"huge.json: .*an element of the list is longer than 1,000 characters"):
+        read_seeds(path)
+
+
 def test_a_json_object_may_hold_the_list_of_records(tmp_path):
     path = tmp_path / "wrapped.json"
     path.write_text(json.dumps({"version": 1, "splits": ["train"], "data": RECORDS}))
@@ -184,6 +231,77 @@ def test_csv_rows_that_do_not_fit_are_rejected_one_by_one(tmp_path):
     assert seeds.rejects[0].detail == "2 cells where the header has 3"
 
 
+QUOTE_PAIR = '"a quote opens here,1\nplain,2\nanother closes 20",3\nlast,4\n'
+
+
+def test_a_pair_of_stray_quotes_in_csv_joins_no_rows(tmp_path):
+    path = tmp_path / "pair.csv"
+    path.write_text(f"question,answer\n{QUOTE_PAIR}")
+    seeds = read_seeds(path)
+    assert seeds.table["question"].to_pylist() == ["plain", "last"]
+    assert verdicts(seeds) == [(2, "not_a_record"), (4, "not_a_record")]
+    assert seeds.rejects[0].detail == "a quote in this line does not enclose a whole cell"
+
+
+def test_a_quote_that_never_closes_costs_one_csv_row(tmp_path):
+    path = tmp_path / "open.csv"
+    path.write_text('question,answer\n"never closed,1\n' + "".join(f"row {i},{i}\n" for i in range(50)))
+    seeds = read_seeds(path)
+    assert (len(seeds), verdicts(seeds)) == (50, [(2, "not_a_record")])
+
+
+def test_line_breaks_and_commas_in_a_quoted_csv_cell_are_text(tmp_path):
+    text = "First, read the text.\nThen, name\n\nits author, if any."
+    path = tmp_path / "breaks.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([["question", "answer"], [text, "x"], ["plain", "y"]])
+    assert read_seeds(path).table["question"].to_pylist() == [text, "plain"]
+
+
+def test_a_quote_in_tsv_is_text_unless_it_encloses_a_cell(tmp_path):
+    path = tmp_path / "quotes.tsv"
+    stray = QUOTE_PAIR.replace(",", "\t")
+    path.write_text(f'question\tanswer\n{stray}"Hi" he said\t"5\n"an ""old"" one\nwith a\ttab"\t6\n"x\ty"\tz\n')
+    seeds = read_seeds(path)
+    assert seeds.table["question"].to_pylist() == [
+        '"a quote opens here',
+        "plain",
+        'another closes 20"',
+        "last",
+        '"Hi" he said',
+        'an "old" one\nwith a\ttab',
+        "x\ty",
+    ]
+    assert seeds.rejects == []
+
+
+@settings(deadline=None)
+@given(lines=st.lists(st.lists(st.text(alphabet='ab"', max_size=5), min_size=3, max_size=3), min_size=1))
+def test_every_physical_line_of_a_table_without_line_breaks_is_taken_or_rejected(tmp_path_factory, lines):
+    for delimiter, suffix in (("\t", "tsv"), (",", "csv")):
+        path = tmp_path_factory.getbasetemp() / f"lines.{suffix}"
+        rows = [delimiter.join(["question", "answer", "source"]), *map(delimiter.join, lines)]
+        path.write_text("\n".join(rows) + "\n")
+        seeds = attempt(path, keep_duplicates=True)
+        if isinstance(seeds, Seeds):
+            assert len(seeds) + len(seeds.rejects) == len(lines)
+
+
+def test_a_repeated_csv_header_is_not_a_record(tmp_path):
+    path = tmp_path / "joined.csv"
+    path.write_bytes(b"\xef\xbb\xbfquestion,answer\nq,1\n\xef\xbb\xbfquestion,answer\nr,2\n")
+    seeds = read_seeds(path)
+    assert (seeds.table["question"].to_pylist(), verdicts(seeds)) == (["q", "r"], [(3, "not_a_record")])
+
+
+def test_a_csv_line_over_the_limit_is_rejected(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "MAX_LINE", 64)
+    path = tmp_path / "long.csv"
+    path.write_text(f"question,answer\n{'q' * 100},1\nshort,2\n")
+    seeds = read_seeds(path)
+    assert (seeds.table["question"].to_pylist(), verdicts(seeds)) == (["short"], [(2, "too_long")])
+
+
 def test_of_csv_columns_with_one_name_the_first_is_read(tmp_path):
     path = tmp_path / "twice.csv"
     path.write_text("question,answer,question\nfirst,x,second\n")
@@ -213,6 +331,23 @@ def test_parquet_is_read_across_batches_with_its_own_types(tmp_path, monkeypatch
     assert len(seeds) == n
     assert seeds.table["id"].to_pylist() == [str(i) for i in range(n)]
     assert (seeds[3]["answer"], seeds[3]["options"], seeds[3]["difficulty"]) == ("1.5", ["a3", "b"], 4)
+
+
+def test_a_long_text_that_many_parquet_rows_share_is_not_copied_for_all_of_them_at_once(tmp_path, monkeypatch):
+    path = tmp_path / "repeated.parquet"
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 400, pa.int32()), pa.array(["q" * 100_000]))
+    pq.write_table(pa.table({"question": texts}), path, dictionary_pagesize_limit=2**30, store_schema=False)
+    sizes = []
+    convert = readers.arrow_records
+
+    def watched(batches):
+        return convert(sizes.append(batch.nbytes) or batch for batch in batches)
+
+    monkeypatch.setattr(readers, "arrow_records", watched)
+    monkeypatch.setattr(readers, "_PARQUET_BYTES", 1_000_000)
+    with pytest.raises(DataError, match="too_long 400"):
+        read_seeds(path)
+    assert max(sizes) <= 1_000_100, "all rows together take 40 MB"
 
 
 def test_only_the_parquet_row_that_is_not_utf8_is_rejected(tmp_path):
@@ -375,6 +510,74 @@ def test_alpaca_input_follows_the_instruction_after_a_blank_line(jsonl):
     assert mapped[0]["question"] == "Translate."
 
 
+MMLU = "Question,A,B,C,D,Answer\nlongest bone?,humerus,femur,tibia,,B\nbeside the fibula?,rib,skull,tibia,ulna,(c)\n"
+
+
+def test_options_in_lettered_columns_are_read_and_a_letter_stands_for_its_option(tmp_path):
+    path = tmp_path / "mmlu.csv"
+    path.write_text(MMLU + "odd?,x,y,,,E\n")
+    seeds = read_seeds(path)
+    assert seeds.table["options"].to_pylist() == [
+        ["humerus", "femur", "tibia"],
+        ["rib", "skull", "tibia", "ulna"],
+        ["x", "y"],
+    ]
+    assert seeds.table["answer"].to_pylist() == ["femur", "tibia", "E"]
+    table = pa.Table.from_pydict({"question": ["q"], "A": ["x"], "B": ["y"], "answer": ["A"]})
+    pq.write_table(table, tmp_path / "mmlu.parquet")
+    assert read_seeds(tmp_path / "mmlu.parquet")[0]["answer"] == "x"
+
+
+def test_columns_a_and_b_are_no_options_next_to_a_column_of_options(jsonl):
+    assert read_one(jsonl, {"question": "q", "A": "x", "B": "y", "choices": ["u", "v"]})["options"] == ["u", "v"]
+    seed = read_one(jsonl, {"question": "q", "A": "x", "B": "y"}, columns={"answer": "A"})
+    assert (seed["options"], seed["answer"]) == ([], "x")
+
+
+@pytest.mark.parametrize(
+    ("answer", "text", "note"),
+    [
+        (1, "22", "answer_from_index"),
+        (0, "12", "answer_from_index"),
+        (12, "12", None),
+        (2, "2", "answer_not_an_option"),
+        (-1, "-1", "answer_not_an_option"),
+        ("1", "1", None),
+        (True, "true", None),
+    ],
+)
+def test_an_integer_answer_that_is_not_an_option_is_the_index_of_one(jsonl, answer, text, note):
+    seeds = read_seeds(jsonl({"question": "How many?", "choices": ["12", "22"], "answer": answer}))
+    assert seeds[0]["answer"] == text
+    assert {name for name in seeds.notes if name.startswith("answer")} == ({note} if note else set())
+
+
+def test_words_for_a_missing_value_are_no_names_and_their_seeds_are_counted(jsonl):
+    path = jsonl(
+        {"question": "q", "kps": ["force", "nan"], "subject": "None"},
+        {"question": "r", "kps": ["N/A"], "subject": "physics"},
+        {"question": "None", "answer": "nan", "kps": ["null hypothesis"]},
+    )
+    seeds = read_seeds(path)
+    assert seeds.table["knowledge_points"].to_pylist() == [["force"], [], ["null hypothesis"]]
+    assert seeds.table["disciplines"].to_pylist() == [[], ["physics"], []]
+    assert (seeds[2]["question"], seeds[2]["answer"]) == ("None", "nan")
+    assert (seeds.notes["missing_word"], seeds.notes["no_knowledge_points"]) == (2, 1)
+
+
+def test_lists_written_by_python_are_parsed_in_linear_time():
+    for text in (
+        "['" + "\\'" * 200_000,
+        "[" + "'a' " * 200_000,
+        "(" * 200_000,
+        "{'a':" * 100_000,
+        "[" + "nan " * 200_000,
+    ):
+        started = time.perf_counter()
+        decoded(text)
+        assert time.perf_counter() - started < 5
+
+
 # --- values
 
 
@@ -391,6 +594,18 @@ def test_alpaca_input_follows_the_instruction_after_a_blank_line(jsonl):
         ("[not a list]", ["[not a list]"]),
         ("['\\xzz']", ["['\\xzz']"]),
         ("[" * 50_000, ["[" * 50_000]),
+        ("['a' 'b c'\n 'd']", ["a", "b c", "d"]),
+        ("['it\\'s' \"b's\"]", ["it's", "b's"]),
+        ("('a', 'b',)", ["a", "b"]),
+        ("['a', 7, 0.5, None]", ["a", "7", "0.5"]),
+        ("[np.str_('a'), np.str_('b')]", ["a", "b"]),
+        ("array(['a', 'b'], dtype=object)", ["array(['a', 'b'], dtype=object)"]),
+        ("['a', nan, 'nan', 'N/A', 'NULL', '<NA>', 'None', 'Na']", ["a", "Na"]),
+        ("nan", []),
+        ("algebra; None", ["algebra"]),
+        ("['a' 'b'] or ['c']", ["['a' 'b'] or ['c']"]),
+        ("(a) the first", ["(a) the first"]),
+        ("['never closed", ["['never closed"]),
         ("", []),
         (None, []),
         (float("nan"), []),
@@ -417,6 +632,11 @@ def test_routes_are_split_into_their_nodes(jsonl):
         ('["one", "two"]', ["one", "two"]),
         ('{"B": "two", "A": "one"}', ["one", "two"]),
         ("[0, 1)", ["[0, 1)"]),
+        ("(1, 2)", ["(1, 2)"]),
+        ("{1, 2}", ["{1, 2}"]),
+        ("{'B': 'two', 'A': 'one'}", ["one", "two"]),
+        ("{2: 'two', 1: 'one'}", ["one", "two"]),
+        ("{'text': array(['one', 'two'], dtype=object), 'label': array(['A', 'B'], dtype='<U1')}", ["one", "two"]),
         ("", []),
     ],
 )
@@ -548,6 +768,7 @@ REFUSED = [
     (b'{"question": "q", "options": [["a"]]}', "wrong_type"),
     (b'{"question": "q", "options": {"A": {}}}', "wrong_type"),
     (b'{"question": "q", "kps": [{"name": "k"}]}', "wrong_type"),
+    (b'{"question": "q", "kps": "[\'a\' \'b\' ... \'z\']"}', "wrong_type"),
     (b'{"question": "q", "id": {"$oid": "1"}}', "wrong_type"),
     (b'{"question": "' + b"q" * 101 + b'"}', "too_long"),
     (b'{"question": "q", "answer": "' + b"a" * 60 + b'", "options": ["' + b"o" * 60 + b'"]}', "too_long"),
@@ -573,7 +794,7 @@ def test_every_reason_is_tested():
 
 def test_a_line_over_the_limit_is_skipped_without_being_held_in_memory(jsonl, monkeypatch):
     monkeypatch.setattr(readers, "MAX_LINE", 64)
-    seeds = read_seeds(jsonl({"question": "a"}, b"x" * 1000, b'{"question": "' + b"b" * 47 + b'"}', b"y" * 64))
+    seeds = read_seeds(jsonl({"question": "a"}, b"x" * 1000, b'{"question": "' + b"b" * 47 + b'"}', b"y" * 65))
     assert seeds.table["question"].to_pylist() == ["a", "b" * 47]
     assert verdicts(seeds) == [(2, "too_long"), (4, "too_long")]
 
@@ -780,7 +1001,7 @@ def test_no_line_crashes_and_every_line_is_kept_or_has_a_reason(tmp_path, lines,
     expected = sum(bool(line.strip()) for line in content.split(b"\n"))
     seeds = attempt(path, keep_duplicates=keep, route_separator=route)
     if isinstance(seeds, DataError):
-        assert str(seeds).startswith("no seed was read")
+        assert str(seeds).startswith("no seed was read") or content.lstrip().startswith(b"[")
         return
     assert len(seeds) + len(seeds.rejects) == expected
     assert {reject.reason for reject in seeds.rejects} <= set(REASONS)

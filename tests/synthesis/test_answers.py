@@ -1,4 +1,4 @@
-"""Answers are parsed whatever stands around the JSON, and never when the JSON ends too early."""
+"""Answers are parsed from any surrounding text, and never when the JSON ends too early."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linksyn_gpu.llm.json_answer import json_values, read_object
-from linksyn_gpu.synthesis.answers import REASONS, parse
+from linksyn_gpu.synthesis.answers import REASONS, parse, validator
 from linksyn_gpu.tables import Item
 
 QA = {"question": "Q?", "answer": "A", "knowledge_points": ["k", "k", ""], "difficulty": 3}
@@ -29,7 +29,7 @@ TEXT = json.dumps({"qa": [QA]})
         "\ufeff" + TEXT,
     ],
 )
-def test_items_are_found_whatever_stands_around_them(text):
+def test_items_are_found_in_any_surrounding_text(text):
     assert parse(text).items == (ITEM,)
 
 
@@ -111,18 +111,19 @@ def test_latex_whose_backslashes_were_not_doubled_is_read_as_meant(written, mean
 
 
 @pytest.mark.parametrize(
-    "value",
-    ["9" * 5001, "-" + "9" * 5001, "1e400", "1" + "0" * 400 + ".5"],
-)
-def test_a_number_beyond_floats_is_kept_as_it_was_written(value):
-    assert parse(f'{{"question": "Q?", "answer": {value}}}').items == (Item("Q?", value),)
-
-
-@pytest.mark.parametrize(
     "answer",
-    ["NaN", "Infinity", r'"\ud800"', "[" * 500 + "1" + "]" * 500, '{"a":' * 500 + "1" + "}" * 500],
+    [
+        "9" * 5001,
+        "-" + "9" * 5001,
+        "1e400",
+        "NaN",
+        "Infinity",
+        r'"\ud800"',
+        "[" * 500 + "1" + "]" * 500,
+        '{"a":' * 500 + "1" + "}" * 500,
+    ],
 )
-def test_a_value_that_python_cannot_write_again_is_an_invalid_answer(answer):
+def test_a_value_that_python_cannot_hold_or_write_again_is_an_invalid_answer(answer):
     text = f'{{"qa": [{{"question": "Q?", "answer": {answer}}}]}}'
     assert parse(text).reason == "invalid_json"
     assert read_object(text) is None
@@ -162,6 +163,70 @@ def test_json_that_is_well_formed_reads_as_the_decoder_reads_it(value):
 
 
 @given(st.text(max_size=300))
-def test_no_text_makes_it_fail(text):
+def test_no_text_raises_an_error(text):
     parsed = parse(text)
     assert bool(parsed.items) != (parsed.reason in REASONS)
+
+
+def items(*questions):
+    return [{"question": question, "answer": "A"} for question in questions]
+
+
+def questions(text, n):
+    parsed = parse(text, n)
+    return [item.question for item in parsed.items], parsed.surplus
+
+
+def test_of_one_list_with_too_many_items_the_first_count():
+    assert questions(json.dumps({"qa": items("one?", "two?", "three?")}), 2) == (["one?", "two?"], 1)
+
+
+def test_a_draft_before_the_final_text_does_not_count():
+    draft, final = json.dumps({"qa": items("draft?")}), json.dumps({"qa": items("final?")})
+    assert questions(f"First try: {draft}\nBetter: {final}", 1) == (["final?"], 1)
+    assert questions("\n".join(json.dumps(item) for item in items("a?", "b?", "c?")), 2) == (["b?", "c?"], 1)
+
+
+def test_items_that_come_one_per_object_are_all_of_the_answer():
+    assert questions("\n".join(json.dumps(item) for item in items("a?", "b?")), 2) == (["a?", "b?"], 0)
+
+
+def test_fewer_whole_items_than_asked_for_are_asked_for_again():
+    good = json.dumps({"qa": items("a?", "b?")})
+    broken = json.dumps({"qa": [*items("a?"), {"answer": "no question"}]})
+    assert validator(None, 2)(good) is None
+    assert validator(None, 2)(broken) == "item_missing"
+    assert validator(None, 1)(broken) is None
+    assert validator(None, 2)("{}") == "no_items"
+
+
+def test_twenty_thousand_items_give_as_many_as_were_asked_for():
+    text = json.dumps({"qa": items(*(f"What is {i}?" for i in range(20_000)))})
+    assert questions(text, 1) == (["What is 0?"], 19_999)
+    text = "\n".join(json.dumps(item) for item in items(*(f"What is {i}?" for i in range(20_000))))
+    assert questions(text, 1) == (["What is 19999?"], 19_999)
+
+
+@pytest.mark.parametrize(
+    ("options", "texts"),
+    [
+        ([{"label": "A", "text": "newton"}, {"label": "B", "text": "joule"}], ("A. newton", "B. joule")),
+        ([{"A": "newton"}, {"B": "joule"}], ("A. newton", "B. joule")),
+        ([{"id": 1, "content": "newton"}, {"value": "joule", "correct": True}], ("1. newton", "joule")),
+        ({"A": {"text": "newton"}, "B": "B. joule"}, ("A. newton", "B. joule")),
+        ([{"letter": "A", "text": {"formula": "N", "unit": "kg"}}, {"x": 1, "y": 2}], ("", "")),
+    ],
+)
+def test_an_option_written_as_an_object_becomes_its_text_or_is_empty(options, texts):
+    value = {"question": "Which is a unit of force?", "options": options, "answer": {"label": "A", "text": "newton"}}
+    item = parse(json.dumps({"qa": [value]})).items[0]
+    assert item.options == texts
+    assert item.answer == "A. newton"
+
+
+def test_control_characters_are_removed_from_every_text():
+    raw = "a\x00b\x1b[31m\x07\x85c\r\nd\te"
+    value = {"question": raw, "answer": raw, "explanation": raw, "options": [raw], "knowledge_points": [raw]}
+    item = parse(json.dumps({"qa": [value]})).items[0]
+    clean = "ab[31mc\nd\te"
+    assert item == Item(clean, clean, (clean,), clean, (clean,))

@@ -1,17 +1,19 @@
 """The steps of stage enhance over plain rows: judged, solved, rewritten, and kept or dropped with a reason."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from linksyn_gpu.config import EnhanceConfig, RunConfig
+from linksyn_gpu.config import EnhanceConfig, RunConfig, SynthesisConfig
 from linksyn_gpu.config.loader import from_mapping
 from linksyn_gpu.errors import ConfigError
-from linksyn_gpu.llm.asking import Asking, MeteredAsk
+from linksyn_gpu.llm.asking import MeteredAsk
 from linksyn_gpu.quality import checks, judge
 from linksyn_gpu.synthesis.enhance import REASONS, Enhancer, Extension, Work, chooser
 from tests.enhancing import Model, data_of, failing, item, kind_of
 
+ASKING = SynthesisConfig(engine="openai", base_url="http://unused/v1")
 NAMES = [f"kp {i}" for i in range(12)]
 SEEDS = {i: {"question": f"What is seed question number {i}?", "answer": str(i), "options": []} for i in range(12)}
 
@@ -36,12 +38,11 @@ def work(*args, **fields):
     return Work(row(*args, **fields), (0, 1, 2), (0, 1))
 
 
-def enhancer(model, extend=None, asking=None, earlier=(), **settings):
+def enhancer(model, extend=None, asking=ASKING, earlier=(), **settings):
     def longer(works, number):
         return [Extension((*w.nodes, 2 + 2 * number, 3 + 2 * number), (*w.seeds, 3 + number), 2) for w in works]
 
-    asking = asking or Asking()
-    ask = MeteredAsk(model.ask, asking.max_prompt_chars)
+    ask = MeteredAsk(model.ask, asking.prompt_limit)
     config = EnhanceConfig(disciplines=("all",), **{"level": 4, "solves": 3, "tries": 2, **settings})
     return Enhancer(
         config,
@@ -62,7 +63,7 @@ def run(model, *works, **settings):
     return made
 
 
-def test_a_qa_that_is_hard_and_right_is_kept_as_it_is():
+def test_a_qa_that_is_hard_and_confirmed_is_kept_unchanged():
     model, one = Model(), work(level=5)
     run(model, one)
     assert (one.state, one.last.level, one.last.agreed, len(one.versions)) == ("kept", 5, 3, 1)
@@ -79,7 +80,7 @@ def test_a_qa_below_the_level_is_rewritten_and_kept_at_the_first_try():
     assert model.asked == {"judge": 2, "rewrite": 1, "solve": 3}
 
 
-def test_a_second_try_gets_another_extension_and_is_told_what_was_wrong_with_the_first():
+def test_a_second_try_gets_another_extension_and_the_faults_of_the_first():
     model, one = Model(), work(level=2)
     run(model, one)
     assert one.state == "kept"
@@ -95,7 +96,7 @@ def test_a_second_try_gets_another_extension_and_is_told_what_was_wrong_with_the
     assert "seed question number 5" in second
 
 
-def test_a_level_that_is_never_reached_is_a_drop_with_its_reason():
+def test_a_qa_that_never_reaches_the_level_is_dropped_with_the_reason():
     model, one = Model(), work(level=1)
     run(model, one)
     assert one.state == "dropped"
@@ -124,13 +125,13 @@ def test_a_chinese_question_is_made_harder_in_chinese():
     run(model, one, tries=1)
     (asked,) = (b["messages"] for b in model.bodies if kind_of(b) == "judge")
     assert "回忆或辨认" in asked[0]["content"]
-    (told,) = (b["messages"][-1]["content"] for b in model.bodies if kind_of(b) == "rewrite")
-    assert "独立解题者" in told
+    (asked_again,) = (b["messages"][-1]["content"] for b in model.bodies if kind_of(b) == "rewrite")
+    assert "独立解题者" in asked_again
     assert one.last.fault[0] == "wrong_language", "the scripted writer knows English only"
 
 
 @pytest.mark.parametrize(("right", "agree", "kept"), [(2, None, True), (1, None, False), (1, 1, True), (2, 3, False)])
-def test_as_many_solves_must_agree_as_is_set_and_else_more_than_half(right, agree, kept):
+def test_more_than_half_of_the_solves_must_agree_or_as_many_as_are_set(right, agree, kept):
     class Half(Model):
         def solve(self, qa, seed):
             seen = self.asked["solve"]
@@ -160,7 +161,7 @@ def test_solvers_see_neither_the_answer_nor_the_seeds():
         assert "seed question" not in text
 
 
-def test_a_judge_that_gives_no_level_is_no_level():
+def test_a_qa_whose_judge_gives_no_level_is_dropped():
     class Broken(Model):
         def judge(self, qa):
             return json.dumps({"reasons": [], "level": 9})
@@ -171,7 +172,7 @@ def test_a_judge_that_gives_no_level_is_no_level():
     assert model.asked == {"judge": 1}
 
 
-def test_a_judge_that_fails_on_a_rewrite_costs_that_try_only():
+def test_a_judge_that_fails_on_a_rewrite_costs_only_that_try():
     class Once(Model):
         def judge(self, qa):
             return "no idea" if "by 1" in qa["question"] else super().judge(qa)
@@ -217,13 +218,13 @@ def test_a_failure_that_passes_makes_a_row_pending_never_dropped(kind):
 
 def test_a_prompt_that_is_too_long_is_never_sent():
     model, one = Model(), work(level=3)
-    run(model, one, asking=Asking(max_prompt_chars=1500))
+    run(model, one, asking=replace(ASKING, max_prompt_chars=1500))
     assert (one.state, one.last.fault[0]) == ("dropped", "rewrite_failed")
     assert "prompt_too_long" in one.last.fault[1]
     assert model.asked == {"judge": 1}
 
 
-def test_each_step_is_taken_for_all_rows_before_the_next():
+def test_each_step_is_done_for_all_rows_before_the_next():
     class Steps(Model):
         def ask(self, kind, requests, validate):
             self.steps = [*getattr(self, "steps", []), (kind, len(requests))]
@@ -239,7 +240,7 @@ def test_each_step_is_taken_for_all_rows_before_the_next():
     assert later == [("rewrite", 1), ("judge", 1), ("solve", 2)]
 
 
-def test_what_was_asked_is_counted():
+def test_requests_and_tokens_are_counted():
     made = run(Model(), work(level=3))
     assert made.ask.spent == {
         "judge_requests": 2, "rewrite_requests": 1, "solve_requests": 3, "prompt_tokens": 60, "completion_tokens": 30,
@@ -264,7 +265,7 @@ def test_the_same_rows_ask_the_same_requests():
         ((), "physics", False),
     ],
 )
-def test_only_the_chosen_disciplines_are_taken_up(disciplines, name, chosen):
+def test_only_the_chosen_disciplines_are_enhanced(disciplines, name, chosen):
     assert chooser(disciplines)(name) is chosen
 
 
@@ -278,7 +279,7 @@ def test_wrong_settings_are_refused(wrong):
         EnhanceConfig(**wrong)
 
 
-def test_settings_come_from_a_table_of_the_run():
+def test_settings_are_read_from_the_table_enhance():
     config = from_mapping(RunConfig, {"enhance": {"disciplines": ["law"], "level": 4, "agree": 2}})
     assert config.enhance == EnhanceConfig(("law",), 4, agree=2)
     assert not RunConfig().enhance.asked_for

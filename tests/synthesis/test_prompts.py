@@ -1,4 +1,4 @@
-"""Prompts: complete, in both languages, replaceable, and closed against the text of seeds."""
+"""Prompts: complete in both languages, replaceable, and safe against the text of seeds."""
 
 import json
 import re
@@ -62,7 +62,7 @@ def test_prompts_are_compact_enough_for_the_embedded_model():
     assert len(text_of(prompts.render(task()))) < 1800
 
 
-def test_what_never_changes_stands_first():
+def test_the_part_of_a_prompt_that_never_changes_comes_first():
     one, two = prompts.render(task()), prompts.render(task(discipline=None, question_type="case", n=4))
     assert one[0] == two[0]
 
@@ -93,7 +93,7 @@ def test_a_seed_cannot_break_out_of_the_data_section(attack):
     assert "<|" not in text_of(messages)
 
 
-def test_a_users_template_wins_and_may_build_on_the_packages_own(tmp_path):
+def test_a_users_template_replaces_or_extends_the_template_of_the_package(tmp_path):
     (tmp_path / "synthesize.en.jinja").write_text(
         '{% extends "default/synthesize.en.jinja" %}'
         "{% block ask %}Ask {{ n }}, {{ seeds[0].question }}.\n{% endblock %}"
@@ -155,7 +155,7 @@ def test_a_limit_bounds_every_string_of_the_schema():
     assert all("maxLength" in node for node in found)
 
 
-def test_the_same_request_has_the_same_id_and_any_change_another():
+def test_the_same_request_has_the_same_id_and_any_change_gives_another_id():
     config = SynthesisConfig()
     base = requests.qa_request(task(), 5, config)
     assert base == requests.qa_request(task(), 5, config)
@@ -170,7 +170,7 @@ def test_the_same_request_has_the_same_id_and_any_change_another():
     assert 0 <= base["body"]["seed"] < 2**31
 
 
-def test_a_task_takes_what_the_cell_leaves_open_from_its_seeds():
+def test_a_discipline_or_level_that_the_cell_leaves_open_comes_from_the_seeds():
     bundle = [
         {**SEED, "disciplines": ["physics", "biology"], "difficulty": 2, "language": "zh"},
         {**SEED, "disciplines": ["biology"], "difficulty": None, "language": None, "question": "什么是光？"},
@@ -187,30 +187,44 @@ def test_a_task_takes_what_the_cell_leaves_open_from_its_seeds():
     assert (made.discipline, made.difficulty) == (None, None)
 
 
-@pytest.mark.parametrize("label", ["zh", "ZH-Hans", "zh_CN", "cmn", "cmn-Hant", "Chinese", "中文", " 汉语 "])
+@pytest.mark.parametrize("label", ["zh", "ZH-Hans", "zh_CN", "cmn", "cmn-Hant", "zho", "Chinese", "中文", " 汉语 "])
 def test_labels_of_chinese_are_known(label):
     assert language_of({**SEED, "language": label}) == "zh"
 
 
-@pytest.mark.parametrize("label", ["en", "en-GB", "EN_us", "English"])
+@pytest.mark.parametrize("label", ["en", "en-GB", "EN_us", "eng", "English", "English (UK)"])
 def test_labels_of_english_are_known(label):
     assert language_of({**SEED, "language": label, "question": "什么是光？"}) == "en"
 
 
-@pytest.mark.parametrize("label", ["fr", "zhang", "english?", "chi", "普通话", "", None])
-def test_any_other_label_leaves_it_to_the_text(label):
+@pytest.mark.parametrize("label", ["zhang", "english?", "普通话", "", None])
+def test_the_text_decides_if_the_label_is_not_a_language(label):
     assert language_of({**SEED, "language": label}) == "en"
     assert language_of({**SEED, "language": label, "question": "什么是光？"}) == "zh"
     assert language_of({**SEED, "language": label, "question": "求 $\\frac{a}{b}$"}) == "zh"
     assert language_of({**SEED, "language": label, "question": "Where does the word 茶 for tea come from?"}) == "en"
 
 
-def test_a_language_without_prompts_is_told_once(caplog):
-    for _ in range(3):
-        language_of({**SEED, "language": "tlh"})
-    assert [record.message for record in caplog.records if "tlh" in record.message] == [
-        "prompts are en or zh, not 'tlh': the text of each seed with this label decides"
-    ]
+def seeds_of(*languages):
+    rows = [{"language": language, "question": "What is light?"} for language in languages]
+    return pa.table({name: [row[name] for row in rows] for name in ("language", "question")})
+
+
+def test_seeds_in_languages_without_prompts_are_refused_with_their_counts():
+    with pytest.raises(ConfigError, match=r"3 of 5 seeds .*\(en or zh\): ja 2, fr 1.* --language en or zh"):
+        requests.check_languages(seeds_of("ja", "en", "ja-JP", "fr", "zh-Hans"))
+
+
+def test_a_few_seeds_in_other_languages_are_logged(caplog):
+    requests.check_languages(seeds_of(*["en"] * 99, "ja"))
+    assert "1 of 100 seeds" in caplog.text
+    requests.check_languages(seeds_of("en", "English (US)", "中文", "a bank of my own"))
+
+
+def test_seeds_without_prompts_do_not_decide_the_language_of_a_path():
+    bundle = [{**SEED, "language": "ja"}, {**SEED, "language": "ja"}, {**SEED, "language": "zh"}]
+    assert requests.make_task(bundle, ["a"], requests.ANY_CELL, "open", SynthesisConfig()).language == "zh"
+    assert requests.make_task(bundle[:2], ["a"], requests.ANY_CELL, "open", SynthesisConfig()).language == "en"
 
 
 def language_of(seed):
@@ -243,7 +257,7 @@ def test_seed_rows_of_columns_chunked_apart_belong_together():
     assert requests.SeedRows(table).take(range(20)) == dict(enumerate(rows))
 
 
-def test_seed_rows_take_no_memory_of_the_rows_that_are_not_asked_for():
+def test_seed_rows_use_no_memory_for_other_rows():
     text = "x" * 1000
     chunk = pa.table({"question": [text] * 5000})
     rows = requests.SeedRows(pa.concat_tables([chunk] * 20))
@@ -254,7 +268,7 @@ def test_seed_rows_take_no_memory_of_the_rows_that_are_not_asked_for():
     assert (pa.default_memory_pool().max_memory() or 0) <= max(peak or 0, before + 10 * 2**20)
 
 
-def test_more_text_than_one_arrow_array_can_hold_is_no_hindrance():
+def test_seed_rows_are_taken_from_more_text_than_one_arrow_array_can_hold():
     chunk = pa.table({"question": ["x" * 2**20] * 64})
     table = pa.concat_tables([chunk] * 40)  # 2.5 GiB by its offsets, 64 MiB in memory
     assert len(requests.SeedRows(table).take([0, 2559])[2559]["question"]) == 2**20

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -85,7 +86,8 @@ class Run:
     def ask(self, script):
         with FakeServer(script) as server, Journal(self.folder / "journal") as journal:
             engine = Engine(server.url, "fake")
-            limits, validate = Limits.of(self.config, engine), validator(self.config.field_limit)
+            limits = Limits.of(self.config, engine)
+            validate = validator(self.config.field_limit, self.config.per_path)
             return ask_all(self.requests(), engine, journal, limits=limits, validate=validate)
 
     def assemble(self):
@@ -158,6 +160,7 @@ def test_a_kept_qa_names_everything_that_it_was_made_from(tmp_path, seeds):
             "top_p": 0.95,
             "seed": request["body"]["seed"],
             "max_tokens": request["body"]["max_tokens"],
+            "left_out": [],
             "prompt_tokens": 10,
             "completion_tokens": 5,
         }
@@ -165,7 +168,7 @@ def test_a_kept_qa_names_everything_that_it_was_made_from(tmp_path, seeds):
 
 
 def test_generated_is_kept_and_dropped_with_every_reason(tmp_path, seeds):
-    run = Run(tmp_path, seeds, max_attempts=1)
+    run = Run(tmp_path, seeds, max_attempts=1, per_path=3)
     written = run.write([path(0, "few_seeds"), *(path(i) for i in range(1, 8))])
     assert len(written) == 7
     replies = {
@@ -177,28 +180,29 @@ def test_generated_is_kept_and_dropped_with_every_reason(tmp_path, seeds):
         6: answer(qa("What is a first new question?")),
         7: ok('{"qa": []}'),
     }
-    stats = run.ask(lambda body, n: replies[number(body)])
+    probe = ok("OK")  # a short request that shows that the server refuses only request 4
+    stats = run.ask(lambda body, n: replies[number(body)] if "kp" in body["messages"][-1]["content"] else probe)
     assert (stats.completed, stats.failed) == (2, 5)
     counts, rows, dropped = run.assemble()
-    assert (counts["generated"], counts["kept"], counts["dropped"]) == (8, 1, 7)
+    assert (counts["generated"], counts["kept"], counts["dropped"]) == (10, 1, 9)
     assert (counts["pending"], counts["paths_dropped"]) == (1, 1)
     assert counts["pending_reasons"] == {"server_error": 1}
     assert counts["reasons"] == {
         "path": {"few_seeds": 1},
         "request": {"bad_request": 1},
         "answer": {"invalid_json": 1, "cut_off": 1, "no_items": 1},
-        "qa": {"repeats_seed": 1, "empty_question": 1, "repeats_batch": 1},
+        "qa": {"repeats_seed": 1, "empty_question": 1, "repeats_batch": 1, "item_missing": 2},
     }
     assert counts["kept_by_cell"] == {1: 1}
     by_reason = {row["reason"]: row for row in dropped}
-    assert len(dropped) == 8
+    assert len(dropped) == 10
     assert by_reason["invalid_json"]["text"] == "no JSON at all"
     assert by_reason["bad_request"]["detail"] == "HTTP 400: refused"
     assert by_reason["few_seeds"]["request_id"] is None
     assert [row["id"][-2:] for row in rows] == ["-0"]
 
 
-def test_output_is_in_the_order_of_the_requests_whatever_the_order_of_arrival(tmp_path, seeds):
+def test_output_is_in_the_order_of_the_requests_for_any_order_of_answers(tmp_path, seeds):
     run = Run(tmp_path, seeds)
     run.write([path(i) for i in range(8)])
     run.ask(
@@ -212,7 +216,7 @@ def test_output_is_in_the_order_of_the_requests_whatever_the_order_of_arrival(tm
     assert [row["request_id"] for row in rows] == asked
 
 
-def test_a_stopped_run_shows_what_is_pending_and_then_goes_on(tmp_path, seeds):
+def test_a_stopped_run_counts_pending_requests_and_then_continues(tmp_path, seeds):
     run = Run(tmp_path, seeds)
     run.write([path(i) for i in range(8)])
     script = lambda body, n: answer(qa(f"What is new question {number(body)}?"))  # noqa: E731
@@ -276,7 +280,7 @@ def test_the_same_inputs_give_the_same_files(tmp_path, seeds):
     assert contents[0] == contents[1]
 
 
-def test_question_types_come_in_turn_over_the_requests(tmp_path, seeds):
+def test_successive_requests_use_the_question_types_in_turn(tmp_path, seeds):
     run = Run(tmp_path, seeds, question_types=("open", "proof", "case"))
     run.write([path(0), path(1, "few_seeds"), path(2), path(3), path(4)])
     types = pq.read_table(tmp_path / "tasks.parquet")["question_type"].to_pylist()
@@ -335,11 +339,13 @@ def test_a_refused_schema_still_gives_rows(tmp_path, seeds, caplog):
     run = Run(tmp_path, seeds)
     run.write([path(i) for i in range(5)])
     with caplog.at_level(logging.ERROR):
-        assert run.ask(script).without_schema == 5
-    assert run.assemble()[0]["kept"] == 5
+        run.ask(script)
+    counts, rows, _ = run.assemble()
+    assert counts["kept"] == 5
+    assert all(row["left_out"] == ["response_format"] for row in rows)
 
 
-def test_an_answer_that_cannot_be_used_is_to_be_asked_again():
+def test_an_answer_that_cannot_be_used_is_asked_for_again():
     long = json.dumps({"qa": [qa("What is it? " * 30)]})
     assert validator(None)(long) is None
     assert validator(100)(long) == "cut_text"
@@ -359,3 +365,65 @@ def test_seeds_in_several_chunks_give_the_same_files(tmp_path, seeds, rows_per_c
         contents.append(((run.folder / "requests.jsonl").read_bytes(), run.assemble()[1]))
     assert contents[0] == contents[1]
     assert len(contents[0][1]) == 8
+
+
+def test_every_item_that_was_asked_for_is_kept_or_dropped_with_a_reason(tmp_path, seeds):
+    """Two items each: one is missing in all attempts, one comes at the second attempt, one answer has too many."""
+    run = Run(tmp_path, seeds, per_path=2, max_attempts=3)
+    run.write([path(i) for i in range(1, 5)])
+    asked = Counter()
+
+    def script(body, n):
+        which = number(body)
+        asked[which] += 1
+        whole = [qa(f"What is new question {which} of {kind}?") for kind in ("force", "energy", "power")]
+        if which == 1 or (which == 2 and asked[which] == 1):
+            return answer(whole[0], {"answer": "the question is missing"})
+        return answer(*whole) if which == 3 else answer(*whole[:2])
+
+    stats = run.ask(script)
+    assert (stats.completed, stats.failed) == (4, 0)
+    assert asked == {1: 3, 2: 2, 3: 1, 4: 1}
+    counts, rows, dropped = run.assemble()
+    assert Counter(row["question"].split()[4] for row in rows) == {"1": 1, "2": 2, "3": 2, "4": 2}
+    assert counts["reasons"] == {"qa": {"item_missing": 1, "item_surplus": 1}}
+    details = {row["reason"]: row["detail"] for row in dropped}
+    assert details == {"item_missing": "1 of 2 items in the answer", "item_surplus": "1 more than the 2 asked for"}
+
+
+def test_a_part_of_an_answer_is_kept_when_later_attempts_are_worse(tmp_path, seeds):
+    run = Run(tmp_path, seeds, per_path=2, max_attempts=2)
+    run.write([path(1)])
+    replies = iter([answer(qa("How do these two points go together?")), ok("no JSON")])
+    run.ask(lambda body, n: next(replies))
+    counts, rows, _ = run.assemble()
+    assert (len(rows), counts["reasons"]) == (1, {"qa": {"item_missing": 1}})
+
+
+def test_a_part_of_an_answer_waits_when_the_server_fails_afterwards(tmp_path, seeds):
+    run = Run(tmp_path, seeds, per_path=2, max_attempts=2)
+    run.write([path(1)])
+    replies = iter([answer(qa("How do these two points go together?")), {"status": 500, "json": {"error": "boom"}}])
+    run.ask(lambda body, n: next(replies))
+    counts, rows, _ = run.assemble()
+    assert (len(rows), counts["pending_reasons"]) == (0, {"server_error": 1})
+
+
+def test_absurd_token_counts_of_a_server_do_not_block_the_data_set(tmp_path, seeds):
+    run = Run(tmp_path, seeds)
+    run.write([path(1)])
+    reply = answer(qa("How do these two points go together?"))
+    reply["json"]["usage"] = {"prompt_tokens": 2**40, "completion_tokens": 2**31}
+    run.ask(lambda body, n: reply)
+    row = run.assemble()[1][0]
+    assert max(row["prompt_tokens"], row["completion_tokens"]) <= 2**31 - 1
+
+
+def test_rows_have_no_control_characters_in_either_file(tmp_path, seeds):
+    run = Run(tmp_path, seeds)
+    run.write([path(1)])
+    reply = answer(qa("How do \x00these two\x1b points go together?"))
+    reply["json"]["choices"][0]["message"]["reasoning_content"] = "thought\x00s"
+    run.ask(lambda body, n: reply)
+    row = run.assemble()[1][0]  # both files are compared there
+    assert (row["question"], row["reasoning"]) == ("How do these two points go together?", "thoughts")

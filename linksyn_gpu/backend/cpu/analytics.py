@@ -35,6 +35,7 @@ def analytics(graph: KPGraph) -> dict[str, NDArray[Any]]:
     from scipy import sparse
     from scipy.sparse import csgraph
 
+    graph = graph.checked
     if graph.n_edges == 0:
         return without_edges(graph)
     n_kps = graph.n_kps

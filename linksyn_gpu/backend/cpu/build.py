@@ -8,7 +8,7 @@ from linksyn_gpu.backend.cpu.kernels import build
 from linksyn_gpu.backend.cpu.kernels.core import allocate, operand, run_tasks, thread_count
 from linksyn_gpu.backend.cpu.tasks import ENTRIES_PER_TASK, offsets, split
 from linksyn_gpu.errors import DataError
-from linksyn_gpu.machine import free_memory
+from linksyn_gpu.machine import available_memory
 from linksyn_gpu.tables import Int32, Int64
 
 FREE_SHARE = 0.8  # of the free memory, if no limit is given
@@ -29,7 +29,7 @@ def cooccurrence(
         not fit in memory.
     """
     indptr, kp_indices = operand(indptr, np.int64), operand(kp_indices, np.int32)
-    limit = int(free_memory() * FREE_SHARE) if memory_limit is None else memory_limit
+    limit = int(available_memory() * FREE_SHARE) if memory_limit is None else memory_limit
     pairs = np.zeros(n_kps, np.int64)
     mentions = _mentions_of_kps(indptr, kp_indices, n_kps, after=False)
     build.pair_counts(indptr, kp_indices, pairs)

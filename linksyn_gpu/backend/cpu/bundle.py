@@ -8,9 +8,7 @@ from linksyn_gpu.backend.cpu.kernels import bundle
 from linksyn_gpu.backend.cpu.kernels.build import UpperEdges
 from linksyn_gpu.backend.cpu.kernels.core import allocate, operand, run_tasks
 from linksyn_gpu.backend.cpu.tasks import ENTRIES_PER_TASK, WALKS_PER_TASK, count_tasks, key_words
-from linksyn_gpu.backend.reference.bundle import EvidenceGraph as EvidenceGraph
-from linksyn_gpu.backend.reference.bundle import OrderedEvidence as OrderedEvidence
-from linksyn_gpu.backend.reference.bundle import load_evidence as load_evidence
+from linksyn_gpu.backend.reference.bundle import EvidenceGraph, OrderedEvidence
 from linksyn_gpu.tables import Bool, Int32, Int64
 
 

@@ -96,6 +96,7 @@ class StartTable:
 
 def load_graph(graph: KPGraph, *, second_order: bool) -> WalkGraph:
     """Take the graph's own arrays, and build the hash tables of the neighbour test if `second_order`."""
+    graph = graph.checked
     indptr = operand(graph.indptr, np.int64)
     indices, weight = operand(graph.indices, np.int32), operand(graph.weight, np.int32)
     n_kps = indptr.size - 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import cupy as cp
@@ -12,38 +11,14 @@ from linksyn_gpu.backend.gpu.build import LOW, PAIR_BYTES, upper
 from linksyn_gpu.backend.gpu.cuda import launch
 from linksyn_gpu.backend.gpu.device import DeviceArray, free_memory, size_of, to_device
 from linksyn_gpu.backend.gpu.memory import items_that_fit
+from linksyn_gpu.backend.reference.bundle import EvidenceGraph, OrderedEvidence
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.tables import KPGraph
 
 
-@dataclass(frozen=True, eq=False)
-class EvidenceGraph:
-    """Evidence of a graph, in device memory."""
-
-    graph_indptr: Any
-    graph_indices: Any
-    upper_first: Any
-    """[n_kps] first entry of a row whose column is above the row's KP."""
-    upper_running: Any
-    """[n_kps + 1] undirected edges before a row."""
-    indptr: Any
-    """[n_edges + 1]"""
-    seeds: Any
-    """[sum of sizes] seeds of each edge, ascending."""
-
-
-@dataclass(frozen=True, eq=False)
-class OrderedEvidence:
-    """Evidence in a round's order of preference, in device memory."""
-
-    seeds: Any
-    """[sum of sizes] seeds of each edge, best first."""
-    ties: Any
-    """[n_edges] seeds of the best rank."""
-
-
 def load_evidence(graph: KPGraph) -> EvidenceGraph:
     """Copy the arrays; what finds an edge is computed on the device."""
+    graph = graph.checked
     if graph.evidence is None or graph.evidence_indptr is None:
         raise DataError("the graph has no evidence: build it from seeds, not from a bare matrix")
     indptr = to_device(graph.indptr, "load_evidence")

@@ -13,8 +13,9 @@ from linksyn_gpu.backend.cpu.analytics import DAMPING, LEIDEN_ITERATIONS, LEIDEN
 from linksyn_gpu.backend.gpu.cuda import launch
 from linksyn_gpu.backend.gpu.device import DeviceArray, flatnonzero, from_device, to_device
 from linksyn_gpu.backend.gpu.memory import crossings
-from linksyn_gpu.backend.gpu.walk import StartTable, TransitionTable, WalkGraph
+from linksyn_gpu.backend.gpu.walk import StartTable, WalkGraph
 from linksyn_gpu.backend.protocol import StepRule
+from linksyn_gpu.backend.reference.walk import TransitionTable
 from linksyn_gpu.errors import BackendUnavailable, DataError
 from linksyn_gpu.tables import KPGraph
 from linksyn_gpu.text import name_key
@@ -126,6 +127,7 @@ def analytics(graph: KPGraph) -> dict[str, NDArray[Any]]:
         cuGraph is not installed.
     """
     plc = _cugraph()
+    graph = graph.checked
     n_kps = graph.n_kps
     if graph.n_edges == 0:
         return without_edges(graph)

@@ -12,6 +12,7 @@ from linksyn_gpu.backend.gpu.cuda import BLOCK_SIZES, WARP, launch
 from linksyn_gpu.backend.gpu.device import DeviceArray, free_memory, limit_memory, size_of, to_device
 from linksyn_gpu.backend.gpu.memory import plan_memory
 from linksyn_gpu.backend.protocol import MAX_BATCH, StepRule
+from linksyn_gpu.backend.reference.walk import TransitionTable
 from linksyn_gpu.tables import KPGraph
 
 LONG_ROW = 2048  # rows of this length or more are summed by a whole block
@@ -27,16 +28,6 @@ class WalkGraph:
     """[n_entries] > 0; in the graph of a cell, < 0 for a foreign edge."""
     long_rows: Any
     """int64: rows of LONG_ROW entries or more."""
-
-
-@dataclass(frozen=True, eq=False)
-class TransitionTable:
-    """Inclusive prefix sums of integer masses inside each row, shifted so that a row's total fits in 32 bits."""
-
-    prefix: Any
-    """[n_entries] uint32"""
-    total: Any
-    """[n_kps] uint32: the last prefix of each row; 0 for an empty or massless row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +56,7 @@ def walks_that_fit(
 
 def load_graph(graph: KPGraph, *, second_order: bool) -> WalkGraph:
     """Copy the arrays; the neighbour test searches the rows themselves."""
+    graph = graph.checked
     long_rows = np.flatnonzero(graph.degree >= LONG_ROW).astype(np.int64)
     return WalkGraph(*(to_device(a, "load_graph") for a in (graph.indptr, graph.indices, graph.weight, long_rows)))
 

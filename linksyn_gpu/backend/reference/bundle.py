@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from linksyn_gpu.backend import rng
+from linksyn_gpu.backend.protocol import NOT_A_PATH
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.tables import Bool, Int32, Int64, KPGraph
 
@@ -39,6 +40,7 @@ class OrderedEvidence:
 
 def load_evidence(graph: KPGraph) -> EvidenceGraph:
     """Take the graph's own arrays."""
+    graph = graph.checked
     if graph.evidence is None or graph.evidence_indptr is None:
         raise DataError("the graph has no evidence: build it from seeds, not from a bare matrix")
     first, running = graph.upper
@@ -68,8 +70,12 @@ def link_paths(
         for step in range(1, length + 1):
             if nodes[row, step] < 0:
                 break
-            begin, end = _edge_evidence(evidence, int(nodes[row, step - 1]), int(nodes[row, step]))
-            ties = int(ordered.ties[_edge_number(evidence, int(nodes[row, step - 1]), int(nodes[row, step]))])
+            edge = _edge_number(evidence, int(nodes[row, step - 1]), int(nodes[row, step]))
+            if edge < 0:
+                bundles[row, 0] = NOT_A_PATH
+                break
+            begin, end = evidence.indptr[edge], evidence.indptr[edge + 1]
+            ties = int(ordered.ties[edge])
             offset = (int(offsets[step - 1][row]) * ties) >> 64
             best = ordered.seeds[begin : begin + ties]
             for seed in np.concatenate([best[offset:], best[:offset], ordered.seeds[begin + ties : end]]):
@@ -81,12 +87,8 @@ def link_paths(
 
 
 def _edge_number(evidence: EvidenceGraph, u: int, v: int) -> int:
-    """Number of the undirected edge (u, v) in the order of (smaller end, larger end)."""
+    """Number of the undirected edge (u, v) in the order of (smaller end, larger end); -1 if there is none."""
     low, high = min(u, v), max(u, v)
     row = evidence.graph_indices[evidence.upper_first[low] : evidence.graph_indptr[low + 1]]
-    return int(evidence.upper_running[low] + np.searchsorted(row, high))
-
-
-def _edge_evidence(evidence: EvidenceGraph, u: int, v: int) -> tuple[int, int]:
-    edge = _edge_number(evidence, u, v)
-    return int(evidence.indptr[edge]), int(evidence.indptr[edge + 1])
+    at = int(np.searchsorted(row, high))
+    return int(evidence.upper_running[low]) + at if at < row.size and row[at] == high else -1

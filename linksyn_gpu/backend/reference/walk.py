@@ -58,6 +58,7 @@ class StartTable:
 
 def load_graph(graph: KPGraph, *, second_order: bool) -> WalkGraph:
     """Take the graph's own arrays; the neighbour test searches its rows."""
+    graph = graph.checked
     return WalkGraph(graph.indptr, graph.indices, graph.weight)
 
 

@@ -155,7 +155,7 @@ def read_glossary(path: str | Path) -> Glossary:
     if path.suffix not in (".jsonl", ".txt"):
         raise ConfigError(f"{path}: a glossary must be a .jsonl or .txt file")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     terms: dict[str, Term] = {}
@@ -175,7 +175,7 @@ def _terms(path: Path, number: int, line: str) -> Sequence[Term]:
             return [_term(entry)]
         inline = [Term(_text(name)) for name in entry.get("inline_terms", [])]
         return [_term(inner) for inner in entry["key_terms"]] + inline
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f'{path}:{number}: not a glossary entry ({type(error).__name__}: {error}); write {{"term": "..."}} or '
             '{"key_terms": [{"term": "..."}]}'

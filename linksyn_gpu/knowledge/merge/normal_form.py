@@ -15,7 +15,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 
-from linksyn_gpu.text import CJK_RANGES
+from linksyn_gpu.text import CJK_RANGES, INVISIBLE
 from linksyn_gpu.text.latex import GREEK_NAMES, POWERS, THOUSANDS, plain_name
 from linksyn_gpu.text.words import (
     NUMBER_WORDS,
@@ -86,13 +86,13 @@ def normal_form(name: str) -> str:
 
 def _text(name: str) -> str:
     """Normalise single characters; words keep their case."""
-    name = plain_name(name).translate(POWERS).translate(_QUOTES)
-    name = unicodedata.normalize("NFKC", name).translate(_QUOTES)
+    name = plain_name(INVISIBLE.sub("", name)).translate(POWERS).translate(_QUOTES)
+    name = " ".join(unicodedata.normalize("NFKC", name).translate(_QUOTES).split())
     name = _OPTIONAL_S.sub("", name)
     name = _POSSESSIVE.sub("", name).replace(" & ", " and ")
     name = _STOPS.sub("", THOUSANDS.sub("", name))
     name = _MINUS.sub(_NEGATIVE, name)
-    name = re.sub(r"\s*/\s*", "/", chinese_ordinals(name))
+    name = re.sub(" ?/ ?", "/", chinese_ordinals(name))
     return "".join(c if _stays(c) else " " for c in name)
 
 
@@ -100,11 +100,7 @@ def _stays(character: str) -> bool:
     if character.isalnum() or character in _KEPT or character == ".":
         return True
     # A mark belongs to the letter before it: without its vowel signs a Hindi word is a different word.
-    return (
-        unicodedata.category(character)[0] in "MSC"
-        and not character.isspace()
-        and character not in "\u200b\ufeff\u00ad"
-    )
+    return unicodedata.category(character)[0] in "MSC" and not character.isspace()
 
 
 def _word(word: str, place: int) -> str:

@@ -79,7 +79,7 @@ def read_rules(path: str | Path | None) -> Rules:
     if path is None:
         return Rules()
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     rules = Rules()
@@ -90,8 +90,8 @@ def read_rules(path: str | Path | None) -> Rules:
         least, most = _PARTS.get(kind, (0, 0))
         if not least or len(names) < least or (most is not None and len(names) > most) or not all(names):
             raise ConfigError(
-                f"{path}:{number}: {line.strip()!r} is not a rule; write 'same', 'apart', 'name' or 'split' and the "
-                "names, separated by tabs"
+                f"{path}:{number}: {line.strip()[:80]!r} is not a rule; write 'same', 'apart', 'name' or 'split' and "
+                "the names, separated by tabs"
             )
         if kind == "same":
             rules.same += [(names[0], name) for name in names[1:]]

@@ -14,7 +14,7 @@ from linksyn_gpu.knowledge.merge.normal_form import merge_key, normal_form
 from linksyn_gpu.text import CJK, CJK_RANGES
 from linksyn_gpu.text.words import word_list
 
-_TRAILING = re.compile(r"^(?P<head>.+?)\s*[(（](?P<gloss>[^()（）]{1,60})[)）]\s*$")
+_TRAILING = re.compile(r"[(（]([^()（）]{1,60})[)）]\s?$")
 _SYMBOL = re.compile(r"[A-Za-zα-ωΑ-Ω](?:[_^]?\{?[\w/+°]{1,4}\}?)?°?")
 _NUMBERED = frozenset(
     word_list(
@@ -25,13 +25,14 @@ _NUMBERED = frozenset(
 _SHORT = re.compile(r"[A-Z0-9][A-Za-z0-9]*(?:[-/&][A-Za-z0-9]+)*s?")
 _SMALL = frozenset(word_list("of the and for in on to a an with by from"))
 _WINDOW = 120
+_LONGEST_ZH = 40  # characters; the whole text up to a break must be a name
 _IN_TEXT = re.compile(r"[(（]([A-Z][A-Za-z0-9-]{1,9})[)）]")
 _ALSO = re.compile(
-    r"(?:,\s*|\s*\(\s*|\s+)(?:which is |is |are |sometimes |commonly |often )?"
-    r"(?:also (?:known as|called|referred to as|termed)|a\.k\.a\.)\s+",
+    r"(?:,\s?|\(\s?|\s)(?:which is |is |are |sometimes |commonly |often )?"
+    r"(?:also (?:known as|called|referred to as|termed)|a\.k\.a\.)\s",
     re.IGNORECASE,
 )
-_ALSO_ZH = re.compile(r"[,，(（]?\s*(?:又称为?|又叫做?|也称为?|也叫做?|亦称为?|简称为?|俗称|别称)\s*[“\"]?")
+_ALSO_ZH = re.compile(r"[,，(（]?\s?(?:又称为?|又叫做?|也称为?|也叫做?|亦称为?|简称为?|俗称|别称)\s?[“\"]?")
 _BREAK = re.compile(r"[.;:!?()\n]")
 _ZH_BREAK = re.compile(f"[^{CJK_RANGES}A-Za-z0-9]")
 _ARTICLE = re.compile(r"^(?:the|a|an)\s+", re.IGNORECASE)
@@ -57,10 +58,10 @@ def split_gloss(name: str) -> tuple[str, str | None, str | None]:
         kind: 'symbol' ("enthalpy (H)"), 'abbreviation' ("aggregate demand (AD)", "kilogram (kg)"), 'gloss' (one part
         Chinese, the other not). Any other note ("mercury (planet)") distinguishes names: (name, None, None).
     """
-    found = _TRAILING.match(name) if name.endswith((")", "）", ") ", "） ")) else None
-    if found is None:
+    found = _TRAILING.search(name) if name.endswith((")", "）", ") ", "） ")) else None
+    if found is None or not (head := name[: found.start()].rstrip()):
         return name, None, None
-    head, note = found["head"], found["gloss"].strip()
+    note = found[1].strip()
     if bool(CJK.search(head)) != bool(CJK.search(note)) and len(head) > 1 and len(note) > 1:
         return head, note, "abbreviation" if is_abbreviation(note, head) else "gloss"
     if is_abbreviation(note, head):
@@ -135,6 +136,8 @@ def synonyms_in_text(text: str, known: Callable[[str], bool]) -> list[Synonym]:
     if "称" in text or "叫" in text:
         for match in _ALSO_ZH.finditer(text):
             before, after = _around(text, match, _ZH_BREAK)
+            if max(len(before), len(after)) > _LONGEST_ZH:
+                continue
             left, right = normal_form(before), normal_form(after)
             if left != right and known(left) and known(right):
                 found.append(Synonym(right, left, "alias", _clip(before + match[0] + after)))

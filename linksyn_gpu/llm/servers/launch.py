@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -88,16 +87,16 @@ def _remote(config: SynthesisConfig) -> Iterator[Engine]:
 
     assert config.base_url is not None  # checked by SynthesisConfig
     engine = Engine(config.base_url.rstrip("/"), config.model or "", api_key())
-    names = run_anywhere(_models(engine, min(config.timeout, 20.0)))
+    models = run_anywhere(_models(engine, min(config.timeout, 20.0)))
     if config.model is None:
-        if not names:
+        if not models:
             raise EngineError(f"{engine.base_url} does not list its models: name one with --model")
-        log.info("model %s, the first that %s serves", names[0], engine.base_url)
-        engine = Engine(engine.base_url, names[0], engine.api_key)
-    elif names and config.model not in names:
-        shown = ", ".join(names[:8])
+        engine = replace(engine, model=next(iter(models)))
+        log.info("model %s, the first that %s serves", engine.model, engine.base_url)
+    elif models and config.model not in models:
+        shown = ", ".join(list(models)[:8])
         raise EngineError(f"{engine.base_url} does not serve model {config.model!r}; it has: {shown}")
-    yield engine
+    yield replace(engine, context=models.get(engine.model))
 
 
 @contextlib.contextmanager
@@ -105,14 +104,15 @@ def _own_vllm(config: SynthesisConfig, folder: Path, walk_bytes: int) -> Iterato
     from linksyn_gpu.llm.dispatch import run_anywhere
 
     with vllm.serve(config, folder, walk_bytes) as engine:
-        names = run_anywhere(_models(engine, 20.0))
+        models = run_anywhere(_models(engine, 20.0))
         # --vllm-args may have given the model another name.
-        yield engine if not names or engine.model in names else replace(engine, model=names[0])
+        model = engine.model if engine.model in models or not models else next(iter(models))
+        yield replace(engine, model=model, context=models.get(model))
 
 
-async def _models(engine: Engine, timeout: float) -> list[str]:
-    """Names of the models that a server serves; empty where it does not list them."""
-    from linksyn_gpu.llm.protocol import error_message
+async def _models(engine: Engine, timeout: float) -> dict[str, int | None]:
+    """The models that a server serves, and their context where it reports that; empty where it lists none."""
+    from linksyn_gpu.llm.protocol import count, error_message, read_json
     from linksyn_gpu.llm.transport import Broken, Transport, Unreachable
 
     url = f"{engine.base_url}/models"
@@ -120,23 +120,23 @@ async def _models(engine: Engine, timeout: float) -> list[str]:
         async with Transport(engine, timeout) as transport:
             reply = await transport.get("models")
     except (Unreachable, Broken, TimeoutError) as error:
-        said = engine.scrub(str(error)) or f"no answer in {timeout:g} s"
+        said = str(error) or f"no answer in {timeout:g} s"
         raise EngineError(
             f"no server at {engine.base_url} ({said}): start one, for example `vllm serve MODEL`, or correct --base-url"
         ) from None
-    status, data = reply.status, reply.data
-    if status in (401, 403):
+    if reply.status in (401, 403):
         raise EngineError(
-            f"{engine.base_url} refused the API key (HTTP {status}): "
+            f"{engine.base_url} refused the API key (HTTP {reply.status}): "
             f"set the environment variable {' or '.join(API_KEY_NAMES)}"
         )
-    if status == 404 and not engine.base_url.endswith("/v1"):
+    if reply.status == 404 and not engine.base_url.endswith("/v1"):
         raise EngineError(f"{url} was not found: an address usually ends in /v1, as {engine.base_url}/v1")
-    if status != 200:
-        log.warning("%s answered HTTP %s: %s", url, status, engine.scrub(error_message(data)))
-        return []
+    if reply.status != 200:
+        log.warning("%s answered HTTP %s: %s", url, reply.status, error_message(reply.data))
+        return {}
+    names = ("max_model_len", "context_length", "context_window", "max_context_length")  # as vLLM and others say it
     try:
-        rows = json.loads(data)["data"]
-        return [str(row["id"]) for row in rows]
-    except (ValueError, KeyError, TypeError):
+        rows = read_json(reply.data)["data"]
+        return {str(row["id"]): max(count(row.get(name)) for name in names) or None for row in rows}
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise EngineError(f"{url} does not speak the OpenAI protocol; check --base-url") from None

@@ -190,6 +190,6 @@ def serve(model: Path, *, slots: int = SLOTS, threads: int | None = None) -> Ite
     except (RuntimeError, ValueError, OSError) as error:
         raise EngineError(f"{model} could not be served: {error}. Check that it is a complete GGUF file") from error
     try:
-        yield Engine(f"{server.listening_address}/v1", EMBEDDED_MODEL, key, slots)
+        yield Engine(f"{server.listening_address}/v1", EMBEDDED_MODEL, key, context=CONTEXT, slots=slots)
     finally:
         del server

@@ -22,7 +22,7 @@ from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import EngineError
 from linksyn_gpu.llm import Engine
 from linksyn_gpu.llm.servers.supervisor import Command, Supervisor, to_stderr
-from linksyn_gpu.machine import free_memory
+from linksyn_gpu.machine import available_memory
 
 LOG_FILE = "vllm.log"
 GIB = 2**30
@@ -32,6 +32,7 @@ RESERVE_SHARE = 20
 """1/20 of a device stays free where that is more than `RESERVE_BYTES`."""
 LEAST_BYTES = 4 * GIB
 """Weights and KV cache of a useful model do not fit into less."""
+NVIDIA_SMI_SECONDS = 20.0
 NOT_FOUND = (
     "vLLM needs an environment of its own: make one (python3 -m venv VENV && VENV/bin/pip install vllm) and pass "
     "--vllm-python VENV/bin/python, or pass a command line with --vllm-command, such as 'conda run -n NAME vllm'"
@@ -80,7 +81,7 @@ def serve(
         share = memory_share(seen, config.data_parallel * config.tensor_parallel, walk_bytes)
         say(f"vLLM: {share:.1%} of the device memory; {walk_bytes / GIB:.1f} GiB are reserved for graph and walks")
     elif share is None:
-        environment.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_cache_gib(free_memory())))
+        environment.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_cache_gib(available_memory())))
     log_file = folder / LOG_FILE
     words = [*program, *serve_words(config, port, share)]
     say(f"vLLM: starting {config.model} on 127.0.0.1:{port}; its log is {log_file}")
@@ -181,18 +182,29 @@ def devices() -> list[Device]:
     Raises
     ------
     EngineError
-        nvidia-smi exists and fails.
+        nvidia-smi exists and fails, or does not answer.
     """
     if shutil.which("nvidia-smi") is None:
         return []
     query = ["nvidia-smi", "--query-gpu=index,uuid,memory.total,memory.free", "--format=csv,noheader,nounits"]
-    done = subprocess.run(query, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     fix = "fix the driver, or set synthesis.vllm_memory_share; then nvidia-smi is not called"
-    if done.returncode:
-        said = (done.stdout + done.stderr).strip().splitlines()
-        raise EngineError(f"nvidia-smi ended with status {done.returncode} ({' '.join(said[:2])}): {fix}")
+    process = subprocess.Popen(
+        query, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        output, _ = process.communicate(timeout=NVIDIA_SMI_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # in a driver that hangs, even SIGKILL has no effect
+            process.wait(1.0)
+        if process.stdout is not None:
+            process.stdout.close()
+        raise EngineError(f"nvidia-smi did not answer within {NVIDIA_SMI_SECONDS:g} s: {fix}") from None
+    if process.returncode:
+        said = output.strip().splitlines()
+        raise EngineError(f"nvidia-smi ended with status {process.returncode} ({' '.join(said[:2])}): {fix}")
     found = []
-    for line in done.stdout.splitlines():
+    for line in output.splitlines():
         try:
             index, uuid, total, free = (word.strip() for word in line.split(","))
             found.append(Device(index, uuid, int(total) * 2**20, int(free) * 2**20))

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Literal, Protocol
 
-from linksyn_gpu.errors import EngineError
+from linksyn_gpu.errors import StopAsking
 
 State = Literal["starting", "up", "failed"]
 NOTICE = 5.0
@@ -40,7 +40,7 @@ async def outlived(watch: Watch, starts: int, notice: float = NOTICE) -> bool:
 
     Raises
     ------
-    EngineError
+    StopAsking
         The server failed for good.
     """
     deadline = time.monotonic() + notice
@@ -51,5 +51,5 @@ async def outlived(watch: Watch, starts: int, notice: float = NOTICE) -> bool:
     while watch.state == "starting":
         await asyncio.sleep(0.05)
     if watch.state == "failed":
-        raise EngineError(watch.detail)
+        raise StopAsking(watch.detail)
     return True

@@ -17,7 +17,9 @@ from linksyn_gpu.run.stages.enhance import recorded_enhancement as recorded_enha
 from linksyn_gpu.run.stages.extract import extract as extract
 from linksyn_gpu.run.stages.extract import recorded_extraction as recorded_extraction
 from linksyn_gpu.run.stages.ingest import ingest as ingest
+from linksyn_gpu.run.stages.report import gather as gather
 from linksyn_gpu.run.stages.report import report as report
+from linksyn_gpu.run.stages.report import write_page as write_page
 from linksyn_gpu.run.stages.synthesize import recorded_synthesis as recorded_synthesis
 from linksyn_gpu.run.stages.synthesize import synthesize as synthesize
 from linksyn_gpu.run.stages.synthesize import walk_and_synthesize as walk_and_synthesize

@@ -18,7 +18,7 @@ import numpy as np
 from linksyn_gpu.config import ALL, EnhanceConfig, RunConfig
 from linksyn_gpu.config.loader import merged, to_mapping
 from linksyn_gpu.errors import ConfigError, DataError, EngineError
-from linksyn_gpu.llm.asking import Asking, MeteredAsk, Validate
+from linksyn_gpu.llm.asking import MeteredAsk, Validate
 from linksyn_gpu.llm.prompting import prompt_digest, stage_templates
 from linksyn_gpu.quality import checks, judge
 from linksyn_gpu.run import store
@@ -28,8 +28,8 @@ from linksyn_gpu.run.stages.synthesize import OPERATIONAL, recorded_synthesis
 from linksyn_gpu.sampling.extend import extend_path
 from linksyn_gpu.synthesis import prompts
 from linksyn_gpu.synthesis.enhance import DROPPED, KEPT, PENDING, Enhancer, Extension, Work, chooser
-from linksyn_gpu.synthesis.requests import SeedRows, default_model, max_prompt_chars
-from linksyn_gpu.synthesis.synthesize import written_columns
+from linksyn_gpu.synthesis.requests import SeedRows
+from linksyn_gpu.synthesis.synthesize import sampling_columns, written_columns
 from linksyn_gpu.tables import Cell, KPGraph, RowWriter, WalkBatch, qa_schema
 from linksyn_gpu.taxonomy.difficulty import LEVELS
 from linksyn_gpu.text import name_key
@@ -46,7 +46,7 @@ JOURNAL = "enhance-journal"
 """Answers by content. Not an output of the stage: --force and other settings find paid answers again."""
 ROWS_IN_WORK = 4096
 """QA that take each step together. Up to eight times as many rows of other disciplines are held with them."""
-SHAPING = ("engine", "model", "temperature", "top_p", "max_tokens", "max_prompt_chars", "max_field_chars")
+SHAPING = ("engine", "model", "temperature", "top_p", "max_prompt_chars", "max_field_chars")
 """Settings of `SynthesisConfig` that change the requests of this stage."""
 
 
@@ -147,17 +147,8 @@ class _Enhancement:
         self._journal: Journal
         self._budget: Budget
         self._tally = Tally(config.enhance)
-        synthesis = config.synthesis
-        self._asking = Asking(
-            synthesis.model or default_model(synthesis),
-            synthesis.templates,
-            synthesis.temperature,
-            synthesis.top_p,
-            synthesis.max_tokens,
-            synthesis.field_limit,
-            max_prompt_chars(synthesis),
-        )
-        self._ask = MeteredAsk(self._send, self._asking.max_prompt_chars)
+        self._asking = config.synthesis
+        self._ask = MeteredAsk(self._send, self._asking.prompt_limit)
 
     def run(self) -> dict[str, Any]:
         """Write the stage's files and return its counts."""
@@ -247,10 +238,9 @@ class _Enhancement:
                 "seed_ids": [seeds[seed]["id"] for seed in version.extension.seeds],
                 "request_id": written.id,
                 "prompt_digest": enhancement_digest(asking.templates),
-                "temperature": asking.temperature,
-                "top_p": asking.top_p,
                 "seed": written.seed,
                 "max_tokens": written.max_tokens,
+                **sampling_columns(self._config.synthesis, written),
             }
         return {
             **row,
@@ -265,7 +255,7 @@ class _Enhancement:
         """qa.parquet in batches."""
         import pyarrow.parquet as pq
 
-        with pq.ParquetFile(self._ws.path("qa.parquet")) as file:
+        with pq.ParquetFile(self._ws.checked("qa.parquet")) as file:
             yield from file.iter_batches(ROWS_IN_WORK, columns=columns)
 
     def _candidates(self) -> tuple[int, list[str]]:
@@ -307,7 +297,7 @@ class _Enhancement:
         import pyarrow.parquet as pq
 
         names = ("request_id", "nodes", "seeds")
-        path = self._ws.path("tasks.parquet")
+        path = self._ws.checked("tasks.parquet")
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(ROWS_IN_WORK, columns=list(names)):
                 for name, nodes, seeds in zip(*(batch.column(n).to_pylist() for n in names), strict=True):

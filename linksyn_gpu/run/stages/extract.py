@@ -22,7 +22,7 @@ from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.knowledge.extract.llm import TEMPLATES, Labels, extraction_request, read_labels
 from linksyn_gpu.knowledge.extract.plain_text import JOINT
 from linksyn_gpu.knowledge.merge.report import merge_report
-from linksyn_gpu.llm.prompting import prompt_chars, read_templates
+from linksyn_gpu.llm.prompting import prompt_chars, prompt_digest, read_templates
 from linksyn_gpu.run import store
 from linksyn_gpu.run.folder import Workspace
 from linksyn_gpu.run.progress import Progress, silent
@@ -90,7 +90,7 @@ def _prompts_digest(templates: str | None) -> str:
     """Hash of the templates in use: those of this package, replaced by a user's of the same names."""
     texts = dict(read_templates(TEMPLATES))
     own = dict(read_templates(Path(templates))) if templates is not None else {}
-    return hashlib.sha256("\0".join(own.get(name, text) for name, text in texts.items()).encode()).hexdigest()[:16]
+    return prompt_digest("\0".join(own.get(name, text) for name, text in texts.items()))
 
 
 def _file_digest(path: str) -> str:
@@ -178,11 +178,10 @@ class _Extraction:
 
     def _ask(self, rows: Sequence[int]) -> None:
         from linksyn_gpu.knowledge.ask import read_answers
-        from linksyn_gpu.synthesis.requests import SMOL_PROMPT_CHARS
 
         assert self._asker is not None
         most, synthesis = self._settings.max_kps, self._config.synthesis
-        limit = min(synthesis.max_prompt_chars, SMOL_PROMPT_CHARS if synthesis.engine == "smol" else 2**31)
+        limit = synthesis.prompt_limit
 
         def requests() -> Iterator[tuple[int, dict[str, Any] | None]]:
             for start in range(0, len(rows), 1024):
@@ -279,23 +278,25 @@ class _Extraction:
         backend = resolve(self._config.backend)
         engine = Engine(settings.embed_url.rstrip("/"), settings.embed_model, api_key())
         with Journal(self._ws.path(VECTORS)) as journal:
-            vectors = embed(
+            embedded = embed(
                 names,
                 engine,
                 journal,
                 timeout=self._config.synthesis.timeout,
                 on_progress=lambda done: self._progress("names embedded", done, len(names)),
             )
-        found = backend.ops.similar_pairs(vectors, settings.embed_threshold)
+        found = backend.ops.similar_pairs(embedded.vectors, settings.embed_threshold)
         backend.ops.release()
         self._embedding = {
             "model": settings.embed_model,
             "names": len(names),
+            "without_vector": len(names) - len(embedded.rows),
             "pairs": len(found),
             "search": found.method,
             "backend": backend.name,
         }
-        yield from zip(found.left.tolist(), found.right.tolist(), found.score.tolist(), strict=True)
+        left, right = embedded.rows[found.left], embedded.rows[found.right]
+        yield from zip(left.tolist(), right.tolist(), found.score.tolist(), strict=True)
 
     # ------------------------------------------------------------------ results
 

@@ -10,6 +10,7 @@ import numpy as np
 from linksyn_gpu.report.stats import Coverage, RunStats
 from linksyn_gpu.run import store
 from linksyn_gpu.run.folder import STAGES, Workspace
+from linksyn_gpu.run.stages.enhance import JOURNAL as ENHANCE_JOURNAL
 from linksyn_gpu.sampling.value import divergence, gini, target_shares
 
 SAMPLES = 5
@@ -17,12 +18,17 @@ SAMPLES = 5
 
 def report(ws: Workspace) -> RunStats:
     """Files of a run -> its figures, and report.html."""
+    stats = gather(ws)
+    write_page(ws, stats)
+    return stats
+
+
+def write_page(ws: Workspace, stats: RunStats) -> None:
+    """Write report.html."""
     from linksyn_gpu.report.page import render_page
 
-    stats = gather(ws)
     with ws.replacing("report.html") as part:
         part.write_text(render_page(stats, ws.folder.resolve().name), encoding="utf-8")
-    return stats
 
 
 def gather(ws: Workspace) -> RunStats:
@@ -33,7 +39,19 @@ def gather(ws: Workspace) -> RunStats:
     cells = store.read_plan(ws) if stages["walk"] is not None else []
     coverage = _coverage(ws, open_plan=len(cells) == 1 and _is_open(cells[0])) if cells else None
     kept_by, samples = _kept(ws) if ws.path("qa.parquet").is_file() else ({}, [])
-    return RunStats(stages, cells, coverage, kept_by, samples)
+    return RunStats(stages, cells, coverage, kept_by, samples, _outcomes(ws))
+
+
+def _outcomes(ws: Workspace) -> dict[str, int]:
+    """What the journals of unfinished stages hold now: the counts of a stage are those of its last call."""
+    from linksyn_gpu.llm.journal import Journal
+
+    found = {}
+    for stage, name in (("synthesize", "journal"), ("enhance", ENHANCE_JOURNAL)):
+        if ws.settings(stage) is not None and not ws.finished(stage) and ws.path(name).is_dir():
+            with Journal(ws.path(name), writable=False) as journal:
+                found[stage] = len(journal.index())
+    return found
 
 
 def _is_open(cell: dict[str, Any]) -> bool:
@@ -72,7 +90,7 @@ def _kept(ws: Workspace) -> tuple[dict[str, Counter[str]], list[dict[str, Any]]]
     names = ("language", "question_type", "discipline", "difficulty")
     counts: dict[str, Counter[str]] = {name: Counter() for name in names}
     samples: list[dict[str, Any]] = []
-    with pq.ParquetFile(ws.path("qa.parquet")) as file:
+    with pq.ParquetFile(ws.checked("qa.parquet")) as file:
         for batch in file.iter_batches(store.ROWS_PER_READ):
             for name in names:
                 counts[name].update(str(v) if v is not None else "unknown" for v in batch.column(name).to_pylist())

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from linksyn_gpu.config import RunConfig, SynthesisConfig
@@ -17,7 +18,7 @@ from linksyn_gpu.run.folder import Workspace
 from linksyn_gpu.run.progress import Progress, silent
 from linksyn_gpu.run.serving import StartEngine, engine_of
 from linksyn_gpu.run.stages.walk import Campaign, begin_walk, walk
-from linksyn_gpu.synthesis.requests import RequestsWriter, Sources, path_batches, read_requests
+from linksyn_gpu.synthesis.requests import RequestsWriter, Sources, check_languages, path_batches, read_requests
 from linksyn_gpu.tables import Cell, RowWriter, qa_schema
 
 if TYPE_CHECKING:
@@ -30,11 +31,11 @@ Produce = Callable[[Callable[[Request], None]], None]
 
 OPERATIONAL = (
     *("base_url", "concurrency", "timeout", "max_attempts", "max_tokens_retry", "model_file", "templates"),
-    *("max_requests", "budget_tokens"),
+    *("max_tokens", "without", "rename", "max_requests", "budget_tokens"),
     *("vllm_python", "vllm_command", "data_parallel", "tensor_parallel", "vllm_args"),
     *("vllm_restarts", "vllm_start_timeout", "vllm_memory_share"),
 )
-"""Settings of the server and of limits, which do not change the requests."""
+"""Settings of the server and of limits, which do not change what is asked."""
 
 
 def synthesize(
@@ -137,11 +138,14 @@ class _Synthesis:
         self._begun = False
         self._stats: Stats | None = None
         self._failed: EngineError | None = None
+        self._had_requests = self.has_requests
 
     def begin(self, *, force: bool = False, ahead: bool = False) -> bool:
         """Whether the stage has work to do; `ahead`: stage walk is not finished yet."""
         from linksyn_gpu.synthesis.prompts import synthesis_digest
 
+        if self._config.language == "auto" and (force or not self.has_requests):
+            check_languages(self._sources.seeds)
         shaping = to_mapping(self._config)
         operational = {name: shaping.pop(name) for name in OPERATIONAL}
         shaping["content of --templates"] = synthesis_digest(self._config.templates)
@@ -153,8 +157,8 @@ class _Synthesis:
 
     @property
     def has_requests(self) -> bool:
-        """Whether an earlier call wrote the requests."""
-        return self._ws.path("requests.jsonl").is_file() and self._ws.path("tasks.parquet").is_file()
+        """Whether an earlier call wrote the requests; damaged or exchanged files are written again."""
+        return self._ws.intact("requests.jsonl") and self._ws.intact("tasks.parquet")
 
     @contextlib.contextmanager
     def writer(self, cells: Sequence[Cell]) -> Iterator[RequestsWriter]:
@@ -209,8 +213,8 @@ class _Synthesis:
                     itertools.chain([first], requests),
                     engine,
                     journal,
-                    limits=Limits.of(config, engine),
-                    validate=validator(config.field_limit),
+                    limits=replace(Limits.of(config, engine), answer_limit=config.max_tokens),
+                    validate=validator(config.field_limit, config.per_path),
                     index=index,
                     budget=budget,
                     on_progress=self._show,
@@ -227,8 +231,9 @@ class _Synthesis:
         from linksyn_gpu.llm import batchfile
         from linksyn_gpu.synthesis.answers import validator
 
-        ids = (request["custom_id"] for request in read_requests(self._ws.path("requests.jsonl")))
-        found = batchfile.collect(files, journal, ids, validate=validator(self._config.field_limit))
+        ids = (request["custom_id"] for request in read_requests(self._ws.checked("requests.jsonl")))
+        validate = validator(self._config.field_limit, self._config.per_path)
+        found = batchfile.collect(files, journal, ids, validate=validate)
         self._facts["collected"] = {k: dict(v) if isinstance(v, Counter) else v for k, v in vars(found).items()}
 
     def _show(self, stats: Stats) -> None:
@@ -257,8 +262,8 @@ class _Synthesis:
         counts = {**self._assemble(journal, index), **self._facts}
         if self._failed is not None:
             counts["stopped"] = str(self._failed)
-        if self._config.engine == "batch" and counts["requests_answered"]:
-            self._write_pending(index)
+        if self._config.engine == "batch":
+            counts["requests_file"] = self._write_pending(index)
         if counts["pending"] == 0 and self._failed is None:
             self._ws.finish("synthesize", counts)
         else:
@@ -280,14 +285,23 @@ class _Synthesis:
             RowWriter(qa_schema(), qa_parquet, qa_jsonl) as kept,
             RowWriter(dropped_schema(), dropped_parquet) as dropped,
         ):
-            return assemble(journal, index, ws.path("tasks.parquet"), assembly, kept, dropped)
+            return assemble(journal, index, ws.checked("tasks.parquet"), assembly, kept, dropped)
 
-    def _write_pending(self, index: Index) -> None:
-        """Write the requests that still have no answer to requests-pending.jsonl."""
+    def _write_pending(self, index: Index) -> str:
+        """Write the requests that still have no answer, as the settings are now. Return the name of the file to send.
+
+        On the first call these are all requests, and requests.jsonl is the file.
+        """
         from linksyn_gpu.llm import batchfile
+        from linksyn_gpu.llm.refusals import Dialect
 
+        if not self._had_requests:
+            return "requests.jsonl"
+        dialect = Dialect(self._config.without, self._config.rename)
         with self._ws.replacing("requests-pending.jsonl") as part:
-            batchfile.write(read_requests(self._ws.path("requests.jsonl")), part, settled=index)
+            requests = read_requests(self._ws.checked("requests.jsonl"))
+            batchfile.write(requests, part, settled=index, dialect=dialect, answer_limit=self._config.max_tokens)
+        return "requests-pending.jsonl"
 
 
 def recorded_synthesis(ws: Workspace) -> dict[str, Any] | None:

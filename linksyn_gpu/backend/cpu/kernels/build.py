@@ -7,12 +7,13 @@ another: threads take runs of rows and hold only one row's KPs each, which stay 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import int64, uint64
 
 from linksyn_gpu.backend.cpu.kernels.core import jit, jit_inline, prefetch, tasks_of
+from linksyn_gpu.tables import Int32, Int64, UInt64
 
 INSERTION_MAX = 40  # rows up to this size are sorted by insertion
 DENSE_SHARE = 4  # a row of more than n_kps / 4 KPs is counted in an array over all KPs instead of sorted
@@ -25,54 +26,53 @@ SPAN_MASK = (1 << SPAN_SHIFT) - 1
 class Mentions(NamedTuple):
     """The mentions of each KP, in the order of seeds."""
 
-    indptr: Any
-    """int64 [n_kps + 1]"""
-    spans: Any
-    """uint64 [n_mentions] where the seed's KPs are: first place in `kp_indices` << 24 | their number."""
-    seeds: Any
-    """int32 [n_mentions], or empty if they are not needed."""
-    kp_indices: Any
-    """int32 [n_mentions] KPs of each seed."""
+    indptr: Int64
+    """[n_kps + 1]"""
+    spans: UInt64
+    """[n_mentions] where the seed's KPs are: first place in `kp_indices` << 24 | their number."""
+    seeds: Int32
+    """[n_mentions], or empty if they are not needed."""
+    kp_indices: Int32
+    """[n_mentions] KPs of each seed."""
 
 
 class UpperEdges(NamedTuple):
     """A graph, and its undirected edges: the entries of each row whose column is above the row's KP."""
 
-    indptr: Any
-    """int64 [n_kps + 1]"""
-    indices: Any
-    """int32 [n_entries]"""
-    first: Any
-    """int64 [n_kps] first such entry of a row."""
-    running: Any
-    """int64 [n_kps + 1] such entries before a row."""
+    indptr: Int64
+    """[n_kps + 1]"""
+    indices: Int32
+    """[n_entries]"""
+    first: Int64
+    """[n_kps] first such entry of a row."""
+    running: Int64
+    """[n_kps + 1] such entries before a row."""
 
 
 class RowSort(NamedTuple):
     """How the KPs of a row are sorted."""
 
-    longest: Any
+    longest: int
     """Rows of more KPs are counted in an array over all KPs."""
-    digit: Any
+    digit: int
     """Bits of one pass."""
-    passes: Any
+    passes: int
 
 
 class Rows(NamedTuple):
     """Where the rows of C are written."""
 
-    place: Any
-    """int64 [n_kps + 1] place of each row in `columns` and `counts`."""
-    columns: Any
-    """int32; empty: only the lengths are counted."""
-    counts: Any
-    """int32"""
-    entries: Any
-    """int64 [n_kps] length of each row."""
+    place: Int64
+    """[n_kps + 1] place of each row in `columns` and `counts`."""
+    columns: Int32
+    """Empty: only the lengths are counted."""
+    counts: Int32
+    entries: Int64
+    """[n_kps] length of each row."""
 
 
 @jit
-def mention_counts(counter: Any, n_tasks: Any, indptr: Any, kp_indices: Any, histogram: Any, lost: Any) -> None:
+def mention_counts(counter, n_tasks, indptr, kp_indices, histogram, lost):
     """histogram[task, v]: mentions of v in the task's seeds; lost[task]: seeds whose KPs are out of order or range."""
     n_seeds, n_kps = indptr.size - 1, histogram.shape[1]
     for task in tasks_of(counter, n_tasks):
@@ -92,7 +92,7 @@ def mention_counts(counter: Any, n_tasks: Any, indptr: Any, kp_indices: Any, his
 
 
 @jit
-def mention_offsets(histogram: Any, starts: Any) -> None:
+def mention_offsets(histogram, starts):
     """Turn the counts into each task's first place in each KP's list, and set `starts` to the begin of each list."""
     running = 0
     for v in range(histogram.shape[1]):
@@ -105,7 +105,7 @@ def mention_offsets(histogram: Any, starts: Any) -> None:
 
 
 @jit
-def scatter_mentions(counter: Any, n_tasks: Any, indptr: Any, histogram: Any, after: Any, mentions: Any) -> None:
+def scatter_mentions(counter, n_tasks, indptr, histogram, after, mentions):
     """Fill spans and seeds; with `after`, a span covers only the KPs of the seed after the mention itself."""
     kp_indices, spans, seeds = mentions.kp_indices, mentions.spans, mentions.seeds
     n_seeds = indptr.size - 1
@@ -123,7 +123,7 @@ def scatter_mentions(counter: Any, n_tasks: Any, indptr: Any, histogram: Any, af
 
 
 @jit
-def pair_counts(indptr: Any, kp_indices: Any, out: Any) -> None:
+def pair_counts(indptr, kp_indices, out):
     """out[v]: ordered pairs (v, other KP of the same seed), repeats counted; out is zero before."""
     for seed in range(indptr.size - 1):
         others = indptr[seed + 1] - indptr[seed] - 1
@@ -132,7 +132,7 @@ def pair_counts(indptr: Any, kp_indices: Any, out: Any) -> None:
 
 
 @jit_inline
-def _gather(u: Any, mentions: Any, out: Any) -> Any:
+def _gather(u, mentions, out):
     """Collect the KPs other than u of u's seeds; return their number. `out` needs one place more than that."""
     spans, kp_indices = mentions.spans, mentions.kp_indices
     size = uint64(0)
@@ -149,7 +149,7 @@ def _gather(u: Any, mentions: Any, out: Any) -> Any:
 
 
 @jit_inline
-def _digit_pass(source: Any, sink: Any, size: Any, shift: Any, mask: Any, histogram: Any) -> None:
+def _digit_pass(source, sink, size, shift, mask, histogram):
     """One stable pass of a radix sort."""
     for b in range(uint64(mask) + uint64(1)):
         histogram[b] = 0
@@ -169,7 +169,7 @@ def _digit_pass(source: Any, sink: Any, size: Any, shift: Any, mask: Any, histog
 
 
 @jit
-def _sort(values: Any, spare: Any, size: Any, digit: Any, passes: Any, histogram: Any) -> Any:
+def _sort(values, spare, size, digit, passes, histogram):
     """Sort values[:size]; true where the result is in `spare`."""
     if size <= uint64(INSERTION_MAX):
         for i in range(1, int64(size)):
@@ -190,7 +190,7 @@ def _sort(values: Any, spare: Any, size: Any, digit: Any, passes: Any, histogram
 
 
 @jit_inline
-def _run_lengths(ordered: Any, size: Any, columns: Any, counts: Any, at: Any) -> Any:
+def _run_lengths(ordered, size, columns, counts, at):
     """Distinct values and their counts, from place `at` on; return how many. Branch-free: repeats are unpredictable."""
     place = uint64(at)
     before, first = int64(-1), int64(0)
@@ -206,7 +206,7 @@ def _run_lengths(ordered: Any, size: Any, columns: Any, counts: Any, at: Any) ->
 
 
 @jit
-def _dense_row(u: Any, mentions: Any, tally: Any, rows: Any) -> Any:
+def _dense_row(u, mentions, tally, rows):
     """Row u by counting in an array over all KPs (zero before and after); return its number of entries."""
     spans, kp_indices, columns, counts = mentions.spans, mentions.kp_indices, rows.columns, rows.counts
     at = rows.place[u]
@@ -227,7 +227,7 @@ def _dense_row(u: Any, mentions: Any, tally: Any, rows: Any) -> Any:
 
 
 @jit
-def row_tasks(counter: Any, n_tasks: Any, task_rows: Any, pair_start: Any, mentions: Any, sort: Any, rows: Any) -> None:
+def row_tasks(counter, n_tasks, task_rows, pair_start, mentions, sort, rows):
     """Rows of C, from the mentions of each KP."""
     place, columns, counts, entries = rows.place, rows.columns, rows.counts, rows.entries
     n_kps = entries.size
@@ -257,7 +257,7 @@ def row_tasks(counter: Any, n_tasks: Any, task_rows: Any, pair_start: Any, menti
 
 
 @jit
-def compact_tasks(counter: Any, n_tasks: Any, task_rows: Any, rows: Any, indptr: Any, out: Any) -> None:
+def compact_tasks(counter, n_tasks, task_rows, rows, indptr, out):
     """Move each row from its place, which has space for repeats, to its place in the CSR; out = (columns, counts)."""
     place, columns, counts = rows.place, rows.columns, rows.counts
     out_columns, out_counts = out
@@ -273,7 +273,7 @@ def compact_tasks(counter: Any, n_tasks: Any, task_rows: Any, rows: Any, indptr:
 
 
 @jit
-def upper_start(graph_indptr: Any, graph_indices: Any, first: Any, running: Any) -> None:
+def upper_start(graph_indptr, graph_indices, first, running):
     """first[u]: first entry of row u with a column above u; running[u]: such entries in the rows before."""
     total = 0
     for u in range(graph_indptr.size - 1):
@@ -291,7 +291,7 @@ def upper_start(graph_indptr: Any, graph_indices: Any, first: Any, running: Any)
 
 
 @jit
-def edge_count_tasks(counter: Any, n_tasks: Any, task_rows: Any, edges: Any, mentions: Any, size_of: Any) -> None:
+def edge_count_tasks(counter, n_tasks, task_rows, edges, mentions, size_of):
     """size_of[edge]: seeds that hold both ends; pairs without an edge in the graph are skipped."""
     graph_indptr, graph_indices, first, running = edges
     spans, kp_indices = mentions.spans, mentions.kp_indices
@@ -307,8 +307,8 @@ def edge_count_tasks(counter: Any, n_tasks: Any, task_rows: Any, edges: Any, men
             for s in range(uint64(mentions.indptr[u]), end):
                 if s + uint64(AHEAD) < end:
                     prefetch(kp_indices, int64(spans[s + uint64(AHEAD)] >> uint64(SPAN_SHIFT)))
-                behind = spans[s] >> uint64(SPAN_SHIFT)
-                for m in range(behind, behind + (spans[s] & uint64(SPAN_MASK))):
+                begin = spans[s] >> uint64(SPAN_SHIFT)
+                for m in range(begin, begin + (spans[s] & uint64(SPAN_MASK))):
                     held = edge_of[uint64(kp_indices[m])]
                     if held >= 0:
                         size_of[uint64(held)] += 1
@@ -317,9 +317,7 @@ def edge_count_tasks(counter: Any, n_tasks: Any, task_rows: Any, edges: Any, men
 
 
 @jit
-def edge_fill_tasks(
-    counter: Any, n_tasks: Any, task_rows: Any, edges: Any, mentions: Any, edge_start: Any, edge_seeds: Any
-) -> None:
+def edge_fill_tasks(counter, n_tasks, task_rows, edges, mentions, edge_start, edge_seeds):
     """edge_seeds[edge_start[edge]:]: the edge's seeds, ascending because each KP's list of seeds is."""
     graph_indptr, graph_indices, first, running = edges
     spans, kp_indices, seeds = mentions.spans, mentions.kp_indices, mentions.seeds
@@ -334,8 +332,8 @@ def edge_fill_tasks(
             for s in range(uint64(mentions.indptr[u]), end):
                 if s + uint64(AHEAD) < end:
                     prefetch(kp_indices, int64(spans[s + uint64(AHEAD)] >> uint64(SPAN_SHIFT)))
-                behind = spans[s] >> uint64(SPAN_SHIFT)
-                for m in range(behind, behind + (spans[s] & uint64(SPAN_MASK))):
+                begin = spans[s] >> uint64(SPAN_SHIFT)
+                for m in range(begin, begin + (spans[s] & uint64(SPAN_MASK))):
                     v = uint64(kp_indices[m])
                     place = next_place[v]
                     if place >= 0:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import int64, uint64
 
 from linksyn_gpu.backend.cpu.kernels.core import jit, mulhi, prefetch, tasks_of
 from linksyn_gpu.backend.cpu.kernels.philox import draw, splitmix
+from linksyn_gpu.backend.protocol import NOT_A_PATH
+from linksyn_gpu.tables import Int32, Int64
 
 AHEAD = 16  # keys whose slot is prefetched
 INSERTION_MAX = 32
@@ -17,7 +19,7 @@ INSERTION_MAX = 32
 
 
 @jit
-def path_key_tasks(counter: Any, n_tasks: Any, nodes: Any, out: Any) -> None:
+def path_key_tasks(counter, n_tasks, nodes, out):
     """Keys of the KP sets of paths, as in the reference."""
     n = nodes.shape[0]
     for task in tasks_of(counter, n_tasks):
@@ -36,7 +38,7 @@ def path_key_tasks(counter: Any, n_tasks: Any, nodes: Any, out: Any) -> None:
 
 
 @jit
-def screen_rows(keys: Any, slots: Any, shift: Any, holds_zero: Any, status: Any) -> Any:
+def screen_rows(keys, slots, shift, holds_zero, status):
     """Look up and add the keys of rows with status 0, in row order; a key that is present sets status 2.
 
     `slots` is an open-addressing table of 2^(64 - shift) keys, 0 where empty, with space for all of `keys`; key 0 is
@@ -67,7 +69,7 @@ def screen_rows(keys: Any, slots: Any, shift: Any, holds_zero: Any, status: Any)
 
 
 @jit
-def rehash(old: Any, new: Any, shift: Any) -> None:
+def rehash(old, new, shift):
     """Move all keys to a larger, empty table."""
     mask = new.size - 1
     for i in range(old.size):
@@ -83,7 +85,7 @@ def rehash(old: Any, new: Any, shift: Any) -> None:
 
 
 @jit
-def order_tasks(counter: Any, n_tasks: Any, indptr: Any, seeds: Any, rank: Any, out_seeds: Any, ties: Any) -> None:
+def order_tasks(counter, n_tasks, indptr, seeds, rank, out_seeds, ties):
     """Each edge's seeds by (rank, seed), and how many have the best rank. The seeds of an edge are given ascending."""
     n_edges = indptr.size - 1
     for task in tasks_of(counter, n_tasks):
@@ -119,17 +121,17 @@ def order_tasks(counter: Any, n_tasks: Any, indptr: Any, seeds: Any, rank: Any, 
 class Ordered(NamedTuple):
     """Evidence in a round's order of preference."""
 
-    indptr: Any
-    """int64 [n_edges + 1]"""
-    seeds: Any
-    """int32: seeds of each edge, best first."""
-    ties: Any
-    """int32 [n_edges] seeds of the best rank."""
+    indptr: Int64
+    """[n_edges + 1]"""
+    seeds: Int32
+    """Seeds of each edge, best first."""
+    ties: Int32
+    """[n_edges] seeds of the best rank."""
 
 
 @jit
-def _edge_number(edges: Any, u: Any, v: Any) -> Any:
-    """Number of the undirected edge (u, v) in the order of (smaller end, larger end)."""
+def _edge_number(edges, u, v):
+    """Number of the undirected edge (u, v) in the order of (smaller end, larger end); -1 if there is none."""
     graph_indptr, graph_indices, first, running = edges
     low, high = min(u, v), max(u, v)
     begin, end = first[low], graph_indptr[low + 1]
@@ -139,13 +141,13 @@ def _edge_number(edges: Any, u: Any, v: Any) -> Any:
             begin = middle + 1
         else:
             end = middle
+    if begin == graph_indptr[low + 1] or graph_indices[begin] != high:
+        return int64(-1)
     return running[low] + begin - first[low]
 
 
 @jit
-def link_tasks(
-    counter: Any, n_tasks: Any, edges: Any, ordered: Any, nodes: Any, ids: Any, keep: Any, key: Any, out: Any
-) -> None:
+def link_tasks(counter, n_tasks, edges, ordered, nodes, ids, keep, key, out):
     """A seed for each edge of each kept path, as in the reference; `edges` is a `build.UpperEdges`."""
     indptr, seeds, ties = ordered
     n, length = out.shape
@@ -160,6 +162,9 @@ def link_tasks(
                 if nodes[i, step] < 0:
                     break
                 edge = _edge_number(edges, int64(nodes[i, step - 1]), int64(nodes[i, step]))
+                if edge < 0:
+                    out[i, 0] = NOT_A_PATH
+                    break
                 begin, total, best = indptr[edge], indptr[edge + 1] - indptr[edge], int64(ties[edge])
                 bits, _ = draw(key[0], key[1], ids[i], step, 0)
                 offset = int64(mulhi(bits, uint64(best)))

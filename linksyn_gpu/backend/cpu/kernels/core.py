@@ -16,24 +16,25 @@ import contextlib
 import hashlib
 import mmap
 import os
+import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numba
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils as numba_cgutils
+from numba.core.caching import IndexDataCacheFile
 from numba.extending import intrinsic
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 HUGE_PAGE = 2 << 20
 
 cgutils: Any = numba_cgutils  # its functions have no types
 numba_config: Any = numba.config
+NumbaCacheFile: Any = IndexDataCacheFile
 
 
 def _content_stamp() -> str:
@@ -41,7 +42,8 @@ def _content_stamp() -> str:
     folder = Path(__file__).parent
     backend = folder.parents[1]
     digest = hashlib.sha256()
-    for file in (*sorted(folder.glob("*.py")), backend / "reference" / "walk.py", backend / "rng.py"):
+    others = (backend / name for name in ("protocol.py", "reference/walk.py", "rng.py"))
+    for file in (*sorted(folder.glob("*.py")), *others):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
@@ -49,23 +51,39 @@ def _content_stamp() -> str:
 _STAMP = _content_stamp()
 
 
+class _CacheFile(NumbaCacheFile):  # type: ignore[misc]  # Numba's class has no types
+    """A kernel's cache on disk; a file that was cut off counts as absent, and the kernel is compiled again."""
+
+    def _load_index(self) -> Any:
+        try:
+            return super()._load_index()
+        except (EOFError, pickle.UnpicklingError):
+            return {}
+
+    def _load_data(self, name: str) -> Any:
+        try:
+            return super()._load_data(name)
+        except (EOFError, pickle.UnpicklingError) as error:
+            raise FileNotFoundError(name) from error
+
+
 def _cache_by_content(dispatcher: Any) -> Any:
     """Make a kernel's cache compare `_STAMP` instead of the time stamp of one file."""
-    file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)  # none with NUMBA_DISABLE_JIT
-    if file is not None:
-        file._source_stamp = _STAMP
+    cache: Any = getattr(dispatcher, "_cache", None)
+    if hasattr(cache, "_cache_file"):  # not with NUMBA_DISABLE_JIT
+        cache._cache_file = _CacheFile(cache._cache_path, cache._impl.filename_base, _STAMP)
     return dispatcher
 
 
-def jit(function: F) -> F:
+def jit(function: Callable[..., Any]) -> Any:
     """Compile a kernel: cached on disk, without the interpreter lock, IEEE arithmetic as written."""
-    return cast(F, _cache_by_content(njit(cache=True, nogil=True, error_model="numpy")(function)))
+    return _cache_by_content(njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
-def jit_inline(function: F) -> F:
+def jit_inline(function: Callable[..., Any]) -> Any:
     """Compile a function into its callers: by default the compiler calls even Philox."""
     decorate = njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-    return cast(F, _cache_by_content(decorate(function)))
+    return _cache_by_content(decorate(function))
 
 
 # ---------------------------------------------------------------------- instructions that Numba lacks

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from numba import uint64
 
 from linksyn_gpu.backend.cpu.kernels.core import jit, jit_inline
@@ -11,7 +9,7 @@ from linksyn_gpu.backend.rng import LOW, M0, M1, W0, W1
 
 
 @jit_inline
-def _round(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
+def _round(c0, c1, c2, c3, k0, k1):
     half, low = uint64(32), uint64(LOW)
     p0 = uint64(M0) * c0
     p1 = uint64(M1) * c2
@@ -19,7 +17,7 @@ def _round(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
 
 
 @jit_inline
-def philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
+def philox(c0, c1, c2, c3, k0, k1):
     """One block: counter words, key words and results are uint64 that hold 32 bits each.
 
     Words have 64 bits and the rounds are unrolled on purpose: the compiler then sees that upper halves are zero, and
@@ -39,7 +37,7 @@ def philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
 
 
 @jit
-def philox_lanes(n: Any, ids: Any, turns: Any, k0: Any, k1: Any, bits: Any, accept_bits: Any) -> None:
+def philox_lanes(n, ids, turns, k0, k1, bits, accept_bits):
     """Blocks of n lanes: walk id and turn (step | trial << 32) to the row's bits and the upper 53 acceptance bits.
 
     `accept_bits` may be None: the rule accepts every proposal.
@@ -54,7 +52,7 @@ def philox_lanes(n: Any, ids: Any, turns: Any, k0: Any, k1: Any, bits: Any, acce
 
 
 @jit_inline
-def draw(k0: Any, k1: Any, walk_id: Any, step: Any, trial: Any) -> Any:
+def draw(k0, k1, walk_id, step, trial):
     """128 random bits of (walk id, step, trial): 64 that draw from a row, 64 that decide acceptance."""
     low, half = uint64(LOW), uint64(32)
     name = uint64(walk_id)
@@ -63,7 +61,7 @@ def draw(k0: Any, k1: Any, walk_id: Any, step: Any, trial: Any) -> Any:
 
 
 @jit_inline
-def splitmix(x: Any) -> Any:
+def splitmix(x):
     """splitmix64's finaliser (Steele, Lea and Flood, OOPSLA 2014) of x * the golden ratio."""
     z = uint64(x) * uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> uint64(30))) * uint64(0xBF58476D1CE4E5B9)

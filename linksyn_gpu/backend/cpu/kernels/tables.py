@@ -18,8 +18,6 @@ is on the safe side, and where a cell cannot decide, the prefix sums do.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import float64, int64, uint64
 
@@ -39,9 +37,7 @@ ROUND_UP = 1.0 + 2.0**-48
 
 
 @jit
-def value_tasks(
-    counter: Any, n_tasks: Any, target: Any, potential: Any, visits: Any, n_visits: Any, beta: Any, out: Any
-) -> None:
+def value_tasks(counter, n_tasks, target, potential, visits, n_visits, beta, out):
     """V(v) as in the reference, operation for operation."""
     n = target.size
     for task in tasks_of(counter, n_tasks):
@@ -60,9 +56,7 @@ def value_tasks(
 
 
 @jit
-def potential_tasks(
-    counter: Any, n_tasks: Any, potential: Any, target: Any, visits: Any, n_visits: Any, out: Any
-) -> None:
+def potential_tasks(counter, n_tasks, potential, target, visits, n_visits, out):
     """P(v) as in the reference, operation for operation."""
     n = target.size
     for task in tasks_of(counter, n_tasks):
@@ -72,7 +66,7 @@ def potential_tasks(
 
 
 @jit
-def column_max(indices: Any, weight: Any, own: Any, foreign: Any) -> None:
+def column_max(indices, weight, own, foreign):
     """Largest weight of the own and of the foreign entries that lead to each node (0 if there is none)."""
     for e in range(indices.size):
         v = indices[e]
@@ -81,7 +75,7 @@ def column_max(indices: Any, weight: Any, own: Any, foreign: Any) -> None:
 
 
 @jit
-def step_tasks(counter: Any, n_tasks: Any, indptr: Any, indices: Any, weight: Any, nodes: Any, counts: Any) -> None:
+def step_tasks(counter, n_tasks, indptr, indices, weight, nodes, counts):
     """Foreign steps of walks, and all steps."""
     n, width = nodes.shape
     for task in tasks_of(counter, n_tasks):
@@ -105,7 +99,7 @@ def step_tasks(counter: Any, n_tasks: Any, indptr: Any, indices: Any, weight: An
 
 
 @jit_inline
-def bit_length(x: Any) -> Any:
+def bit_length(x):
     """Bit length of a uint64, as a uint64."""
     bits = uint64(0)
     while x > uint64(0):
@@ -115,7 +109,7 @@ def bit_length(x: Any) -> Any:
 
 
 @jit
-def finish_row(sums: Any, scratch: Any, neighbours: Any, begin: Any, degree: Any, pairs: Any, cells: Any) -> Any:
+def finish_row(sums, scratch, neighbours, begin, degree, pairs, cells):
     """Shift a row's sums into `pairs` and make its cells; return (total after the shift, coarse).
 
     Selections are written as masks: a branch would be mispredicted for every second cell.
@@ -177,19 +171,8 @@ def finish_row(sums: Any, scratch: Any, neighbours: Any, begin: Any, degree: Any
 
 @jit
 def transition_tasks(
-    counter: Any,
-    n_tasks: Any,
-    task_rows: Any,
-    indptr: Any,
-    indices: Any,
-    weight: Any,
-    scale: Any,
-    scaled_value: Any,
-    pairs: Any,
-    cells: Any,
-    node: Any,
-    max_degree: Any,
-) -> None:
+    counter, n_tasks, task_rows, indptr, indices, weight, scale, scaled_value, pairs, cells, node, max_degree
+):
     """Table of a round; task i makes rows task_rows[i] .. task_rows[i + 1] - 1, about equal in entries.
 
     Entries of negative weight weigh -w * scale. `scaled_value` is V * 2^(40 - E): scaling by a power of two commutes
@@ -216,9 +199,7 @@ def transition_tasks(
 
 
 @jit
-def start_row(
-    x: Any, scale: Any, second_scale: Any, names: Any, sums: Any, scratch: Any, pairs: Any, cells: Any
-) -> Any:
+def start_row(x, scale, second_scale, names, sums, scratch, pairs, cells):
     """Start draws as one row over all nodes: masses max(1, floor(x * scale * second_scale)), 0 where x is 0."""
     running = int64(0)
     for v in range(x.size):
@@ -229,7 +210,7 @@ def start_row(
 
 
 @jit
-def search_row(pairs: Any, begin: Any, end: Any, t: Any) -> Any:
+def search_row(pairs, begin, end, t):
     """First entry e in begin .. end - 1 whose prefix sum is above t (there must be one), by halving."""
     e, length = begin, end - begin
     while length > uint64(1):
@@ -241,7 +222,7 @@ def search_row(pairs: Any, begin: Any, end: Any, t: Any) -> Any:
 
 
 @jit_inline
-def first_above(pairs: Any, begin: Any, end: Any, t: Any) -> Any:
+def first_above(pairs, begin, end, t):
     """The same, if the entry is likely one of the first four; those are compared without branches.
 
     Reads up to four places, some perhaps after the row: its last sum is above t and ends the count.

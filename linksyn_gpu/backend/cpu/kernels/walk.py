@@ -26,6 +26,7 @@ from linksyn_gpu.backend.cpu.kernels.tables import (
 )
 from linksyn_gpu.backend.reference.walk import TRIALS
 from linksyn_gpu.backend.rng import LOW
+from linksyn_gpu.tables import Int32, Int64, UInt64
 
 ROW_START = (1 << COARSE_SHIFT) - 1
 EMPTY = -1
@@ -35,42 +36,40 @@ SPREAD = 0x9E3779B1  # Fibonacci hashing: 2^32 / golden ratio, odd
 class Tables(NamedTuple):
     """Transition table of a round: see `tables.finish_row`."""
 
-    node: Any
-    cells: Any
-    pairs: Any
+    node: UInt64
+    cells: UInt64
+    pairs: UInt64
 
 
 class Starts(NamedTuple):
     """Start table of a round."""
 
-    pairs: Any
-    cells: Any
-    total: Any
-    coarse: Any
+    pairs: UInt64
+    cells: UInt64
+    total: np.uint64
+    coarse: np.uint64
 
 
 class EdgeSlots(NamedTuple):
     """The set of edges: one small hash table per node, of its neighbours with a larger id."""
 
-    start: Any
-    slots: Any
+    start: Int64
+    slots: Int32
 
 
 class Rule(NamedTuple):
     """floor(a * 2^53) of a step, by its place relative to the previous node."""
 
-    back: Any
-    near: Any
-    far: Any
+    back: np.uint64
+    near: np.uint64
+    far: np.uint64
 
 
 # ---------------------------------------------------------------------- the neighbour test of node2vec
 
 
 @jit
-def edge_slot_tasks(
-    counter: Any, n_tasks: Any, task_rows: Any, indptr: Any, indices: Any, slot_start: Any, slots: Any
-) -> None:
+def edge_slot_tasks(counter, n_tasks, task_rows, indptr, indices, slot_start, slots):
     """Fill the hash tables of `EdgeSlots`."""
     for task in tasks_of(counter, n_tasks):
         for u in range(task_rows[task], task_rows[task + 1]):
@@ -87,7 +86,7 @@ def edge_slot_tasks(
 
 
 @jit
-def upper_degree_tasks(counter: Any, n_tasks: Any, task_rows: Any, indptr: Any, indices: Any, out: Any) -> None:
+def upper_degree_tasks(counter, n_tasks, task_rows, indptr, indices, out):
     """Neighbours with a larger id, of each node."""
     for task in tasks_of(counter, n_tasks):
         for u in range(task_rows[task], task_rows[task + 1]):
@@ -98,19 +97,19 @@ def upper_degree_tasks(counter: Any, n_tasks: Any, task_rows: Any, indptr: Any, 
 
 
 @jit_inline
-def _home(v: Any, size: Any) -> Any:
+def _home(v, size):
     return int64((((uint64(v) * uint64(SPREAD)) & uint64(LOW)) * uint64(size)) >> uint64(32))
 
 
 @jit_inline
-def _edge_slot(slot_start: Any, u: Any, v: Any) -> Any:
+def _edge_slot(slot_start, u, v):
     """Slot where the search for edge (u, v) begins."""
     low, high = min(u, v), max(u, v)
     return slot_start[low] + _home(high, slot_start[low + 1] - slot_start[low])
 
 
 @jit_inline
-def _has_edge(slot_start: Any, slots: Any, u: Any, v: Any) -> Any:
+def _has_edge(slot_start, slots, u, v):
     low, high = min(u, v), max(u, v)
     begin, end = slot_start[low], slot_start[low + 1]
     if begin == end:
@@ -124,7 +123,7 @@ def _has_edge(slot_start: Any, slots: Any, u: Any, v: Any) -> Any:
 
 
 @jit_inline
-def _acceptance(edges: Any, rule: Any, previous: Any, proposal: Any) -> Any:
+def _acceptance(edges, rule, previous, proposal):
     """floor(a * 2^53) of a step to `proposal`."""
     if proposal == previous:
         return rule.back
@@ -135,18 +134,7 @@ def _acceptance(edges: Any, rule: Any, previous: Any, proposal: Any) -> Any:
 
 
 @jit
-def _scan_row(
-    table: Any,
-    edges: Any,
-    rule: Any,
-    no_revisit: Any,
-    second_order: Any,
-    nodes: Any,
-    walk: Any,
-    step: Any,
-    key: Any,
-    walk_id: Any,
-) -> Any:
+def _scan_row(table, edges, rule, no_revisit, second_order, nodes, walk, step, key, walk_id):
     """Draw from what the proposals can reach, as in the reference; -1 if that is nothing."""
     node, pairs = table.node, table.pairs
     here = uint64(nodes[walk, step - 1])
@@ -175,7 +163,7 @@ def _scan_row(
 
 
 @jit_inline
-def _on_path(nodes: Any, walk: Any, step: Any, to: Any) -> Any:
+def _on_path(nodes, walk, step, to):
     """Whether a walk visited `to` before `step`."""
     seen = False
     for k in range(step):
@@ -187,7 +175,7 @@ def _on_path(nodes: Any, walk: Any, step: Any, to: Any) -> Any:
 
 
 @jit_inline
-def _decided(cell: Any, t: Any, coarse: Any) -> Any:
+def _decided(cell, t, coarse):
     """Answer of a cell to draw t: (node, whether the prefix sums must decide instead)."""
     difference = int64(((t >> coarse) - (cell >> uint64(MARK_SHIFT))) << uint64(49))  # 15 bits with their sign
     right = uint64(RIGHT_SHIFT) & uint64(~(difference >> 63))
@@ -196,25 +184,13 @@ def _decided(cell: Any, t: Any, coarse: Any) -> Any:
 
 
 @jit_inline
-def _lower_bound(cell: Any) -> Any:
+def _lower_bound(cell):
     """Entry of the row where the search for an undecided draw begins: that of the cell, or the first."""
     return (cell & uint64(ID_MASK)) & (uint64(0) - (cell >> uint64(63)))
 
 
 @jit
-def _starts(
-    start: Any,
-    ids: Any,
-    key: Any,
-    begin: Any,
-    end: Any,
-    names: Any,
-    turns: Any,
-    cell_at: Any,
-    drawn: Any,
-    unsure_walks: Any,
-    out: Any,
-) -> None:
+def _starts(start, ids, key, begin, end, names, turns, cell_at, drawn, unsure_walks, out):
     """Draw the first node of walks begin .. end - 1 (no more than fit in the scratch arrays)."""
     pairs, cells, total, coarse = start
     n = uint64(cells.size)
@@ -245,19 +221,7 @@ def walk_tasks(no_revisit: bool, second_order: bool) -> Any:
     """The walk kernel for one kind of step rule: its machine code contains only what the rule uses."""
 
     @jit
-    def tasks(
-        counter: Any,
-        n_tasks: Any,
-        table: Any,
-        edges: Any,
-        start: Any,
-        ids: Any,
-        length: Any,
-        rule: Any,
-        key: Any,
-        n_lanes: Any,
-        out: Any,
-    ) -> None:
+    def tasks(counter, n_tasks, table, edges, start, ids, length, rule, key, n_lanes, out):
         """Walks of the ids, cut into n_tasks runs of consecutive ids; `out` is int32 [n, length + 1]."""
         node, cells, pairs = table
         n = ids.size
@@ -358,7 +322,7 @@ def walk_tasks(no_revisit: bool, second_order: bool) -> Any:
 
 
 @jit
-def length_tasks(counter: Any, n_tasks: Any, nodes: Any, out: Any) -> None:
+def length_tasks(counter, n_tasks, nodes, out):
     """Entries of each row that are not -1."""
     n = nodes.shape[0]
     for task in tasks_of(counter, n_tasks):
@@ -370,7 +334,7 @@ def length_tasks(counter: Any, n_tasks: Any, nodes: Any, out: Any) -> None:
 
 
 @jit
-def occurrence_tasks(counter: Any, n_tasks: Any, table: Any, keep: Any, counts: Any) -> None:
+def occurrence_tasks(counter, n_tasks, table, keep, counts):
     """Count numbers in kept rows; task i fills counts[i]."""
     n = table.shape[0]
     for task in tasks_of(counter, n_tasks):
