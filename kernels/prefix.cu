@@ -9,10 +9,12 @@ static constexpr int32_t MAX_WARPS = 32;
 struct Masses {
   const int32_t* __restrict__ indices;
   const int32_t* __restrict__ weight;
+  const double* __restrict__ scale;  // factor of entries of negative weight, the foreign edges of a cell
   const double* __restrict__ value;
 
   __device__ __forceinline__ double weighted(int64_t entry) const {
-    return static_cast<double>(weight[entry]) * value[indices[entry]];
+    const double own = static_cast<double>(weight[entry]);
+    return (own > 0.0 ? own : -own * scale[0]) * value[indices[entry]];
   }
 };
 
@@ -36,8 +38,8 @@ static __device__ __forceinline__ uint64_t warp_inclusive_scan(uint64_t x, int32
 // Largest w * V, as the bits of a double: for numbers >= 0 they have the same order. `top_bits` starts at 0.
 extern "C" __global__ void __launch_bounds__(256)
     largest_weight(const int32_t* __restrict__ indices, const int32_t* __restrict__ weight,
-                   const double* __restrict__ value, int64_t n_entries, uint64_t* __restrict__ top_bits) {
-  const Masses masses{indices, weight, value};
+                   const double* __restrict__ scale, const double* __restrict__ value, int64_t n_entries, uint64_t* __restrict__ top_bits) {
+  const Masses masses{indices, weight, scale, value};
   uint64_t top = 0;
   for (int64_t entry = first_item(); entry < n_entries; entry += item_stride()) {
     const uint64_t bits = static_cast<uint64_t>(__double_as_longlong(masses.weighted(entry)));
@@ -56,10 +58,10 @@ extern "C" __global__ void __launch_bounds__(256)
 // One warp per row, for rows shorter than `long_row`. The block size is a multiple of 32.
 extern "C" __global__ void __launch_bounds__(256)
     prefix_short_rows(const int64_t* __restrict__ indptr, const int32_t* __restrict__ indices,
-                      const int32_t* __restrict__ weight, const double* __restrict__ value,
-                      const double* __restrict__ top, int64_t n_kps, int64_t long_row,
+                      const int32_t* __restrict__ weight, const double* __restrict__ scale,
+                      const double* __restrict__ value, const double* __restrict__ top, int64_t n_kps, int64_t long_row,
                       uint32_t* __restrict__ prefix, uint32_t* __restrict__ total) {
-  const Masses masses{indices, weight, value};
+  const Masses masses{indices, weight, scale, value};
   const int32_t exponent = exponent_of(top[0]);
   const int32_t lane = static_cast<int32_t>(threadIdx.x % WARP);
   for (int64_t row = first_item() / WARP; row < n_kps; row += item_stride() / WARP) {
@@ -92,11 +94,11 @@ extern "C" __global__ void __launch_bounds__(256)
 // One block per row, for the listed rows. The block size is a multiple of 32, at most 1,024.
 extern "C" __global__ void __launch_bounds__(256)
     prefix_long_rows(const int64_t* __restrict__ indptr, const int32_t* __restrict__ indices,
-                     const int32_t* __restrict__ weight, const double* __restrict__ value,
-                     const double* __restrict__ top, const int64_t* __restrict__ long_rows, int64_t n_long,
+                     const int32_t* __restrict__ weight, const double* __restrict__ scale,
+                     const double* __restrict__ value, const double* __restrict__ top, const int64_t* __restrict__ long_rows, int64_t n_long,
                      uint32_t* __restrict__ prefix, uint32_t* __restrict__ total) {
   __shared__ uint64_t of_warp[MAX_WARPS];
-  const Masses masses{indices, weight, value};
+  const Masses masses{indices, weight, scale, value};
   const int32_t exponent = exponent_of(top[0]);
   const int32_t lane = static_cast<int32_t>(threadIdx.x % WARP);
   const int32_t warp = static_cast<int32_t>(threadIdx.x / WARP);

@@ -5,6 +5,7 @@
 static constexpr double SMOOTHING = 1.0;
 static constexpr double VALUE_CAP = 1048576.0;   // 2^20
 static constexpr double POTENTIAL_CAP = 1024.0;  // 2^10
+static constexpr double SCALE_CAP = 1048576.0;   // 2^20
 
 static __device__ __forceinline__ double clipped(double x, double cap) {
   const double low = 1.0 / cap;
@@ -43,6 +44,34 @@ extern "C" __global__ void calibrated_potential(const double* __restrict__ poten
   for (int64_t v = first_item(); v < n_kps; v += item_stride()) {
     out[v] = clipped(potential[v] * sqrt(deficit(target[v], visits[v], all_visits[0])), POTENTIAL_CAP);
   }
+}
+
+// scale <- clip(scale (share M) / max(1, m)), m foreign steps among M.
+extern "C" __global__ void calibrated_scale(const double* __restrict__ scale, const double* __restrict__ share,
+                                            const int64_t* __restrict__ steps, double* __restrict__ out) {
+  if (first_item() == 0) {
+    const double wanted = share[0] * static_cast<double>(steps[1]);
+    out[0] = clipped(scale[0] * (wanted / static_cast<double>(steps[0] > 1 ? steps[0] : 1)), SCALE_CAP);
+  }
+}
+
+// Foreign steps of walks, whose edges have a negative weight, and all their steps. Element (row, column) of nodes is at
+// row * row_stride + column * column_stride.
+extern "C" __global__ void count_steps(const int64_t* __restrict__ indptr, const int32_t* __restrict__ indices,
+                                       const int32_t* __restrict__ weight, const int32_t* __restrict__ nodes,
+                                       int64_t n_rows, int64_t n_columns, int64_t row_stride, int64_t column_stride,
+                                       int64_t* __restrict__ counts) {
+  int64_t steps = 0, foreign = 0;
+  for (int64_t row = first_item(); row < n_rows; row += item_stride()) {
+    const int32_t* path = nodes + row * row_stride;
+    for (int64_t step = 1; step < n_columns && path[step * column_stride] >= 0; ++step) {
+      const int32_t u = path[(step - 1) * column_stride], v = path[step * column_stride];
+      foreign += weight[lower_bound(indices, indptr[u], indptr[u + 1], v)] < 0 ? 1 : 0;
+      ++steps;
+    }
+  }
+  add_to(&counts[0], foreign);
+  add_to(&counts[1], steps);
 }
 
 // Weight of a start at each KP: T V, 0 if its row is massless.

@@ -127,6 +127,18 @@ class Seeds:
 
 
 @dataclass(frozen=True, eq=False)
+class SeedLabels:
+    """Disciplines and levels of seeds."""
+
+    disciplines: Sequence[str]
+    """Disciplines of the seeds, in order of first appearance and in their first spelling."""
+    membership: Any
+    """scipy CSR array [n_seeds, n_disciplines] of int64: 1 where a seed is of a discipline."""
+    difficulty: Int64
+    """[n_seeds] level 1..5; 0 where a seed has none."""
+
+
+@dataclass(frozen=True, eq=False)
 class KPStatistics:
     """Properties of each KP's seeds: rows of `kps.parquet`."""
 
@@ -138,6 +150,8 @@ class KPStatistics:
     """Disciplines of the seeds, in order of first appearance and in their first spelling."""
     discipline_counts: Any
     """scipy CSR array [n_kps, n_disciplines] of int64: seeds of v that are of a discipline."""
+    labels: SeedLabels | None = None
+    """Those of the seeds themselves; None where only the statistics of KPs were read."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -396,7 +410,7 @@ class Cell:
 
 
 # Why a path was not kept; the index is the code in `WalkBatch.status`.
-PATH_STATUS = ("kept", "too_short", "repeated")
+PATH_STATUS = ("kept", "too_short", "repeated", "few_seeds", "off_cell")
 _WALK_COLUMNS = ("nodes", "lengths", "ids", "status", "cell", "round")  # the first fields of a `WalkBatch`, in order
 
 
@@ -462,30 +476,38 @@ class Bundles:
 
     seeds: Int32
     """[n, length] rows of the seed table, in the order of the path's edges, padded with -1."""
-    sizes: Int32
-    """[n] seeds of each bundle."""
-    kept: Bool
-    """[n] False where the path was dropped before or the bundle has too few seeds."""
-    drops: Counter[str] = field(default_factory=Counter)
-    """Paths without a bundle, by reason."""
+    status: NDArray[np.uint8]
+    """[n] index into `PATH_STATUS`: why a path was dropped before it was linked, or has no bundle."""
     origin: tuple[WalkBatch, KPGraph, Seeds] | None = None
     """What `link_seeds` linked: the paths, their graph and its seeds."""
 
     def __len__(self) -> int:
-        return int(self.sizes.size)
+        return int(self.status.size)
 
     def __repr__(self) -> str:
         return f"Bundles({len(self):,} paths with up to {self.seeds.shape[1]} seeds)"
 
+    @cached_property
+    def sizes(self) -> Int32:
+        """[n] seeds of each bundle."""
+        sizes: Int32 = (self.seeds >= 0).sum(axis=1, dtype=np.int32)
+        return sizes
+
+    @property
+    def kept(self) -> Bool:
+        """[n] which paths have a bundle."""
+        kept: Bool = self.status == 0
+        return kept
+
+    @property
+    def drops(self) -> Counter[str]:
+        """Paths without a bundle, by reason."""
+        return +Counter({reason: int((self.status == i).sum()) for i, reason in enumerate(PATH_STATUS) if i})
+
     @property
     def drop_reason(self) -> NDArray[np.object_]:
-        """[n] why a path has no bundle: a word of `PATH_STATUS` or 'few_seeds'; None where it has one."""
-        return self.drop_reasons(self.linked()[0].status)
-
-    def drop_reasons(self, status: NDArray[np.uint8]) -> NDArray[np.object_]:
-        """Return `drop_reason` for paths with this `WalkBatch.status`."""
-        code = np.where((status == 0) & ~self.kept, len(PATH_STATUS), status)
-        return np.array([None, *PATH_STATUS[1:], "few_seeds"], object)[code]
+        """[n] why a path has no bundle: a word of `PATH_STATUS`; None where it has one."""
+        return np.array([None, *PATH_STATUS[1:]], object)[self.status]
 
     def linked(self) -> tuple[WalkBatch, KPGraph, Seeds]:
         """Return `origin`.
@@ -500,7 +522,7 @@ class Bundles:
         return self.origin
 
     def to_arrow(self) -> pa.Table:
-        """Return the columns of `WalkBatch.to_arrow` and seed_ids; drop_reason includes 'few_seeds'."""
+        """Return the columns of `WalkBatch.to_arrow` and seed_ids; drop_reason includes those of linking."""
         import pyarrow as pa
 
         paths, graph, seeds = self.linked()

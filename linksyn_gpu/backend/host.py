@@ -38,7 +38,9 @@ def release() -> int:
     return 0
 
 
-def walks_that_fit(graph: KPGraph, length: int, *, memory: int | None = None) -> int:
+def walks_that_fit(
+    graph: KPGraph, length: int, *, n_cells: int = 1, cell_weights: bool = False, memory: int | None = None
+) -> int:
     """As many as a batch can have: host memory is paged."""
     return MAX_BATCH
 

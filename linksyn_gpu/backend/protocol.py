@@ -53,6 +53,7 @@ class Array(Protocol):
     def __gt__(self, other: Any) -> Self: ...
     def __ge__(self, other: Any) -> Self: ...
     def __eq__(self, other: object) -> Any: ...
+    def __getitem__(self, rows: slice) -> Self: ...
 
 
 A = TypeVar("A")  # array
@@ -94,13 +95,19 @@ class Operations(Protocol[A, G, T, S, K, E, O]):
             Bytes that live arrays still hold on the device.
         """
 
-    def walks_that_fit(self, graph: KPGraph, length: int, *, memory: int | None = None) -> int:
+    def walks_that_fit(
+        self, graph: KPGraph, length: int, *, n_cells: int = 1, cell_weights: bool = False, memory: int | None = None
+    ) -> int:
         """Walks that fit in the backend's memory at once, next to the graph, its tables and its evidence.
 
         Parameters
         ----------
         length : int
             Steps of a walk.
+        n_cells : int
+            Cells of the quota.
+        cell_weights : bool
+            Cells have edge weights of their own.
         memory : int, optional
             Bytes that may be used; None: all that is free. Host memory is paged and therefore not limited.
         """
@@ -216,8 +223,23 @@ class Operations(Protocol[A, G, T, S, K, E, O]):
     def calibrated_potential(self, potential: A, target: A, visits: A) -> A:
         """P(v) <- clip(P(v) * sqrt((T(v) * M + s) / (m(v) + s)), 2^-10, 2^10): this project's own rule."""
 
-    def transition_table(self, graph: G, value: A) -> T:
-        """Table of a round: edge masses w * V, quantised to integers, summed exactly within rows."""
+    def cell_graph(self, graph: G, weight: A) -> G:
+        """The graph with other edge weights, int32 [n_entries]: w > 0 for own edges of a cell, -w for foreign ones."""
+
+    def calibrated_scale(self, scale: A, share: A, steps: A) -> A:
+        """scale <- clip(scale * (x * M) / max(1, m), 2^-20, 2^20), m foreign steps among M: this project's own rule.
+
+        `scale` and x = `share` are float64 [1], `steps` is (m, M) as `count_steps` returns it.
+        """
+
+    def count_steps(self, graph: G, nodes: A) -> A:
+        """Foreign steps of walks, whose edges have a negative weight, and all their steps: int64 [2]."""
+
+    def transition_table(self, graph: G, value: A, scale: A | None = None) -> T:
+        """Table of a round: edge masses w * V, quantised to integers, summed exactly within rows.
+
+        `scale`, float64 [1], is the factor of edges of negative weight; None where there are none.
+        """
 
     def start_table(self, table: T, target: A, value: A) -> S:
         """Table of start draws: masses T * V over KPs whose row is not massless."""
@@ -281,7 +303,7 @@ class Operations(Protocol[A, G, T, S, K, E, O]):
         Parameters
         ----------
         rank : int64 [n_seeds]
-            Lower is better: uses so far, then distance to the cell's difficulty.
+            Lower is better: of the cell's discipline, then uses so far, then distance to the cell's difficulty.
         """
 
     def link_paths(self, evidence: E, ordered: O, nodes: A, ids: A, keep: A, key: int) -> A:

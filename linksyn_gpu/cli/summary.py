@@ -67,14 +67,22 @@ def walk_line(counts: Mapping[str, Any]) -> str:
 
 
 def cell_table(cells: Sequence[Mapping[str, Any]]) -> str:
-    """Paths requested and delivered in each cell, and the shortfall."""
-    rows = [("cell", "requested", "delivered", "shortfall")]
+    """Paths requested and delivered in each cell, the shortfall with its causes, and the seeds that the bank has."""
+    rows: list[tuple[str, ...]] = [("cell", "requested", "delivered", "shortfall", "seeds", "of the level")]
+    notes = []
     for cell in cells:
         level = f"level {cell['difficulty']}" if cell["difficulty"] else "any level"
         asked, delivered = cell["asked"], cell["delivered"]
         label = f"{cell['discipline'] or 'any discipline'}, {level}"
-        rows.append((label, f"{asked:,}", f"{delivered:,}", f"{asked - delivered:,}"))
-    return _table(rows)
+        of_level = cell["seeds_of_level"]
+        counts = (asked, delivered, asked - delivered, cell["seeds"])
+        numbers = [f"{n:,}" for n in counts]
+        rows.append((label, *numbers, "" if of_level is None else f"{of_level:,}"))
+        if of_level == 0:
+            notes.append(f"           {label}: no seed has this level; it rests on the language model alone")
+        if cell["dropped_by_reason"]:
+            notes.append(f"           {label}: missing because of {reasons(cell['dropped_by_reason'])}")
+    return "\n".join([_table(rows), *notes])
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
@@ -172,8 +180,7 @@ def _unasked(counts: Mapping[str, Any]) -> dict[str, int]:
     """Kept paths without a request, by reason; `walk_line` counts those that the walk dropped."""
     from linksyn_gpu.tables import PATH_STATUS
 
-    walked = {*PATH_STATUS, "few_seeds"}
-    return {name: n for name, n in counts["reasons"].get("path", {}).items() if name not in walked}
+    return {name: n for name, n in counts["reasons"].get("path", {}).items() if name not in PATH_STATUS}
 
 
 def _all_reasons(counts: Mapping[str, Any]) -> dict[str, int]:

@@ -78,7 +78,10 @@ class QuotaConfig:
     difficulty: Mapping[str, float] = field(default_factory=dict)
     """Level 1..5 (a string, as TOML keys are) -> share of the paths."""
     cross_discipline: float = 0.1
-    """Weight in a cell of a KP of another discipline: 0 excludes it, 1 makes all disciplines equal."""
+    """Share of the steps of a cell's walks that may leave its discipline."""
+    min_own_share: float = 0.5
+    """A path belongs to a cell if more than this share of its seeds are of the cell's discipline; another is redrawn,
+    and in the end dropped as 'off_cell'."""
     difficulty_width: float = 1.0
     """Width, in levels, of the Gaussian kernel that prefers KPs of the difficulty of a cell."""
 
@@ -93,8 +96,17 @@ class QuotaConfig:
             require(not shares or sum(shares.values()) > 0.0, f"{name}: all shares are 0")
         for level in self.difficulty:
             one_of("a level of difficulty", level, ("1", "2", "3", "4", "5"))
-        require(0.0 <= self.cross_discipline <= 1.0, f"cross_discipline = {self.cross_discipline} must be in 0..1")
-        require(self.difficulty_width > 0.0, f"difficulty_width = {self.difficulty_width} must be positive")
+        for name in ("cross_discipline", "min_own_share"):
+            require(0.0 <= getattr(self, name) < 1.0, f"{name} = {getattr(self, name)} must be at least 0 and below 1")
+        require(
+            self.cross_discipline + self.min_own_share < 1.0,
+            f"cross_discipline = {self.cross_discipline} leaves no path with more than min_own_share = "
+            f"{self.min_own_share} of its seeds in the discipline; lower one of them",
+        )
+        require(
+            self.difficulty_width > 0.0,
+            f"difficulty_width = {self.difficulty_width} must be positive",
+        )
 
 
 @dataclass(frozen=True)

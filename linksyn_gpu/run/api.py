@@ -18,6 +18,7 @@ from linksyn_gpu.run.progress import Progress, silent
 from linksyn_gpu.run.serving import StartEngine
 from linksyn_gpu.run.stages.memory import keep_bundles, keep_seeds
 from linksyn_gpu.run.stages.report import gather
+from linksyn_gpu.sampling.labels import seed_labels
 from linksyn_gpu.tables import Bundles, KPGraph, Seeds
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class Run:
         with self._open() as ws:
             ws.counts("build")
             graph, statistics = store.read_graph(ws)
-            return replace(graph, statistics=statistics)
+            labels = seed_labels(store.read_seed_table(ws, ["difficulty", "disciplines"]))
+            return replace(graph, statistics=replace(statistics, labels=labels))
 
     @property
     def paths(self) -> pa.Table:

@@ -13,7 +13,7 @@ import numpy as np
 
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.run.folder import Workspace
-from linksyn_gpu.tables import Bundles, Cell, KPGraph, KPStatistics, Seeds, WalkBatch, named_lists
+from linksyn_gpu.tables import Bundles, KPGraph, KPStatistics, Seeds, WalkBatch, named_lists
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -176,14 +176,8 @@ def paths_writer(part: Path) -> pq.ParquetWriter:
     return pq.ParquetWriter(part, path_schema(), compression="zstd")
 
 
-def paths_table(batch: WalkBatch, bundles: Bundles, reasons: Any) -> pa.Table:
-    """Paths with their seeds as rows of paths.parquet.
-
-    Parameters
-    ----------
-    reasons : array of object
-        [n] why each path was dropped; None: it is kept.
-    """
+def paths_table(batch: WalkBatch, bundles: Bundles) -> pa.Table:
+    """Paths with their seeds as rows of paths.parquet."""
     import pyarrow as pa
 
     columns = [
@@ -192,7 +186,7 @@ def paths_table(batch: WalkBatch, bundles: Bundles, reasons: Any) -> pa.Table:
         pa.array(batch.cell),
         named_lists(batch.nodes, batch.lengths),
         named_lists(bundles.seeds, bundles.sizes),
-        pa.array(reasons, pa.string()),
+        pa.array(bundles.drop_reason, pa.string()),
     ]
     return pa.table(columns, schema=path_schema())
 
@@ -212,16 +206,13 @@ def read_batches(
         raise _unreadable(path, error) from error
 
 
-def write_plan(part: Path, cells: Sequence[Cell], delivered: Sequence[int]) -> None:
-    """Write plan.json: for each cell the paths asked for and delivered."""
-    rows = [{**vars(cell), "asked": cell.n_paths, "delivered": n} for cell, n in zip(cells, delivered, strict=True)]
-    for row in rows:
-        del row["n_paths"]
+def write_plan(part: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write plan.json: a row per cell, as `sampling.plan.plan_table` makes them."""
     part.write_text(json.dumps({"cells": rows}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_plan(ws: Workspace) -> list[dict[str, Any]]:
-    """Read the cells of plan.json: discipline, difficulty, asked, delivered."""
+    """Read the rows of plan.json."""
     path = ws.checked("plan.json")
     try:
         return list(json.loads(path.read_text(encoding="utf-8"))["cells"])

@@ -1,28 +1,33 @@
 """From path to bundle: for each edge of a path, one seed that holds both ends.
 
 Neighbouring seeds of a bundle therefore share a knowledge point: they are strongly linked. Within the evidence of an
-edge, the seed used least before this round is preferred, then the nearest to the cell's difficulty, then a Philox draw.
+edge, seeds of the cell's discipline are preferred, then the seed used least before this round, then the nearest to the
+cell's level, then a Philox draw.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from linksyn_gpu.backend import resolve
-from linksyn_gpu.backend.protocol import NOT_A_PATH
+from linksyn_gpu.backend.protocol import NOT_A_PATH, Array
 from linksyn_gpu.backend.rng import Purpose, derive_key
-from linksyn_gpu.config import BundleConfig
+from linksyn_gpu.config import BundleConfig, QuotaConfig
 from linksyn_gpu.config.loader import config_or_fields
 from linksyn_gpu.errors import DataError
-from linksyn_gpu.tables import PATH_STATUS, Bundles, Int64, KPGraph, Seeds, WalkBatch
+from linksyn_gpu.sampling.labels import seed_labels, seeds_of
+from linksyn_gpu.tables import PATH_STATUS, Bundles, Cell, Int32, Int64, KPGraph, Seeds, WalkBatch
 
 DISTANCES = 8  # more than any distance to a level: one use counts more than all of them
-UNKNOWN_DISTANCE = 5  # a seed without difficulty comes after any with one
+FOREIGN = 1 << 43  # a seed of another discipline comes after any of the cell's
+FEW_SEEDS, OFF_CELL = (PATH_STATUS.index(reason) for reason in ("few_seeds", "off_cell"))
+
+Status = NDArray[np.uint8]
 
 
 class SeedLinker:
@@ -38,6 +43,8 @@ class SeedLinker:
     seed : int
         Campaign seed.
     backend : {'auto', 'cpu', 'gpu', 'reference'}
+    quota : QuotaConfig, optional
+        Its `min_own_share` decides which paths belong to a cell.
     batch_size : int, optional
         Paths in the backend's memory at once; None: all of a round. Never changes a bundle.
 
@@ -55,6 +62,7 @@ class SeedLinker:
         seed: int = 0,
         backend: str = "auto",
         *,
+        quota: QuotaConfig | None = None,
         batch_size: int | None = None,
     ) -> None:
         self._batch_size = batch_size
@@ -65,7 +73,8 @@ class SeedLinker:
             raise DataError(
                 f"the graph was built from {graph.n_seeds} seeds, not from these {len(seeds)}: build it again"
             )
-        self._difficulty: Int64 = seeds.table.column("difficulty").fill_null(0).to_numpy().astype(np.int64)
+        self._labels = seed_labels(seeds)
+        self._min_own_share = (quota or QuotaConfig()).min_own_share
         self._n_kps, self._n_seeds = graph.n_kps, len(seeds)
         self._uses = self._ops.asarray(np.zeros(len(seeds), np.int64))
         self._key = derive_key(seed, Purpose.BUNDLE)
@@ -75,15 +84,56 @@ class SeedLinker:
         """[n_seeds] kept bundles that contain each seed."""
         return self._ops.to_host(self._uses).copy()
 
-    def link_round(self, batch: WalkBatch, level: int | None = None) -> Bundles:
+    def begin_round(self, cell: Cell | None = None) -> None:
+        """Order the evidence for the paths of a cell: seeds of its discipline first, then the least used, then the
+        nearest to its level."""
+        order = self._distance(cell.difficulty if cell is not None else None)
+        self._own = None
+        if cell is not None and cell.discipline is not None:
+            self._own = seeds_of(cell.discipline, self._labels)
+            order = order + np.where(self._own, 0, FOREIGN)
+        self._ordered = self._ops.order_evidence(self._evidence, self._uses * DISTANCES + self._ops.asarray(order))
+
+    def link(self, nodes: Array, ids: Array, status: Status) -> tuple[Int32, Status]:
+        """Link paths of the round, in the backend's memory.
+
+        Parameters
+        ----------
+        nodes : int32 [n, length + 1]
+        ids : int64 [n]
+        status : uint8 [n]
+            Index into `PATH_STATUS`, on the host; paths that are not kept get no seeds.
+
+        Returns
+        -------
+        seeds : int32 [n, length]
+            On the host, padded with -1.
+        status : uint8 [n]
+            With 'few_seeds' and 'off_cell'.
+        """
+        ops = self._ops
+        linked = ops.link_paths(self._evidence, self._ordered, nodes, ids, ops.asarray(status == 0), self._key)
+        seeds = ops.to_host(linked)
+        if (seeds == NOT_A_PATH).any():
+            raise DataError("a path takes a step that is not an edge of the graph: the paths are not of this graph")
+        size = (seeds >= 0).sum(axis=1)
+        reason = np.where(size < self.config.min_seeds, FEW_SEEDS, 0)
+        if self._own is not None:
+            own = (self._own[seeds] & (seeds >= 0)).sum(axis=1)
+            reason[(reason == 0) & (own <= self._min_own_share * size)] = OFF_CELL
+        status = np.where(status == 0, reason, status).astype(np.uint8)
+        self._uses = self._uses + ops.count_occurrences(linked, ops.asarray(status == 0), self._n_seeds)
+        return seeds, status
+
+    def link_round(self, batch: WalkBatch, cell: Cell | None = None) -> Bundles:
         """Link the paths of one round.
 
         Parameters
         ----------
         batch : WalkBatch
             As `Walker.sample_round` returns it.
-        level : int, optional
-            Difficulty of the round's cell.
+        cell : Cell, optional
+            The round's cell.
 
         Returns
         -------
@@ -92,31 +142,28 @@ class SeedLinker:
         """
         if batch.nodes.size and (batch.nodes.min() < -1 or batch.nodes.max() >= self._n_kps):
             raise DataError(f"the KPs of paths must lie in 0 .. {self._n_kps - 1}: the paths are not of this graph")
-        ops = self._ops
-        rank = self._uses * DISTANCES + ops.asarray(self._distance(level))
-        ordered = ops.order_evidence(self._evidence, rank)
+        self.begin_round(cell)
         n, length = batch.nodes.shape[0], batch.nodes.shape[1] - 1
-        seeds, sizes, kept = np.empty((n, length), np.int32), np.empty(n, np.int32), np.empty(n, np.bool_)
+        seeds, status = np.empty((n, length), np.int32), np.empty(n, np.uint8)
         step = self._batch_size or max(1, n)
         for begin in range(0, n, step):
             rows = slice(begin, begin + step)
-            nodes, ids, walked = map(ops.asarray, (batch.nodes[rows], batch.ids[rows], batch.status[rows] == 0))
-            linked = ops.link_paths(self._evidence, ordered, nodes, ids, walked, self._key)
-            seeds[rows] = ops.to_host(linked)
-            if (seeds[rows] == NOT_A_PATH).any():
-                raise DataError("a path takes a step that is not an edge of the graph: the paths are not of this graph")
-            sizes[rows] = ops.to_host(ops.path_lengths(linked))
-            kept[rows] = (batch.status[rows] == 0) & (sizes[rows] >= self.config.min_seeds)
-            self._uses = self._uses + ops.count_occurrences(linked, ops.asarray(kept[rows]), self._n_seeds)
-        drops = Counter({PATH_STATUS[s]: int((batch.status == s).sum()) for s in range(1, len(PATH_STATUS))})
-        drops["few_seeds"] = int(((batch.status == 0) & ~kept).sum())
-        return Bundles(seeds, sizes, kept, +drops)
+            nodes, ids = self._ops.asarray(batch.nodes[rows]), self._ops.asarray(batch.ids[rows])
+            seeds[rows], status[rows] = self.link(nodes, ids, batch.status[rows])
+        return Bundles(seeds, status)
 
     def _distance(self, level: int | None) -> Int64:
-        """[n_seeds] distance of each seed to the level of the cell, 0 if the cell has none."""
-        if level is None:
-            return np.zeros(self._difficulty.size, np.int64)
-        return np.where(self._difficulty > 0, np.abs(self._difficulty - level), UNKNOWN_DISTANCE)
+        """[n_seeds] distance of each seed to the level of the cell, 0 if the cell has none.
+
+        A seed without a level has the mean distance of the others: it is neither preferred nor avoided.
+        """
+        difficulty = self._labels.difficulty
+        rated = difficulty > 0
+        if level is None or not rated.any():
+            return np.zeros(difficulty.size, np.int64)
+        distance = np.abs(difficulty - level)
+        total, n_rated = int(distance[rated].sum()), int(rated.sum())
+        return np.where(rated, distance, (2 * total + n_rated) // (2 * n_rated))
 
 
 def link_seeds(
@@ -126,7 +173,8 @@ def link_seeds(
     config: BundleConfig | None = None,
     *,
     seed: int = 0,
-    levels: Sequence[int | None] | None = None,
+    cells: Sequence[Cell] | None = None,
+    quota: QuotaConfig | None = None,
     backend: str = "auto",
     **settings: Any,
 ) -> Bundles:
@@ -142,8 +190,10 @@ def link_seeds(
     config : BundleConfig, optional
     seed : int
         Campaign seed.
-    levels : sequence of (int or None), optional
-        Difficulty of each cell of the plan; None: that of the batch's cells.
+    cells : sequence of Cell, optional
+        Cells of the plan; None: the batch's own.
+    quota : QuotaConfig, optional
+        Its `min_own_share` decides which paths belong to a cell.
     backend : {'auto', 'cpu', 'gpu', 'reference'}
     settings
         Fields of `BundleConfig`, instead of `config`.
@@ -153,19 +203,13 @@ def link_seeds(
     Bundles
         One row per path of the batch.
     """
-    linker = SeedLinker(graph, seeds, config_or_fields(BundleConfig, config, settings), seed, backend)
-    if levels is None and batch.cells:
-        levels = [cell.difficulty for cell in batch.cells]
-    parts = []
-    for part in _rounds(batch):
-        level = None if levels is None or len(part) == 0 else levels[int(part.cell[0])]
-        parts.append(linker.link_round(part, level))
+    linker = SeedLinker(graph, seeds, config_or_fields(BundleConfig, config, settings), seed, backend, quota=quota)
+    cells = batch.cells if cells is None else cells
+    parts = [
+        linker.link_round(part, cells[int(part.cell[0])] if cells and len(part) else None) for part in _rounds(batch)
+    ]
     return Bundles(
-        np.concatenate([p.seeds for p in parts]),
-        np.concatenate([p.sizes for p in parts]),
-        np.concatenate([p.kept for p in parts]),
-        sum((p.drops for p in parts), Counter()),
-        (batch, graph, seeds),
+        np.concatenate([p.seeds for p in parts]), np.concatenate([p.status for p in parts]), (batch, graph, seeds)
     )
 
 

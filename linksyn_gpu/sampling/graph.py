@@ -14,6 +14,7 @@ from linksyn_gpu.backend import resolve
 from linksyn_gpu.config import GraphConfig
 from linksyn_gpu.config.loader import config_or_fields
 from linksyn_gpu.errors import DataError
+from linksyn_gpu.sampling.labels import seed_labels
 from linksyn_gpu.tables import (
     MAX_KPS,
     Float64,
@@ -25,7 +26,6 @@ from linksyn_gpu.tables import (
     check_offsets,
     first_row_out_of_order,
 )
-from linksyn_gpu.text import name_key
 
 WEIGHT_BITS = 16  # fixed point of weights that are not counts
 
@@ -139,28 +139,14 @@ def read_incidence(seeds: Seeds, config: GraphConfig, backend: str = "auto") -> 
 
 def kp_statistics(seeds: Seeds, incidence: Incidence) -> KPStatistics:
     """Discipline counts and mean difficulty of the seeds of each KP, over all mentions that the graph uses."""
-    import pyarrow as pa
-
     n_seeds, n_kps = len(seeds), len(incidence.names)
     ones = np.ones(incidence.kp_indices.size, np.int64)
     held = sparse.csr_array((ones, incidence.kp_indices, incidence.indptr), shape=(n_seeds, n_kps)).T.tocsr()
-    level = seeds.table.column("difficulty").fill_null(0).to_numpy().astype(np.int64)
-    rated = held @ (level > 0).astype(np.int64)
-    mean = np.divide(held @ level, rated, out=np.full(n_kps, np.nan), where=rated > 0)
-
-    column = seeds.table.column("disciplines").cast(pa.large_list(pa.large_string())).combine_chunks()
-    offsets = column.offsets.to_numpy()
-    encoded = column.values[offsets[0] : offsets[-1]].dictionary_encode()
-    names: dict[str, str] = {}
-    for name in encoded.dictionary.to_pylist():
-        names.setdefault(name_key(name), name)
-    number = {key: i for i, key in enumerate(names)}
-    renumbered = np.array([number[name_key(n)] for n in encoded.dictionary.to_pylist()], np.int32)
-    indices = renumbered[encoded.indices.to_numpy()] if renumbered.size else np.zeros(0, np.int32)
-    of = sparse.csr_array((np.ones(indices.size, np.int64), indices, offsets - offsets[0]), shape=(n_seeds, len(names)))
-    of.sum_duplicates()
-    of.data[:] = 1
-    return KPStatistics(held.sum(axis=1), mean, list(names.values()), (held @ of).tocsr())
+    labels = seed_labels(seeds)
+    rated = held @ (labels.difficulty > 0).astype(np.int64)
+    mean = np.divide(held @ labels.difficulty, rated, out=np.full(n_kps, np.nan), where=rated > 0)
+    counts = (held @ labels.membership).tocsr()
+    return KPStatistics(held.sum(axis=1), mean, labels.disciplines, counts, labels)
 
 
 def _weigh_and_prune(

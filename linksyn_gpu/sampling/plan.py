@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from linksyn_gpu.config import QuotaConfig
 from linksyn_gpu.errors import ConfigError
-from linksyn_gpu.sampling.value import cell_affinity
-from linksyn_gpu.tables import Cell, Float64, Int64, KPStatistics
-from linksyn_gpu.text import name_key
+from linksyn_gpu.sampling.labels import discipline_key, find_discipline, seeds_of
+from linksyn_gpu.sampling.value import level_kernel, target_shares
+from linksyn_gpu.tables import Bool, Cell, Float64, Int32, Int64, KPGraph, KPStatistics, SeedLabels
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def plan_cells(quota: QuotaConfig, n_paths: int) -> list[Cell]:
     ConfigError
         Two names of the quota are the same discipline.
     """
-    keys = [name_key(name) for name in quota.discipline]
+    keys = [discipline_key(name) for name in quota.discipline]
     if len(set(keys)) < len(keys):
         raise ConfigError(f"quota.discipline has the same discipline twice: {', '.join(quota.discipline)}")
     disciplines: list[tuple[str | None, float]] = [*quota.discipline.items()] or [(None, 1.0)]
@@ -68,40 +70,107 @@ def plan_rounds(cells: Sequence[Cell], n_rounds: int) -> list[Round]:
     return [Round(cell, n) for _, cell, n in sorted(parts) if n > 0]
 
 
-def cell_affinities(cells: Sequence[Cell], statistics: KPStatistics, quota: QuotaConfig) -> list[Float64 | None]:
-    """Affinity of every KP to each cell; None for a cell without discipline and difficulty.
+@dataclass(frozen=True, eq=False)
+class CellGoal:
+    """What the walks of a cell aim at."""
+
+    target: Float64
+    """[n_kps] T(v)."""
+    starts: Float64
+    """[n_kps] T(v) where a walk may start: at KPs with a seed of the cell's discipline."""
+    weight: Int32 | None = None
+    """[n_entries] edge weights: > 0 for edges with a seed of the discipline, -w(e) for foreign ones; None: those of the
+    graph."""
+    cross_discipline: float = 0.0
+    """Share of the steps that should go over foreign edges."""
+
+
+def cell_goals(
+    cells: Sequence[Cell], graph: KPGraph, statistics: KPStatistics, quota: QuotaConfig, tau: float
+) -> list[CellGoal]:
+    """What the walks of each cell aim at.
 
     Raises
     ------
     ConfigError
-        A cell names a discipline that no seed has, or reaches no KP.
+        A cell names a discipline that no seed has, or one whose KPs have no neighbours.
     """
-    affinities: list[Float64 | None] = []
+    reachable = np.where(graph.degree > 0, graph.seed_count, 0)
+    weights: dict[str, Int32] = {}
+    goals = []
     for cell in cells:
-        if cell.discipline is None and cell.difficulty is None:
-            affinities.append(None)
+        kernel = None
+        if cell.difficulty is not None:
+            kernel = level_kernel(statistics.mean_difficulty, cell.difficulty, quota.difficulty_width)
+        if cell.discipline is None:
+            target = target_shares(graph.seed_count, tau, kernel=kernel)
+            goals.append(CellGoal(target, target))
             continue
-        affinity = cell_affinity(
-            statistics.seed_count,
-            _held_in(cell.discipline, statistics),
-            statistics.mean_difficulty,
-            cell.difficulty,
-            cross_discipline=quota.cross_discipline,
-            difficulty_width=quota.difficulty_width,
+        if statistics.labels is None or graph.evidence is None:
+            raise ConfigError("a quota of disciplines needs a graph with evidence and the labels of its seeds")
+        if cell.discipline not in weights:
+            weights[cell.discipline] = cell_weight(graph, seeds_of(cell.discipline, statistics.labels))
+        own_count = np.minimum(_count_own(cell.discipline, statistics), reachable)
+        x = quota.cross_discipline
+        target = target_shares(reachable, tau, own_count=own_count, cross_discipline=x, kernel=kernel)
+        starts = np.where(own_count > 0, target, 0.0)
+        if not starts.any():
+            raise ConfigError(
+                f"quota cell ({cell.label}): no knowledge point of its seeds has a neighbour, so no walk can start; "
+                "remove the discipline from the quota, or add seeds that share knowledge points"
+            )
+        goals.append(CellGoal(target, starts, weights[cell.discipline], x))
+    return goals
+
+
+def _count_own(discipline: str, statistics: KPStatistics) -> Int64:
+    """f_d(v): int64 [n_kps]. A seed with two labels of the discipline counts twice."""
+    columns = statistics.discipline_counts[:, find_discipline(discipline, statistics.disciplines)]
+    return np.asarray(columns.sum(axis=1), np.int64).ravel()
+
+
+def cell_weight(graph: KPGraph, own: Bool) -> Int32:
+    """Edge weights of a cell: w(e) c_d(e) / c(e), at least 1, where c_d(e) > 0, and -w(e) elsewhere: int32 [n_entries].
+
+    c_d(e) counts the seeds of an edge's evidence that are `own`, bool [n_seeds]. With weight 'count' the result is
+    c_d(e).
+    """
+    assert graph.evidence is not None
+    assert graph.evidence_indptr is not None
+    running = np.concatenate([[0], np.cumsum(own[graph.evidence], dtype=np.int64)])
+    own_count = running[graph.evidence_indptr[1:]] - running[graph.evidence_indptr[:-1]]
+    _, edges_before = graph.upper
+    above = graph.indices > np.repeat(np.arange(graph.n_kps, dtype=np.int32), graph.degree)
+    weight, count = graph.weight[above], graph.count[above]
+    scaled = np.maximum(1, weight.astype(np.int64) * own_count // count)
+    of_edge = np.where(own_count > 0, scaled, -weight).astype(np.int32)
+    out = np.empty(graph.indices.size, np.int32)
+    out[above] = of_edge
+    # The entries below the diagonal are the transposed ones above it: sorted by column, then by row.
+    upper = sparse.csr_array((of_edge, graph.indices[above], edges_before), shape=(graph.n_kps, graph.n_kps))
+    out[~above] = upper.tocsc().data
+    return out
+
+
+def plan_table(
+    cells: Sequence[Cell], labels: SeedLabels, delivered: Sequence[int], drops: Sequence[Mapping[str, int]]
+) -> list[dict[str, Any]]:
+    """The cells as rows of plan.json: what was asked for, what the bank has for it, what was delivered and dropped."""
+    rows = []
+    for cell, n, dropped in zip(cells, delivered, drops, strict=True):
+        of_cell = np.ones(labels.difficulty.size, bool)
+        if cell.discipline is not None:
+            of_cell = seeds_of(cell.discipline, labels)
+        level = labels.difficulty if cell.difficulty is not None else None
+        rows.append(
+            {
+                "discipline": cell.discipline,
+                "difficulty": cell.difficulty,
+                "asked": cell.n_paths,
+                "delivered": n,
+                "dropped_by_reason": dict(dropped),
+                "seeds": int(of_cell.sum()),
+                "seeds_of_level": None if level is None else int((of_cell & (level == cell.difficulty)).sum()),
+            }
         )
-        if not affinity.any():
-            raise ConfigError(f"quota cell ({cell.label}) reaches no KP; raise quota.cross_discipline")
-        affinities.append(affinity)
-    return affinities
-
-
-def _held_in(discipline: str | None, statistics: KPStatistics) -> Int64 | None:
-    """Seeds of each KP that are of `discipline`: int64 [n_kps]."""
-    if discipline is None:
-        return None
-    keys = [name_key(name) for name in statistics.disciplines]
-    if name_key(discipline) not in keys:
-        known = ", ".join(sorted(statistics.disciplines)) or "none"
-        raise ConfigError(f"quota names discipline {discipline!r}, which no seed has; the seeds have: {known}")
-    column = statistics.discipline_counts[:, [keys.index(name_key(discipline))]]
-    return np.asarray(column.todense(), np.int64).ravel()
+    return rows

@@ -1,7 +1,7 @@
 """The knowledge distribution value function: which KPs have fewer visits than their target.
 
-LinkSyn's own formula is not public; this formula is this project's own. Target T and affinity are computed here once,
-on the host, in float64; what runs per round (feedback F, potential P) is in `backend/`, with the same bits everywhere.
+LinkSyn's own formula is not public; this formula is this project's own. Targets are computed here once, on the
+host, in float64; what runs per round (feedback F, potential P) is in `backend/`, with the same bits everywhere.
 """
 
 from __future__ import annotations
@@ -14,8 +14,19 @@ from linksyn_gpu.errors import DataError
 from linksyn_gpu.tables import Bool, Float64, Int64
 
 
-def target_shares(seed_count: Int64, tau: float, affinity: Float64 | None = None) -> Float64:
-    """T(v) = f(v)^tau * affinity(v), normalised to sum 1.
+def target_shares(
+    seed_count: Int64,
+    tau: float,
+    *,
+    own_count: Int64 | None = None,
+    cross_discipline: float = 0.0,
+    kernel: Float64 | None = None,
+) -> Float64:
+    """T(v), normalised to sum 1.
+
+    Without a discipline f(v)^tau k(v). With one, (1 - x) own(v) + x foreign(v), where own = f_d(v)^tau k(v) and
+    foreign = (f(v) - f_d(v))^tau k(v) are each normalised first: x is the share of other disciplines, however large
+    they are. This project's own formula.
 
     Parameters
     ----------
@@ -23,8 +34,12 @@ def target_shares(seed_count: Int64, tau: float, affinity: Float64 | None = None
         f(v), seeds that hold v.
     tau : float
         1: popularity; 0: uniform coverage.
-    affinity : float64 [n_kps], optional
-        Relevance of v to the cell of the round, >= 0; None: 1 everywhere.
+    own_count : int64 [n_kps], optional
+        f_d(v), seeds of the cell's discipline that hold v.
+    cross_discipline : float
+        x.
+    kernel : float64 [n_kps], optional
+        k(v), as `level_kernel` returns it; None: 1 everywhere.
 
     Returns
     -------
@@ -34,50 +49,35 @@ def target_shares(seed_count: Int64, tau: float, affinity: Float64 | None = None
     Raises
     ------
     DataError
-        The affinity does not have one finite number >= 0 per KP.
+        The kernel does not have one finite number >= 0 per KP.
     """
-    shares = seed_count.astype(np.float64) ** tau
-    if affinity is not None:
-        if affinity.shape != shares.shape or not np.isfinite(affinity).all() or affinity.min(initial=0.0) < 0.0:
-            raise DataError(f"an affinity must be {shares.size:,} finite numbers >= 0, one per KP of the graph")
-        shares = shares * affinity
+    factor = np.ones(seed_count.size) if kernel is None else kernel
+    if factor.shape != seed_count.shape or not np.isfinite(factor).all() or factor.min(initial=0.0) < 0.0:
+        raise DataError(f"a kernel must be {seed_count.size:,} finite numbers >= 0, one per KP of the graph")
+    if own_count is None:
+        return _normalised(seed_count.astype(np.float64) ** tau * factor)
+    foreign_count = seed_count - own_count
+    own, foreign = (
+        _normalised(np.where(count > 0, count.astype(np.float64) ** tau * factor, 0.0))
+        for count in (own_count, foreign_count)
+    )
+    return _normalised((1.0 - cross_discipline) * own + cross_discipline * foreign)
+
+
+def _normalised(shares: Float64) -> Float64:
     total = shares.sum()
     return shares / total if total > 0.0 else shares
 
 
-def cell_affinity(
-    held: Int64,
-    in_discipline: Int64 | None,
-    mean_difficulty: Float64,
-    difficulty: int | None,
-    *,
-    cross_discipline: float,
-    difficulty_width: float,
-) -> Float64:
-    """Relevance of each KP to a cell of the plan.
+def level_kernel(mean_difficulty: Float64, level: int, width: float) -> Float64:
+    """k(v) = exp(-((d(v) - level) / width)^2 / 2), d(v) the mean level of v's rated seeds: float64 [n_kps].
 
-    (x + (1 - x) * share of v's seeds in the cell's discipline) * exp(-((d(v) - level) / width)^2 / 2)
-    with x = `cross_discipline` and d(v) the mean difficulty of v's seeds. This project's own formula.
-
-    Parameters
-    ----------
-    held : int64 [n_kps]
-        f(v).
-    in_discipline : int64 [n_kps], optional
-        Seeds of v in the cell's discipline; None if the cell has none.
-    mean_difficulty : float64 [n_kps]
-        NaN if no seed of v has a difficulty: then the kernel is 1.
-    difficulty : int, optional
-        Level of the cell.
+    A KP without rated seeds (NaN) gets the mean of the others, 1 if there are none: it is neither preferred nor
+    avoided.
     """
-    affinity = np.ones(held.size)
-    if in_discipline is not None:
-        share = np.divide(in_discipline, held, out=np.zeros(held.size), where=held > 0)
-        affinity = cross_discipline + (1.0 - cross_discipline) * share
-    if difficulty is not None:
-        kernel = np.exp(-0.5 * ((mean_difficulty - difficulty) / difficulty_width) ** 2)
-        affinity = affinity * np.where(np.isnan(mean_difficulty), 1.0, kernel)
-    return affinity
+    rated = ~np.isnan(mean_difficulty)
+    kernel = np.exp(-0.5 * ((mean_difficulty - level) / width) ** 2)
+    return np.where(rated, kernel, kernel[rated].mean() if rated.any() else 1.0)
 
 
 def divergence(visits: Int64, target: Float64, reachable: Bool) -> float:

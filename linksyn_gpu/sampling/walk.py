@@ -11,20 +11,42 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from linksyn_gpu.backend import resolve
-from linksyn_gpu.backend.protocol import Array, StartTable, StepRule, TransitionTable
+from linksyn_gpu.backend.protocol import AnyOperations, Array, StartTable, StepRule, TransitionTable, WalkGraph
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.config import QuotaConfig, WalkConfig
 from linksyn_gpu.config.loader import config_or_fields, to_mapping
 from linksyn_gpu.errors import ConfigError
-from linksyn_gpu.sampling.plan import Round, cell_affinities, plan_cells, plan_rounds
+from linksyn_gpu.sampling.bundle import SeedLinker
+from linksyn_gpu.sampling.plan import CellGoal, Round, cell_goals, plan_cells, plan_rounds
 from linksyn_gpu.sampling.value import target_shares
-from linksyn_gpu.tables import Cell, Float64, Int32, Int64, KPGraph, WalkBatch
+from linksyn_gpu.tables import Bundles, Cell, Int32, Int64, KPGraph, WalkBatch
 
 WALKS_PER_KP = 4  # default size of a calibration round ...
 MIN_CALIBRATION, MAX_CALIBRATION = 1 << 10, 1 << 22  # ... and its bounds
+COUNTED_WALKS = 1 << 16  # walks of a calibration round whose foreign steps are counted: their share is exact to 0.1%
+
+
+class _CellWalks:
+    """State of a cell in the backend's memory."""
+
+    def __init__(self, ops: AnyOperations, goal: CellGoal) -> None:
+        self.weight = goal.weight
+        """On the host; None: those of the graph."""
+        self.target = ops.asarray(goal.target)
+        self.starts = self.target if goal.starts is goal.target else ops.asarray(goal.starts)
+        if goal.weight is not None:
+            foreign = (goal.target > 0.0) & (goal.starts == 0.0)
+            self.own, self.foreign = ops.asarray(1.0 - foreign), ops.asarray(foreign.astype(np.float64))
+        self.potential: Array | None = None
+        """Calibrated P, from the cell's first round on."""
+        self.visits = ops.asarray(np.zeros(goal.target.size, np.int64))
+        """Of the cell's rounds so far: those of other cells say nothing about this cell's target."""
+        self.scale = ops.asarray(np.ones(1))
+        """Calibrated factor of foreign edges."""
+        self.share = ops.asarray(np.full(1, goal.cross_discipline))
+        self.no_steps = ops.asarray(np.zeros(2, np.int64))
 
 
 class Walker:
@@ -40,7 +62,7 @@ class Walker:
     backend : {'auto', 'cpu', 'gpu', 'reference'}
     quota : QuotaConfig, optional
         Shares of disciplines and difficulties among the paths of `sample`, for a graph built from seeds.
-    affinities : sequence of (float64 [n_kps] or None), optional
+    goals : sequence of CellGoal, optional
         One per cell of a plan that the caller serves by `sample_round`, instead of `quota`; None: a single cell over
         everything.
     batch_size : int, optional
@@ -66,7 +88,7 @@ class Walker:
         backend: str = "auto",
         *,
         quota: QuotaConfig | None = None,
-        affinities: Sequence[Float64 | None] | None = None,
+        goals: Sequence[CellGoal] | None = None,
         batch_size: int | None = None,
         memory: int | None = None,
         **settings: Any,
@@ -77,24 +99,27 @@ class Walker:
             raise ConfigError(f"batch_size = {batch_size} must be at least 1")
         self.config: WalkConfig = config_or_fields(WalkConfig, config, settings)
         self.quota = quota
-        if quota is not None:
-            if affinities is not None or graph.statistics is None:
-                raise ConfigError("quota needs a graph that build_graph made from seeds, and replaces affinities")
-            affinities = cell_affinities(plan_cells(quota, 0), graph.statistics, quota)
+        if quota is not None and (goals is not None or graph.statistics is None):
+            raise ConfigError("quota needs a graph that build_graph made from seeds, and replaces goals")
+        cells = plan_cells(quota, 0) if quota is not None else []
         self.seed = seed
         self.backend = resolve(backend)
         self._ops = ops = self.backend.ops
         self._n_kps = graph.n_kps
-        fitting = ops.walks_that_fit(graph, self.config.length, memory=memory)
+        n_cells = max(1, len(goals or cells))
+        weighted = any(c.discipline for c in cells) or any(goal.weight is not None for goal in goals or ())
+        fitting = ops.walks_that_fit(graph, self.config.length, n_cells=n_cells, cell_weights=weighted, memory=memory)
         self.batch_size = fitting if batch_size is None else min(batch_size, fitting)
         self._rule = StepRule(self.config.no_revisit, self.config.p, self.config.q)
-        self._graph = ops.load_graph(graph, second_order=self._rule.second_order)
-        self._targets = [
-            ops.asarray(target_shares(graph.seed_count, self.config.tau, affinity))
-            for affinity in (affinities if affinities is not None else [None])
-        ]
-        self._potentials: dict[int, Array] = {}
-        self._visits = self._no_visits = ops.asarray(np.zeros(graph.n_kps, np.int64))
+        self._graph = ops.load_graph(graph, second_order=self._rule.second_order)  # refuses a damaged graph
+        if quota is not None and graph.statistics is not None:
+            goals = cell_goals(cells, graph, graph.statistics, quota, self.config.tau)
+        elif goals is None:
+            target = target_shares(graph.seed_count, self.config.tau)
+            goals = [CellGoal(target, target)]
+        self._cells = [_CellWalks(ops, goal) for goal in goals]
+        self._cell_graph: tuple[Int32 | None, WalkGraph] = (None, self._graph)
+        self._no_visits = ops.asarray(np.zeros(graph.n_kps, np.int64))
         self._seen = ops.key_set() if self.config.distinct else None
         self._n_walks = 0
         self._n_rounds = 0
@@ -105,7 +130,10 @@ class Walker:
 
         Otherwise the value of KPs whose paths are always too short or repeated would grow without end.
         """
-        return self._ops.to_host(self._visits).copy()
+        visits = self._no_visits
+        for walks in self._cells:
+            visits = visits + walks.visits
+        return self._ops.to_host(visits).copy()
 
     def sample(self, n: int, on_round: Callable[[int], None] | None = None) -> WalkBatch:
         """Sample `n` walks in about `config.rounds` rounds: of cell 0, or of all cells of the quota.
@@ -146,75 +174,110 @@ class Walker:
         WalkBatch
             [n] rows, on the host.
         """
+        return self._round(n, cell, None)[0]
+
+    def sample_linked(self, n: int, cell: int, linker: SeedLinker) -> tuple[WalkBatch, Bundles]:
+        """Sample one round of `n` walks for a cell and link seeds along them.
+
+        A path with too few seeds, or with too few of the cell's discipline, is redrawn like one that is too short.
+
+        Parameters
+        ----------
+        linker : SeedLinker
+            On the same backend; its `begin_round` was called for the cell.
+
+        Returns
+        -------
+        WalkBatch, Bundles
+            [n] rows each, with the same status, on the host.
+        """
+        batch, seeds = self._round(n, cell, linker)
+        return batch, Bundles(seeds, batch.status)
+
+    def _round(self, n: int, cell: int, linker: SeedLinker | None) -> tuple[WalkBatch, Int32]:
         ops, config = self._ops, self.config
-        target = self._targets[cell]
-        value = ops.node_value(target, self._potential(cell), self._visits, float(config.beta))
-        table = ops.transition_table(self._graph, value)
-        start = ops.start_table(table, target, value)
+        walks, graph = self._cells[cell], self._graph_of(cell)
+        if walks.potential is None:
+            walks.potential = self._calibrate(cell)
+        value = self._value(walks, walks.potential, walks.visits, float(config.beta))
+        table = ops.transition_table(graph, value, walks.scale)
+        start = ops.start_table(table, walks.starts, value)
         ids = np.arange(self._n_walks, self._n_walks + n)
 
         # Attempt by attempt over the whole round: the size of a batch must not decide which of two equal paths is kept.
-        nodes, status, visits = self._attempt(table, start, ids, 0)
+        nodes, status = np.empty((n, config.length + 1), np.int32), np.ones(n, np.uint8)
+        seeds = np.empty((n, config.length), np.int32)
+        added = self._no_visits
         redraws = 0
-        for number in range(1, config.max_redraws + 1):
+        for number in range(config.max_redraws + 1):
             failed = np.flatnonzero(status)
             if failed.size == 0:
                 break
-            redraws += failed.size
-            nodes[failed], status[failed], more = self._attempt(table, start, ids[failed], number)
-            visits = visits + more
+            redraws += failed.size if number else 0
+            key = derive_key(self.seed, Purpose.WALK, number)
+            for begin in range(0, failed.size, self.batch_size):
+                rows = failed[begin : begin + self.batch_size]
+                row_ids = ops.asarray(ids[rows])
+                drawn = self._draw(graph, table, start, row_ids, key)
+                added = added + self._visits_of(drawn)
+                screened = ops.screen_paths(drawn, config.min_length, self._seen)
+                nodes[rows], status[rows] = ops.to_host(drawn), ops.to_host(screened)
+                if linker is not None:
+                    seeds[rows], status[rows] = linker.link(drawn, row_ids, status[rows])
 
-        self._visits = self._visits + visits
+        walks.visits = walks.visits + added
         cells, rounds = np.full(n, cell, np.int32), np.full(n, self._n_rounds, np.int32)
         self._n_walks += n
         self._n_rounds += 1
         lengths = (nodes >= 0).sum(axis=1, dtype=np.int32)
-        return WalkBatch(nodes, lengths, ids, status, cells, rounds, redraws)
+        return WalkBatch(nodes, lengths, ids, status, cells, rounds, redraws), seeds
 
-    def _attempt(
-        self, table: TransitionTable, start: StartTable, ids: Int64, number: int
-    ) -> tuple[Int32, NDArray[np.uint8], Array]:
-        """Draw and screen a walk for each id, in batches: nodes and status on the host, visits in the backend."""
-        ops = self._ops
-        key = derive_key(self.seed, Purpose.WALK, number)
-        visits = self._no_visits
-        nodes = np.empty((ids.size, self.config.length + 1), np.int32)
-        status = np.empty(ids.size, np.uint8)
-        for begin in range(0, ids.size, self.batch_size):
-            rows = slice(begin, begin + self.batch_size)
-            drawn = self._draw(table, start, ops.asarray(ids[rows]), key)
-            visits = visits + self._visits_of(drawn)
-            status[rows] = ops.to_host(ops.screen_paths(drawn, self.config.min_length, self._seen))
-            nodes[rows] = ops.to_host(drawn)
-        return nodes, status, visits
+    def _value(self, walks: _CellWalks, potential: Array, visits: Array, beta: float) -> Array:
+        """V of each KP; 1 at KPs without a seed of the cell's discipline.
 
-    def _potential(self, cell: int) -> Array:
-        """Calibrated potential P of a cell: float64 [n_kps], computed when the cell is first walked."""
-        if cell not in self._potentials:
-            self._potentials[cell] = self._calibrate(cell)
-        return self._potentials[cell]
+        The factor of foreign edges alone decides how often these are visited: a value of their own would work against
+        it, because each of thousands has a tiny target.
+        """
+        value = self._ops.node_value(walks.target, potential, visits, beta)
+        return value if walks.weight is None else value * walks.own + walks.foreign
+
+    def _graph_of(self, cell: int) -> WalkGraph:
+        """The graph with the weights of a cell; only the last one stays in the backend's memory."""
+        weight = self._cells[cell].weight
+        if weight is None:
+            return self._graph
+        if self._cell_graph[0] is not weight:
+            self._cell_graph = (None, self._graph)
+            self._cell_graph = (weight, self._ops.cell_graph(self._graph, self._ops.asarray(weight)))
+        return self._cell_graph[1]
 
     def _calibrate(self, cell: int) -> Array:
-        """Walk and discard, to bring visits near the target before the campaign begins."""
-        ops, target = self._ops, self._targets[cell]
+        """Walk and discard, to bring visits near the target and foreign steps near their share."""
+        ops, config = self._ops, self.config
+        walks, graph = self._cells[cell], self._graph_of(cell)
         key = derive_key(self.seed, Purpose.CALIBRATION, cell)
-        size = self.config.calibration_paths or min(max(WALKS_PER_KP * self._n_kps, MIN_CALIBRATION), MAX_CALIBRATION)
+        size = config.calibration_paths or min(max(WALKS_PER_KP * self._n_kps, MIN_CALIBRATION), MAX_CALIBRATION)
         potential = ops.asarray(np.ones(self._n_kps))
-        for i in range(self.config.calibration_rounds):
-            value = ops.node_value(target, potential, self._no_visits, 0.0)
-            table = ops.transition_table(self._graph, value)
-            start = ops.start_table(table, target, value)
-            visits = self._no_visits
-            for begin in range(i * size, (i + 1) * size, self.batch_size):
-                ids = ops.walk_ids(begin, min(begin + self.batch_size, (i + 1) * size))
-                visits = visits + self._visits_of(self._draw(table, start, ids, key))
-            potential = ops.calibrated_potential(potential, target, visits)
+        for i in range(config.calibration_rounds):
+            value = self._value(walks, potential, self._no_visits, 0.0)
+            table = ops.transition_table(graph, value, walks.scale)
+            start = ops.start_table(table, walks.starts, value)
+            visits, steps = self._no_visits, walks.no_steps
+            for begin in range(0, size, self.batch_size):
+                ids = ops.walk_ids(i * size + begin, i * size + min(begin + self.batch_size, size))
+                drawn = self._draw(graph, table, start, ids, key)
+                visits = visits + self._visits_of(drawn)
+                if walks.weight is not None and begin < COUNTED_WALKS:
+                    steps = steps + ops.count_steps(graph, drawn[: COUNTED_WALKS - begin])
+            potential = ops.calibrated_potential(potential, walks.target, visits)
+            if walks.weight is not None:
+                walks.scale = ops.calibrated_scale(walks.scale, walks.share, steps)
         return potential
 
     def _visits_of(self, nodes: Array) -> Array:
         return self._ops.count_occurrences(nodes, self._ops.path_lengths(nodes) > 0, self._n_kps)
 
-    def _draw(self, table: TransitionTable, start: StartTable, ids: Array, key: int) -> Array:
+    def _draw(self, graph: WalkGraph, table: TransitionTable, start: StartTable, ids: Array, key: int) -> Array:
         exact = self.config.walker == "exact"
         sample = self._ops.sample_walks if exact else self._ops.sample_walks_cugraph
-        return sample(self._graph, table, start, ids, length=self.config.length, rule=self._rule, key=key)
+        return sample(graph, table, start, ids, length=self.config.length, rule=self._rule, key=key)

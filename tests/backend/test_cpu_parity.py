@@ -20,6 +20,7 @@ from linksyn_gpu.backend.reference import operations as ref
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.tables import KPGraph
+from tests.device.scenario import assert_same_cells
 from tests.graphs import random_incidence
 
 KEY = derive_key(7, Purpose.WALK)
@@ -125,6 +126,12 @@ def test_a_round_is_the_reference_round(graph, masked, beta, rule, length, first
             assert_same(cpu.screen_paths(part, 2, seen[0]), ref.screen_paths(part, 2, seen[1]))
         if seen[0] is not None:
             assert seen[0].keys == seen[1].keys
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(graph=walk_graphs(), scale=st.sampled_from([1.0, 1.0 / 3.0, 2.0**-20, 2.0**20]), seed=st.integers(0, 2**32))
+def test_tables_and_steps_of_a_cell_are_those_of_the_reference(graph, scale, seed):
+    assert_same_cells(cpu, graph, np.exp(np.random.default_rng(seed).normal(size=graph.n_kps)), scale, seed)
 
 
 @pytest.mark.parametrize("rule", [ref.StepRule(False, 1.0, 1.0), ref.StepRule(True, 0.25, 4.0)])

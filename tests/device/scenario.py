@@ -47,6 +47,27 @@ def assert_same_tables(gpu: Any, graph: KPGraph, value: Any, target: Any) -> tup
     return expected, found
 
 
+def assert_same_cells(gpu: Any, graph: KPGraph, value: Any, scale: float, seed: int) -> None:
+    """Tables of a graph with foreign edges, the count of foreign steps and the calibration of their factor."""
+    rows = np.repeat(np.arange(graph.n_kps), graph.degree)
+    foreign = (rows + graph.indices) % 3 == seed % 3  # symmetric
+    weight = np.where(foreign, -graph.weight, graph.weight)
+    results = []
+    for ops in (ref, gpu):
+        factor = ops.asarray(np.full(1, scale))
+        cell = ops.cell_graph(ops.load_graph(graph, second_order=False), ops.asarray(weight))
+        device_value = ops.asarray(value)
+        table = ops.transition_table(cell, device_value, factor)
+        start = ops.start_table(table, device_value, device_value)
+        ids = ops.asarray(np.arange(40))
+        nodes = ops.sample_walks(cell, table, start, ids, length=4, rule=ref.StepRule(True, 1.0, 1.0), key=KEY)
+        steps = ops.count_steps(cell, nodes[:30])
+        share = ops.asarray(np.full(1, 0.1))
+        results.append((table.prefix, table.total, nodes, steps, ops.calibrated_scale(factor, share, steps)))
+    for name, expected, found in zip(("prefix", "total", "walks", "steps", "scale"), *results, strict=True):
+        assert_same(gpu, np.asarray(expected), found, f"{name} of a cell")
+
+
 def assert_same_walks(
     gpu: Any, expected: Tables, found: Tables, ids: Any, length: int, rule: Any, key: int = KEY
 ) -> tuple[Any, Any]:
@@ -136,3 +157,5 @@ def run_everything(gpu: Any) -> None:
     for _ in range(2):
         assert_same(gpu, ref.screen_paths(nodes[0], 3, seen), gpu.screen_paths(nodes[1], 3, device_seen), "screening")
     assert_same_bundles(gpu, graph, rng.integers(0, 4, 90), nodes, np.arange(60), keep)
+    for scale in (1.0, 1.0 / 3.0, 2.0**-20):
+        assert_same_cells(gpu, graph, value, scale, 1)

@@ -19,6 +19,7 @@ from tests.device.conftest import gpu_over_standins
 from tests.device.scenario import (
     assert_same,
     assert_same_bundles,
+    assert_same_cells,
     assert_same_construction,
     assert_same_evidence,
     assert_same_tables,
@@ -95,6 +96,16 @@ def test_tables_have_the_reference_bits(gpu, data):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("linksyn_gpu.backend.gpu.walk.LONG_ROW", data.draw(st.sampled_from([1, 3, 2048])))
         assert_same_tables(gpu, graph, value, target)
+
+
+@MANY
+@given(graphs(), st.data(), st.integers(0, 100))
+def test_cells_have_the_reference_bits(gpu, graph, data, seed):
+    value = data.draw(values(graph.n_kps))
+    scale = data.draw(st.sampled_from([1.0, 1.0 / 3.0, 2.0**-20, 2.0**20]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("linksyn_gpu.backend.gpu.walk.LONG_ROW", data.draw(st.sampled_from([1, 3, 2048])))
+        assert_same_cells(gpu, graph, value, scale, seed)
 
 
 @MANY
@@ -254,7 +265,8 @@ def test_a_removed_barrier_changes_the_result_of_some_order():
     broken = source.replace("__syncthreads();", "", 1)
     assert broken != source
     n = 300
-    arrays = [np.array([0, n]), np.zeros(n, np.int32), np.arange(1, n + 1, dtype=np.int32), np.ones(1), np.ones(1)]
+    ones = [np.ones(1)] * 3  # scale, value, top
+    arrays = [np.array([0, n]), np.zeros(n, np.int32), np.arange(1, n + 1, dtype=np.int32), *ones]
     outcomes = set()
     for text in (source, broken):
         for order in (0, 1, 5):

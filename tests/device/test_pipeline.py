@@ -23,6 +23,7 @@ from linksyn_gpu.tables import Seeds
 from tests.device import standin_cupy
 from tests.device.scenario import assert_same, assert_same_tables
 from tests.graphs import edge_graph, make_seeds, random_graph
+from tests.sampling.test_cells import bank, sample
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "gpu.md"
 NAMES = ["Roots", " roots\t", "Straße", "STRASSE", "Ångström", "Ångström", "\x01set", "set", "x", "ROOTS"]
@@ -51,6 +52,16 @@ def test_a_campaign_on_the_gpu_backend_has_the_reference_bits(gpu, seeds, config
     assert np.array_equal(bundles[0].seeds, bundles[1].seeds)
     assert bundles[0].drops == bundles[1].drops
     assert bundles[1].kept.any()
+
+
+def test_cells_on_the_gpu_backend_have_the_reference_bits(gpu):
+    seeds = bank(120)
+    graph = build_graph(seeds, backend="reference")
+    expected, found = (sample(seeds, graph, backend, 32)[0] for backend in ("reference", "gpu"))
+    for (_, batch, bundles), (_, other_batch, other_bundles) in zip(expected, found, strict=True):
+        assert np.array_equal(batch.nodes, other_batch.nodes)
+        assert np.array_equal(bundles.seeds, other_bundles.seeds)
+        assert np.array_equal(bundles.status, other_bundles.status)
 
 
 def test_every_copy_between_host_and_device_is_counted_and_its_place_documented(gpu, seeds):

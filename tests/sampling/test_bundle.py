@@ -10,7 +10,7 @@ from linksyn_gpu import WalkConfig, Walker, build_graph, link_seeds
 from linksyn_gpu.backend.reference import operations as reference
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.sampling.bundle import SeedLinker
-from linksyn_gpu.tables import WalkBatch
+from linksyn_gpu.tables import Cell, WalkBatch
 from tests.graphs import edge_graph, make_seeds, random_graph
 
 QUICK = WalkConfig(length=4, calibration_rounds=2, calibration_paths=100, rounds=3)
@@ -66,7 +66,7 @@ def test_backends_choose_the_same_seeds():
     seeds = bank()
     graph = build_graph(seeds, backend="reference")
     batch = Walker(graph, QUICK, seed=1, backend="reference").sample(200)
-    a, b = (link_seeds(batch, graph, seeds, seed=1, levels=[3], backend=name) for name in BACKENDS)
+    a, b = (link_seeds(batch, graph, seeds, seed=1, cells=[Cell(None, 3, 1)], backend=name) for name in BACKENDS)
     assert np.array_equal(a.seeds, b.seeds)
     assert a.drops == b.drops
 
@@ -77,12 +77,12 @@ def test_the_least_used_seed_comes_first_then_the_nearest_level():
     linker = SeedLinker(graph, seeds, backend="reference")
     picks = []
     for number in range(5):
-        chosen = int(linker.link_round(batch_of([[0, 1]], [number]), level=5).seeds[0, 0])
+        chosen = int(linker.link_round(batch_of([[0, 1]], [number]), Cell(None, 5, 1)).seeds[0, 0])
         # A bundle of one seed is not kept and not counted as a use; count it here.
         linker._uses = linker._uses + np.bincount([chosen], minlength=4)
         picks.append(chosen)
     assert set(picks[:2]) == {1, 3}  # level 4 is one away from 5
-    assert picks[2:4] == [0, 2]  # then level 1, then the unrated one
+    assert picks[2:4] == [2, 0]  # the unrated one at the mean distance 2, then level 1
     assert picks[4] in (1, 3)  # all used once: from the nearest again
 
 
@@ -134,7 +134,7 @@ def test_a_graph_without_evidence_cannot_link():
 def test_an_empty_batch_gives_empty_bundles():
     graph, seeds = random_graph(n_seeds=60), make_seeds([{}] * 60)
     batch = Walker(graph, QUICK, backend="reference").sample(0)
-    assert len(link_seeds(batch, graph, seeds, levels=[2], backend="reference")) == 0
+    assert len(link_seeds(batch, graph, seeds, cells=[Cell(None, 2, 1)], backend="reference")) == 0
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

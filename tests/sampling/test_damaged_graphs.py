@@ -102,10 +102,10 @@ def test_a_path_of_another_graph_is_not_extended(path):
         extend_path(GRAPH, np.array(path, np.int32), 0, 1, seed=1)
 
 
-@pytest.mark.parametrize("affinity", [np.ones(19), np.full(20, np.nan), -np.ones(20)])
-def test_an_affinity_that_does_not_fit_the_graph_is_refused(affinity):
+@pytest.mark.parametrize("kernel", [np.ones(19), np.full(20, np.nan), -np.ones(20)])
+def test_a_kernel_that_does_not_fit_the_graph_is_refused(kernel):
     with pytest.raises(DataError, match="20 finite numbers"):
-        target_shares(GRAPH.seed_count, 1.0, affinity)
+        target_shares(GRAPH.seed_count, 1.0, kernel=kernel)
 
 
 def test_an_undamaged_graph_passes():

@@ -4,19 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import sparse
 
 from linksyn_gpu.config import QuotaConfig
 from linksyn_gpu.errors import ConfigError
-from linksyn_gpu.sampling.plan import cell_affinities, largest_remainder, plan_cells, plan_rounds
-from linksyn_gpu.tables import Cell, KPStatistics
-
-STATISTICS = KPStatistics(
-    seed_count=np.array([4, 4]),
-    mean_difficulty=np.array([2.0, 4.0]),
-    disciplines=["Law", "Physics"],
-    discipline_counts=sparse.csr_array(np.array([[4, 0], [1, 3]])),
-)
+from linksyn_gpu.sampling.plan import largest_remainder, plan_cells, plan_rounds
+from linksyn_gpu.tables import Cell
 
 
 @given(st.lists(st.floats(0.01, 100.0), min_size=1, max_size=20), st.integers(0, 10**6))
@@ -53,18 +45,6 @@ def test_large_cells_are_interleaved():
     assert [part.cell for part in rounds] == [0, 1, 0, 1]
 
 
-def test_affinity_follows_the_cell_and_ignores_the_case_of_its_name():
-    quota = QuotaConfig(cross_discipline=0.2)
-    whole, law = cell_affinities([Cell(None, None, 1), Cell("LAW", None, 1)], STATISTICS, quota)
-    assert whole is None
-    assert law == pytest.approx([1.0, 0.2 + 0.8 * 0.25])
-
-
-def test_an_unknown_discipline_is_an_error_that_lists_the_known_ones():
-    with pytest.raises(ConfigError, match="which no seed has; the seeds have: Law, Physics"):
-        cell_affinities([Cell("botany", None, 1)], STATISTICS, QuotaConfig())
-
-
 def test_a_share_too_small_for_one_path_keeps_its_cell_in_the_plan():
     cells = plan_cells(QuotaConfig(discipline={"law": 1, "physics": 1000}), 10)
     assert cells == [Cell("law", None, 0), Cell("physics", None, 10)]
@@ -73,12 +53,18 @@ def test_a_share_too_small_for_one_path_keeps_its_cell_in_the_plan():
 
 def test_two_spellings_of_one_discipline_are_refused():
     with pytest.raises(ConfigError, match="twice"):
-        plan_cells(QuotaConfig(discipline={"law": 1, "Law ": 1}), 10)
+        plan_cells(QuotaConfig(discipline={"law": 1, "法学": 1}), 10)
 
 
 @pytest.mark.parametrize(
     "quota",
-    [{"difficulty": {"6": 1}}, {"discipline": {"law": -1}}, {"discipline": {"law": 0}}, {"cross_discipline": 2}],
+    [
+        {"difficulty": {"6": 1}},
+        {"discipline": {"law": -1}},
+        {"discipline": {"law": 0}},
+        {"cross_discipline": 2},
+        {"cross_discipline": 0.4, "min_own_share": 0.6},
+    ],
 )
 def test_an_invalid_quota_is_refused(quota):
     with pytest.raises(ConfigError):

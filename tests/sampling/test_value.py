@@ -1,11 +1,11 @@
-"""The value function: targets, affinity, feedback and calibration, against formulas computed by hand."""
+"""The value function: targets, levels, feedback and calibration, against formulas computed by hand."""
 
 import numpy as np
 import pytest
 
 from linksyn_gpu.backend.reference import operations as reference
 from linksyn_gpu.errors import DataError
-from linksyn_gpu.sampling.value import cell_affinity, divergence, gini, target_shares
+from linksyn_gpu.sampling.value import divergence, gini, level_kernel, target_shares
 
 F = np.array([1, 4, 9, 0], np.int64)
 
@@ -16,16 +16,20 @@ def test_target_is_popularity_at_tau_1_and_uniform_at_tau_0():
     assert target_shares(F, 0.5) == pytest.approx([1 / 6, 2 / 6, 3 / 6, 0])
 
 
-def test_affinity_multiplies_the_target_and_can_mask_a_kp():
-    assert target_shares(F[:3], 0.0, np.array([1.0, 0.0, 3.0])) == pytest.approx([0.25, 0, 0.75])
-    assert not target_shares(F[:3], 0.0, np.zeros(3)).any()
+def test_own_and_foreign_kps_have_their_shares_however_many_there_are():
+    own = np.array([1, 0, 0, 2], np.int64)
+    seeds = np.array([1, 50, 50, 4], np.int64)
+    target = target_shares(seeds, 1.0, own_count=own, cross_discipline=0.1)
+    foreign = np.array([0, 50, 50, 2]) / 102
+    assert target == pytest.approx(0.9 * own / 3 + 0.1 * foreign)
+    assert target_shares(seeds, 0.0, own_count=own) == pytest.approx([0.5, 0, 0, 0.5])
 
 
-def test_affinity_blends_disciplines_and_follows_difficulty():
-    held = np.array([4, 4, 4])
-    level = np.array([3.0, 5.0, np.nan])
-    both = cell_affinity(held, np.array([4, 2, 0]), level, 3, cross_discipline=0.1, difficulty_width=1.0)
-    assert both == pytest.approx([1.0, 0.55 * np.exp(-2.0), 0.1])
+def test_kps_without_rated_seeds_are_neutral():
+    kernel = level_kernel(np.array([3.0, 5.0, np.nan]), 3, 1.0)
+    assert kernel == pytest.approx([1.0, np.exp(-2.0), (1.0 + np.exp(-2.0)) / 2])
+    assert level_kernel(np.full(2, np.nan), 3, 1.0).tolist() == [1.0, 1.0]
+    assert target_shares(F[:3], 0.0, kernel=np.array([1.0, 0.0, 3.0])) == pytest.approx([0.25, 0, 0.75])
 
 
 @pytest.mark.parametrize(("beta", "power"), [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0), (2.0, 2.0)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from linksyn_gpu.backend.cpu.tasks import (
 )
 from linksyn_gpu.backend.protocol import StepRule
 from linksyn_gpu.backend.reference.walk import MASS_BITS
+from linksyn_gpu.backend.reference.walk import calibrated_scale as calibrated_scale
 from linksyn_gpu.tables import Float64, Int32, Int64, KPGraph, UInt32, UInt64
 
 _LANES = 64  # walks that a thread advances together
@@ -37,8 +38,10 @@ class WalkGraph:
     indptr: Int64
     indices: Int32
     weight: Int32
+    """[n_entries] > 0; in the graph of a cell, < 0 for a foreign edge."""
     column_max: Int32
-    """[n_kps] largest weight of the entries that lead to a KP: it gives the largest mass of a round at once."""
+    """[2, n_kps] largest weight of the entries that lead to a KP, own edges and foreign ones: they give the largest
+    mass of a round at once."""
     names: Int32
     """[n_kps] 0 .. n_kps - 1, the neighbours in the row of start draws."""
     task_rows: Int64
@@ -97,8 +100,6 @@ def load_graph(graph: KPGraph, *, second_order: bool) -> WalkGraph:
     indptr = operand(graph.indptr, np.int64)
     indices, weight = operand(graph.indices, np.int32), operand(graph.weight, np.int32)
     n_kps = indptr.size - 1
-    column_max = np.zeros(n_kps, np.int32)
-    tables.column_max(indices, weight, column_max)
     task_rows = split(indptr, ENTRIES_PER_TASK)
     edge_start, edge_slots = np.zeros(0, np.int64), np.zeros(0, np.int32)
     if second_order:
@@ -111,13 +112,25 @@ def load_graph(graph: KPGraph, *, second_order: bool) -> WalkGraph:
         indptr=indptr,
         indices=indices,
         weight=weight,
-        column_max=column_max,
+        column_max=_column_max(indices, weight, n_kps),
         names=np.arange(n_kps, dtype=np.int32),
         task_rows=task_rows,
         max_degree=int(np.diff(indptr).max(initial=0)),
         edge_start=edge_start,
         edge_slots=edge_slots,
     )
+
+
+def cell_graph(graph: WalkGraph, weight: Int32) -> WalkGraph:
+    """The same graph with the weights of a cell."""
+    weight = operand(weight, np.int32)
+    return replace(graph, weight=weight, column_max=_column_max(graph.indices, weight, graph.names.size))
+
+
+def _column_max(indices: Int32, weight: Int32, n_kps: int) -> Int32:
+    found = np.zeros((2, n_kps), np.int32)
+    tables.column_max(indices, weight, *found)
+    return found
 
 
 # ---------------------------------------------------------------------- value function
@@ -143,15 +156,26 @@ def calibrated_potential(potential: Float64, target: Float64, visits: Int64) -> 
     return out
 
 
+def count_steps(graph: WalkGraph, nodes: Int32) -> Int64:
+    """Walk by walk, in all threads."""
+    nodes = operand(nodes, np.int32)
+    counts = np.zeros(2, np.int64)
+    arguments = (graph.indptr, graph.indices, graph.weight, nodes, counts)
+    run_tasks(tables.step_tasks, count_tasks(nodes.shape[0], WALKS_PER_TASK), *arguments)
+    return counts
+
+
 # ---------------------------------------------------------------------- tables
 
 
-def transition_table(graph: WalkGraph, value: Float64) -> TransitionTable:
+def transition_table(graph: WalkGraph, value: Float64, scale: Float64 | None = None) -> TransitionTable:
     """Masses w * V, their sums, and the cells that answer draws, row by row."""
     value = operand(value, np.float64)
     n_kps, n_entries = graph.indptr.size - 1, graph.indices.size
+    factor = 1.0 if scale is None else float(scale[0])
+    own, foreign = graph.column_max
     # Rounding is monotone, so the largest w * V is that of the heaviest entry into some KP.
-    _, exponent = math.frexp(float((graph.column_max * value).max(initial=0.0)))
+    _, exponent = math.frexp(float((np.maximum(own, foreign * factor) * value).max(initial=0.0)))
     scaled = value * math.ldexp(1.0, MASS_BITS - exponent)
     try:
         arrays = graph.spare.pop()
@@ -162,7 +186,7 @@ def transition_table(graph: WalkGraph, value: Float64) -> TransitionTable:
             allocate((n_kps, 2), np.uint64),
         )
     pairs, cells, node = arrays
-    fixed = (graph.task_rows, graph.indptr, graph.indices, graph.weight, scaled)
+    fixed = (graph.task_rows, graph.indptr, graph.indices, graph.weight, factor, scaled)
     run_tasks(tables.transition_tasks, graph.task_rows.size - 1, *fixed, pairs, cells, node, graph.max_degree)
     table = TransitionTable(pairs, cells, node)
     weakref.finalize(table, graph.spare.append, arrays)

@@ -13,12 +13,13 @@ from linksyn_gpu.errors import BackendUnavailable
 # Bytes per KP, entry, edge, seed of an edge, and walk, including what is needed only while a table is built.
 KP_ARRAYS = {
     "indptr": 8,
-    "target, potential, value": 24,
-    "visits": 8,
+    "value": 8,
+    "visits of a round": 8,
     "row totals": 4,
     "start prefix sums": 4,
     "start masses and their scan": 24,
 }
+CELL_KP_ARRAYS = {"targets, starts, potentials, visits of cells": 32}
 ENTRY_ARRAYS = {"indices": 4, "weight": 4, "prefix sums": 4, "guide table": 4}
 EVIDENCE_ARRAYS = {"evidence": 4, "ordered evidence": 4}
 EDGE_ARRAYS = {"evidence indptr": 8, "ties": 4}
@@ -64,7 +65,17 @@ class MemoryPlan:
         return "\n".join(lines)
 
 
-def plan_memory(n_kps: int, n_entries: int, n_evidence: int, n_walks: int, length: int, free_bytes: int) -> MemoryPlan:
+def plan_memory(
+    n_kps: int,
+    n_entries: int,
+    n_evidence: int,
+    n_walks: int,
+    length: int,
+    free_bytes: int,
+    *,
+    n_cells: int = 1,
+    cell_weights: bool = False,
+) -> MemoryPlan:
     """Plan the device memory of a campaign, and split its rounds into batches that fit.
 
     Parameters
@@ -77,6 +88,10 @@ def plan_memory(n_kps: int, n_entries: int, n_evidence: int, n_walks: int, lengt
         Steps of a walk.
     free_bytes : int
         What the device has free now.
+    n_cells : int
+        Cells of the quota.
+    cell_weights : bool
+        Cells have edge weights of their own; those of one cell are on the device at a time.
 
     Raises
     ------
@@ -84,7 +99,11 @@ def plan_memory(n_kps: int, n_entries: int, n_evidence: int, n_walks: int, lengt
         Graph and tables alone do not fit: this device cannot serve this graph.
     """
     arrays = {name: size * n_kps for name, size in KP_ARRAYS.items()}
+    arrays |= {name: size * n_kps * n_cells for name, size in CELL_KP_ARRAYS.items()}
     arrays |= {name: size * n_entries for name, size in ENTRY_ARRAYS.items()}
+    if cell_weights:
+        arrays["weights of a cell"] = 4 * n_entries
+        arrays["own and foreign KPs of cells"] = 16 * n_kps * n_cells
     if n_evidence:
         arrays |= {name: size * n_kps for name, size in KP_EVIDENCE.items()}
         arrays |= {name: size * (n_entries // 2) for name, size in EDGE_ARRAYS.items()}

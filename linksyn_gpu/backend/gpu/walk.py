@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cupy as cp
@@ -25,6 +25,7 @@ class WalkGraph:
     indptr: Any
     indices: Any
     weight: Any
+    """[n_entries] > 0; in the graph of a cell, < 0 for a foreign edge."""
     long_rows: Any
     """int64: rows of LONG_ROW entries or more."""
 
@@ -41,12 +42,15 @@ class StartTable:
         return size_of(self.prefix[-1]) if self.prefix.size else 0
 
 
-def walks_that_fit(graph: KPGraph, length: int, *, memory: int | None = None) -> int:
+def walks_that_fit(
+    graph: KPGraph, length: int, *, n_cells: int = 1, cell_weights: bool = False, memory: int | None = None
+) -> int:
     """What the memory plan says, for the evidence too."""
     if memory is not None:
         limit_memory(memory)
     n_evidence = 0 if graph.evidence is None else graph.evidence.size
-    plan = plan_memory(graph.n_kps, graph.indices.size, n_evidence, MAX_BATCH, length, free_memory())
+    size = graph.n_kps, graph.indices.size, n_evidence
+    plan = plan_memory(*size, MAX_BATCH, length, free_memory(), n_cells=n_cells, cell_weights=cell_weights)
     return plan.walks_per_batch
 
 
@@ -55,6 +59,11 @@ def load_graph(graph: KPGraph, *, second_order: bool) -> WalkGraph:
     graph = graph.checked
     long_rows = np.flatnonzero(graph.degree >= LONG_ROW).astype(np.int64)
     return WalkGraph(*(to_device(a, "load_graph") for a in (graph.indptr, graph.indices, graph.weight, long_rows)))
+
+
+def cell_graph(graph: WalkGraph, weight: DeviceArray) -> WalkGraph:
+    """The same graph with the weights of a cell."""
+    return replace(graph, weight=weight)
 
 
 # ---------------------------------------------------------------------- value function
@@ -77,24 +86,44 @@ def calibrated_potential(potential: DeviceArray, target: DeviceArray, visits: De
     return out
 
 
+def calibrated_scale(scale: DeviceArray, share: DeviceArray, steps: DeviceArray) -> DeviceArray:
+    """One step of calibration, one thread."""
+    out = cp.empty(1, np.float64)
+    launch("calibrated_scale", 1, scale, share, steps, out)
+    return out
+
+
+def count_steps(graph: WalkGraph, nodes: DeviceArray) -> DeviceArray:
+    """One thread per walk; two counters, added to atomically."""
+    counts = cp.zeros(2, np.int64)
+    row_stride, column_stride = (step // nodes.itemsize for step in nodes.strides)
+    launch(
+        "count_steps", nodes.shape[0],
+        graph.indptr, graph.indices, graph.weight, nodes, *nodes.shape, row_stride, column_stride, counts,
+    )  # fmt: skip
+    return counts
+
+
 # ---------------------------------------------------------------------- tables
 
 
-def transition_table(graph: WalkGraph, value: DeviceArray) -> TransitionTable:
+def transition_table(graph: WalkGraph, value: DeviceArray, scale: DeviceArray | None = None) -> TransitionTable:
     """Masses w * V and their sums: a warp per short row, a block per long one."""
     n_kps, n_entries = graph.indptr.size - 1, graph.indices.size
+    if scale is None:
+        scale = cp.ones(1, np.float64)
     top_bits = cp.zeros(1, np.uint64)
-    launch("largest_weight", n_entries, graph.indices, graph.weight, value, n_entries, top_bits)
+    launch("largest_weight", n_entries, graph.indices, graph.weight, scale, value, n_entries, top_bits)
     top = top_bits.view(np.float64)
     prefix, total = cp.empty(n_entries, np.uint32), cp.zeros(n_kps, np.uint32)
     launch(
         "prefix_short_rows", WARP * n_kps,
-        graph.indptr, graph.indices, graph.weight, value, top, n_kps, LONG_ROW, prefix, total,
+        graph.indptr, graph.indices, graph.weight, scale, value, top, n_kps, LONG_ROW, prefix, total,
     )  # fmt: skip
     n_long = graph.long_rows.size
     launch(
         "prefix_long_rows", BLOCK_SIZES["prefix_long_rows"] * n_long,
-        graph.indptr, graph.indices, graph.weight, value, top, graph.long_rows, n_long, prefix, total,
+        graph.indptr, graph.indices, graph.weight, scale, value, top, graph.long_rows, n_long, prefix, total,
     )  # fmt: skip
     return TransitionTable(prefix, total)
 

@@ -6,7 +6,8 @@ per round uses only + * / sqrt in float64 and integers, so that each backend get
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +21,7 @@ TRIALS = 32  # proposals of a step before the exact scan of the row
 SMOOTHING = 1.0  # s of the value function
 VALUE_CAP = 2.0**20
 POTENTIAL_CAP = 2.0**10
+SCALE_CAP = 2.0**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +31,7 @@ class WalkGraph:
     indptr: Int64
     indices: Int32
     weight: Int32
+    """[n_entries] > 0; in the graph of a cell, < 0 for a foreign edge."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +62,11 @@ def load_graph(graph: KPGraph, *, second_order: bool) -> WalkGraph:
     return WalkGraph(graph.indptr, graph.indices, graph.weight)
 
 
+def cell_graph(graph: WalkGraph, weight: Int32) -> WalkGraph:
+    """The same graph with the weights of a cell."""
+    return replace(graph, weight=weight)
+
+
 # ---------------------------------------------------------------------- value function
 
 
@@ -85,12 +93,31 @@ def calibrated_potential(potential: Float64, target: Float64, visits: Int64) -> 
     return np.clip(potential * np.sqrt(deficit), 1.0 / POTENTIAL_CAP, POTENTIAL_CAP)
 
 
+def calibrated_scale(scale: Float64, share: Float64, steps: Int64) -> Float64:
+    """One step of calibration, in NumPy."""
+    wanted = share * np.float64(steps[1])
+    return np.clip(scale * (wanted / np.float64(max(steps[0], 1))), 1.0 / SCALE_CAP, SCALE_CAP)
+
+
+def count_steps(graph: WalkGraph, nodes: Int32) -> Int64:
+    """Walk by walk."""
+    counts = np.zeros(2, np.int64)
+    for path in nodes:
+        path = path[path >= 0]
+        foreign = sum(int(graph.weight[_entry(graph, int(u), int(v))]) < 0 for u, v in itertools.pairwise(path))
+        counts += (foreign, max(path.size - 1, 0))
+    return counts
+
+
 # ---------------------------------------------------------------------- tables
 
 
-def transition_table(graph: WalkGraph, value: Float64) -> TransitionTable:
+def transition_table(graph: WalkGraph, value: Float64, scale: Float64 | None = None) -> TransitionTable:
     """Masses w * V and their sums within rows."""
-    masses = _quantise(graph.weight * value[graph.indices])
+    weight = graph.weight.astype(np.float64)
+    if scale is not None:
+        weight = np.where(weight > 0.0, weight, -weight * scale[0])
+    masses = _quantise(weight * value[graph.indices])
     return TransitionTable(*_row_prefix(masses, graph.indptr))
 
 
@@ -193,9 +220,14 @@ def _second_order(graph: WalkGraph, rule: StepRule, previous: Int32, proposal: I
 
 
 def _has_edge(graph: WalkGraph, u: int, v: int) -> bool:
-    row = graph.indices[graph.indptr[u] : graph.indptr[u + 1]]
-    at = int(np.searchsorted(row, v))
-    return at < row.size and int(row[at]) == v
+    at = _entry(graph, u, v)
+    return at < graph.indptr[u + 1] and int(graph.indices[at]) == v
+
+
+def _entry(graph: WalkGraph, u: int, v: int) -> int:
+    """Entry of the neighbour v in row u, or where it would be."""
+    begin, end = graph.indptr[u : u + 2]
+    return int(begin + np.searchsorted(graph.indices[begin:end], v))
 
 
 def _scan_row(

@@ -30,7 +30,7 @@ from linksyn_gpu.synthesis import prompts
 from linksyn_gpu.synthesis.enhance import DROPPED, KEPT, PENDING, Enhancer, Extension, Work, chooser
 from linksyn_gpu.synthesis.requests import SeedRows
 from linksyn_gpu.synthesis.synthesize import sampling_columns, written_columns
-from linksyn_gpu.tables import KPGraph, RowWriter, WalkBatch, qa_schema
+from linksyn_gpu.tables import Cell, KPGraph, RowWriter, WalkBatch, qa_schema
 from linksyn_gpu.taxonomy.difficulty import LEVELS
 from linksyn_gpu.text import name_key
 
@@ -342,7 +342,7 @@ class _Enhancement:
         batch = _as_batch([path for path, _ in longer], [work.row["walk_id"] for work in works])
         # On the CPU: the server may use the device, and every backend links the same seeds.
         linker = SeedLinker(self._graph, self._seeds, None, seed, "cpu")
-        linked = linker.link_round(batch, level)
+        linked = linker.link_round(batch, Cell(None, level, len(batch)))
         found = []
         for work, (path, before), row, size in zip(works, longer, linked.seeds, linked.sizes, strict=True):
             added = path.size - len(work.nodes)

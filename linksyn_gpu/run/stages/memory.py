@@ -13,6 +13,8 @@ from linksyn_gpu.run import store
 from linksyn_gpu.run.folder import Workspace
 from linksyn_gpu.run.stages.build import graph_counts
 from linksyn_gpu.run.stages.ingest import seed_counts
+from linksyn_gpu.sampling.labels import seed_labels
+from linksyn_gpu.sampling.plan import plan_table
 from linksyn_gpu.tables import Bundles, Cell, Seeds
 
 
@@ -52,9 +54,12 @@ def keep_bundles(ws: Workspace, bundles: Bundles, *, force: bool = False) -> Non
     if ws.begin("walk", {"paths": len(paths), **paths.settings}):
         cells = paths.cells or [Cell(None, None, len(paths))]
         with ws.replacing("paths.parquet") as part, store.paths_writer(part) as writer:
-            writer.write_table(store.paths_table(paths, bundles, bundles.drop_reason))
+            writer.write_table(store.paths_table(paths, bundles))
         with ws.replacing("plan.json") as part:
-            store.write_plan(part, cells, np.bincount(paths.cell[bundles.kept], minlength=len(cells)).tolist())
+            each = (paths.cell == number for number in range(len(cells)))
+            of_cell = [Bundles(bundles.seeds[rows], bundles.status[rows]) for rows in each]
+            delivered, drops = [int(b.kept.sum()) for b in of_cell], [b.drops for b in of_cell]
+            store.write_plan(part, plan_table(cells, seed_labels(seeds), delivered, drops))
         counts = {
             "paths": len(paths),
             "kept": int(bundles.kept.sum()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from linksyn_gpu.config import RunConfig
@@ -12,7 +13,7 @@ from linksyn_gpu.errors import DataError
 from linksyn_gpu.run import store
 from linksyn_gpu.run.folder import Workspace
 from linksyn_gpu.run.progress import Progress, silent
-from linksyn_gpu.sampling.plan import cell_affinities, plan_cells, plan_rounds
+from linksyn_gpu.sampling.plan import cell_goals, plan_cells, plan_rounds, plan_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,7 +53,7 @@ class Campaign:
             raise DataError("the KP graph has no edge: no two knowledge points share a seed, so no walk is possible")
         self.cells = plan_cells(config.quota, config.paths)
         self._delivered = [0] * len(self.cells)
-        self._drops = Counter[str]()
+        self._drops = [Counter[str]() for _ in self.cells]
         self._redraws = 0
         self._visited = 0
         self._facts: dict[str, Any] = {}
@@ -60,26 +61,26 @@ class Campaign:
     def rounds(self) -> Iterator[pa.Table]:
         """Walk and link one round after the other; gives the rows of paths.parquet."""
         from linksyn_gpu.sampling.bundle import SeedLinker
+        from linksyn_gpu.sampling.labels import seed_labels
         from linksyn_gpu.sampling.walk import Walker
 
         config = self._config
-        affinities = cell_affinities(self.cells, self._statistics, config.quota)
-        walker = Walker(
-            self._graph, config.walk, config.seed, config.backend, affinities=affinities, memory=config.gpu_memory
-        )
-        seeds = store.read_seed_table(self._ws, ["difficulty"])
-        linker = SeedLinker(
-            self._graph, seeds, config.bundle, config.seed, config.backend, batch_size=walker.batch_size
-        )
+        seeds = store.read_seed_table(self._ws, ["difficulty", "disciplines"])
+        self._labels = seed_labels(seeds)
+        statistics = replace(self._statistics, labels=self._labels)
+        goals = cell_goals(self.cells, self._graph, statistics, config.quota, config.walk.tau)
+        shared = (config.seed, config.backend)
+        walker = Walker(self._graph, config.walk, *shared, goals=goals, memory=config.gpu_memory)
+        linker = SeedLinker(self._graph, seeds, config.bundle, *shared, quota=config.quota)
         done = 0
         for part in plan_rounds(self.cells, config.walk.rounds):
             self._progress("paths walked", done, config.paths)
-            batch = walker.sample_round(part.n_paths, part.cell)
-            bundles = linker.link_round(batch, self.cells[part.cell].difficulty)
+            linker.begin_round(self.cells[part.cell])
+            batch, bundles = walker.sample_linked(part.n_paths, part.cell, linker)
             self._delivered[part.cell] += int(bundles.kept.sum())
-            self._drops += bundles.drops
+            self._drops[part.cell] += bundles.drops
             self._redraws += batch.redraws
-            yield store.paths_table(batch, bundles, bundles.drop_reasons(batch.status))
+            yield store.paths_table(batch, bundles)
             done += part.n_paths
             self._progress("paths walked", done, config.paths)
         self._visited = int((walker.visits > 0).sum())
@@ -98,18 +99,19 @@ class Campaign:
             No path was kept.
         """
         kept, config = sum(self._delivered), self._config
+        drops = sum(self._drops, Counter[str]())
         if kept == 0:
             raise DataError(
-                f"none of {config.paths:,} paths was kept ({dict(self._drops)}): the graph or the quota is too narrow "
+                f"none of {config.paths:,} paths was kept ({dict(drops)}): the graph or the quota is too narrow "
                 f"for walk.length = {config.walk.length}; use a smaller length or a wider quota"
             )
         with self._ws.replacing("plan.json") as part:
-            store.write_plan(part, self.cells, self._delivered)
+            store.write_plan(part, plan_table(self.cells, self._labels, self._delivered, self._drops))
         counts = {
             "paths": config.paths,
             "kept": kept,
-            "dropped": sum(self._drops.values()),
-            "dropped_by_reason": dict(self._drops),
+            "dropped": sum(drops.values()),
+            "dropped_by_reason": dict(drops),
             "redraws": self._redraws,
             "kps_visited": self._visited,
         }

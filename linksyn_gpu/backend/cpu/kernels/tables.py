@@ -21,7 +21,7 @@ from __future__ import annotations
 import numpy as np
 from numba import float64, int64, uint64
 
-from linksyn_gpu.backend.cpu.kernels.core import jit, jit_inline, tasks_of
+from linksyn_gpu.backend.cpu.kernels.core import fetch_add, jit, jit_inline, tasks_of
 from linksyn_gpu.backend.reference.walk import POTENTIAL_CAP, ROW_BITS, SMOOTHING, VALUE_CAP
 
 ID_MASK = (1 << 24) - 1  # node ids and entry numbers within a row stay below 2^24 (tables.MAX_KPS)
@@ -66,12 +66,36 @@ def potential_tasks(counter, n_tasks, potential, target, visits, n_visits, out):
 
 
 @jit
-def column_max(indices, weight, out):
-    """Largest weight of the entries that lead to each node (0 if there is none)."""
+def column_max(indices, weight, own, foreign):
+    """Largest weight of the own and of the foreign entries that lead to each node (0 if there is none)."""
     for e in range(indices.size):
         v = indices[e]
-        if weight[e] > out[v]:
-            out[v] = weight[e]
+        own[v] = max(own[v], weight[e])
+        foreign[v] = max(foreign[v], -weight[e])
+
+
+@jit
+def step_tasks(counter, n_tasks, indptr, indices, weight, nodes, counts):
+    """Foreign steps of walks, and all steps."""
+    n, width = nodes.shape
+    for task in tasks_of(counter, n_tasks):
+        foreign, steps = int64(0), int64(0)
+        for i in range(n * task // n_tasks, n * (task + 1) // n_tasks):
+            for step in range(1, width):
+                if nodes[i, step] < 0:
+                    break
+                u, v = nodes[i, step - 1], nodes[i, step]
+                begin, end = indptr[u], indptr[u + 1]
+                while begin < end:
+                    middle = (begin + end) >> 1
+                    if indices[middle] < v:
+                        begin = middle + 1
+                    else:
+                        end = middle
+                foreign += int64(weight[begin] < 0)
+                steps += 1
+        fetch_add(counts, 0, foreign)
+        fetch_add(counts, 1, steps)
 
 
 @jit_inline
@@ -147,11 +171,12 @@ def finish_row(sums, scratch, neighbours, begin, degree, pairs, cells):
 
 @jit
 def transition_tasks(
-    counter, n_tasks, task_rows, indptr, indices, weight, scaled_value, pairs, cells, node, max_degree
+    counter, n_tasks, task_rows, indptr, indices, weight, scale, scaled_value, pairs, cells, node, max_degree
 ):
     """Table of a round; task i makes rows task_rows[i] .. task_rows[i + 1] - 1, about equal in entries.
 
-    `scaled_value` is V * 2^(40 - E): scaling by a power of two commutes with the rounding of w * V.
+    Entries of negative weight weigh -w * scale. `scaled_value` is V * 2^(40 - E): scaling by a power of two commutes
+    with the rounding of w * V.
     """
     sums = np.empty(max_degree + 1, np.uint64)
     scratch = np.empty(max_degree + 2, np.int32)
@@ -164,7 +189,8 @@ def transition_tasks(
                 running = int64(0)
                 for k in range(degree):
                     value = scaled_value[uint64(indices[begin + k])]
-                    mass = int64(float64(weight[begin + k]) * value)
+                    factor = float64(weight[begin + k])
+                    mass = int64((factor if factor > 0.0 else -factor * scale) * value)
                     running += max(mass, int64(value > 0.0))
                     sums[k] = uint64(running)
                 total, coarse = finish_row(sums, scratch, indices, begin, degree, pairs, cells)

@@ -1,0 +1,75 @@
+"""Disciplines and levels of seeds, and which labels of a bank are the discipline that a quota names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+import numpy as np
+from scipy import sparse
+
+from linksyn_gpu.errors import ConfigError
+from linksyn_gpu.tables import Bool, SeedLabels, Seeds
+from linksyn_gpu.taxonomy.disciplines import UNKNOWN, load_taxonomy
+from linksyn_gpu.text import name_key
+
+MAX_LISTED = 8  # disciplines that a message lists
+
+
+def seed_labels(seeds: Seeds) -> SeedLabels:
+    """Disciplines and levels of a seed table."""
+    import pyarrow as pa
+
+    column = seeds.table.column("disciplines").cast(pa.large_list(pa.large_string())).combine_chunks()
+    offsets = column.offsets.to_numpy()
+    encoded = column.values[offsets[0] : offsets[-1]].dictionary_encode()
+    names: dict[str, str] = {}
+    for name in encoded.dictionary.to_pylist():
+        names.setdefault(name_key(name), name)
+    number = {key: i for i, key in enumerate(names)}
+    renumbered = np.array([number[name_key(n)] for n in encoded.dictionary.to_pylist()], np.int32)
+    indices = renumbered[encoded.indices.to_numpy()] if renumbered.size else np.zeros(0, np.int32)
+    shape = (len(seeds), len(names))
+    membership = sparse.csr_array((np.ones(indices.size, np.int64), indices, offsets - offsets[0]), shape=shape)
+    membership.sum_duplicates()
+    membership.data[:] = 1
+    level = seeds.table.column("difficulty").fill_null(0).to_numpy().astype(np.int64)
+    return SeedLabels(list(names.values()), membership, level)
+
+
+def discipline_key(label: str) -> str:
+    """Key under which two labels are one discipline: its name in the taxonomy, or the folded label."""
+    for text in (label, re.sub(r"[(（][^()（）]*[)）]", "", label)):  # "法学（1级学科）" is "法学"
+        if (known := load_taxonomy().map_label(text)) != UNKNOWN:
+            return known
+    return name_key(label)
+
+
+def find_discipline(discipline: str, labels: Sequence[str]) -> list[int]:
+    """Which labels are a discipline, or belong to it if it is a group of the taxonomy: "Math" and "数学" are one.
+
+    Raises
+    ------
+    ConfigError
+        No label is; the message names similar ones.
+    """
+    wanted, group = discipline_key(discipline), load_taxonomy().group
+    keys = [discipline_key(label) for label in labels]
+    if found := [i for i, key in enumerate(keys) if wanted in (key, group(key))]:
+        return found
+    spellings = {name_key(name): name for name in (*keys, *labels)}
+    similar = [spellings[key] for key in get_close_matches(name_key(discipline), spellings)]
+    if similar:
+        hint = f"did you mean {' or '.join(similar)}?"
+    elif len(labels) <= MAX_LISTED:
+        hint = f"the seeds have: {', '.join(sorted(labels)) or 'none'}"
+    else:
+        hint = f"the seeds have {len(labels):,} disciplines, among them {', '.join(labels[:MAX_LISTED])}"
+    raise ConfigError(f"quota names discipline {discipline!r}, which no seed has; {hint}")
+
+
+def seeds_of(discipline: str, labels: SeedLabels) -> Bool:
+    """Which seeds are of a discipline: bool [n_seeds]."""
+    columns = labels.membership[:, find_discipline(discipline, labels.disciplines)]
+    return np.asarray(columns.sum(axis=1)).ravel() > 0
