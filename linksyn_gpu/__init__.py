@@ -34,10 +34,10 @@ if TYPE_CHECKING:  # the same names as in _HOME, for type checkers
     from linksyn_gpu.errors import KernelError as KernelError
     from linksyn_gpu.errors import LinkSynError as LinkSynError
     from linksyn_gpu.llm import Engine as Engine
-    from linksyn_gpu.run.api import Run as Run
-    from linksyn_gpu.run.api import open_run as open_run
-    from linksyn_gpu.run.api import run as run
-    from linksyn_gpu.run.api import synthesize as synthesize
+    from linksyn_gpu.pipeline.api import Run as Run
+    from linksyn_gpu.pipeline.api import open_run as open_run
+    from linksyn_gpu.pipeline.api import run as run
+    from linksyn_gpu.pipeline.api import synthesize as synthesize
     from linksyn_gpu.sampling.bundle import link_seeds as link_seeds
     from linksyn_gpu.sampling.graph import build_graph as build_graph
     from linksyn_gpu.sampling.graph import build_graph_from_incidence as build_graph_from_incidence
@@ -53,7 +53,7 @@ _NAMES = {
     "WalkConfig",
     "errors": "BackendUnavailable ConfigError DataError EngineError KernelError LinkSynError",
     "llm": "Engine",
-    "run.api": "Run open_run run synthesize",
+    "pipeline.api": "Run open_run run synthesize",
     "sampling.bundle": "link_seeds",
     "sampling.graph": "build_graph build_graph_from_incidence",
     "sampling.walk": "Walker",

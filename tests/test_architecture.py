@@ -21,7 +21,7 @@ LAYERS = [
     ["backend"],
     ["llm"],
     ["knowledge", "quality", "report", "sampling", "seeds", "synthesis"],
-    ["run"],
+    ["pipeline"],
     ["cli"],
 ]
 CONSTRUCTORS = {("tables", "seeds")}  # Seeds.from_records and the like import the stage when they are called
@@ -44,7 +44,7 @@ SHARED_NAMES = {
     "free_memory": ("machine.py",),  # an operation of every backend: on the CPU it is the machine's memory
     "main": ("cli/__init__.py", "llm/servers/"),  # entry points of processes
     "serve": ("llm/servers/",),  # each engine that this project starts
-    "synthesize": ("run/",),  # the stage: for a run folder, and for bundles in memory
+    "synthesize": ("pipeline/",),  # the stage: for a run folder, and for bundles in memory
 }
 
 # What makes `linksyn-gpu --help` slow to start.

@@ -14,8 +14,8 @@ def command(folder: str, resolve: Resolve) -> None:
 
     Computed by cuGraph on a GPU, by SciPy and python-igraph (extra 'analytics') otherwise.
     """
-    from linksyn_gpu.run import stages
-    from linksyn_gpu.run.folder import Workspace
+    from linksyn_gpu.pipeline import stages
+    from linksyn_gpu.pipeline.folder import Workspace
 
     with Workspace(folder, create=False) as ws:
         figures = stages.analyze(ws, resolve(None))

@@ -11,8 +11,8 @@ from linksyn_gpu.cli.summary import build_line
 @existing_run
 def command(folder: str, resolve: Resolve, force: bool) -> None:
     """Build the KP graph of the seeds in run folder DIR."""
-    from linksyn_gpu.run import stages
-    from linksyn_gpu.run.folder import Workspace
+    from linksyn_gpu.pipeline import stages
+    from linksyn_gpu.pipeline.folder import Workspace
 
     with Workspace(folder, create=False) as ws, progress_bars() as progress:
         config = resolve(ws.settings("build"))

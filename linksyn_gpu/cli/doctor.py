@@ -51,8 +51,8 @@ def command(folder: str | None, length: int, round_paths: int, gpu_memory: int |
     for group, names in PACKAGES.items():
         result(f"{group}: " + (", ".join(filter(None, map(_version, names.split()))) or "not installed"))
     if folder is not None:
-        from linksyn_gpu.run import stages
-        from linksyn_gpu.run.folder import Workspace
+        from linksyn_gpu.pipeline import stages
+        from linksyn_gpu.pipeline.folder import Workspace
 
         with Workspace(folder, create=False) as ws:
             plan = stages.memory_plan(ws, length, round_paths, gpu_memory)

@@ -16,8 +16,8 @@ def command(folder: str, resolve: Resolve, force: bool) -> None:
 
     Runs after synthesize, with the same engine. With --force the stage is repeated with the answers it has.
     """
-    from linksyn_gpu.run import stages
-    from linksyn_gpu.run.folder import Workspace
+    from linksyn_gpu.pipeline import stages
+    from linksyn_gpu.pipeline.folder import Workspace
 
     with Workspace(folder, create=False) as ws, progress_bars() as progress:
         config = resolve(stages.recorded_enhancement(ws))

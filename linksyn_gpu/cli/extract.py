@@ -14,8 +14,8 @@ def command(folder: str, resolve: Resolve, force: bool) -> None:
 
     DIR/merges.md lists which names were merged and which pairs are doubtful.
     """
-    from linksyn_gpu.run import stages
-    from linksyn_gpu.run.folder import Workspace
+    from linksyn_gpu.pipeline import stages
+    from linksyn_gpu.pipeline.folder import Workspace
 
     with Workspace(folder, create=False) as ws, progress_bars() as progress:
         config = resolve(ws.settings("extract"))

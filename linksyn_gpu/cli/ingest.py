@@ -14,8 +14,8 @@ def command(seeds: tuple[str, ...], out: str, resolve: Resolve, force: bool) -> 
 
     Invalid records go to rejects.jsonl with file, line and reason; the others are read.
     """
-    from linksyn_gpu.run import stages
-    from linksyn_gpu.run.folder import Workspace
+    from linksyn_gpu.pipeline import stages
+    from linksyn_gpu.pipeline.folder import Workspace
 
     with Workspace(out) as ws, progress_bars() as progress:
         config = resolve(ws.settings("ingest"))

@@ -14,8 +14,8 @@ from linksyn_gpu.cli.summary import report_text
 @errors_as_text
 def command(folder: str) -> None:
     """Print the figures of the run in DIR, and write DIR/report.html. Also works during the run."""
-    from linksyn_gpu.run import stages
-    from linksyn_gpu.run.folder import Workspace
+    from linksyn_gpu.pipeline import stages
+    from linksyn_gpu.pipeline.folder import Workspace
 
     with Workspace(folder, create=False, lock=False) as ws:
         stats = stages.gather(ws)

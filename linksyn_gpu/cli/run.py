@@ -27,7 +27,7 @@ def command(seeds: tuple[str, ...], out: str, resolve: Resolve, force: bool) -> 
     Run the command again on the same folder to continue after a stop.
     """
     from linksyn_gpu.backend import resolve as choose_backend
-    from linksyn_gpu.run.api import run
+    from linksyn_gpu.pipeline.api import run
 
     config = resolve(None)
     backend = choose_backend(config.backend)

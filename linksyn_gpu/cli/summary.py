@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from linksyn_gpu.run.folder import OPTIONAL
+from linksyn_gpu.pipeline.folder import OPTIONAL
 
 if TYPE_CHECKING:
     from linksyn_gpu.report.stats import RunStats

@@ -20,8 +20,8 @@ from linksyn_gpu.cli.summary import synthesis_line, where_to_look
 )
 def command(folder: str, collect: tuple[str, ...], resolve: Resolve, force: bool) -> None:
     """Ask the language model for new QA along the paths in run folder DIR."""
-    from linksyn_gpu.run import stages
-    from linksyn_gpu.run.folder import Workspace
+    from linksyn_gpu.pipeline import stages
+    from linksyn_gpu.pipeline.folder import Workspace
 
     with Workspace(folder, create=False) as ws, progress_bars() as progress:
         config = resolve(ws.settings("synthesize"))

@@ -11,8 +11,8 @@ from linksyn_gpu.cli.summary import cell_table, walk_line
 @existing_run
 def command(folder: str, resolve: Resolve, force: bool) -> None:
     """Sample paths on the KP graph in run folder DIR and link seeds along them."""
-    from linksyn_gpu.run import stages, store
-    from linksyn_gpu.run.folder import Workspace
+    from linksyn_gpu.pipeline import stages, store
+    from linksyn_gpu.pipeline.folder import Workspace
 
     with Workspace(folder, create=False) as ws, progress_bars() as progress:
         config = resolve(ws.settings("walk"))

@@ -7,6 +7,12 @@ from urllib.parse import urlsplit
 from linksyn_gpu.errors import ConfigError
 
 
+def shown(value: object, limit: int = 80) -> str:
+    """A value for a message, cut after `limit` characters."""
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}..."
+
+
 def require(ok: bool, message: str) -> None:
     """Raise `ConfigError` with `message` unless `ok`."""
     if not ok:
@@ -15,7 +21,7 @@ def require(ok: bool, message: str) -> None:
 
 def one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
     """Raise `ConfigError` unless `value` is one of `allowed`."""
-    require(value in allowed, f"{name} = {value!r} is not one of {', '.join(map(str, allowed))}")
+    require(value in allowed, f"{name} = {shown(repr(value))} is not one of {', '.join(map(str, allowed))}")
 
 
 def server_address(name: str, url: str) -> None:

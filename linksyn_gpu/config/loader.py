@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from linksyn_gpu.config import RunConfig, require
+from linksyn_gpu.config.checks import shown
 from linksyn_gpu.errors import ConfigError
 
 MAX_TOML_SIGNS = 100
@@ -75,14 +76,14 @@ def from_mapping(cls: type[Any], values: Mapping[str, Any], *, where: str = "", 
     hints = typing.get_type_hints(cls)
     unknown = sorted(set(values) - set(hints))
     if unknown:
-        names = ", ".join(f"{where}{name}" for name in unknown)
+        names = ", ".join(f"{where}{shown(name)}" for name in unknown[:8])
         raise ConfigError(f"{names}: no such setting; allowed here: {', '.join(hints)}")
     changed: dict[str, Any] = {}
     for name, value in values.items():
         hint = hints[name]
         label = f"{where}{name}"
         if dataclasses.is_dataclass(hint):
-            require(isinstance(value, Mapping), f"{label} must be a table, not {value!r}")
+            require(isinstance(value, Mapping), f"{label} must be a table, not {shown(repr(value))}")
             changed[name] = from_mapping(
                 typing.cast(type[Any], hint), value, where=f"{label}.", base=getattr(base, name)
             )
@@ -150,16 +151,16 @@ def _checked(label: str, value: Any, hint: Any) -> Any:
     if origin is tuple:
         require(
             isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value),
-            f"{label} must be a list of strings, not {value!r}",
+            f"{label} must be a list of strings, not {shown(repr(value))}",
         )
         return tuple(value)
     if origin is Mapping:
-        require(isinstance(value, Mapping), f"{label} must be a table, not {value!r}")
+        require(isinstance(value, Mapping), f"{label} must be a table, not {shown(repr(value))}")
         return dict(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     require(
         isinstance(value, hint) and (hint is bool or not isinstance(value, bool)),
-        f"{label} = {value!r} must be of type {hint.__name__}",
+        f"{label} = {shown(repr(value))} must be of type {hint.__name__}",
     )
     return value

@@ -12,7 +12,7 @@ from linksyn_gpu.llm.protocol import Failure
 from tests.cli.test_server import SEEDS, invoke
 from tests.enhancing import kind_of
 from tests.llm.fake_server import FakeServer
-from tests.run.test_enhance_stage import Server
+from tests.pipeline.test_enhance_stage import Server
 
 SETTINGS = """
 paths = 8

@@ -13,10 +13,10 @@ import pytest
 
 from linksyn_gpu.config import RunConfig, SynthesisConfig, WalkConfig
 from linksyn_gpu.errors import EngineError
-from linksyn_gpu.run import stages as pipeline
-from linksyn_gpu.run.feed import Feed
-from linksyn_gpu.run.folder import Workspace
-from linksyn_gpu.run.stages.walk import Campaign
+from linksyn_gpu.pipeline import stages as pipeline
+from linksyn_gpu.pipeline.feed import Feed
+from linksyn_gpu.pipeline.folder import Workspace
+from linksyn_gpu.pipeline.stages.walk import Campaign
 from tests.cli.test_server import SEEDS, invoke, journal_lines, reply
 from tests.llm.fake_server import FakeServer, ok
 

@@ -135,7 +135,7 @@ def test_report_of_a_folder_that_cannot_be_written_prints_the_figures(tmp_path, 
     def refuse(*words, **options):
         raise PermissionError(13, "Permission denied", str(tmp_path / "out" / "report.html"))
 
-    monkeypatch.setattr("linksyn_gpu.run.folder.Workspace.replacing", refuse)
+    monkeypatch.setattr("linksyn_gpu.pipeline.folder.Workspace.replacing", refuse)
     done = invoke("report", tmp_path / "out")
     assert "12 requested" in done.stdout
     assert "report.html was not written: [Errno 13] Permission denied" in done.stderr

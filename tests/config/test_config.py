@@ -85,3 +85,12 @@ def test_an_entry_point_takes_a_config_or_its_fields():
     assert config_or_fields(WalkConfig, None, {"length": 7}) == config
     with pytest.raises(ConfigError, match=r"WalkConfig or its fields as keywords \(length\), not both"):
         config_or_fields(WalkConfig, config, {"length": 7})
+
+
+@pytest.mark.parametrize(
+    "values", [{"7" * 5000: 1}, {"walk": {"x" * 5000: 1}}, {"walk": {"length": "x" * 5000}}, {"backend": "x" * 5000}]
+)
+def test_a_message_does_not_repeat_a_long_name_or_value(values):
+    with pytest.raises(ConfigError) as found:
+        from_mapping(RunConfig, values)
+    assert len(str(found.value)) < 500

@@ -10,9 +10,9 @@ from linksyn_gpu.cli import main
 from linksyn_gpu.config import ExtractConfig, RunConfig, SynthesisConfig
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.knowledge.extract.llm import Labels, read_labels
-from linksyn_gpu.run import stages as pipeline
-from linksyn_gpu.run import store
-from linksyn_gpu.run.folder import Workspace
+from linksyn_gpu.pipeline import stages as pipeline
+from linksyn_gpu.pipeline import store
+from linksyn_gpu.pipeline.folder import Workspace
 from linksyn_gpu.taxonomy.disciplines import load_taxonomy
 from tests.llm.fake_server import FakeServer, ok
 

@@ -8,10 +8,10 @@ import pytest
 
 from linksyn_gpu.config import QUESTION_TYPES, SynthesisConfig
 from linksyn_gpu.errors import ConfigError
+from linksyn_gpu.pipeline.stages.enhance import enhancement_digest, enhancement_instructions
 from linksyn_gpu.quality import equivalence, judge
 from linksyn_gpu.quality.equivalence import read_quantity, same_answer
 from linksyn_gpu.quality.options import by_letter
-from linksyn_gpu.run.stages.enhance import enhancement_digest, enhancement_instructions
 from linksyn_gpu.synthesis import prompts
 from linksyn_gpu.synthesis.prompts.enhancement import Rewriting, render_rewriting
 from linksyn_gpu.tables import Asked, Item

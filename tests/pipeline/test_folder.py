@@ -16,8 +16,8 @@ import pytest
 from linksyn_gpu.config import RunConfig, WalkConfig
 from linksyn_gpu.config.loader import from_mapping
 from linksyn_gpu.errors import ConfigError, DataError
-from linksyn_gpu.run import stages, store
-from linksyn_gpu.run.folder import Workspace
+from linksyn_gpu.pipeline import stages, store
+from linksyn_gpu.pipeline.folder import Workspace
 
 SETTINGS = {"seeds": {"max_chars": 5}}
 
@@ -185,7 +185,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
 def test_an_incomplete_file_of_a_killed_process_is_not_used(tmp_path):
     script = textwrap.dedent(f"""
         import os, signal
-        from linksyn_gpu.run.folder import Workspace
+        from linksyn_gpu.pipeline.folder import Workspace
         with Workspace({str(tmp_path)!r}) as ws:
             ws.begin("ingest", {SETTINGS!r})
             with ws.replacing("seeds.parquet") as part:

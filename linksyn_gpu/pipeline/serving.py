@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from linksyn_gpu.backend import resolve
 from linksyn_gpu.backend.gpu.memory import MemoryPlan, plan_memory
 from linksyn_gpu.config import RunConfig
-from linksyn_gpu.run import store
-from linksyn_gpu.run.folder import Workspace
+from linksyn_gpu.pipeline import store
+from linksyn_gpu.pipeline.folder import Workspace
 
 if TYPE_CHECKING:
     from linksyn_gpu.llm import Engine

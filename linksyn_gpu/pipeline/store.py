@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from linksyn_gpu.errors import DataError
-from linksyn_gpu.run.folder import Workspace
+from linksyn_gpu.pipeline.folder import Workspace
 from linksyn_gpu.tables import Bundles, KPGraph, KPStatistics, Seeds, WalkBatch, named_lists
 
 if TYPE_CHECKING:

@@ -15,15 +15,15 @@ from linksyn_gpu.config import EnhanceConfig, RunConfig, SynthesisConfig, WalkCo
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.llm import Engine
 from linksyn_gpu.llm.protocol import Failure
+from linksyn_gpu.pipeline import stages as pipeline
+from linksyn_gpu.pipeline import store
+from linksyn_gpu.pipeline.folder import Workspace
+from linksyn_gpu.pipeline.stages.report import gather
 from linksyn_gpu.report.page import render_page
-from linksyn_gpu.run import stages as pipeline
-from linksyn_gpu.run import store
-from linksyn_gpu.run.folder import Workspace
-from linksyn_gpu.run.stages.report import gather
 from tests.enhancing import Model, data_of, item, kind_of
 from tests.llm.fake_server import FakeServer, ok
 
-enhancement = importlib.import_module("linksyn_gpu.run.stages.enhance")  # the package exports a function of that name
+enhancement = importlib.import_module("linksyn_gpu.pipeline.stages.enhance")  # its package exports a function so named
 
 SEEDS = Path(__file__).parents[2] / "examples" / "seeds.jsonl"
 CONFIG = RunConfig(

@@ -24,11 +24,11 @@ from linksyn_gpu.knowledge.extract.plain_text import JOINT
 from linksyn_gpu.knowledge.merge.report import merge_report
 from linksyn_gpu.llm.prompting import prompt_chars, prompt_digest, read_templates
 from linksyn_gpu.llm.protocol import Failure
-from linksyn_gpu.run import store
-from linksyn_gpu.run.folder import Workspace
-from linksyn_gpu.run.progress import Progress, silent
-from linksyn_gpu.run.serving import StartEngine, engine_of
-from linksyn_gpu.run.stages.synthesize import OPERATIONAL
+from linksyn_gpu.pipeline import store
+from linksyn_gpu.pipeline.folder import Workspace
+from linksyn_gpu.pipeline.progress import Progress, silent
+from linksyn_gpu.pipeline.serving import StartEngine, engine_of
+from linksyn_gpu.pipeline.stages.synthesize import OPERATIONAL
 from linksyn_gpu.taxonomy.disciplines import UNKNOWN, Taxonomy, load_taxonomy
 
 if TYPE_CHECKING:

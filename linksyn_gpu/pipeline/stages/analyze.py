@@ -8,9 +8,9 @@ import numpy as np
 
 from linksyn_gpu.backend import resolve
 from linksyn_gpu.config import RunConfig
-from linksyn_gpu.run import store
-from linksyn_gpu.run.folder import Workspace
-from linksyn_gpu.run.serving import plan_of
+from linksyn_gpu.pipeline import store
+from linksyn_gpu.pipeline.folder import Workspace
+from linksyn_gpu.pipeline.serving import plan_of
 
 
 def analyze(ws: Workspace, config: RunConfig) -> dict[str, Any]:

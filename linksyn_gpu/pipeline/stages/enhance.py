@@ -20,11 +20,11 @@ from linksyn_gpu.config.loader import merged, to_mapping
 from linksyn_gpu.errors import ConfigError, DataError, EngineError
 from linksyn_gpu.llm.asking import MeteredAsk, Validate
 from linksyn_gpu.llm.prompting import prompt_digest, stage_templates
+from linksyn_gpu.pipeline import store
+from linksyn_gpu.pipeline.folder import Workspace
+from linksyn_gpu.pipeline.progress import Progress, silent
+from linksyn_gpu.pipeline.stages.synthesize import OPERATIONAL
 from linksyn_gpu.quality import checks, judge
-from linksyn_gpu.run import store
-from linksyn_gpu.run.folder import Workspace
-from linksyn_gpu.run.progress import Progress, silent
-from linksyn_gpu.run.stages.synthesize import OPERATIONAL
 from linksyn_gpu.sampling.extend import extend_path
 from linksyn_gpu.synthesis import prompts
 from linksyn_gpu.synthesis.enhance import DROPPED, KEPT, PENDING, Enhancer, Extension, Work, chooser

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from linksyn_gpu.config import RunConfig, SynthesisConfig
-from linksyn_gpu.run import serving
-from linksyn_gpu.run import stages as pipeline
-from linksyn_gpu.run.folder import Workspace
+from linksyn_gpu.pipeline import serving
+from linksyn_gpu.pipeline import stages as pipeline
+from linksyn_gpu.pipeline.folder import Workspace
 
 FREE = 8 * 2**30
 CONFIG = RunConfig(synthesis=SynthesisConfig(engine="vllm", model="m"))

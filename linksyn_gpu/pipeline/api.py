@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from linksyn_gpu.config import RunConfig, SynthesisConfig
 from linksyn_gpu.config.loader import config_or_fields, to_mapping
 from linksyn_gpu.llm import Engine
-from linksyn_gpu.run import stages, store
-from linksyn_gpu.run.folder import STAGES, Workspace
-from linksyn_gpu.run.progress import Progress, silent
-from linksyn_gpu.run.serving import StartEngine
-from linksyn_gpu.run.stages.memory import keep_bundles, keep_seeds
-from linksyn_gpu.run.stages.report import gather
+from linksyn_gpu.pipeline import stages, store
+from linksyn_gpu.pipeline.folder import STAGES, Workspace
+from linksyn_gpu.pipeline.progress import Progress, silent
+from linksyn_gpu.pipeline.serving import StartEngine
+from linksyn_gpu.pipeline.stages.memory import keep_bundles, keep_seeds
+from linksyn_gpu.pipeline.stages.report import gather
 from linksyn_gpu.sampling.labels import seed_labels
 from linksyn_gpu.tables import Bundles, KPGraph, Seeds
 

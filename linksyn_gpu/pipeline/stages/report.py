@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from linksyn_gpu.pipeline import store
+from linksyn_gpu.pipeline.folder import STAGES, Workspace
+from linksyn_gpu.pipeline.stages.enhance import JOURNAL as ENHANCE_JOURNAL
 from linksyn_gpu.report.stats import Coverage, RunStats
-from linksyn_gpu.run import store
-from linksyn_gpu.run.folder import STAGES, Workspace
-from linksyn_gpu.run.stages.enhance import JOURNAL as ENHANCE_JOURNAL
 from linksyn_gpu.sampling.value import divergence, gini, target_shares
 
 SAMPLES = 5

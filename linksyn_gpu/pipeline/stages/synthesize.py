@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from linksyn_gpu.config import RunConfig, SynthesisConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import EngineError
-from linksyn_gpu.run import store
-from linksyn_gpu.run.feed import Feed
-from linksyn_gpu.run.folder import Workspace
-from linksyn_gpu.run.progress import Progress, silent
-from linksyn_gpu.run.serving import StartEngine, engine_of
-from linksyn_gpu.run.stages.walk import Campaign, begin_walk, walk
+from linksyn_gpu.pipeline import store
+from linksyn_gpu.pipeline.feed import Feed
+from linksyn_gpu.pipeline.folder import Workspace
+from linksyn_gpu.pipeline.progress import Progress, silent
+from linksyn_gpu.pipeline.serving import StartEngine, engine_of
+from linksyn_gpu.pipeline.stages.walk import Campaign, begin_walk, walk
 from linksyn_gpu.synthesis.requests import RequestsWriter, Sources, check_languages, path_batches, read_requests
 from linksyn_gpu.tables import Cell, RowWriter, qa_schema
 

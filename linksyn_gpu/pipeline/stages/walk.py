@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import DataError
-from linksyn_gpu.run import store
-from linksyn_gpu.run.folder import Workspace
-from linksyn_gpu.run.progress import Progress, silent
+from linksyn_gpu.pipeline import store
+from linksyn_gpu.pipeline.folder import Workspace
+from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.sampling.plan import cell_goals, plan_cells, plan_rounds, plan_table
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from linksyn_gpu.errors import DataError
-from linksyn_gpu.run import store
-from linksyn_gpu.run.folder import Workspace
-from linksyn_gpu.run.stages.build import graph_counts
-from linksyn_gpu.run.stages.ingest import seed_counts
+from linksyn_gpu.pipeline import store
+from linksyn_gpu.pipeline.folder import Workspace
+from linksyn_gpu.pipeline.stages.build import graph_counts
+from linksyn_gpu.pipeline.stages.ingest import seed_counts
 from linksyn_gpu.sampling.labels import seed_labels
 from linksyn_gpu.sampling.plan import plan_table
 from linksyn_gpu.tables import Bundles, Cell, Seeds
