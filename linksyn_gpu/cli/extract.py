@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from linksyn_gpu.cli.console import progress_bars, result
+import sys
+
+from linksyn_gpu.cli.console import STOPPED_EARLY, progress_bars, result, status
 from linksyn_gpu.cli.options import Resolve, existing_run, settings_command
 from linksyn_gpu.cli.summary import extract_line
 
@@ -21,3 +23,6 @@ def command(folder: str, resolve: Resolve, force: bool) -> None:
         config = resolve(ws.settings("extract"))
         counts = stages.extract(ws, config, force=force, progress=progress)
     result(f"{extract_line(counts)}\nlook at    {folder}/merges.md")
+    if counts["asked_about"] and not counts["labelled"]:
+        status("No seed got a knowledge point; extracted.parquet holds the reason of each one.")
+        sys.exit(STOPPED_EARLY)

@@ -242,3 +242,11 @@ def test_the_defaults_do_not_change_the_openstax_graph(real_data, tmp_path):
         pipeline.extract(ws, RunConfig())
         counts = pipeline.build(ws, RunConfig())
     assert (counts["kps"], counts["edges"]) == (2944, 15008)
+
+
+def test_extraction_without_any_result_does_not_exit_0(folder):
+    with FakeServer(lambda body, n: ok("no JSON at all")) as server:
+        words = ["extract", str(folder), "--extractor", "llm", "--engine", "openai", "--base-url", server.url]
+        result = CliRunner().invoke(main, [*words, "--model", "fake"])
+    assert result.exit_code == 3, result.output
+    assert "No seed got a knowledge point" in result.output
