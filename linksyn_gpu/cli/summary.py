@@ -75,9 +75,8 @@ def cell_table(cells: Sequence[Mapping[str, Any]]) -> str:
         asked, delivered = cell["asked"], cell["delivered"]
         label = f"{cell['discipline'] or 'any discipline'}, {level}"
         of_level = cell["seeds_of_level"]
-        counts = (asked, delivered, asked - delivered, cell["seeds"])
-        numbers = [f"{n:,}" for n in counts]
-        rows.append((label, *numbers, "" if of_level is None else f"{of_level:,}"))
+        counts = (asked, delivered, asked - delivered, cell["seeds"], of_level)
+        rows.append((label, *("" if n is None else f"{n:,}" for n in counts)))
         if of_level == 0:
             notes.append(f"           {label}: no seed has this level; it rests on the language model alone")
         if cell["dropped_by_reason"]:

@@ -212,9 +212,10 @@ def write_plan(part: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_plan(ws: Workspace) -> list[dict[str, Any]]:
-    """Read the rows of plan.json."""
+    """Read the rows of plan.json; what an older version did not write there is None or empty."""
     path = ws.checked("plan.json")
+    later: dict[str, Any] = {"seeds": None, "seeds_of_level": None, "dropped_by_reason": {}}
     try:
-        return list(json.loads(path.read_text(encoding="utf-8"))["cells"])
+        return [{**later, **cell} for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _unreadable(path, error) from error

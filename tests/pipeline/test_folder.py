@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from linksyn_gpu.cli.summary import cell_table
 from linksyn_gpu.config import RunConfig, WalkConfig
 from linksyn_gpu.config.loader import from_mapping
 from linksyn_gpu.errors import ConfigError, DataError
@@ -493,3 +494,12 @@ def test_a_reader_without_the_lock_accepts_a_file_that_the_writer_replaced(tmp_p
             assert reader.intact("seeds.parquet")
             ws.path("seeds.parquet").write_text("damaged")
             assert not reader.intact("seeds.parquet")
+
+
+def test_a_plan_of_an_older_version_is_read_and_shown(tmp_path):
+    with Workspace(tmp_path) as ws:
+        cell = {"discipline": None, "difficulty": None, "asked": 3000, "delivered": 2831}
+        ws.path("plan.json").write_text(json.dumps({"cells": [cell]}))
+        cells = store.read_plan(ws)
+    assert cells[0]["dropped_by_reason"] == {}
+    assert cell_table(cells).split()[-4:] == ["level", "3,000", "2,831", "169"]
