@@ -127,6 +127,13 @@ def key_of(pid):
     return next(word for word in words if word.startswith("VLLM_API_KEY=")).partition("=")[2]
 
 
+def assert_ended(code, output):
+    """Every request has an outcome. The small model may cut off all its texts, which has an exit code of its own."""
+    unusable = "No request had a usable answer" in output
+    assert code == (3 if unusable else 0), output
+    assert "Stopped early" not in output
+
+
 def test_a_campaign_outlives_ctrl_c_and_the_death_of_its_server(tmp_path, settings, environment):
     out = tmp_path / "out"
     with Run(out, settings, environment, tmp_path / "first.log") as first:
@@ -143,7 +150,7 @@ def test_a_campaign_outlives_ctrl_c_and_the_death_of_its_server(tmp_path, settin
         again.until_answers(len(before) + 1)
         server = [pid for pid, line in marked(environment).items() if "serve" in line and "subreaper" not in line]
         os.kill(min(server), signal.SIGKILL)
-        assert again.process.wait(600) == 0, again.output()
+        assert_ended(again.process.wait(600), again.output())
         assert "restart 1 of 3" in again.output()
         assert marked(environment) == {}
 
@@ -169,7 +176,7 @@ def test_a_batch_that_vllm_answers_is_collected(tmp_path, settings, environment,
 
     def call(*words):
         done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert_ended(done.returncode, done.stdout + done.stderr)
         return done.stdout
 
     linksyn = (sys.executable, "-m", "linksyn_gpu")
