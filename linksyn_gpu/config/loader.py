@@ -17,6 +17,7 @@ from linksyn_gpu.config.checks import shown
 from linksyn_gpu.errors import ConfigError
 
 MAX_TOML_SIGNS = 100
+MAX_TOML_NAME = 200
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
@@ -121,8 +122,13 @@ def read_toml(path: str | Path) -> dict[str, Any]:
 
 
 def _check_plain(path: str | Path, value: Any) -> None:
-    """Refuse values that no setting has: dates, times, and integers beyond 64 bits."""
+    """Refuse what no setting has: names of more than `MAX_TOML_NAME` characters, dates, and integers beyond 64 bits."""
     if isinstance(value, Mapping):
+        for name in value:
+            if len(name) > MAX_TOML_NAME:
+                raise ConfigError(
+                    f"{path}: the name {shown(name, 40)} has {len(name)} characters; {MAX_TOML_NAME} allowed"
+                )
         value = list(value.values())
     if isinstance(value, list):
         for inner in value:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from linksyn_gpu.config.checks import shown
 from linksyn_gpu.config.loader import read_toml
 from linksyn_gpu.errors import ConfigError
 
@@ -41,7 +42,7 @@ class DifficultyScale:
         self.name = name
         for value, level in levels.items():
             if isinstance(level, bool) or not isinstance(level, int) or not 1 <= level <= 5:
-                raise ConfigError(f"difficulty scale {name}: {value} = {level!r} must be a level 1..5")
+                raise ConfigError(f"difficulty scale {name}: {value} = {shown(repr(level))} must be a level 1..5")
         self._levels = {_value_key(value): level for value, level in levels.items()}
 
     def level(self, value: Any) -> int | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from linksyn_gpu.config.checks import shown
 from linksyn_gpu.config.loader import read_toml
 from linksyn_gpu.errors import ConfigError
 
@@ -52,7 +53,8 @@ class Taxonomy:
                     key = label_key(label)
                     if found.setdefault(key, discipline.name) != discipline.name:
                         raise ConfigError(
-                            f"taxonomy: {found[key]!r} and {discipline.name!r} have the label {label!r}; remove one"
+                            f"taxonomy: {found[key]!r} and {discipline.name!r} have the label "
+                            f"{shown(repr(label))}; remove one"
                         )
             # A name takes precedence over an alias, an alias over the subject of a benchmark.
             self._by_label = found | self._by_label
@@ -100,7 +102,7 @@ def load_taxonomy(path: str | Path | None = None) -> Taxonomy:
         nodes += [_discipline(path, name, group, value) for name, value in inner.items()]
     names = [node.name for node in nodes]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigError(f"{path}: {', '.join(twice)}: defined twice; keep one")
+        raise ConfigError(f"{path}: {', '.join(twice[:8])}: defined twice; keep one")
     if UNKNOWN in names or not names:
         raise ConfigError(f"{path}: {f'{UNKNOWN!r} is reserved; use another name' if names else 'has no discipline'}")
     return Taxonomy(nodes)
@@ -108,7 +110,7 @@ def load_taxonomy(path: str | Path | None = None) -> Taxonomy:
 
 def _discipline(path: str | Path, name: str, group: str, entry: Mapping[str, Any]) -> Discipline:
     if unknown := sorted(set(entry) - {"zh", *_LISTS}):
-        raise ConfigError(f"{path}: {name}: unknown key {', '.join(unknown)}; allowed: zh, {', '.join(_LISTS)}")
+        raise ConfigError(f"{path}: {name}: unknown key {', '.join(unknown[:8])}; allowed: zh, {', '.join(_LISTS)}")
     lists = {key: entry.get(key, []) for key in _LISTS}
     for key, value in (*lists.items(), ("zh", [entry.get("zh", "")])):
         if not isinstance(value, list) or not all(isinstance(label, str) for label in value):

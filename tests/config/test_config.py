@@ -94,3 +94,11 @@ def test_a_message_does_not_repeat_a_long_name_or_value(values):
     with pytest.raises(ConfigError) as found:
         from_mapping(RunConfig, values)
     assert len(str(found.value)) < 500
+
+
+def test_a_toml_file_with_a_long_name_is_refused_without_repeating_it(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(f'["{"7" * 5000}"]\nx = 1\n')
+    with pytest.raises(ConfigError, match="has 5000 characters") as found:
+        read_toml(path)
+    assert len(str(found.value)) < 300 + len(str(path))
