@@ -671,6 +671,10 @@ class RowWriter:
         if self._lines is not None:
             self._lines.writelines(map(json_line, clean))
 
+    def copy(self, table: pa.Table) -> None:
+        """Append rows of another file of this schema, for a writer without a JSON Lines file: one row group."""
+        self._parquet.write_table(table, row_group_size=max(1, table.num_rows))
+
 
 def open_lines(path: str | Path) -> IO[str]:
     """Open a JSON Lines file for writing; a lone surrogate, which is not Unicode, becomes a question mark."""
