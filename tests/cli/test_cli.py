@@ -50,7 +50,9 @@ def answer(request, **fields):
 
 
 def requests_of(out):
-    return [json.loads(line) for line in (out / "requests/requests-00000.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [
+        json.loads(line) for line in (out / "requests/requests-00000.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def test_every_command_has_help():
@@ -267,7 +269,13 @@ def test_a_run_killed_in_every_stage_ends_with_the_files_of_an_undisturbed_run(t
         killed_at.append(mark)
     assert len(killed_at) >= 5, killed_at
     subprocess.run([*command, out], check=True, capture_output=True)
-    for name in ("seeds.parquet", "kps.parquet", "paths.parquet", "requests/requests-00000.jsonl", "graph/evidence.npy"):
+    for name in (
+        "seeds.parquet",
+        "kps.parquet",
+        "paths.parquet",
+        "requests/requests-00000.jsonl",
+        "graph/evidence.npy",
+    ):
         assert (out / name).read_bytes() == (undisturbed / name).read_bytes()
     assert not list(out.rglob(".*.part"))
 

@@ -16,11 +16,19 @@ from linksyn_gpu.errors import EngineError
 from linksyn_gpu.pipeline import stages as pipeline
 from linksyn_gpu.pipeline.feed import Feed
 from linksyn_gpu.pipeline.folder import Workspace
-from linksyn_gpu.pipeline.stages.walk import Campaign
+from linksyn_gpu.pipeline.stages.walk import CampaignPart
 from tests.cli.test_server import SEEDS, invoke, journal_lines, reply
 from tests.llm.fake_server import FakeServer, ok
 
-FILES = ("paths.parquet", "plan.json", "requests/requests-00000.jsonl", "tasks.parquet", "qa.jsonl", "qa.parquet", "dropped.parquet")
+FILES = (
+    "paths.parquet",
+    "plan.json",
+    "requests/requests-00000.jsonl",
+    "tasks.parquet",
+    "qa.jsonl",
+    "qa.parquet",
+    "dropped.parquet",
+)
 QUICK = ("--calibration-rounds", "2", "--concurrency", "4", "--engine", "openai", "--base-url")
 
 
@@ -216,7 +224,7 @@ def test_a_run_whose_engine_failed_after_the_last_answer_is_finished_by_the_next
 
 
 def test_a_walk_that_fails_leaves_no_files_and_the_next_call_finds_the_answers(tmp_path, monkeypatch):
-    def fail_later(self, made=Campaign.rounds):
+    def fail_later(self, made=CampaignPart.rounds):
         for number, table in enumerate(made(self)):
             if number == 10:
                 raise MemoryError("no memory for a round")
@@ -226,7 +234,7 @@ def test_a_walk_that_fails_leaves_no_files_and_the_next_call_finds_the_answers(t
         settings = config(server.url)
         with begin(tmp_path / "out", settings) as ws:
             with monkeypatch.context() as patch:
-                patch.setattr(Campaign, "rounds", fail_later)
+                patch.setattr(CampaignPart, "rounds", fail_later)
                 with pytest.raises(MemoryError):
                     pipeline.walk_and_synthesize(ws, settings)
             assert not [name for name in FILES if ws.path(name).exists()]

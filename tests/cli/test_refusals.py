@@ -170,4 +170,6 @@ def test_a_run_in_which_every_request_is_refused_does_not_end_well(campaign):
     assert "The model is not configured for chat" in stopped.stderr
     assert campaign.answered() == []
     campaign.run("well")
-    assert len(campaign.rows("qa.parquet")) == len((campaign.out / "requests/requests-00000.jsonl").read_text().splitlines())
+    assert len(campaign.rows("qa.parquet")) == len(
+        (campaign.out / "requests/requests-00000.jsonl").read_text().splitlines()
+    )

@@ -1,5 +1,6 @@
 """The stage from bundles to kept QA: everything counted, in the order of the requests, through any engine."""
 
+import contextlib
 import json
 import logging
 from collections import Counter
@@ -74,11 +75,17 @@ class Run:
     def write(self, rows, cells=CELLS):
         """Write the requests of some paths; returns them."""
         made = []
-        files = self.folder / "requests/requests-00000.jsonl", self.folder / "tasks.parquet"
+        files = self.open_requests, self.folder / "tasks.parquet"
         with requests.RequestsWriter(self.sources, cells, *files) as writer:
             for batch in requests.path_batches(pa.Table.from_pylist(rows, schema=PATHS)):
                 made += writer.write(batch)
         return made
+
+    @contextlib.contextmanager
+    def open_requests(self, number):
+        path = self.folder / requests.requests_name(number)
+        path.parent.mkdir(exist_ok=True)
+        yield path
 
     def requests(self):
         return list(requests.read_requests(self.folder / "requests/requests-00000.jsonl"))
@@ -325,7 +332,7 @@ def test_wrong_files_are_data_errors(tmp_path, seeds):
     run = Run(tmp_path, seeds)
     with pytest.raises(DataError, match="seed row 99"):
         run.write([{**path(0), "seeds": [0, 99]}])
-    (tmp_path / "requests/requests-00000.jsonl").write_text('{"custom_id": "a", "body": {}}\nnonsense\n')
+    (tmp_path / "requests.jsonl").write_text('{"custom_id": "a", "body": {}}\nnonsense\n')
     with pytest.raises(DataError, match=r"requests.jsonl:2"):
         run.requests()
 

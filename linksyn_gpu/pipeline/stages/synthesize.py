@@ -133,14 +133,14 @@ def walk_and_synthesize(
                 with part.writer() as paths, work.writer(part.cells) as requests:
                     for table in part.rounds():
                         paths(table)
-                        write_table(requests, table, put)
+                        write_requests_of(requests, table, put)
                 part.finish()
 
         work.make_and_ask(journal, start, walk_and_write)
         return work.finish(journal)
 
 
-def write_table(writer: RequestsWriter, paths: pa.Table, put: Put) -> None:
+def write_requests_of(writer: RequestsWriter, paths: pa.Table, put: Put) -> None:
     """Write the requests of a table of paths, and pass each one on."""
     for batch in path_batches(paths):
         for request in writer.write(batch):
@@ -159,20 +159,21 @@ class _Synthesis:
         self._begun = False
         self._stats: Stats | None = None
         self._failed: EngineError | None = None
-        self._rows_before = self._rows_made()
+        self._rows_before = 0
 
     def begin(self, *, force: bool = False, ahead: bool = False) -> bool:
         """Whether the stage has work to do; `ahead`: stage walk is not finished yet."""
         from linksyn_gpu.synthesis.prompts import synthesis_digest
 
-        if self._config.language == "auto" and (force or not self._rows_before):
+        if self._config.language == "auto" and (force or not self._rows_made()):
             check_languages(self._sources.seeds)
         shaping = to_mapping(self._config)
         operational = {name: shaping.pop(name) for name in OPERATIONAL}
         shaping["content of --templates"] = synthesis_digest(self._config.templates)
-        return self._ws.begin(
-            "synthesize", {"synthesis": shaping}, operational={"synthesis": operational}, force=force, ahead=ahead
-        )
+        settings, server = {"synthesis": shaping}, {"synthesis": operational}
+        work = self._ws.begin("synthesize", settings, operational=server, force=force, ahead=ahead)
+        self._rows_before = self._rows_made()
+        return work
 
     # ------------------------------------------------------------------ requests
 
@@ -217,7 +218,7 @@ class _Synthesis:
             cells = [Cell(cell["discipline"], cell["difficulty"], cell["asked"]) for cell in store.read_plan(ws)]
         with self.writer(cells) as writer:
             for table in store.read_rows(ws, "paths.parquet", made, n_paths):
-                write_table(writer, table, put)
+                write_requests_of(writer, table, put)
 
     def _earlier_requests(self) -> Iterator[Request]:
         """Requests that an earlier call wrote; none if all of them have an answer and the campaign goes on."""
