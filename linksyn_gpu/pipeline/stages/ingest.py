@@ -34,10 +34,11 @@ def ingest(
 
     hashes = _fingerprints([file.path for file in find_files(files)])
     settings = {"seeds": to_mapping(config.seeds), "input": hashes}
+    same_input = ws.facts("ingest").get("settings", {}).get("input") == hashes
     if ws.begin("ingest", settings, force=force, grows=continues(ws, hashes)):
         progress("records read", 0, None)
         seeds = read_seeds(files, config.seeds)
-        if seeds_in_use(ws):
+        if seeds_in_use(ws) and not same_input:
             check_seeds(ws, store.read_table(ws, "seeds.parquet"), seeds.table)
         store.write_seeds(ws, seeds)
         counts = seed_counts(seeds)
