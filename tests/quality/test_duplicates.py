@@ -35,11 +35,12 @@ WORDS = [
 
 def grams(text):
     """The documented rule, in Python: runs of words and signs, and runs of Chinese characters."""
+    tokens = re.findall(r"[\u4e00-\u9fff]|[^\W_\u4e00-\u9fff]+|[-+=<>*/%^|\\$]", text.casefold())
     found = set()
-    for run in re.findall(r"[\u4e00-\u9fff]+|[^\u4e00-\u9fff]+", text.casefold()):
-        tokens = re.findall(r"[\u4e00-\u9fff]|[^\W_]+|[-+=<>*/%^|\\$]", run)
-        width = min(3, len(tokens))
-        found |= {tuple(tokens[i : i + width]) for i in range(len(tokens) - width + 1)} if tokens else set()
+    for _, group in itertools.groupby(tokens, key=lambda token: "\u4e00" <= token <= "\u9fff"):
+        run = list(group)
+        width = min(3, len(run))
+        found |= {tuple(run[i : i + width]) for i in range(len(run) - width + 1)}
     return found
 
 

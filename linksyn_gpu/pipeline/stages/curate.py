@@ -101,7 +101,7 @@ def _write(ws: Workspace, name: str, chosen: Any, single: Any, why: Any) -> Coun
         ws.replacing("curate-dropped.parquet") as left_out,
         RowWriter(schema, parquet, jsonl) as kept,
         RowWriter(schema, further) as reserve,
-        RowWriter(dropped_schema(schema), left_out) as dropped,
+        RowWriter(curate_dropped_schema(schema), left_out) as dropped,
     ):
         first = 0
         for batch in store.read_batches(ws, name):
@@ -117,7 +117,7 @@ def _write(ws: Workspace, name: str, chosen: Any, single: Any, why: Any) -> Coun
     return reasons
 
 
-def dropped_schema(qa: pa.Schema) -> pa.Schema:
+def curate_dropped_schema(qa: pa.Schema) -> pa.Schema:
     """Columns of curate-dropped.parquet: those of the QA, one of `REASONS`, and the id of the QA or seed it repeats."""
     import pyarrow as pa
 
