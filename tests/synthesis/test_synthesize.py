@@ -339,9 +339,10 @@ def test_wrong_files_are_data_errors(tmp_path, seeds):
     run = Run(tmp_path, seeds)
     with pytest.raises(DataError, match="seed row 99"):
         run.write([{**path(0), "seeds": [0, 99]}])
-    (tmp_path / "requests.jsonl").write_text('{"custom_id": "a", "body": {}}\nnonsense\n')
+    file = tmp_path / "requests.jsonl"
+    file.write_text('{"custom_id": "a", "body": {}}\nnonsense\n')
     with pytest.raises(DataError, match=r"requests.jsonl:2"):
-        run.requests()
+        list(requests.read_requests(file))
 
 
 def test_a_refused_schema_still_gives_rows(tmp_path, seeds, caplog):

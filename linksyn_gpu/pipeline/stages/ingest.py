@@ -12,6 +12,7 @@ from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
+from linksyn_gpu.pipeline.growth import check_seeds, continues, seeds_in_use
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.tables import Seeds
 
@@ -19,14 +20,26 @@ from linksyn_gpu.tables import Seeds
 def ingest(
     ws: Workspace, files: Sequence[str], config: RunConfig, *, force: bool = False, progress: Progress = silent
 ) -> dict[str, Any]:
-    """Files -> seeds.parquet and rejects.jsonl. Returns the stage's counts."""
+    """Files -> seeds.parquet and rejects.jsonl. Returns the stage's counts.
+
+    Further files after those of an earlier call add seeds to a campaign; its paths and answers stay.
+
+    Raises
+    ------
+    ConfigError
+        The files are others, or give other seeds than those that paths of the campaign refer to.
+    """
     from linksyn_gpu.seeds.normalize import read_seeds
     from linksyn_gpu.seeds.readers import find_files
 
-    settings = {"seeds": to_mapping(config.seeds), "input": _fingerprints([file.path for file in find_files(files)])}
-    if ws.begin("ingest", settings, force=force):
+    hashes = _fingerprints([file.path for file in find_files(files)])
+    settings = {"seeds": to_mapping(config.seeds), "input": hashes}
+    same_input = ws.facts("ingest").get("settings", {}).get("input") == hashes
+    if ws.begin("ingest", settings, force=force, grows=continues(ws, hashes)):
         progress("records read", 0, None)
         seeds = read_seeds(files, config.seeds)
+        if seeds_in_use(ws) and not same_input:
+            check_seeds(ws, store.read_table(ws, "seeds.parquet"), seeds.table)
         store.write_seeds(ws, seeds)
         counts = seed_counts(seeds)
         progress("records read", counts["records"], counts["records"])

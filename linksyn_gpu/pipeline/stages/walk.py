@@ -63,7 +63,7 @@ def begin_walk(ws: Workspace, config: RunConfig, *, force: bool = False) -> None
 
 
 def planned_parts(ws: Workspace) -> list[dict[str, Any]]:
-    """The parts of the campaign: 'paths' of each cell and, once walked, 'redraws', 'seeds' and 'digest'."""
+    """The parts of the campaign: 'paths' of each cell and, once walked, 'redraws', 'digest', 'seeds' and 'kps'."""
     facts = ws.facts("walk")
     if "parts" not in facts and "finished" in facts:  # an older version, or bundles from memory
         return [{"paths": [cell["asked"] for cell in store.read_plan(ws)]}]
@@ -265,4 +265,5 @@ class CampaignPart:
                 f"the paths of part {self._number + 1} are not those of before: it was walked by another version of "
                 f"this program, or on another kind of processor. Use that one, or pass --force to start over"
             )
-        return {**part, "redraws": self._redraws, "seeds": self._graph.n_seeds, "digest": digest}
+        size = {"seeds": self._graph.n_seeds, "kps": self._graph.n_kps}
+        return {**part, "redraws": self._redraws, **size, "digest": digest}
