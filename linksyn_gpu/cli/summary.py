@@ -137,8 +137,8 @@ def synthesis_line(counts: Mapping[str, Any]) -> str:
     )
     if counts["pending"]:
         lines.append(
-            f"           about {counts['pending_prompt_tokens']:,} to read and "
-            f"{counts['pending_completion_tokens']:,} to write are pending"
+            f"           {counts['pending']:,} requests have no answer yet: about {counts['pending_prompt_tokens']:,} "
+            f"tokens to read and {counts['pending_completion_tokens']:,} to write are pending"
         )
     return "\n".join(lines)
 

@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from linksyn_gpu.llm.protocol import ITEM_MISSING
-
 
 def current_counts(stage: str, counts: Mapping[str, Any]) -> dict[str, Any]:
     """Counts of a stage; those of an older version get the names of this one.
@@ -22,7 +20,7 @@ def current_counts(stage: str, counts: Mapping[str, Any]) -> dict[str, Any]:
     failed = Counter({**by_stage.get("request", {}), **by_stage.get("answer", {})})
     settled = made.pop("requests_answered")
     of_qa = Counter(by_stage.get("qa", {}))
-    missing, surplus = of_qa.pop(ITEM_MISSING, 0), of_qa.pop("item_surplus", 0)
+    missing, surplus = of_qa.pop("item_missing", 0), of_qa.pop("item_surplus", 0)
     for name in ("generated", "kept_by_cell", "requests_failed"):
         made.pop(name, None)
     return {

@@ -94,7 +94,7 @@ def assemble(
 
 
 @dataclass
-class Tally:
+class AnswerCounts:
     """Requests and QA, each divided without a rest: of one cell of the plan, or of all."""
 
     answered: int = 0
@@ -108,7 +108,7 @@ class Tally:
     """QA, by reason."""
     items_missing: int = 0
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: AnswerCounts) -> None:
         """Add the counts of another tally."""
         self.answered += other.answered
         self.kept += other.kept
@@ -155,7 +155,7 @@ class Assembly:
         self.kept: list[dict[str, Any]] = []
         self.dropped: list[dict[str, Any]] = []
         self._counts: Counter[str] = Counter()
-        self._cells: defaultdict[int, Tally] = defaultdict(Tally)
+        self._cells: defaultdict[int, AnswerCounts] = defaultdict(AnswerCounts)
 
     def begin(self, tasks: Sequence[dict[str, Any]]) -> None:
         """Start the next batch of tasks."""
@@ -227,7 +227,7 @@ class Assembly:
 
     def summary(self) -> dict[str, Any]:
         """Counts of all batches so far, see `assemble`."""
-        total = Tally()
+        total = AnswerCounts()
         for tally in self._cells.values():
             total.add(tally)
         return {
@@ -237,7 +237,7 @@ class Assembly:
             "cells": [{"cell": cell, **tally.counts()} for cell, tally in sorted(self._cells.items())],
         }
 
-    def _expected_completions(self, total: Tally) -> int:
+    def _expected_completions(self, total: AnswerCounts) -> int:
         settled = total.answered + total.failed.total()
         mean = self._counts["completion_tokens"] / settled if settled else COMPLETION_GUESS
         return round(mean * total.pending.total())
