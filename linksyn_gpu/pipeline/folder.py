@@ -28,6 +28,7 @@ from linksyn_gpu import __version__
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import known_settings, merged, settings_digest, to_mapping
 from linksyn_gpu.errors import ConfigError, DataError
+from linksyn_gpu.pipeline.older import current_counts
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -222,7 +223,7 @@ class Workspace:
     def counts_so_far(self, stage: str) -> dict[str, Any] | None:
         """Return the counts of a stage, finished or not; None when it has none yet."""
         entry = self.manifest["stages"].get(stage, {})
-        return dict(entry["counts"]) if "counts" in entry else None
+        return current_counts(stage, entry["counts"]) if "counts" in entry else None
 
     def counts(self, stage: str) -> dict[str, Any]:
         """Return the counts of a finished stage.
@@ -236,7 +237,7 @@ class Workspace:
             ended = "finished" in self.manifest["stages"].get(stage, {})
             state = "has missing or damaged files" if ended else "is not finished"
             raise ConfigError(f"{self.folder}: stage '{stage}' {state}; run 'linksyn-gpu {stage}' first")
-        return dict(self.manifest["stages"][stage]["counts"])
+        return current_counts(stage, self.manifest["stages"][stage]["counts"])
 
     def begin(
         self,
