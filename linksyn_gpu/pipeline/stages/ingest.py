@@ -10,23 +10,38 @@ from typing import Any
 
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import to_mapping
+from linksyn_gpu.errors import DataError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
 from linksyn_gpu.pipeline.progress import Progress, silent
+from linksyn_gpu.seeds.files import find_files
+from linksyn_gpu.seeds.normalize import NO_ANSWER, seeds_of_files
+from linksyn_gpu.seeds.values import listed
 from linksyn_gpu.tables import Seeds
+
+MAX_REMARKS = 20
+"""Remarks on files that the manifest holds and the command prints."""
 
 
 def ingest(
     ws: Workspace, files: Sequence[str], config: RunConfig, *, force: bool = False, progress: Progress = silent
 ) -> dict[str, Any]:
-    """Files -> seeds.parquet and rejects.jsonl. Returns the stage's counts."""
-    from linksyn_gpu.seeds.normalize import read_seeds
-    from linksyn_gpu.seeds.readers import find_files
+    """Files -> seeds.parquet and rejects.jsonl. Returns the stage's counts.
 
-    settings = {"seeds": to_mapping(config.seeds), "input": _fingerprints([file.path for file in find_files(files)])}
-    if ws.begin("ingest", settings, force=force):
+    Raises
+    ------
+    DataError
+        No seed of a file has a usable answer, and the settings do not allow that.
+    """
+    found = find_files(files)
+    shaping = to_mapping(config.seeds)
+    allowed = {"allow_empty_answers": shaping.pop("allow_empty_answers")}
+    settings = {"seeds": shaping, "input": _fingerprints([file.path for file in found])}
+    if ws.begin("ingest", settings, operational={"seeds": allowed}, force=force):
         progress("records read", 0, None)
-        seeds = read_seeds(files, config.seeds)
+        seeds = seeds_of_files(found, config.seeds)
+        if seeds.unanswered and not config.seeds.allow_empty_answers:
+            raise DataError(_no_answers(seeds))
         store.write_seeds(ws, seeds)
         counts = seed_counts(seeds)
         progress("records read", counts["records"], counts["records"])
@@ -36,13 +51,31 @@ def ingest(
 
 def seed_counts(seeds: Seeds) -> dict[str, Any]:
     """Counts of stage ingest: records = seeds + rejected."""
+    left = len(seeds.remarks) - MAX_REMARKS
+    more = [f"and {left:,} more remarks on files"] if left > 0 else []
     return {
         "records": len(seeds) + len(seeds.rejects),
         "seeds": len(seeds),
         "rejected": len(seeds.rejects),
         "rejected_by_reason": dict(Counter(reject.reason for reject in seeds.rejects)),
         "notes": dict(seeds.notes),
+        "layouts": dict(seeds.layouts),
+        "remarks": [*seeds.remarks[:MAX_REMARKS], *more],
+        "files_without_answers": list(seeds.unanswered[:MAX_REMARKS]),
     }
+
+
+def _no_answers(seeds: Seeds) -> str:
+    """Say which files have no answers, and what to do about it."""
+    notes = {name: seeds.notes[name] for name in NO_ANSWER if seeds.notes[name]}
+    counts = ", ".join(f"{name} {n:,}" for name, n in notes.items())
+    remarks = "".join(f"\n  {remark}" for remark in seeds.remarks[:MAX_REMARKS])
+    return (
+        f"no seed of {listed(seeds.unanswered, 5)} has a usable answer ({counts}). Name the columns"
+        f" (--map answer=COLUMN, --map options=A,B,C,D), choose a --layout, set --index-base for answers that are"
+        f" numbers of options, or pass"
+        f" --allow-empty-answers to use the questions alone.{remarks}"
+    )
 
 
 def _fingerprints(paths: Sequence[Path]) -> dict[str, str]:
