@@ -59,7 +59,7 @@ def run_with_kills(seeds: list[str], folder: Path, paths: int, kills: int, seed:
             server.kill()
     if code != 0:
         raise SystemExit(f"the last run ended with exit code {code}")
-    lines = (folder / "requests.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (folder / "requests/requests-00000.jsonl").read_text(encoding="utf-8").splitlines()
     asked = {json.loads(line)["custom_id"] for line in lines}
     with Journal(folder / "journal", writable=False) as journal:
         answers = Counter(record["id"] for _, record in journal.lines() if record is not None)

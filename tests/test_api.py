@@ -158,7 +158,7 @@ def test_a_run_from_python_is_the_run_of_the_command_line(tmp_path, seeds):
     )
     assert stages == ["ingest", "build", "walk", "synthesize"]
     linksyn_gpu.run(seeds, tmp_path / "memory", **{**QUICK, "synthesis": SynthesisConfig(engine="batch")})
-    for name in ("paths.parquet", "requests.jsonl", "kps.parquet"):
+    for name in ("paths.parquet", "requests/requests-00000.jsonl", "kps.parquet"):
         of_cli = (tmp_path / "cli" / name).read_bytes()
         assert of_cli == (tmp_path / "files" / name).read_bytes() == (tmp_path / "memory" / name).read_bytes()
 
@@ -184,16 +184,16 @@ def test_synthesis_from_bundles_continues_in_its_folder_and_refuses_other_bundle
     out = tmp_path / "out"
     first = synthesize(bundles, engine="batch", out=out)
     assert first.counts["walk"]["kept"] == int(bundles.kept.sum())
-    requests = (out / "requests.jsonl").read_bytes()
+    requests = (out / "requests/requests-00000.jsonl").read_bytes()
     assert len(requests.splitlines()) == int(bundles.kept.sum())
     assert b"physics" in requests
     synthesize(bundles, engine="batch", out=out)
-    assert (out / "requests.jsonl").read_bytes() == requests
+    assert (out / "requests/requests-00000.jsonl").read_bytes() == requests
     others = link_seeds(Walker(graph, length=3, seed=8).sample(16), graph, seeds)
     with pytest.raises(ConfigError, match="bundles was"):
         synthesize(others, engine="batch", out=out)
     synthesize(others, engine="batch", out=out, force=True)
-    assert (out / "requests.jsonl").read_bytes() != requests
+    assert (out / "requests/requests-00000.jsonl").read_bytes() != requests
 
 
 def test_synthesis_asks_a_server_that_is_running(tmp_path, bundles):

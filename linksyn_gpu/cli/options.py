@@ -123,7 +123,9 @@ GROUPS = {
         Flag("--max-kps-per-seed", "graph.max_kps_per_seed", int, "Use at most this many KPs of each seed."),
     ),
     "Walks": (
-        Flag("--paths", "paths", int, "Paths to sample in the whole campaign."),
+        Flag("--paths", "paths", int, f"Paths of the whole campaign; more continue it. [{allowed.DEFAULT_PATHS}]"),
+        Flag("--qa", "qa", int, "Kept QA to reach: paths are added until there are so many, instead of --paths."),
+        Flag("--max-overdraw", "quota.max_overdraw", float, "With --qa: paths per cell, at most, times the fewest."),
         Flag("--seed", "seed", int, "Random seed: the same seed gives the same paths, to the bit."),
         Flag("--length", "walk.length", int, "Steps of a path."),
         Flag("--tau", "walk.tau", float, "Target visits of a KP: its seed count ** tau (1 popularity, 0 uniform)."),

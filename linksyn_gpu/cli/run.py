@@ -16,6 +16,7 @@ LINES = {
     "walk": lambda counts: f"{summary.walk_line(counts)}\n{summary.cell_table(counts['cells'])}",
     "synthesize": summary.synthesis_line,
     "enhance": summary.enhancement_line,
+    "curate": summary.curation_line,
 }
 
 
@@ -44,4 +45,6 @@ def command(seeds: tuple[str, ...], out: str, resolve: Resolve, force: bool) -> 
     result(summary.where_to_look(out, last["synthesize"], engine))
     if "enhance" in last:
         result(summary.where_enhanced(out))
+    if "curate" in last:
+        result(summary.where_curated(out))
     exit_if_stopped(last.get("enhance", last["synthesize"]), engine)

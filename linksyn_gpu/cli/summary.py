@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from linksyn_gpu.report.stats import RunStats
 
 
+CURATED = ("asked", "kept", "missing", "reserve")
+
+
 def reasons(counts: Mapping[str, int]) -> str:
     """'a 3, b 1' of a mapping, the largest first."""
     return ", ".join(f"{name} {n:,}" for name, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
@@ -77,9 +80,8 @@ def cell_table(cells: Sequence[Mapping[str, Any]]) -> str:
     rows: list[tuple[str, ...]] = [("cell", "requested", "delivered", "shortfall", "seeds", "of the level")]
     notes = []
     for cell in cells:
-        level = f"level {cell['difficulty']}" if cell["difficulty"] else "any level"
         asked, delivered = cell["asked"], cell["delivered"]
-        label = f"{cell['discipline'] or 'any discipline'}, {level}"
+        label = _cell_label(cell)
         of_level = cell["seeds_of_level"]
         counts = (asked, delivered, asked - delivered, cell["seeds"], of_level)
         rows.append((label, *("" if n is None else f"{n:,}" for n in counts)))
@@ -170,6 +172,26 @@ def where_enhanced(folder: str) -> str:
     return f"look at    {folder}/enhanced.jsonl (final QA), {folder}/enhance-dropped.parquet (drops, with reasons)"
 
 
+def curation_line(counts: Mapping[str, Any]) -> str:
+    """QA asked for, kept and missing, by cell."""
+    header = ("cell", "asked", "kept", "missing", "in reserve")
+    rows = [(_cell_label(cell), *(f"{cell[name]:,}" for name in CURATED)) for cell in counts["cells"]]
+    return (
+        f"curated    {counts['asked']:,} QA asked for = {counts['kept']:,} kept + {counts['missing']:,} missing; "
+        f"{counts['reserve']:,} more in reserve\n{_table([header, *rows])}"
+    )
+
+
+def where_curated(folder: str) -> str:
+    """The files of stage curate to look at."""
+    return f"look at    {folder}/curated.jsonl (the QA asked for, the best of each cell), {folder}/reserve.parquet"
+
+
+def _cell_label(cell: Mapping[str, Any]) -> str:
+    level = f"level {cell['difficulty']}" if cell["difficulty"] else "any level"
+    return f"{cell['discipline'] or 'any discipline'}, {level}"
+
+
 def level_table(counts: Mapping[str, Any]) -> str:
     """QA by the level that the judge assigned, before and after; the first cell names the target level."""
     asked, before, after = str(counts["asked_level"]), counts["levels_before"], counts["levels_after"]
@@ -257,6 +279,8 @@ def report_text(stats: RunStats) -> str:
         lines.append("synthesize: not started")
     if (enhanced := stats.stages["enhance"]) is not None:
         lines.append(enhancement_line(enhanced))
+    if (curated := stats.stages.get("curate")) is not None:
+        lines.append(curation_line(curated))
     lines += [f"{stage}: not finished; {n:,} requests have an outcome by now" for stage, n in stats.outcomes.items()]
     for name, found in stats.kept_by.items():
         if found:

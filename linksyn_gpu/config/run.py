@@ -14,14 +14,19 @@ from linksyn_gpu.config.walk import BundleConfig, QuotaConfig, WalkConfig
 
 BACKENDS = ("auto", "cpu", "gpu")
 MAX_PATHS = 10**12
+DEFAULT_PATHS = 24
 
 
 @dataclass(frozen=True)
 class RunConfig:
     """Settings of a run: one table of the TOML file per stage."""
 
-    paths: int = 24
-    """Paths to sample in the whole campaign."""
+    paths: int | None = None
+    """Paths to sample in the whole campaign; a larger number continues a campaign. None: as many as the campaign has,
+    `DEFAULT_PATHS` for a new one."""
+    qa: int | None = None
+    """Kept QA to reach, instead of `paths`: further paths are sampled until every cell of the quota has its share, or
+    until it has `quota.max_overdraw` times the paths that it would need if every QA were kept."""
     seed: int = 0
     """Seed of all random numbers, 0 .. 2^64 - 1."""
     backend: str = "auto"
@@ -38,7 +43,13 @@ class RunConfig:
     enhance: EnhanceConfig = field(default_factory=EnhanceConfig)
 
     def __post_init__(self) -> None:
-        require(1 <= self.paths <= MAX_PATHS, f"paths = {self.paths} must be in 1 .. {MAX_PATHS:,}")
+        for name in ("paths", "qa"):
+            value = getattr(self, name)
+            require(value is None or 1 <= value <= MAX_PATHS, f"{name} = {value} must be in 1 .. {MAX_PATHS:,}")
+        require(
+            self.paths is None or self.qa is None,
+            f"paths = {self.paths} and qa = {self.qa}: give one of them; qa plans its paths by itself",
+        )
         memory = self.gpu_memory
         require(memory is None or 0 < memory < 2**63, f"gpu_memory = {memory} must be in 1 .. 2^63 - 1 bytes")
         require(

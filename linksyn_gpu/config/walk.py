@@ -82,6 +82,8 @@ class QuotaConfig:
     min_own_share: float = 0.5
     """A path belongs to a cell if more than this share of its seeds are of the cell's discipline; another is redrawn,
     and in the end dropped as 'off_cell'."""
+    max_overdraw: float = 3.0
+    """With `qa`: paths of a cell, at most, as a multiple of those that it would need if every QA were kept."""
     difficulty_width: float = 1.0
     """Width, in levels, of the Gaussian kernel that prefers KPs of the difficulty of a cell."""
 
@@ -103,6 +105,7 @@ class QuotaConfig:
             f"cross_discipline = {self.cross_discipline} leaves no path with more than min_own_share = "
             f"{self.min_own_share} of its seeds in the discipline; lower one of them",
         )
+        require(self.max_overdraw >= 1.0, f"max_overdraw = {self.max_overdraw} must be at least 1")
         require(
             self.difficulty_width > 0.0,
             f"difficulty_width = {self.difficulty_width} must be positive",

@@ -1,6 +1,6 @@
 """Batch files: requests written for another machine, and its answers read into the journal.
 
-`requests.jsonl` is in the OpenAI batch format, which `vllm run-batch` also reads. Answers come back as
+The files in `requests/` are in the OpenAI batch format, which `vllm run-batch` also reads. Answers come back as
 `{"custom_id": ..., "response": {"status_code": ..., "body": {...}}, "error": ...}`, in any order, in one file or
 several (OpenAI puts failed lines into a second file).
 """

@@ -164,11 +164,19 @@ def run(
         if config.extract.asked_for:
             done("extract", stages.extract(ws, config, engine=start, progress=progress))
         done("build", stages.build(ws, config, progress=progress))
-        counts = stages.walk_and_synthesize(ws, config, engine=start, progress=progress)
-        done("walk", {**ws.counts("walk"), "cells": store.read_plan(ws)})
-        done("synthesize", counts)
-        if config.enhance.asked_for and counts["pending"] == 0:
-            done("enhance", stages.enhance(ws, config, start, progress=progress))
+        while True:
+            counts = stages.walk_and_synthesize(ws, config, engine=start, progress=progress)
+            done("walk", {**ws.counts("walk"), "cells": store.read_plan(ws)})
+            done("synthesize", counts)
+            if config.enhance.asked_for and ws.finished("synthesize"):
+                counts = stages.enhance(ws, config, start, progress=progress)
+                done("enhance", counts)
+            if config.qa is None or counts["pending"] or "stopped" in counts:
+                break
+            done("curate", stages.curate(ws, config, progress=progress))
+            stages.begin_walk(ws, config)
+            if ws.finished("walk"):
+                break
         stages.report(ws)
     return Run(out)
 

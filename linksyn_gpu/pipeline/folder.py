@@ -20,7 +20,7 @@ import platform
 import shutil
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,8 +34,8 @@ MANIFEST = "manifest.json"
 LOCK = ".lock"
 JOURNAL = "journal"
 PART = ".part"
-STAGES = ("ingest", "extract", "build", "walk", "synthesize", "enhance")
-OPTIONAL = ("extract", "enhance")
+STAGES = ("ingest", "extract", "build", "walk", "synthesize", "enhance", "curate")
+OPTIONAL = ("extract", "enhance", "curate")
 """Stages that a run may skip; the next stage then reads the output of the one before."""
 OUTPUTS = {
     "ingest": ("seeds.parquet", "rejects.jsonl"),
@@ -43,7 +43,8 @@ OUTPUTS = {
     "build": ("kps.parquet", "graph"),
     "walk": ("plan.json", "paths.parquet"),
     "synthesize": (
-        "requests.jsonl",
+        "requests",
+        "requests.jsonl",  # of versions that wrote a single file
         "requests-pending.jsonl",
         "tasks.parquet",
         JOURNAL,
@@ -52,6 +53,7 @@ OUTPUTS = {
         "dropped.parquet",
     ),
     "enhance": ("enhanced.parquet", "enhanced.jsonl", "enhance-dropped.parquet"),
+    "curate": ("curated.parquet", "curated.jsonl", "reserve.parquet"),
 }
 # Made from the files of a stage by a separate command; out of date once the stage runs again.
 DERIVED = {"build": ("analytics.parquet",)}
@@ -242,6 +244,7 @@ class Workspace:
         operational: Mapping[str, Any] | None = None,
         force: bool = False,
         ahead: bool = False,
+        grows: bool = False,
     ) -> bool:
         """Record in the manifest that a stage starts, and return whether it has work to do.
 
@@ -257,6 +260,9 @@ class Workspace:
             Discard what the folder holds of this stage and the later ones; answers are set aside.
         ahead : bool
             The stage before may still be running; this one reads its output as it comes.
+        grows : bool
+            Other settings add to the output of the stage and change nothing in it: the later stages stay valid, and
+            continue with the larger output.
 
         Returns
         -------
@@ -272,6 +278,9 @@ class Workspace:
             self.counts(before)
         entry = self.manifest["stages"].get(stage)
         changes = [] if entry is None else self._changes(stage, entry, settings)
+        if changes and grows and not force and entry is not None:
+            self._grow(stage, entry, settings)
+            changes = []
         if changes and not force and (self._holds(stage) or self._answers_after(stage)):
             raise ConfigError(
                 f"{self.folder}: stage '{stage}' was started with other settings ({'; '.join(changes)}); use the same "
@@ -289,12 +298,33 @@ class Workspace:
         self._write_manifest()
         return True
 
+    def _grow(self, stage: str, entry: dict[str, Any], settings: Mapping[str, Any]) -> None:
+        """Give a stage other settings, and the later stages the digests that follow from them; none is finished."""
+        entry.pop("finished", None)
+        entry.update(settings=dict(settings), digest=self._digest(stage, settings))
+        for later in STAGES[STAGES.index(stage) + 1 :]:
+            if (known := self.manifest["stages"].get(later)) is not None:
+                known["digest"] = self._digest(later, known["settings"])
+        self._reopen(STAGES[STAGES.index(stage) + 1 :])
+
+    def _reopen(self, stages: Sequence[str]) -> None:
+        """Stages whose input is another now run again, with what they have."""
+        for stage in stages:
+            self.manifest["stages"].get(stage, {}).pop("finished", None)
+
+    def facts(self, stage: str) -> dict[str, Any]:
+        """Return what `record` recorded of a stage, and its other entries in the manifest; {} if it was not started."""
+        return dict(self.manifest["stages"].get(stage, {}))
+
+    def record(self, stage: str, **facts: Any) -> None:
+        """Record facts about a stage that is not finished: it runs again, and so do the later ones."""
+        self._reopen(STAGES[STAGES.index(stage) :])
+        self.manifest["stages"][stage].update(facts)
+        self._write_manifest()
+
     def note(self, stage: str, counts: Mapping[str, Any]) -> None:
         """Record the counts of a stage that is not finished."""
-        entry = self.manifest["stages"][stage]
-        entry.pop("finished", None)
-        entry["counts"] = dict(counts)
-        self._write_manifest()
+        self.record(stage, counts=dict(counts))
 
     def finish(self, stage: str, counts: Mapping[str, Any], **facts: Any) -> None:
         """Record that a stage is finished: its counts, and size and checksum of each of its files."""
@@ -304,6 +334,7 @@ class Workspace:
             for path in _files(self.path(name))
         }
         checksums = {name: self._checksum(self.path(name)) for name in files if _stage_of(name)}
+        self._reopen(STAGES[STAGES.index(stage) + 1 :])
         self.manifest["stages"][stage].update(
             counts=dict(counts), files=files, checksums=checksums, finished=_now(), environment=_environment(), **facts
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from linksyn_gpu.backend import resolve
 from linksyn_gpu.backend.gpu.memory import MemoryPlan, plan_memory
-from linksyn_gpu.config import RunConfig
+from linksyn_gpu.config import DEFAULT_PATHS, RunConfig
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
 
@@ -51,7 +51,8 @@ def walk_bytes(ws: Workspace, config: RunConfig) -> int:
     free = backend.ops.free_memory()
     if not ws.finished("build"):
         return free // UNKNOWN_SHARE
-    return plan_of(ws, config.walk.length, -(-config.paths // config.walk.rounds), free).peak_bytes
+    paths = config.paths or config.qa or DEFAULT_PATHS
+    return plan_of(ws, config.walk.length, -(-paths // config.walk.rounds), free).peak_bytes
 
 
 @contextlib.contextmanager

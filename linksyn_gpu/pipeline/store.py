@@ -13,7 +13,7 @@ import numpy as np
 
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.pipeline.folder import Workspace
-from linksyn_gpu.tables import Bundles, KPGraph, KPStatistics, Seeds, WalkBatch, named_lists
+from linksyn_gpu.tables import PATH_STATUS, Bundles, Int32, KPGraph, KPStatistics, Seeds, WalkBatch, named_lists
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -189,6 +189,63 @@ def paths_table(batch: WalkBatch, bundles: Bundles) -> pa.Table:
         pa.array(bundles.drop_reason, pa.string()),
     ]
     return pa.table(columns, schema=path_schema())
+
+
+def paths_of(table: pa.Table, length: int) -> tuple[WalkBatch, Bundles]:
+    """Return rows of paths.parquet as the arrays that `paths_table` made them from."""
+    statuses = {reason: code for code, reason in enumerate(PATH_STATUS)} | {None: 0}
+    status = np.array([statuses[reason] for reason in table.column("drop_reason").to_pylist()], np.uint8)
+    nodes, lengths = _padded(table.column("nodes"), length + 1)
+    seeds, _ = _padded(table.column("seeds"), length)
+    columns = [table.column(name).to_numpy() for name in ("walk_id", "cell", "round")]
+    return WalkBatch(nodes, lengths, columns[0], status, *columns[1:]), Bundles(seeds, status)
+
+
+def _padded(column: pa.ChunkedArray, width: int) -> tuple[Int32, Int32]:
+    """Lists as rows padded with -1, and the length of each."""
+    lists = column.combine_chunks()
+    sizes = np.diff(lists.offsets.to_numpy()).astype(np.int32)
+    padded = np.full((sizes.size, width), -1, np.int32)
+    padded[np.arange(width) < sizes[:, None]] = lists.flatten().to_numpy()
+    return padded, sizes
+
+
+def count_rows(ws: Workspace, name: str) -> int:
+    """Return the number of rows of a Parquet file; 0 if it does not exist."""
+    import pyarrow.parquet as pq
+
+    return pq.read_metadata(ws.checked(name)).num_rows if ws.path(name).is_file() else 0
+
+
+def read_schema(ws: Workspace, name: str) -> pa.Schema:
+    """Return the columns of a Parquet file."""
+    import pyarrow.parquet as pq
+
+    return pq.read_schema(ws.checked(name))
+
+
+def read_rows(ws: Workspace, name: str, first: int, last: int) -> Iterator[pa.Table]:
+    """Read the rows `first` .. `last` - 1 of a Parquet file, one table for each row group.
+
+    The groups are those of the file: a copy of all rows is the same file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if first >= last:
+        return
+    path = ws.checked(name)
+    try:
+        with pq.ParquetFile(path) as file:
+            begin = 0
+            for number in range(file.num_row_groups):
+                size = file.metadata.row_group(number).num_rows
+                a, b = max(first - begin, 0), min(last - begin, size)
+                if a < b:
+                    yield file.read_row_group(number).slice(a, b - a)
+                begin += size
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
 
 
 def read_batches(

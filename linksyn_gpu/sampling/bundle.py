@@ -84,6 +84,11 @@ class SeedLinker:
         """[n_seeds] kept bundles that contain each seed."""
         return self._ops.to_host(self._uses).copy()
 
+    def resume(self, bundles: Bundles) -> None:
+        """Count the uses of seeds in kept bundles of an earlier campaign."""
+        linked, kept = self._ops.asarray(bundles.seeds), self._ops.asarray(bundles.kept)
+        self._uses = self._uses + self._ops.count_occurrences(linked, kept, self._n_seeds)
+
     def begin_round(self, cell: Cell | None = None) -> None:
         """Order the evidence for the paths of a cell: seeds of its discipline first, then the least used, then the
         nearest to its level."""

@@ -57,6 +57,50 @@ def plan_cells(quota: QuotaConfig, n_paths: int) -> list[Cell]:
     return [Cell(d, int(s) if s else None, n) for (d, s, _), n in zip(pairs, counts, strict=True)]
 
 
+def further_paths(wanted: Sequence[int], planned: Sequence[int], total: int) -> list[int]:
+    """Paths of each cell that bring a campaign to `total` paths, as near to `wanted` in each cell as it can come.
+
+    `planned` are the paths that the campaign has (empty: none); no cell loses any of them.
+    """
+    planned = planned or [0] * len(wanted)
+    missing = [max(0, want - have) for want, have in zip(wanted, planned, strict=True)]
+    return largest_remainder([float(n) for n in missing], total - sum(planned))
+
+
+def paths_for_missing_qa(
+    asked: Sequence[int], available: Sequence[int], planned: Sequence[int], per_path: int, max_overdraw: float
+) -> list[int]:
+    """Further paths of each cell for the QA that it lacks.
+
+    Parameters
+    ----------
+    asked, available : sequence of int
+        QA of each cell: asked for, and kept so far.
+    planned : sequence of int
+        Paths of each cell so far; empty: none.
+    per_path : int
+        QA that a path asks for.
+    max_overdraw : float
+        Bound of all paths of a cell, as a multiple of those that it would need if all QA were kept.
+
+    Returns
+    -------
+    list of int
+        As many paths as give the missing QA at the cell's own rate of kept QA per path so far, within the bound.
+    """
+    paths = []
+    for want, have, walked in zip(asked, available, planned or [0] * len(asked), strict=True):
+        least = -(-want // per_path)
+        if walked == 0:
+            paths.append(least)
+            continue
+        missing = max(0, want - have)
+        # One path with half its QA is added to the count: a cell without kept QA has a rate too.
+        needed = -(-missing * 2 * (walked + 1) // (2 * have + per_path))
+        paths.append(min(needed, max(0, int(least * max_overdraw) - walked)))
+    return paths
+
+
 def plan_rounds(cells: Sequence[Cell], n_rounds: int) -> list[Round]:
     """Divide cells into about `n_rounds` rounds of similar size, interleaved so that each round has recent feedback."""
     total = sum(cell.n_paths for cell in cells)

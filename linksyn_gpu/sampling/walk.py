@@ -194,6 +194,29 @@ class Walker:
         batch, seeds = self._round(n, cell, linker)
         return batch, Bundles(seeds, batch.status)
 
+    def resume(self, batch: WalkBatch) -> None:
+        """Take over the walks of an earlier campaign with the same cells: their visits, KP sets and ids.
+
+        Of walks that were drawn again only the last draw is known here.
+
+        Parameters
+        ----------
+        batch : WalkBatch
+            On the host, after all walks that were taken over before.
+        """
+        if len(batch) == 0:
+            return
+        for begin in range(0, len(batch), self.batch_size):
+            rows = slice(begin, begin + self.batch_size)
+            drawn = self._ops.asarray(batch.nodes[rows])
+            self._ops.screen_paths(drawn, self.config.min_length, self._seen)
+            for cell in np.unique(batch.cell[rows]).tolist():
+                own = self._ops.asarray(batch.cell[rows] == cell)
+                walks = self._cells[cell]
+                walks.visits = walks.visits + self._ops.count_occurrences(drawn, own, self._n_kps)
+        self._n_walks = int(batch.ids[-1]) + 1
+        self._n_rounds = int(batch.round[-1]) + 1
+
     def _round(self, n: int, cell: int, linker: SeedLinker | None) -> tuple[WalkBatch, Int32]:
         ops, config = self._ops, self.config
         walks, graph = self._cells[cell], self._graph_of(cell)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -19,7 +21,7 @@ from linksyn_gpu.llm.asking import request_model
 from linksyn_gpu.llm.prompting import content_request, prompt_chars
 from linksyn_gpu.llm.refusals import Dialect
 from linksyn_gpu.synthesis import prompts
-from linksyn_gpu.tables import Cell, RowWriter, json_line, open_lines
+from linksyn_gpu.tables import Cell, RowWriter, json_line
 from linksyn_gpu.text import estimate_tokens
 from linksyn_gpu.text.languages import guess_language
 
@@ -32,6 +34,10 @@ LABELS = {
 }
 """Language by a seed's label, or by its first word; other labels of two or three letters are ISO 639 codes."""
 BATCH_ROWS = 1024
+MAX_FILE_REQUESTS, MAX_FILE_BYTES = 50_000, 200 * 10**6
+"""Largest batch file that services accept."""
+PATH_COLUMNS = ("walk_id", "cell", "nodes", "seeds", "drop_reason")
+OpenRequests = Callable[[int], contextlib.AbstractContextManager[Path]]
 ANY_CELL = Cell(None, None, 0)
 OTHER_LANGUAGES = 0.01
 """Largest share of seeds in other languages than the prompts' with which requests are made."""
@@ -56,6 +62,7 @@ def tasks_schema() -> pa.Schema:
     return pa.schema(
         [
             ("request_id", pa.string()),
+            ("request_file", pa.int32()),  # number of its file in the folder requests/
             ("walk_id", pa.int64()),
             ("cell", pa.int32()),
             ("nodes", pa.list_(pa.int32())),
@@ -81,14 +88,15 @@ class RequestsWriter:
     ----------
     cells : sequence of Cell
         Cells of the plan; empty: one cell for everything.
-    requests_file : path
-        Lines of the OpenAI batch format.
+    open_requests : callable
+        Gives, for the number of a requests file, a context with the path to write its lines to, in the OpenAI batch
+        format. The next file is begun when one is full.
     tasks_file : path
         Parquet: what each request is for, and why a path made none.
     """
 
     def __init__(
-        self, sources: Sources, cells: Sequence[Cell], requests_file: str | Path, tasks_file: str | Path
+        self, sources: Sources, cells: Sequence[Cell], open_requests: OpenRequests, tasks_file: str | Path
     ) -> None:
         self._sources, self._cells = sources, cells
         self._seed_rows = SeedRows(sources.seeds)
@@ -96,15 +104,21 @@ class RequestsWriter:
         # A client adapts requests itself, and learns more from the server.
         self._dialect = Dialect(config.without, config.rename) if config.engine == "batch" else Dialect()
         self._made = 0
-        self._lines = open_lines(requests_file)
+        self._files = RequestFiles(open_requests)
         self._tasks = RowWriter(tasks_schema(), tasks_file)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         self._tasks.__exit__(*error)
-        self._lines.close()
+        self._files.__exit__(*error)
+
+    def resume(self, tasks: pa.Table) -> None:
+        """Take over rows of an earlier tasks file, in order and before any path is written: their requests exist."""
+        self._tasks.copy(tasks)
+        self._made += tasks.num_rows - tasks.column("request_id").null_count
+        self._files.number = max(self._files.number, request_files(tasks))
 
     def write(self, paths: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Write the requests of some paths, and return them in the order of the paths.
@@ -118,12 +132,12 @@ class RequestsWriter:
         seeds = self._seed_rows.take(i for path in paths if path["drop_reason"] is None for i in path["seeds"])
         for path in paths:
             row, request = self._task_row(path, seeds)
-            rows.append(row)
             if request is not None:
                 self._made += 1
                 requests.append(request)
-        for request in requests:
-            self._lines.write(json_line({**request, "body": self._dialect.apply(request["body"])}))
+                line = json_line({**request, "body": self._dialect.apply(request["body"])})
+                row["request_file"] = self._files.write(line)
+            rows.append(row)
         self._tasks.write(rows)
         return requests
 
@@ -160,10 +174,68 @@ class RequestsWriter:
         return {**row, "request_id": request["custom_id"], **sampling}, request
 
 
+def requests_name(number: int) -> str:
+    """Name of a requests file in the run folder."""
+    return f"requests/requests-{number:05}.jsonl"
+
+
+def request_files(tasks: pa.Table) -> int:
+    """How many requests files the rows of a tasks file refer to."""
+    import pyarrow.compute as pc
+
+    last = pc.max(tasks.column("request_file")).as_py()
+    return 0 if last is None else last + 1
+
+
+class RequestFiles:
+    """Lines in files of bounded size, within the limits of batch services; use as a context manager."""
+
+    def __init__(self, open_file: OpenRequests) -> None:
+        self._open_file = open_file
+        self.number = 0
+        """Of the next file."""
+        self._open = contextlib.ExitStack()
+        self._file: IO[bytes] | None = None
+        self._lines = self._bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._open.__exit__(*error)
+
+    def write(self, line: bytes) -> int:
+        """Write a line, and return the number of its file."""
+        if self._file is None or self._lines == MAX_FILE_REQUESTS or self._bytes + len(line) > MAX_FILE_BYTES:
+            self._open.close()
+            path = self._open.enter_context(self._open_file(self.number))
+            self._file = self._open.enter_context(path.open("wb"))
+            self.number += 1
+            self._lines = self._bytes = 0
+        self._file.write(line)
+        self._lines += 1
+        self._bytes += len(line)
+        return self.number - 1
+
+
 def path_batches(table: pa.RecordBatch | pa.Table) -> Iterator[list[dict[str, Any]]]:
     """Rows of a table of paths, `BATCH_ROWS` at a time."""
     for start in range(0, table.num_rows, BATCH_ROWS):
-        yield table.slice(start, BATCH_ROWS).to_pylist()
+        part = table.slice(start, BATCH_ROWS)
+        columns = [_values(part.column(name)) for name in PATH_COLUMNS]
+        yield [dict(zip(PATH_COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _values(column: pa.ChunkedArray | pa.Array) -> list[Any]:
+    """Values of a column; lists through their offsets, since `to_pylist` makes an object for each element first."""
+    import pyarrow as pa
+
+    if not pa.types.is_list(column.type):
+        return list(column.to_pylist())
+    lists = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    ends = np.cumsum([0, *lists.value_lengths().to_pylist()]).tolist()
+    flat = lists.flatten().to_pylist()
+    return [flat[a:b] for a, b in itertools.pairwise(ends)]
 
 
 def make_task(

@@ -50,7 +50,9 @@ def answer(request, **fields):
 
 
 def requests_of(out):
-    return [json.loads(line) for line in (out / "requests.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [
+        json.loads(line) for line in (out / "requests/requests-00000.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def test_every_command_has_help():
@@ -143,7 +145,7 @@ def test_the_stages_one_by_one_give_the_same_paths_as_run(finished_run, tmp_path
     invoke("build", parts)
     invoke("walk", parts, "--paths", 12, "--calibration-rounds", 2)
     invoke("synthesize", parts, "--engine", "batch")
-    for name in ("paths.parquet", "requests.jsonl", "kps.parquet"):
+    for name in ("paths.parquet", "requests/requests-00000.jsonl", "kps.parquet"):
         assert (parts / name).read_bytes() == (finished_run / name).read_bytes()
 
 
@@ -156,7 +158,7 @@ def test_the_same_seed_gives_the_same_files_and_another_does_not(tmp_path):
 
 
 def test_running_again_writes_nothing(out):
-    made = [out / name for name in ("seeds.parquet", "kps.parquet", "paths.parquet", "requests.jsonl")]
+    made = [out / name for name in ("seeds.parquet", "kps.parquet", "paths.parquet", "requests/requests-00000.jsonl")]
     before = [path.stat().st_mtime_ns for path in made]
     run(out)
     assert [path.stat().st_mtime_ns for path in made] == before
@@ -255,7 +257,7 @@ def test_a_run_killed_in_every_stage_ends_with_the_files_of_an_undisturbed_run(t
     subprocess.run([*command, undisturbed], check=True, capture_output=True)
     killed_at = []
     for mark in ("manifest.json", "seeds.parquet", "graph", ".paths.parquet.*.part", "plan.json",
-                 ".tasks.parquet.*.part", "requests.jsonl"):  # fmt: skip
+                 ".tasks.parquet.*.part", "requests/requests-00000.jsonl"):  # fmt: skip
         if any(out.glob(mark)):
             continue
         process = subprocess.Popen([*command, out], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -267,7 +269,13 @@ def test_a_run_killed_in_every_stage_ends_with_the_files_of_an_undisturbed_run(t
         killed_at.append(mark)
     assert len(killed_at) >= 5, killed_at
     subprocess.run([*command, out], check=True, capture_output=True)
-    for name in ("seeds.parquet", "kps.parquet", "paths.parquet", "requests.jsonl", "graph/evidence.npy"):
+    for name in (
+        "seeds.parquet",
+        "kps.parquet",
+        "paths.parquet",
+        "requests/requests-00000.jsonl",
+        "graph/evidence.npy",
+    ):
         assert (out / name).read_bytes() == (undisturbed / name).read_bytes()
     assert not list(out.rglob(".*.part"))
 

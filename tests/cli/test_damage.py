@@ -30,7 +30,7 @@ def run(tmp_path):
 
 def contents(folder):
     names = (
-        "requests.jsonl",
+        "requests/requests-00000.jsonl",
         "plan.json",
         *(f"graph/{name}.npy" for name in ("indptr", "indices", "count", "evidence")),
     )
@@ -47,7 +47,7 @@ def flip(path):
     "name",
     [
         *("seeds.parquet", "kps.parquet", "graph/indices.npy", "graph/indptr.npy", "paths.parquet", "plan.json"),
-        *("requests.jsonl", "tasks.parquet", "qa.parquet", "dropped.parquet"),
+        *("requests/requests-00000.jsonl", "tasks.parquet", "qa.parquet", "dropped.parquet"),
     ],
 )
 def test_one_changed_bit_is_noticed_and_the_same_command_restores_the_files(run, name):
@@ -62,7 +62,7 @@ def test_one_changed_bit_is_noticed_and_the_same_command_restores_the_files(run,
 def test_exchanged_or_emptied_requests_are_written_again(run, content):
     _, folder = run
     before = contents(folder)
-    (folder / "requests.jsonl").write_text(content)
+    (folder / "requests/requests-00000.jsonl").write_text(content)
     invoke("synthesize", folder)
     assert contents(folder) == before
 

@@ -16,11 +16,19 @@ from linksyn_gpu.errors import EngineError
 from linksyn_gpu.pipeline import stages as pipeline
 from linksyn_gpu.pipeline.feed import Feed
 from linksyn_gpu.pipeline.folder import Workspace
-from linksyn_gpu.pipeline.stages.walk import Campaign
+from linksyn_gpu.pipeline.stages.walk import CampaignPart
 from tests.cli.test_server import SEEDS, invoke, journal_lines, reply
 from tests.llm.fake_server import FakeServer, ok
 
-FILES = ("paths.parquet", "plan.json", "requests.jsonl", "tasks.parquet", "qa.jsonl", "qa.parquet", "dropped.parquet")
+FILES = (
+    "paths.parquet",
+    "plan.json",
+    "requests/requests-00000.jsonl",
+    "tasks.parquet",
+    "qa.jsonl",
+    "qa.parquet",
+    "dropped.parquet",
+)
 QUICK = ("--calibration-rounds", "2", "--concurrency", "4", "--engine", "openai", "--base-url")
 
 
@@ -66,7 +74,7 @@ def test_the_server_has_work_while_later_rounds_are_walked_and_the_files_stay_th
 
 def test_the_walk_is_kept_when_the_server_cannot_be_reached(tmp_path):
     invoke("run", SEEDS, "--out", tmp_path / "out", "--paths", "12", *QUICK, "http://127.0.0.1:9/v1", code=1)
-    assert len((tmp_path / "out" / "requests.jsonl").read_text().splitlines()) > 5
+    assert len((tmp_path / "out" / "requests/requests-00000.jsonl").read_text().splitlines()) > 5
     with FakeServer(reply) as server:
         result = invoke("run", SEEDS, "--out", tmp_path / "out", "--paths", "12", *QUICK, server.url)
     assert "server     had work" in result.stdout
@@ -122,7 +130,7 @@ def test_a_full_disk_stops_the_run_and_loses_no_answer(tmp_path):
         subprocess.run([*command, server.url], capture_output=True, check=True)
     ids = [json.loads(line.split(" ", 1)[1])["id"] for line in journal_lines(out)]
     assert ids[: len(before)] == before
-    assert len(ids) == len(set(ids)) == len((out / "requests.jsonl").read_text().splitlines())
+    assert len(ids) == len(set(ids)) == len((out / "requests/requests-00000.jsonl").read_text().splitlines())
     assert len(server.bodies) <= len(ids) + 5, "more requests were repeated than were in flight"
 
 
@@ -216,7 +224,7 @@ def test_a_run_whose_engine_failed_after_the_last_answer_is_finished_by_the_next
 
 
 def test_a_walk_that_fails_leaves_no_files_and_the_next_call_finds_the_answers(tmp_path, monkeypatch):
-    def fail_later(self, made=Campaign.rounds):
+    def fail_later(self, made=CampaignPart.rounds):
         for number, table in enumerate(made(self)):
             if number == 10:
                 raise MemoryError("no memory for a round")
@@ -226,7 +234,7 @@ def test_a_walk_that_fails_leaves_no_files_and_the_next_call_finds_the_answers(t
         settings = config(server.url)
         with begin(tmp_path / "out", settings) as ws:
             with monkeypatch.context() as patch:
-                patch.setattr(Campaign, "rounds", fail_later)
+                patch.setattr(CampaignPart, "rounds", fail_later)
                 with pytest.raises(MemoryError):
                     pipeline.walk_and_synthesize(ws, settings)
             assert not [name for name in FILES if ws.path(name).exists()]

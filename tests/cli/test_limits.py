@@ -92,8 +92,9 @@ def test_a_stage_that_is_forced_keeps_the_settings_that_no_flag_changes(tmp_path
         invoke("synthesize", out, "--force", "--language", "zh")
         assert len(server.bodies) == 2 * asked
     invoke("walk", out, "--force", "--length", "3")
-    walk = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["stages"]["walk"]["settings"]
-    assert (walk["paths"], walk["walk"]["length"], walk["walk"]["calibration_rounds"]) == (6, 3, 2)
+    entry = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["stages"]["walk"]
+    walk = entry["settings"]["walk"]
+    assert (entry["operational"]["paths"], walk["length"], walk["calibration_rounds"]) == (6, 3, 2)
 
 
 def test_report_after_each_stage_and_while_a_run_is_going_on(tmp_path):

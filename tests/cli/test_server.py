@@ -171,7 +171,7 @@ def test_batch_files_leave_out_and_rename_parameters(tmp_path):
         "m",
         *flags,
     )
-    lines = (out / "requests.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (out / "requests/requests-00000.jsonl").read_text(encoding="utf-8").splitlines()
     for line in lines:
         body = json.loads(line)["body"]
         assert not {"temperature", "seed", "max_tokens"} & body.keys()
@@ -207,7 +207,7 @@ def test_a_run_killed_while_it_asks_loses_nothing_and_asks_nothing_twice(tmp_pat
             process.kill()
             kills += process.wait() == -signal.SIGKILL
         assert process.wait() == 0
-        requests = (out / "requests.jsonl").read_text(encoding="utf-8").count("\n")
+        requests = (out / "requests/requests-00000.jsonl").read_text(encoding="utf-8").count("\n")
         answered = [json.loads(line.split(" ", 1)[1])["id"] for line in journal_lines(out)]
         assert kills >= 3
         assert len(answered) == len(set(answered)) == requests, "an answer is lost, or is there twice"

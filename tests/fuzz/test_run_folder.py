@@ -17,7 +17,9 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def answered_run(out, tmp_path):
     """A run with answers, some of them kept."""
-    requests = [json.loads(line) for line in (out / "requests.jsonl").read_text(encoding="utf-8").splitlines()]
+    requests = [
+        json.loads(line) for line in (out / "requests/requests-00000.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     answers = tmp_path / "answers.jsonl"
     answers.write_text("".join(json.dumps(answer(request)) + "\n" for request in requests), encoding="utf-8")
     assert CliRunner().invoke(main, ["synthesize", str(out), "--collect", str(answers)]).exit_code == 0

@@ -1,5 +1,6 @@
 """The stage from bundles to kept QA: everything counted, in the order of the requests, through any engine."""
 
+import contextlib
 import json
 import logging
 from collections import Counter
@@ -74,14 +75,20 @@ class Run:
     def write(self, rows, cells=CELLS):
         """Write the requests of some paths; returns them."""
         made = []
-        files = self.folder / "requests.jsonl", self.folder / "tasks.parquet"
+        files = self.open_requests, self.folder / "tasks.parquet"
         with requests.RequestsWriter(self.sources, cells, *files) as writer:
             for batch in requests.path_batches(pa.Table.from_pylist(rows, schema=PATHS)):
                 made += writer.write(batch)
         return made
 
+    @contextlib.contextmanager
+    def open_requests(self, number):
+        path = self.folder / requests.requests_name(number)
+        path.parent.mkdir(exist_ok=True)
+        yield path
+
     def requests(self):
-        return list(requests.read_requests(self.folder / "requests.jsonl"))
+        return list(requests.read_requests(self.folder / "requests/requests-00000.jsonl"))
 
     def ask(self, script):
         with FakeServer(script) as server, Journal(self.folder / "journal") as journal:
@@ -276,7 +283,7 @@ def test_the_same_inputs_give_the_same_files(tmp_path, seeds):
         (tmp_path / name).mkdir()
         run = Run(tmp_path / name, seeds)
         run.write([path(i) for i in range(5)])
-        contents.append((run.folder / "requests.jsonl").read_bytes())
+        contents.append((run.folder / "requests/requests-00000.jsonl").read_bytes())
     assert contents[0] == contents[1]
 
 
@@ -325,9 +332,10 @@ def test_wrong_files_are_data_errors(tmp_path, seeds):
     run = Run(tmp_path, seeds)
     with pytest.raises(DataError, match="seed row 99"):
         run.write([{**path(0), "seeds": [0, 99]}])
-    (tmp_path / "requests.jsonl").write_text('{"custom_id": "a", "body": {}}\nnonsense\n')
+    file = tmp_path / "requests.jsonl"
+    file.write_text('{"custom_id": "a", "body": {}}\nnonsense\n')
     with pytest.raises(DataError, match=r"requests.jsonl:2"):
-        run.requests()
+        list(requests.read_requests(file))
 
 
 def test_a_refused_schema_still_gives_rows(tmp_path, seeds, caplog):
@@ -362,7 +370,7 @@ def test_seeds_in_several_chunks_give_the_same_files(tmp_path, seeds, rows_per_c
         run = Run(tmp_path / name, table)
         run.write([path(i) for i in range(8)])
         run.ask(lambda body, n: answer(qa(f"What is new question {number(body)}?")))
-        contents.append(((run.folder / "requests.jsonl").read_bytes(), run.assemble()[1]))
+        contents.append(((run.folder / "requests/requests-00000.jsonl").read_bytes(), run.assemble()[1]))
     assert contents[0] == contents[1]
     assert len(contents[0][1]) == 8
 

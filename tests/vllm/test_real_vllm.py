@@ -159,7 +159,7 @@ def test_a_campaign_outlives_ctrl_c_and_the_death_of_its_server(tmp_path, settin
     assert key not in log + first.output()
     settled = answers(out)
     ids = [record["id"] for record in settled]
-    requests = [json.loads(line) for line in (out / "requests.jsonl").read_text().splitlines()]
+    requests = [json.loads(line) for line in (out / "requests/requests-00000.jsonl").read_text().splitlines()]
     assert sorted(ids) == sorted(request["custom_id"] for request in requests), "each is answered once"
     assert not {record.get("reason") for record in settled} & {"connection", "server_error"}
     # What so small a model writes is seldom kept, and may be empty; in the schema it is, where it was not cut off.
@@ -186,7 +186,7 @@ def test_a_batch_that_vllm_answers_is_collected(tmp_path, settings, environment,
     )
     settings.write_text(text)
     call(*linksyn, "run", seeds, "--out", str(out), "--config", str(settings))
-    files = ("-i", str(out / "requests.jsonl"), "-o", str(given))
+    files = ("-i", str(out / "requests/requests-00000.jsonl"), "-o", str(given))
     call(python, "-m", "vllm.entrypoints.cli.main", "run-batch", *files, "--model", model, *SMALL)
     assert len(given.read_text().splitlines()) == 3
     output = call(*linksyn, "synthesize", str(out), "--config", str(settings), "--collect", str(given))

@@ -12,6 +12,7 @@ from linksyn_gpu.pipeline.serving import engine_of as engine_of
 from linksyn_gpu.pipeline.stages.analyze import analyze as analyze
 from linksyn_gpu.pipeline.stages.analyze import memory_plan as memory_plan
 from linksyn_gpu.pipeline.stages.build import build as build
+from linksyn_gpu.pipeline.stages.curate import curate as curate
 from linksyn_gpu.pipeline.stages.enhance import enhance as enhance
 from linksyn_gpu.pipeline.stages.enhance import recorded_enhancement as recorded_enhancement
 from linksyn_gpu.pipeline.stages.extract import extract as extract
@@ -19,6 +20,8 @@ from linksyn_gpu.pipeline.stages.ingest import ingest as ingest
 from linksyn_gpu.pipeline.stages.report import gather as gather
 from linksyn_gpu.pipeline.stages.report import report as report
 from linksyn_gpu.pipeline.stages.report import write_page as write_page
+from linksyn_gpu.pipeline.stages.synthesize import prepare as prepare
 from linksyn_gpu.pipeline.stages.synthesize import synthesize as synthesize
 from linksyn_gpu.pipeline.stages.synthesize import walk_and_synthesize as walk_and_synthesize
+from linksyn_gpu.pipeline.stages.walk import begin_walk as begin_walk
 from linksyn_gpu.pipeline.stages.walk import walk as walk

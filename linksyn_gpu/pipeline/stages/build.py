@@ -12,6 +12,7 @@ from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
+from linksyn_gpu.pipeline.growth import check_kps
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.tables import KPGraph
 
@@ -29,6 +30,8 @@ def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Pr
         seeds = store.read_seed_table(ws, ["knowledge_points", "difficulty", "disciplines"])
         progress("KP graph", 0, None)
         incidence = read_incidence(seeds, config.graph, backend.name)
+        if ws.path("kps.parquet").is_file() and ws.intact("kps.parquet"):
+            check_kps(ws, store.read_kp_names(ws), incidence.names)
         graph = build_graph_from_incidence(
             incidence.indptr,
             incidence.kp_indices,

@@ -26,6 +26,7 @@ from linksyn_gpu.llm.prompting import prompt_chars, prompt_digest, read_template
 from linksyn_gpu.llm.protocol import Failure
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
+from linksyn_gpu.pipeline.growth import keep_rows, seeds_in_use
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.pipeline.serving import StartEngine, engine_of
 from linksyn_gpu.pipeline.stages.synthesize import OPERATIONAL
@@ -333,6 +334,8 @@ class _Extraction:
         store.write_table(self._ws, "extracted.parquet", self._extracted())
         with self._ws.replacing("merges.md") as part:
             part.write_text(merge_report(counts, merges, doubtful), encoding="utf-8")
+        if (used := seeds_in_use(self._ws)) and self._ws.path("annotated.parquet").is_file():
+            table = keep_rows(table, store.read_table(self._ws, "annotated.parquet"), used)
         store.write_table(self._ws, "annotated.parquet", table)
         return counts
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from linksyn_gpu.config import RunConfig
@@ -13,8 +12,9 @@ from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
+from linksyn_gpu.pipeline.growth import check_seeds, continues, seeds_in_use
 from linksyn_gpu.pipeline.progress import Progress, silent
-from linksyn_gpu.seeds.files import find_files
+from linksyn_gpu.seeds.files import SourceFiles, find_files
 from linksyn_gpu.seeds.normalize import NO_ANSWER, seeds_of_files
 from linksyn_gpu.seeds.values import listed
 from linksyn_gpu.tables import Seeds
@@ -28,20 +28,28 @@ def ingest(
 ) -> dict[str, Any]:
     """Files -> seeds.parquet and rejects.jsonl. Returns the stage's counts.
 
+    Further files after those of an earlier call add seeds to a campaign; its paths and answers stay.
+
     Raises
     ------
+    ConfigError
+        The files are others, or give other seeds than those that paths of the campaign refer to.
     DataError
         No seed of a file has a usable answer, and the settings do not allow that.
     """
     found = find_files(files)
+    hashes = _fingerprints(found)
     shaping = to_mapping(config.seeds)
     allowed = {"allow_empty_answers": shaping.pop("allow_empty_answers")}
-    settings = {"seeds": shaping, "input": _fingerprints([file.path for file in found])}
-    if ws.begin("ingest", settings, operational={"seeds": allowed}, force=force):
+    settings = {"seeds": shaping, "input": hashes}
+    same_input = ws.facts("ingest").get("settings", {}).get("input") == hashes
+    if ws.begin("ingest", settings, operational={"seeds": allowed}, force=force, grows=continues(ws, hashes)):
         progress("records read", 0, None)
         seeds = seeds_of_files(found, config.seeds)
         if seeds.unanswered and not config.seeds.allow_empty_answers:
             raise DataError(_no_answers(seeds))
+        if seeds_in_use(ws) and not same_input:
+            check_seeds(ws, store.read_table(ws, "seeds.parquet"), seeds.table)
         store.write_seeds(ws, seeds)
         counts = seed_counts(seeds)
         progress("records read", counts["records"], counts["records"])
@@ -73,17 +81,16 @@ def _no_answers(seeds: Seeds) -> str:
     return (
         f"no seed of {listed(seeds.unanswered, 5)} has a usable answer ({counts}). Name the columns"
         f" (--map answer=COLUMN, --map options=A,B,C,D), choose a --layout, set --index-base for answers that are"
-        f" numbers of options, or pass"
-        f" --allow-empty-answers to use the questions alone.{remarks}"
+        f" numbers of options, or pass --allow-empty-answers to use the questions alone.{remarks}"
     )
 
 
-def _fingerprints(paths: Sequence[Path]) -> dict[str, str]:
+def _fingerprints(files: SourceFiles) -> dict[str, str]:
     """Hashes of the input files: a changed file is another input."""
     found: dict[str, str] = {}
-    for path in paths:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        name = path.name if path.name not in found else f"{path.name} (file {len(found) + 1})"
-        found[name] = f"sha256 {digest}"
+    for file in files:
+        with file.path.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        name = file.name if file.copy is not None else file.path.name
+        found[name if name not in found else f"{name} (file {len(found) + 1})"] = f"sha256 {digest}"
     return found

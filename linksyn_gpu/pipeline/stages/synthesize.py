@@ -7,6 +7,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linksyn_gpu.config import RunConfig, SynthesisConfig
@@ -17,16 +18,28 @@ from linksyn_gpu.pipeline.feed import Feed
 from linksyn_gpu.pipeline.folder import Workspace
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.pipeline.serving import StartEngine, engine_of
-from linksyn_gpu.pipeline.stages.walk import Campaign, begin_walk, walk
-from linksyn_gpu.synthesis.requests import RequestsWriter, Sources, check_languages, path_batches, read_requests
+from linksyn_gpu.pipeline.stages.walk import begin_walk, next_part, planned_parts, planned_paths, walk
+from linksyn_gpu.synthesis.requests import (
+    RequestsWriter,
+    Sources,
+    check_languages,
+    path_batches,
+    read_requests,
+    request_files,
+    requests_name,
+    tasks_schema,
+)
 from linksyn_gpu.tables import Cell, RowWriter, qa_schema
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from linksyn_gpu.llm.client import Stats
     from linksyn_gpu.llm.journal import Index, Journal
 
 Request = dict[str, Any]
-Produce = Callable[[Callable[[Request], None]], None]
+Put = Callable[[Request], None]
+Produce = Callable[[Put], None]
 """Makes all requests and passes each one to a function."""
 
 OPERATIONAL = (
@@ -76,15 +89,20 @@ def synthesize(
         return ws.counts("synthesize")
     with engine_of(ws, config, engine) as start, Journal(ws.path("journal")) as journal:
         if collect or config.synthesis.engine == "batch":
-            if not work.has_requests:
-                work.write_requests(lambda request: None)
+            work.write_requests()
             if collect:
                 work.collect(journal, collect)
-        elif work.has_requests:
-            work.ask(journal, read_requests(ws.path("requests.jsonl")), start)
         else:
             work.make_and_ask(journal, start, work.write_requests)
         return work.finish(journal)
+
+
+def prepare(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> None:
+    """Write the requests of a run's paths, and ask nothing. A call of `synthesize` asks for exactly these."""
+    ws.counts("walk")
+    work = _Synthesis(ws, config.synthesis, progress)
+    if work.begin(force=force):
+        work.write_requests()
 
 
 def walk_and_synthesize(
@@ -99,7 +117,8 @@ def walk_and_synthesize(
     from linksyn_gpu.llm.journal import Journal
 
     ws.counts("build")
-    if config.synthesis.engine == "batch" or not begin_walk(ws, config):
+    begin_walk(ws, config)
+    if config.synthesis.engine == "batch" or ws.finished("walk"):
         walk(ws, config, progress=progress)
         return synthesize(ws, config, engine=engine, progress=progress)
     work = _Synthesis(ws, config.synthesis, progress)
@@ -107,23 +126,25 @@ def walk_and_synthesize(
     with engine_of(ws, config, engine) as start, Journal(ws.path("journal")) as journal:
         if config.synthesis.engine == "vllm":
             start()  # first: it takes its share of the device, and walks use the remaining memory
-        campaign = Campaign(ws, config, progress)
 
-        def walk_and_write(put: Callable[[Request], None]) -> None:
-            with (
-                ws.replacing("paths.parquet") as part,
-                store.paths_writer(part) as paths,
-                work.writer(campaign.cells) as requests,
-            ):
-                for table in campaign.rounds():
-                    paths.write_table(table)
-                    for batch in path_batches(table):
-                        for request in requests.write(batch):
-                            put(request)
-            campaign.finish()
+        def walk_and_write(put: Put) -> None:
+            while (part := next_part(ws, config, progress)) is not None:
+                work.write_requests(put, part.cells)  # of earlier parts
+                with part.writer() as paths, work.writer(part.cells) as requests:
+                    for table in part.rounds():
+                        paths(table)
+                        write_requests_of(requests, table, put)
+                part.finish()
 
         work.make_and_ask(journal, start, walk_and_write)
         return work.finish(journal)
+
+
+def write_requests_of(writer: RequestsWriter, paths: pa.Table, put: Put) -> None:
+    """Write the requests of a table of paths, and pass each one on."""
+    for batch in path_batches(paths):
+        for request in writer.write(batch):
+            put(request)
 
 
 class _Synthesis:
@@ -138,52 +159,88 @@ class _Synthesis:
         self._begun = False
         self._stats: Stats | None = None
         self._failed: EngineError | None = None
-        self._had_requests = self.has_requests
+        self._rows_before = 0
 
     def begin(self, *, force: bool = False, ahead: bool = False) -> bool:
         """Whether the stage has work to do; `ahead`: stage walk is not finished yet."""
         from linksyn_gpu.synthesis.prompts import synthesis_digest
 
-        if self._config.language == "auto" and (force or not self.has_requests):
+        if self._config.language == "auto" and (force or not self._rows_made()):
             check_languages(self._sources.seeds)
         shaping = to_mapping(self._config)
         operational = {name: shaping.pop(name) for name in OPERATIONAL}
         shaping["content of --templates"] = synthesis_digest(self._config.templates)
-        return self._ws.begin(
-            "synthesize", {"synthesis": shaping}, operational={"synthesis": operational}, force=force, ahead=ahead
-        )
+        settings, server = {"synthesis": shaping}, {"synthesis": operational}
+        work = self._ws.begin("synthesize", settings, operational=server, force=force, ahead=ahead)
+        self._rows_before = self._rows_made()
+        return work
 
     # ------------------------------------------------------------------ requests
 
-    @property
-    def has_requests(self) -> bool:
-        """Whether an earlier call wrote the requests; damaged or exchanged files are written again."""
-        return self._ws.intact("requests.jsonl") and self._ws.intact("tasks.parquet")
+    def _rows_made(self) -> int:
+        """Paths for which an earlier call wrote the requests; 0 where a file is damaged: all are written again."""
+        ws = self._ws
+        if not (ws.path("tasks.parquet").is_file() and ws.intact("tasks.parquet")):
+            return 0
+        rows = store.count_rows(ws, "tasks.parquet")
+        if rows > store.count_rows(ws, "paths.parquet") or store.read_schema(ws, "tasks.parquet") != tasks_schema():
+            return 0  # of other paths, or of an older version
+        return rows if all(ws.intact(name) for name in self._request_files()) else 0
+
+    def _request_files(self) -> list[str]:
+        """Names of the requests files, by tasks.parquet."""
+        column = store.read_table(self._ws, "tasks.parquet", ["request_file"])
+        return [requests_name(number) for number in range(request_files(column))]
 
     @contextlib.contextmanager
     def writer(self, cells: Sequence[Cell]) -> Iterator[RequestsWriter]:
-        """A writer of requests.jsonl and tasks.parquet, which appear when the block ends without an error."""
+        """A writer behind the requests that exist; new files appear when the block ends without an error."""
+        ws, rows = self._ws, self._rows_made()
+        known = self._request_files() if rows else []
+        for path in (ws.path("requests.jsonl"), *ws.path("requests").glob("requests-*.jsonl")):
+            if path.name not in {Path(name).name for name in known}:  # of a call that was killed, or an older version
+                path.unlink(missing_ok=True)
         with (
-            self._ws.replacing("requests.jsonl") as requests,
-            self._ws.replacing("tasks.parquet") as tasks,
-            RequestsWriter(self._sources, cells, requests, tasks) as writer,
+            ws.replacing("tasks.parquet") as tasks,
+            RequestsWriter(self._sources, cells, lambda n: ws.replacing(requests_name(n)), tasks) as writer,
         ):
+            for table in store.read_rows(ws, "tasks.parquet", 0, rows):
+                writer.resume(table)
             yield writer
 
-    def write_requests(self, put: Callable[[Request], None]) -> None:
-        """Write the requests of paths.parquet."""
-        plan = store.read_plan(self._ws)
-        with self.writer([Cell(cell["discipline"], cell["difficulty"], cell["asked"]) for cell in plan]) as writer:
-            for table in store.read_batches(self._ws, "paths.parquet"):
-                for batch in path_batches(table):
-                    for request in writer.write(batch):
-                        put(request)
+    def write_requests(self, put: Put = lambda request: None, cells: Sequence[Cell] | None = None) -> None:
+        """Write the requests of the paths in paths.parquet that have none; `cells` is the plan if it is not written."""
+        ws, made = self._ws, self._rows_made()
+        n_paths = store.count_rows(ws, "paths.parquet")
+        if made == n_paths:
+            return
+        if cells is None:
+            cells = [Cell(cell["discipline"], cell["difficulty"], cell["asked"]) for cell in store.read_plan(ws)]
+        with self.writer(cells) as writer:
+            for table in store.read_rows(ws, "paths.parquet", made, n_paths):
+                write_requests_of(writer, table, put)
+
+    def _earlier_requests(self) -> Iterator[Request]:
+        """Requests that an earlier call wrote; none if all of them have an answer and the campaign goes on."""
+        grows = self._rows_before < sum(planned_paths(planned_parts(self._ws)))
+        if self._rows_before and not (grows and (self._ws.counts_so_far("synthesize") or {}).get("pending") == 0):
+            yield from self._all_requests()
+
+    def _all_requests(self) -> Iterator[Request]:
+        for name in self._request_files():
+            yield from read_requests(self._ws.checked(name))
 
     # ------------------------------------------------------------------ answers
 
     def make_and_ask(self, journal: Journal, start: StartEngine, produce: Produce) -> None:
-        """Ask for requests while `produce` makes them in a thread; afterwards it has made all of them."""
-        with Feed(produce) as requests:
+        """Ask for requests while `produce` makes further ones in a thread; afterwards it has made all of them."""
+
+        def produce_all(put: Put) -> None:
+            for request in self._earlier_requests():
+                put(request)
+            produce(put)
+
+        with Feed(produce_all) as requests:
             self.ask(journal, requests, start)
             requests.finish()
 
@@ -231,7 +288,7 @@ class _Synthesis:
         from linksyn_gpu.llm import batchfile
         from linksyn_gpu.synthesis.answers import validator
 
-        ids = (request["custom_id"] for request in read_requests(self._ws.checked("requests.jsonl")))
+        ids = (request["custom_id"] for request in self._all_requests())
         validate = validator(self._config.field_limit, self._config.per_path)
         found = batchfile.collect(files, journal, ids, validate=validate)
         self._facts["collected"] = {k: dict(v) if isinstance(v, Counter) else v for k, v in vars(found).items()}
@@ -240,10 +297,9 @@ class _Synthesis:
         """Report progress; answers of an earlier call count as done."""
         self._stats = stats
         if self._expected is None:
-            self._expected = (self._ws.settings("walk") or {}).get("paths")  # as many requests at most
-            if self._ws.path("requests.jsonl").is_file():
-                with self._ws.path("requests.jsonl").open("rb") as lines:
-                    self._expected = sum(1 for _ in lines)
+            self._expected = sum(planned_paths(planned_parts(self._ws)))  # as many requests at most
+            if self._rows_before == self._expected:
+                self._expected -= store.read_table(self._ws, "tasks.parquet", ["request_id"]).column(0).null_count
         self._progress("answers", self._skipped + stats.done + stats.skipped, self._expected)
 
     # ------------------------------------------------------------------ results
@@ -290,15 +346,16 @@ class _Synthesis:
     def _write_pending(self, index: Index) -> str:
         """Write the requests that still have no answer, as the settings are now. Return the name of the file to send.
 
-        On the first call these are all requests, and requests.jsonl is the file.
+        On the first call these are all requests, and their files can be sent.
         """
         from linksyn_gpu.llm import batchfile
         from linksyn_gpu.llm.refusals import Dialect
 
-        if not self._had_requests:
-            return "requests.jsonl"
+        if not self._rows_before:
+            return "requests/*.jsonl"
         dialect = Dialect(self._config.without, self._config.rename)
         with self._ws.replacing("requests-pending.jsonl") as part:
-            requests = read_requests(self._ws.checked("requests.jsonl"))
-            batchfile.write(requests, part, settled=index, dialect=dialect, answer_limit=self._config.max_tokens)
+            batchfile.write(
+                self._all_requests(), part, settled=index, dialect=dialect, answer_limit=self._config.max_tokens
+            )
         return "requests-pending.jsonl"

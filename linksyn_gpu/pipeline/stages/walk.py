@@ -1,118 +1,269 @@
-"""Stage walk over a run folder: graph -> plan.json and paths.parquet."""
+"""Stage walk over a run folder: graph -> plan.json and paths.parquet.
+
+A campaign consists of parts. The first has the paths asked for; each later one adds paths, for a larger `paths`, or for
+the QA that are missing from `qa`. What a part starts from (visits, KP sets, uses of seeds) is counted from the rows of
+the parts before it. Its paths therefore depend only on the seeds, the settings and the parts, and earlier rows of
+paths.parquet never change. The manifest lists the parts, before they are walked.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from linksyn_gpu.config import RunConfig
+import numpy as np
+
+from linksyn_gpu.config import DEFAULT_PATHS, RunConfig
 from linksyn_gpu.config.loader import to_mapping
-from linksyn_gpu.errors import DataError
+from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
 from linksyn_gpu.pipeline.progress import Progress, silent
-from linksyn_gpu.sampling.plan import cell_goals, plan_cells, plan_rounds, plan_table
+from linksyn_gpu.sampling.plan import (
+    cell_goals,
+    further_paths,
+    paths_for_missing_qa,
+    plan_cells,
+    plan_rounds,
+    plan_table,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from linksyn_gpu.tables import Bundles, WalkBatch
+
 
 def walk(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> dict[str, Any]:
     """Graph -> plan.json and paths.parquet, bundles included. Returns the stage's counts."""
-    if begin_walk(ws, config, force=force):
-        campaign = Campaign(ws, config, progress)
-        with ws.replacing("paths.parquet") as part, store.paths_writer(part) as paths:
-            for table in campaign.rounds():
-                paths.write_table(table)
-        campaign.finish()
+    begin_walk(ws, config, force=force)
+    while (part := next_part(ws, config, progress)) is not None:
+        part.walk()
     return ws.counts("walk")
 
 
-def begin_walk(ws: Workspace, config: RunConfig, *, force: bool = False) -> bool:
-    """Whether stage walk has work to do."""
+def begin_walk(ws: Workspace, config: RunConfig, *, force: bool = False) -> None:
+    """Begin or continue the stage, and record the paths that the campaign needs and does not have yet.
+
+    Raises
+    ------
+    ConfigError
+        Fewer paths are asked for than the campaign has, or other settings.
+    """
     settings = to_mapping(config)
-    shaping = ("paths", "seed", "walk", "quota", "bundle")
-    return ws.begin("walk", {name: settings[name] for name in shaping}, force=force)
+    shaping = {name: settings[name] for name in ("seed", "walk", "quota", "bundle")}
+    extent = {name: settings[name] for name in ("paths", "qa")}
+    ws.begin("walk", shaping, operational=extent, force=force)
+    if (paths := _further_part(ws, config)) is not None:
+        ws.record("walk", parts=[*planned_parts(ws), {"paths": paths}], operational=extent)
 
 
-class Campaign:
-    """The walks of a plan, and their counts.
+def planned_parts(ws: Workspace) -> list[dict[str, Any]]:
+    """The parts of the campaign: 'paths' of each cell and, once walked, 'redraws', 'digest', 'seeds' and 'kps'."""
+    facts = ws.facts("walk")
+    if "parts" not in facts and "finished" in facts:  # an older version, or bundles from memory
+        return [{"paths": [cell["asked"] for cell in store.read_plan(ws)]}]
+    return list(facts.get("parts", []))
+
+
+def planned_paths(parts: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Paths of each cell in all parts."""
+    columns = max((len(part["paths"]) for part in parts), default=0)
+    padded = [[*part["paths"], *[0] * (columns - len(part["paths"]))] for part in parts]
+    return [sum(counts) for counts in zip(*padded, strict=True)]
+
+
+def _further_part(ws: Workspace, config: RunConfig) -> list[int] | None:
+    """Paths of each cell that the campaign needs beyond its parts; None: none, or it is not known yet."""
+    planned = planned_paths(planned_parts(ws))
+    have = sum(planned)
+    if config.qa is not None:
+        asked = [cell.n_paths for cell in plan_cells(config.quota, config.qa)]
+        available = ws.counts("curate")["available"] if ws.finished("curate") else None
+        if planned and available is None:
+            return None
+        per_path, bound = config.synthesis.per_path, config.quota.max_overdraw
+        paths = paths_for_missing_qa(asked, available or [0] * len(asked), planned, per_path, bound)
+        return paths if any(paths) else None
+    wanted = config.paths or max(have, DEFAULT_PATHS)
+    if wanted < have:
+        raise ConfigError(
+            f"{ws.folder}: the campaign has {have:,} paths, and paths = {wanted:,} is less: a campaign can only grow. "
+            f"Ask for {have:,} or more, choose another --out, or pass --force to start over"
+        )
+    if wanted == have:
+        return None
+    return further_paths([cell.n_paths for cell in plan_cells(config.quota, wanted)], planned, wanted)
+
+
+def next_part(ws: Workspace, config: RunConfig, progress: Progress = silent) -> CampaignPart | None:
+    """The first part of the campaign that is not walked, or that must be walked again; None: the stage is finished.
 
     Raises
     ------
     DataError
         The graph has no edge.
     """
+    if ws.finished("walk"):
+        return None
+    ends = np.cumsum([sum(part["paths"]) for part in planned_parts(ws)])
+    rows = store.count_rows(ws, "paths.parquet") if ws.intact("paths.parquet") else 0
+    return CampaignPart(ws, config, int(np.searchsorted(ends, rows, side="right")), progress)
 
-    def __init__(self, ws: Workspace, config: RunConfig, progress: Progress) -> None:
-        self._ws, self._config, self._progress = ws, config, progress
+
+class CampaignPart:
+    """Paths that are walked together, after the parts before them.
+
+    Parameters
+    ----------
+    number : int
+        Number of the part; the number of parts: none is left to walk, and the stage only needs to be finished.
+
+    Raises
+    ------
+    DataError
+        The graph has no edge, or was built from other seeds when the part was walked first.
+    """
+
+    def __init__(self, ws: Workspace, config: RunConfig, number: int, progress: Progress) -> None:
+        self._ws, self._config, self._number, self._progress = ws, config, number, progress
         self._graph, self._statistics = store.read_graph(ws)
         if self._graph.n_edges == 0:
             raise DataError("the KP graph has no edge: no two knowledge points share a seed, so no walk is possible")
-        self.cells = plan_cells(config.quota, config.paths)
+        self._parts = planned_parts(ws)
+        self._earlier_rows = sum(planned_paths(self._parts[:number]))
+        self.cells = [
+            replace(cell, n_paths=n)
+            for cell, n in zip(plan_cells(config.quota, 0), planned_paths(self._parts), strict=True)
+        ]
         self._delivered = [0] * len(self.cells)
         self._drops = [Counter[str]() for _ in self.cells]
+        self._visited = np.zeros(self._graph.n_kps, bool)
         self._redraws = 0
-        self._visited = 0
+        self._digest = hashlib.sha256()
         self._facts: dict[str, Any] = {}
+        if number < len(self._parts) and self._parts[number].get("seeds", self._graph.n_seeds) != self._graph.n_seeds:
+            raise DataError(
+                f"{ws.path('paths.parquet')} is missing or damaged, and part {number + 1} of it was walked before "
+                f"seeds were added: restore the file, or pass --force to start over"
+            )
+
+    def walk(self) -> None:
+        """Write the paths of this part behind those of the parts before it."""
+        with self.writer() as put:
+            for table in self.rounds():
+                put(table)
+        self.finish()
+
+    @contextlib.contextmanager
+    def writer(self) -> Iterator[Callable[[pa.Table], None]]:
+        """A function that adds rows to paths.parquet, which already has those of the earlier parts."""
+        with self._ws.replacing("paths.parquet") as part, store.paths_writer(part) as paths:
+
+            def put(table: pa.Table) -> None:
+                self._count(table)
+                paths.write_table(table)
+
+            for table in store.read_rows(self._ws, "paths.parquet", 0, self._earlier_rows):
+                put(table)
+            yield put
 
     def rounds(self) -> Iterator[pa.Table]:
-        """Walk and link one round after the other; gives the rows of paths.parquet."""
+        """Walk and link one round after the other; gives the rows of paths.parquet that this part adds."""
+        if self._number == len(self._parts):
+            return
         from linksyn_gpu.sampling.bundle import SeedLinker
         from linksyn_gpu.sampling.labels import seed_labels
         from linksyn_gpu.sampling.walk import Walker
 
-        config = self._config
+        config, own = self._config, self._parts[self._number]["paths"]
+        cells = [replace(cell, n_paths=n) for cell, n in zip(self.cells, own, strict=True)]
         seeds = store.read_seed_table(self._ws, ["difficulty", "disciplines"])
-        self._labels = seed_labels(seeds)
-        statistics = replace(self._statistics, labels=self._labels)
-        goals = cell_goals(self.cells, self._graph, statistics, config.quota, config.walk.tau)
+        statistics = replace(self._statistics, labels=seed_labels(seeds))
+        goals = cell_goals(cells, self._graph, statistics, config.quota, config.walk.tau)
         shared = (config.seed, config.backend)
         walker = Walker(self._graph, config.walk, *shared, goals=goals, memory=config.gpu_memory)
         linker = SeedLinker(self._graph, seeds, config.bundle, *shared, quota=config.quota)
-        done = 0
-        for part in plan_rounds(self.cells, config.walk.rounds):
-            self._progress("paths walked", done, config.paths)
-            linker.begin_round(self.cells[part.cell])
+        for table in store.read_rows(self._ws, "paths.parquet", 0, self._earlier_rows):
+            batch, bundles = store.paths_of(table, config.walk.length)
+            walker.resume(batch)
+            linker.resume(bundles)
+        done, total = 0, sum(own)
+        for part in plan_rounds(cells, config.walk.rounds):
+            self._progress("paths walked", done, total)
+            linker.begin_round(cells[part.cell])
             batch, bundles = walker.sample_linked(part.n_paths, part.cell, linker)
-            self._delivered[part.cell] += int(bundles.kept.sum())
-            self._drops[part.cell] += bundles.drops
             self._redraws += batch.redraws
+            self._add_to_digest(batch, bundles)
             yield store.paths_table(batch, bundles)
             done += part.n_paths
-            self._progress("paths walked", done, config.paths)
-        self._visited = int((walker.visits > 0).sum())
-        self._facts = {**walker.backend.facts(), "walks_in_memory": min(walker.batch_size, config.paths)}
+            self._progress("paths walked", done, total)
+        self._facts = {**walker.backend.facts(), "walks_in_memory": min(walker.batch_size, total)}
         del linker
         backend = walker.backend
         del walker
         backend.ops.release()  # before synthesis starts: a server may need the device
 
+    def _add_to_digest(self, batch: WalkBatch, bundles: Bundles) -> None:
+        for array in (batch.ids, batch.cell, batch.nodes, bundles.seeds, bundles.status):
+            self._digest.update(np.ascontiguousarray(array).data)
+
+    def _count(self, table: pa.Table) -> None:
+        """Count rows of paths.parquet."""
+        cell = table.column("cell").to_numpy()
+        reasons = table.column("drop_reason").to_numpy(zero_copy_only=False)
+        for number in np.unique(cell).tolist():
+            found = Counter(reasons[cell == number].tolist())
+            self._delivered[number] += found.pop(None, 0)
+            self._drops[number] += found
+        self._visited[table.column("nodes").combine_chunks().flatten().to_numpy()] = True
+
     def finish(self) -> None:
-        """Write plan.json and record the stage as finished, after the last round.
+        """Write plan.json and record the part as walked; the stage is finished after the last part.
 
         Raises
         ------
         DataError
-            No path was kept.
+            No path of the campaign was kept, or the paths of a part that was walked again are not those of before.
         """
-        kept, config = sum(self._delivered), self._config
-        drops = sum(self._drops, Counter[str]())
+        from linksyn_gpu.sampling.labels import seed_labels
+
+        ws, kept, drops = self._ws, sum(self._delivered), sum(self._drops, Counter[str]())
         if kept == 0:
             raise DataError(
-                f"none of {config.paths:,} paths was kept ({dict(drops)}): the graph or the quota is too narrow "
-                f"for walk.length = {config.walk.length}; use a smaller length or a wider quota"
+                f"none of {sum(drops.values()):,} paths was kept ({dict(drops)}): the graph or the quota is too narrow "
+                f"for walk.length = {self._config.walk.length}; use a smaller length or a wider quota"
             )
-        with self._ws.replacing("plan.json") as part:
-            store.write_plan(part, plan_table(self.cells, self._labels, self._delivered, self._drops))
+        if self._number < len(self._parts):
+            self._parts[self._number] = self._walked(self._parts[self._number])
+        with ws.replacing("plan.json") as file:
+            labels = seed_labels(store.read_seed_table(ws, ["difficulty", "disciplines"]))
+            store.write_plan(file, plan_table(self.cells, labels, self._delivered, self._drops))
+        if self._number + 1 < len(self._parts):
+            ws.record("walk", parts=self._parts)
+            return
         counts = {
-            "paths": config.paths,
+            "paths": sum(cell.n_paths for cell in self.cells),
             "kept": kept,
             "dropped": sum(drops.values()),
             "dropped_by_reason": dict(drops),
-            "redraws": self._redraws,
-            "kps_visited": self._visited,
+            "redraws": sum(part.get("redraws", 0) for part in self._parts),
+            "kps_visited": int(self._visited.sum()),
         }
-        self._ws.finish("walk", counts, backend=self._facts)
+        facts = {"backend": self._facts} if self._facts else {}
+        ws.finish("walk", counts, parts=self._parts, **facts)
+
+    def _walked(self, part: Mapping[str, Any]) -> dict[str, Any]:
+        """The entry of this part in the manifest, now that it is walked."""
+        digest = self._digest.hexdigest()
+        if part.get("digest", digest) != digest:
+            raise DataError(
+                f"the paths of part {self._number + 1} are not those of before: it was walked by another version of "
+                f"this program, or on another kind of processor. Use that one, or pass --force to start over"
+            )
+        size = {"seeds": self._graph.n_seeds, "kps": self._graph.n_kps}
+        return {**part, "redraws": self._redraws, **size, "digest": digest}

@@ -1,0 +1,76 @@
+"""New seeds in a campaign that has paths: what these paths refer to must stay as it is.
+
+Paths hold row numbers of seeds and numbers of KPs. Both continue when seeds are added at the end of the input: a seed
+keeps its row, and KPs are numbered in the order of their first appearance. These functions check that, before a file
+is replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from linksyn_gpu.errors import ConfigError
+from linksyn_gpu.pipeline.folder import Workspace
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+INSTEAD = "choose another --out, or pass --force to start over (answers received are then moved to journal.N)"
+
+
+def seeds_in_use(ws: Workspace) -> int:
+    """How many of the first seeds the paths of the campaign were walked with."""
+    return _largest(ws, "seeds")
+
+
+def _largest(ws: Workspace, name: str) -> int:
+    return max((part.get(name, 0) for part in ws.facts("walk").get("parts", ())), default=0)
+
+
+def continues(ws: Workspace, files: Mapping[str, str]) -> bool:
+    """Whether input files, as names with their hashes, differ from those of the campaign only by files at the end."""
+    known = [*ws.facts("ingest").get("settings", {}).get("input", {}).items()]
+    shorter = min(len(known), len(files))
+    return shorter > 0 and known[:shorter] == [*files.items()][:shorter]
+
+
+def check_seeds(ws: Workspace, earlier: pa.Table, seeds: pa.Table) -> None:
+    """Compare the seeds that paths refer to with their rows in a new table.
+
+    Raises
+    ------
+    ConfigError
+        They differ.
+    """
+    used = seeds_in_use(ws)
+    if seeds.num_rows < used:
+        raise ConfigError(
+            f"{ws.folder}: paths refer to {used:,} seeds, and the input has {seeds.num_rows:,}; {INSTEAD}"
+        )
+    for name in earlier.column_names:
+        if name in seeds.column_names and not earlier.column(name).slice(0, used).equals(
+            seeds.column(name).slice(0, used)
+        ):
+            raise ConfigError(f"{ws.folder}: the new input changes '{name}' of seeds that paths refer to; {INSTEAD}")
+
+
+def check_kps(ws: Workspace, earlier: Sequence[str], names: Sequence[str]) -> None:
+    """Compare the KPs that paths refer to with a new numbering.
+
+    Raises
+    ------
+    ConfigError
+        They differ.
+    """
+    used = _largest(ws, "kps")
+    if list(names[:used]) != list(earlier[:used]):
+        raise ConfigError(f"{ws.folder}: the new seeds change the knowledge points that paths refer to; {INSTEAD}")
+
+
+def keep_rows(table: pa.Table, earlier: pa.Table, rows: int) -> pa.Table:
+    """The table with the first rows of an earlier one, which paths refer to."""
+    import pyarrow as pa
+
+    kept: list[Any] = [earlier.select(table.column_names).slice(0, rows), table.slice(rows)]
+    return pa.concat_tables(kept)
