@@ -266,7 +266,7 @@ def _mmlu(names: Mapping[str, str], columns: Mapping[str, str]) -> Step | None:
         return None
 
     def apply(record: Mapping[str, Any], fields: Fields) -> bool:
-        return is_reference(fields["answer"])
+        return bool(fields["options"]) and is_reference(fields["answer"])
 
     return Step((), (), apply)
 
