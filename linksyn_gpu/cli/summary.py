@@ -24,10 +24,16 @@ def _with_reasons(n: int, counts: Mapping[str, int]) -> str:
 
 
 def ingest_line(counts: Mapping[str, Any]) -> str:
-    """Records read, kept and rejected."""
+    """Records read, kept and rejected; their layouts, and what to know about the files."""
     rejected = _with_reasons(counts["rejected"], counts["rejected_by_reason"])
-    line = f"seeds      {counts['records']:,} records = {counts['seeds']:,} seeds + {rejected} rejected"
-    return line + (f"\n           marked: {reasons(counts['notes'])}" if counts["notes"] else "")
+    lines = [f"seeds      {counts['records']:,} records = {counts['seeds']:,} seeds + {rejected} rejected"]
+    if layouts := counts.get("layouts"):  # not in the manifest of an older version
+        lines.append(f"           layout: {reasons(layouts)}")
+    if counts["notes"]:
+        lines.append(f"           marked: {reasons(counts['notes'])}")
+    lines += [f"           no usable answer in {name}" for name in counts.get("files_without_answers", ())]
+    lines += [f"           {remark}" for remark in counts.get("remarks", ())]
+    return "\n".join(lines)
 
 
 def extract_line(counts: Mapping[str, Any]) -> str:
