@@ -39,7 +39,11 @@ MAX_KPS = 2**24 - 1
 
 
 def seed_schema() -> pa.Schema:
-    """Columns of a seed table. `difficulty` is 1..5 or null; the first of `disciplines` is the primary one."""
+    """Columns of a seed table. `difficulty` is 1..5 or null; the first of `disciplines` is the primary one.
+
+    `source_id` is the id in the file, null where it had none: `id` is unique among all files. `explanation` is the
+    worked solution, or null.
+    """
     import pyarrow as pa
 
     return pa.schema(
@@ -54,6 +58,8 @@ def seed_schema() -> pa.Schema:
             ("language", pa.string()),
             ("source", pa.string()),
             ("license", pa.string()),
+            ("source_id", pa.string()),
+            ("explanation", pa.string()),
         ]
     )
 
@@ -82,6 +88,12 @@ class Seeds:
     rejects: Sequence[Reject] = ()
     notes: Counter[str] = field(default_factory=Counter)
     """Seeds kept with a remark, by remark: 'empty_answer', 'no_knowledge_points', 'difficulty_off_scale', ..."""
+    layouts: Counter[str] = field(default_factory=Counter)
+    """Records by the layout that was found, one of `config.LAYOUTS`."""
+    remarks: Sequence[str] = ()
+    """What to know about the files: encodings found, answer columns that were not used, files that were skipped."""
+    unanswered: Sequence[str] = ()
+    """Files of which no seed has a usable answer."""
 
     @classmethod
     def from_records(cls, records: Iterable[Any], config: SeedsConfig | None = None, **fields: Any) -> Seeds:

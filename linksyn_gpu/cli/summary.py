@@ -24,10 +24,16 @@ def _with_reasons(n: int, counts: Mapping[str, int]) -> str:
 
 
 def ingest_line(counts: Mapping[str, Any]) -> str:
-    """Records read, kept and rejected."""
+    """Records read, kept and rejected; their layouts, and what to know about the files."""
     rejected = _with_reasons(counts["rejected"], counts["rejected_by_reason"])
-    line = f"seeds      {counts['records']:,} records = {counts['seeds']:,} seeds + {rejected} rejected"
-    return line + (f"\n           marked: {reasons(counts['notes'])}" if counts["notes"] else "")
+    lines = [f"seeds      {counts['records']:,} records = {counts['seeds']:,} seeds + {rejected} rejected"]
+    if layouts := counts.get("layouts"):  # not in the manifest of an older version
+        lines.append(f"           layout: {reasons(layouts)}")
+    if counts["notes"]:
+        lines.append(f"           marked: {reasons(counts['notes'])}")
+    lines += [f"           no usable answer in {name}" for name in counts.get("files_without_answers", ())]
+    lines += [f"           {remark}" for remark in counts.get("remarks", ())]
+    return "\n".join(lines)
 
 
 def extract_line(counts: Mapping[str, Any]) -> str:
@@ -258,18 +264,23 @@ def where_enhanced(folder: str) -> str:
 
 
 def curation_line(counts: Mapping[str, Any]) -> str:
-    """QA asked for, kept and missing, by cell."""
+    """QA of the data set; with a number asked for, what is missing by cell."""
+    dropped = _with_reasons(counts["dropped"], counts["dropped_by_reason"])
+    line = f"data set   {counts['qa']:,} QA = {counts['kept']:,} kept + {dropped} dropped"
+    if "asked" not in counts:
+        return line
     header = ("cell", "asked", "kept", "missing", "in reserve")
     rows = [(_cell_label(cell), *(f"{cell[name]:,}" for name in CURATED)) for cell in counts["cells"]]
     return (
-        f"curated    {counts['asked']:,} QA asked for = {counts['kept']:,} kept + {counts['missing']:,} missing; "
-        f"{counts['reserve']:,} more in reserve\n{_table([header, *rows])}"
+        f"{line} + {counts['reserve']:,} in reserve\n"
+        f"           {counts['asked']:,} asked for = {counts['kept']:,} kept + {counts['missing']:,} missing\n"
+        f"{_table([header, *rows])}"
     )
 
 
 def where_curated(folder: str) -> str:
     """The files of stage curate to look at."""
-    return f"look at    {folder}/curated.jsonl (the QA asked for, the best of each cell), {folder}/reserve.parquet"
+    return f"look at    {folder}/curated.jsonl (the data set), {folder}/curate-dropped.parquet (near-duplicates)"
 
 
 def _cell_label(cell: Mapping[str, Any]) -> str:

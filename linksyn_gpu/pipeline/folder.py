@@ -38,6 +38,8 @@ PART = ".part"
 STAGES = ("ingest", "extract", "build", "walk", "synthesize", "enhance", "curate")
 OPTIONAL = ("extract", "enhance", "curate")
 """Stages that a run may skip; the next stage then reads the output of the one before."""
+CHEAP = ("curate",)
+"""Stages that are repeated without being asked for when an earlier one is added: they ask no model."""
 OUTPUTS = {
     "ingest": ("seeds.parquet", "rejects.jsonl"),
     "extract": ("annotated.parquet", "extracted.parquet", "merges.jsonl", "doubtful.jsonl", "merges.md"),
@@ -54,7 +56,7 @@ OUTPUTS = {
         "dropped.parquet",
     ),
     "enhance": ("enhanced.parquet", "enhanced.jsonl", "enhance-dropped.parquet"),
-    "curate": ("curated.parquet", "curated.jsonl", "reserve.parquet"),
+    "curate": ("curated.parquet", "curated.jsonl", "reserve.parquet", "curate-dropped.parquet"),
 }
 # Made from the files of a stage by a separate command; out of date once the stage runs again.
 DERIVED = {"build": ("analytics.parquet",), "walk": ("forecast.json",)}
@@ -386,7 +388,8 @@ class Workspace:
         return earlier[-1] if earlier else None
 
     def _check_nothing_after(self, stage: str) -> None:
-        later = [name for name in STAGES[STAGES.index(stage) + 1 :] if name in self.manifest["stages"]]
+        others = (name for name in STAGES[STAGES.index(stage) + 1 :] if name not in CHEAP)
+        later = [name for name in others if name in self.manifest["stages"]]
         if later:
             raise ConfigError(
                 f"{self.folder}: stage '{later[0]}' ran without '{stage}'; pass --force to discard it, "

@@ -363,7 +363,7 @@ def walked(tmp_path, monkeypatch):
     """A run with graph and paths, made without checksums, as older versions did."""
     monkeypatch.setattr(Workspace, "_record_checksum", lambda *_: None)
     seeds = tmp_path / "seeds.jsonl"
-    rows = [{"question": f"Question {i}?", "kps": [f"k{i % 4}", f"k{(i + 1) % 4}"]} for i in range(8)]
+    rows = [{"question": f"Question {i}?", "answer": "yes", "kps": [f"k{i % 4}", f"k{(i + 1) % 4}"]} for i in range(8)]
     seeds.write_text("".join(json.dumps(row) + "\n" for row in rows))
     config = RunConfig(paths=3, backend="cpu", walk=WalkConfig(length=2, calibration_rounds=0))
     with Workspace(tmp_path / "run") as ws:
