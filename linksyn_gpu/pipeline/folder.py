@@ -59,7 +59,7 @@ OUTPUTS = {
     "curate": ("curated.parquet", "curated.jsonl", "reserve.parquet", "curate-dropped.parquet"),
 }
 # Made from the files of a stage by a separate command; out of date once the stage runs again.
-DERIVED = {"build": ("analytics.parquet",)}
+DERIVED = {"build": ("analytics.parquet",), "walk": ("forecast.json",)}
 REPORT = "report.html"
 NOT_SUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.EINVAL, errno.ENOTSUP)
 """Errors of file systems that have no locks, or cannot sync a folder."""

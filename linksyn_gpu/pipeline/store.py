@@ -195,15 +195,19 @@ def paths_of(table: pa.Table, length: int) -> tuple[WalkBatch, Bundles]:
     """Return rows of paths.parquet as the arrays that `paths_table` made them from."""
     statuses = {reason: code for code, reason in enumerate(PATH_STATUS)} | {None: 0}
     status = np.array([statuses[reason] for reason in table.column("drop_reason").to_pylist()], np.uint8)
-    nodes, lengths = _padded(table.column("nodes"), length + 1)
-    seeds, _ = _padded(table.column("seeds"), length)
+    nodes, lengths = _padded(table.column("nodes").combine_chunks(), length + 1)
+    seeds, _ = _padded(table.column("seeds").combine_chunks(), length)
     columns = [table.column(name).to_numpy() for name in ("walk_id", "cell", "round")]
     return WalkBatch(nodes, lengths, columns[0], status, *columns[1:]), Bundles(seeds, status)
 
 
-def _padded(column: pa.ChunkedArray, width: int) -> tuple[Int32, Int32]:
+def padded_lists(lists: pa.ListArray, width: int) -> Int32:
+    """Lists of numbers as rows of `width` entries, padded with -1."""
+    return _padded(lists, width)[0]
+
+
+def _padded(lists: pa.ListArray, width: int) -> tuple[Int32, Int32]:
     """Lists as rows padded with -1, and the length of each."""
-    lists = column.combine_chunks()
     sizes = np.diff(lists.offsets.to_numpy()).astype(np.int32)
     padded = np.full((sizes.size, width), -1, np.int32)
     padded[np.arange(width) < sizes[:, None]] = lists.flatten().to_numpy()
