@@ -36,7 +36,7 @@ def curate(ws: Workspace, config: RunConfig, *, progress: Progress = silent) -> 
     name = "enhanced.parquet" if ws.finished("enhance") else "qa.parquet"
     cells = plan_cells(config.quota, config.qa)
     asked = [cell.n_paths for cell in cells]
-    if not ws.begin("curate", {"asked": asked}, grows=True):
+    if not ws.begin("curate", {"asked": asked}, growing=("asked",)):
         return ws.counts("curate")
     progress("QA curated", 0, None)
     columns = store.read_table(ws, name, ["id", "cell"])

@@ -12,7 +12,7 @@ from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
-from linksyn_gpu.pipeline.growth import check_seeds, continues, seeds_in_use
+from linksyn_gpu.pipeline.growth import check_seeds, continues, input_changed, record_parts, seeds_in_use
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.tables import Seeds
 
@@ -34,12 +34,15 @@ def ingest(
 
     hashes = _fingerprints([file.path for file in find_files(files)])
     settings = {"seeds": to_mapping(config.seeds), "input": hashes}
-    same_input = ws.facts("ingest").get("settings", {}).get("input") == hashes
-    if ws.begin("ingest", settings, force=force, grows=continues(ws, hashes)):
+    grows, seeds = continues(ws, hashes), None
+    if not force and seeds_in_use(ws) and input_changed(ws, hashes) and (grows or not ws.finished("ingest")):
         progress("records read", 0, None)
         seeds = read_seeds(files, config.seeds)
-        if seeds_in_use(ws) and not same_input:
-            check_seeds(ws, store.read_table(ws, "seeds.parquet"), seeds.table)
+        check_seeds(ws, seeds.table)  # before anything is recorded
+    if ws.begin("ingest", settings, force=force, growing=("input",) if grows else ()):
+        progress("records read", 0, None)
+        record_parts(ws)
+        seeds = seeds or read_seeds(files, config.seeds)
         store.write_seeds(ws, seeds)
         counts = seed_counts(seeds)
         progress("records read", counts["records"], counts["records"])

@@ -16,9 +16,10 @@ from linksyn_gpu.errors import EngineError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.feed import Feed
 from linksyn_gpu.pipeline.folder import Workspace
+from linksyn_gpu.pipeline.growth import planned_parts
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.pipeline.serving import StartEngine, engine_of
-from linksyn_gpu.pipeline.stages.walk import begin_walk, next_part, planned_parts, planned_paths, walk
+from linksyn_gpu.pipeline.stages.walk import begin_walk, next_part, planned_paths, walk
 from linksyn_gpu.synthesis.requests import (
     RequestsWriter,
     Sources,
@@ -180,11 +181,11 @@ class _Synthesis:
     def _rows_made(self) -> int:
         """Paths for which an earlier call wrote the requests; 0 where a file is damaged: all are written again."""
         ws = self._ws
-        if not (ws.path("tasks.parquet").is_file() and ws.intact("tasks.parquet")):
-            return 0
         rows = store.count_rows(ws, "tasks.parquet")
-        if rows > store.count_rows(ws, "paths.parquet") or store.read_schema(ws, "tasks.parquet") != tasks_schema():
-            return 0  # of other paths, or of an older version
+        if rows == 0 or rows > store.count_rows(ws, "paths.parquet"):
+            return 0
+        if store.read_schema(ws, "tasks.parquet") != tasks_schema():
+            return 0  # of an older version
         return rows if all(ws.intact(name) for name in self._request_files()) else 0
 
     def _request_files(self) -> list[str]:
@@ -216,14 +217,19 @@ class _Synthesis:
             return
         if cells is None:
             cells = [Cell(cell["discipline"], cell["difficulty"], cell["asked"]) for cell in store.read_plan(ws)]
+        ends = itertools.accumulate(sum(part["paths"]) for part in planned_parts(ws))
         with self.writer(cells) as writer:
-            for table in store.read_rows(ws, "paths.parquet", made, n_paths):
-                write_requests_of(writer, table, put)
+            for first, last in itertools.pairwise([made, *(end for end in ends if made < end <= n_paths)]):
+                writer.begin_file()
+                for table in store.read_rows(ws, "paths.parquet", first, last):
+                    write_requests_of(writer, table, put)
 
     def _earlier_requests(self) -> Iterator[Request]:
         """Requests that an earlier call wrote; none if all of them have an answer and the campaign goes on."""
         grows = self._rows_before < sum(planned_paths(planned_parts(self._ws)))
-        if self._rows_before and not (grows and (self._ws.counts_so_far("synthesize") or {}).get("pending") == 0):
+        # The counts may be older than the requests: those of a call that was killed are not in them.
+        counts = Counter[str](self._ws.counts_so_far("synthesize"))
+        if self._rows_before > counts["requests_answered"] + counts["paths_dropped"] or not grows:
             yield from self._all_requests()
 
     def _all_requests(self) -> Iterator[Request]:
@@ -351,7 +357,7 @@ class _Synthesis:
         from linksyn_gpu.llm import batchfile
         from linksyn_gpu.llm.refusals import Dialect
 
-        if not self._rows_before:
+        if not self._rows_before and len(index) == 0:
             return "requests/*.jsonl"
         dialect = Dialect(self._config.without, self._config.rename)
         with self._ws.replacing("requests-pending.jsonl") as part:

@@ -22,6 +22,7 @@ from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
+from linksyn_gpu.pipeline.growth import planned_parts
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.sampling.plan import (
     cell_goals,
@@ -62,14 +63,6 @@ def begin_walk(ws: Workspace, config: RunConfig, *, force: bool = False) -> None
         ws.record("walk", parts=[*planned_parts(ws), {"paths": paths}], operational=extent)
 
 
-def planned_parts(ws: Workspace) -> list[dict[str, Any]]:
-    """The parts of the campaign: 'paths' of each cell and, once walked, 'redraws', 'digest', 'seeds' and 'kps'."""
-    facts = ws.facts("walk")
-    if "parts" not in facts and "finished" in facts:  # an older version, or bundles from memory
-        return [{"paths": [cell["asked"] for cell in store.read_plan(ws)]}]
-    return list(facts.get("parts", []))
-
-
 def planned_paths(parts: Sequence[Mapping[str, Any]]) -> list[int]:
     """Paths of each cell in all parts."""
     columns = max((len(part["paths"]) for part in parts), default=0)
@@ -81,6 +74,11 @@ def _further_part(ws: Workspace, config: RunConfig) -> list[int] | None:
     """Paths of each cell that the campaign needs beyond its parts; None: none, or it is not known yet."""
     planned = planned_paths(planned_parts(ws))
     have = sum(planned)
+    if planned and len(planned) != len(plan_cells(config.quota, 0)):
+        raise ConfigError(
+            f"{ws.folder}: the paths were sampled with another quota than the one of this call (they are bundles from "
+            f"memory), so no paths can be added; choose another --out"
+        )
     if config.qa is not None:
         asked = [cell.n_paths for cell in plan_cells(config.quota, config.qa)]
         available = ws.counts("curate")["available"] if ws.finished("curate") else None
@@ -89,7 +87,7 @@ def _further_part(ws: Workspace, config: RunConfig) -> list[int] | None:
         per_path, bound = config.synthesis.per_path, config.quota.max_overdraw
         paths = paths_for_missing_qa(asked, available or [0] * len(asked), planned, per_path, bound)
         return paths if any(paths) else None
-    wanted = config.paths or max(have, DEFAULT_PATHS)
+    wanted = config.paths or have or DEFAULT_PATHS
     if wanted < have:
         raise ConfigError(
             f"{ws.folder}: the campaign has {have:,} paths, and paths = {wanted:,} is less: a campaign can only grow. "
@@ -111,7 +109,7 @@ def next_part(ws: Workspace, config: RunConfig, progress: Progress = silent) -> 
     if ws.finished("walk"):
         return None
     ends = np.cumsum([sum(part["paths"]) for part in planned_parts(ws)])
-    rows = store.count_rows(ws, "paths.parquet") if ws.intact("paths.parquet") else 0
+    rows = store.count_rows(ws, "paths.parquet")
     return CampaignPart(ws, config, int(np.searchsorted(ends, rows, side="right")), progress)
 
 
@@ -149,7 +147,8 @@ class CampaignPart:
         if number < len(self._parts) and self._parts[number].get("seeds", self._graph.n_seeds) != self._graph.n_seeds:
             raise DataError(
                 f"{ws.path('paths.parquet')} is missing or damaged, and part {number + 1} of it was walked before "
-                f"seeds were added: restore the file, or pass --force to start over"
+                f"seeds were added: restore the file, or run without the added seeds first, or pass --force to start "
+                f"over"
             )
 
     def walk(self) -> None:
@@ -161,7 +160,13 @@ class CampaignPart:
 
     @contextlib.contextmanager
     def writer(self) -> Iterator[Callable[[pa.Table], None]]:
-        """A function that adds rows to paths.parquet, which already has those of the earlier parts."""
+        """A function that adds rows to paths.parquet, which already has those of the earlier parts.
+
+        Raises
+        ------
+        DataError
+            The paths of a part that was walked again are not those of before.
+        """
         with self._ws.replacing("paths.parquet") as part, store.paths_writer(part) as paths:
 
             def put(table: pa.Table) -> None:
@@ -171,6 +176,10 @@ class CampaignPart:
             for table in store.read_rows(self._ws, "paths.parquet", 0, self._earlier_rows):
                 put(table)
             yield put
+            if self._number < len(self._parts):
+                # Before the file has the paths: what they refer to is then known, also after a kill in between.
+                self._parts[self._number] = self._walked(self._parts[self._number])
+                self._ws.record("walk", parts=self._parts)
 
     def rounds(self) -> Iterator[pa.Table]:
         """Walk and link one round after the other; gives the rows of paths.parquet that this part adds."""
@@ -223,12 +232,12 @@ class CampaignPart:
         self._visited[table.column("nodes").combine_chunks().flatten().to_numpy()] = True
 
     def finish(self) -> None:
-        """Write plan.json and record the part as walked; the stage is finished after the last part.
+        """Write plan.json; the stage is finished after the last part.
 
         Raises
         ------
         DataError
-            No path of the campaign was kept, or the paths of a part that was walked again are not those of before.
+            No path of the campaign was kept.
         """
         from linksyn_gpu.sampling.labels import seed_labels
 
@@ -238,13 +247,10 @@ class CampaignPart:
                 f"none of {sum(drops.values()):,} paths was kept ({dict(drops)}): the graph or the quota is too narrow "
                 f"for walk.length = {self._config.walk.length}; use a smaller length or a wider quota"
             )
-        if self._number < len(self._parts):
-            self._parts[self._number] = self._walked(self._parts[self._number])
         with ws.replacing("plan.json") as file:
             labels = seed_labels(store.read_seed_table(ws, ["difficulty", "disciplines"]))
             store.write_plan(file, plan_table(self.cells, labels, self._delivered, self._drops))
         if self._number + 1 < len(self._parts):
-            ws.record("walk", parts=self._parts)
             return
         counts = {
             "paths": sum(cell.n_paths for cell in self.cells),
@@ -255,7 +261,7 @@ class CampaignPart:
             "kps_visited": int(self._visited.sum()),
         }
         facts = {"backend": self._facts} if self._facts else {}
-        ws.finish("walk", counts, parts=self._parts, **facts)
+        ws.finish("walk", counts, **facts)
 
     def _walked(self, part: Mapping[str, Any]) -> dict[str, Any]:
         """The entry of this part in the manifest, now that it is walked."""
