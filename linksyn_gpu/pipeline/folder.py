@@ -388,7 +388,7 @@ class Workspace:
 
     def _check_nothing_after(self, stage: str) -> None:
         later = [name for name in STAGES[STAGES.index(stage) + 1 :] if name in self.manifest["stages"]]
-        if later:
+        if later and later != ["curate"]:  # which only chooses among QA, and is made again
             raise ConfigError(
                 f"{self.folder}: stage '{later[0]}' ran without '{stage}'; pass --force to discard it, "
                 f"or choose another --out"

@@ -8,9 +8,10 @@ is replaced.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from linksyn_gpu.config import QuotaConfig
+from linksyn_gpu.config import QuotaConfig, RunConfig
 from linksyn_gpu.config.loader import from_mapping
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.pipeline import store
@@ -29,6 +30,17 @@ def seeds_in_use(ws: Workspace) -> int:
 
 def _largest(ws: Workspace, name: str) -> int:
     return max((part.get(name, 0) for part in planned_parts(ws)), default=0)
+
+
+def quota_of(ws: Workspace, config: RunConfig) -> QuotaConfig:
+    """The quota, in the order of the campaign's first call: it numbers the cells, and a later call may have another."""
+    known = ws.facts("walk").get("settings", {}).get("quota", {})
+
+    def ordered(name: str) -> dict[str, float]:
+        shares = getattr(config.quota, name)
+        return {key: shares[key] for key in known.get(name, shares)}
+
+    return replace(config.quota, discipline=ordered("discipline"), difficulty=ordered("difficulty"))
 
 
 def planned_parts(ws: Workspace) -> list[dict[str, Any]]:

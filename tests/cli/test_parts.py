@@ -204,3 +204,37 @@ def test_pending_requests_after_an_older_version_hold_no_answered_one(tmp_path):
     pending = (out / "requests-pending.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(pending) == len(rows(out, "tasks.parquet")) - 12
     assert not set(pending) & set(lines)
+
+
+def test_a_quota_in_another_order_means_the_same_cells(tmp_path):
+    out, shares = tmp_path / "out", ("physics = 3", "biology = 1")
+    quotas = {name: tmp_path / name for name in ("first.toml", "second.toml")}
+    for quota, order in zip(quotas.values(), (1, -1), strict=True):
+        quota.write_text("\n".join(("[quota.discipline]", *shares[::order])), encoding="utf-8")
+    with FakeServer(reply) as server:
+        for words in (("--paths", "4"), ("--paths", "8"), ("--qa", "12")):
+            for folder, quota in ((out, "second.toml"), (tmp_path / "same", "first.toml")):
+                name = quota if (folder / "manifest.json").exists() else "first.toml"
+                run(folder, *words, "--config", quotas[name], *server_words(server))
+    assert made(out) == made(tmp_path / "same")
+    assert [cell["discipline"] for cell in planned_cells(out)] == ["physics", "biology"]
+
+
+def planned_cells(out):
+    return json.loads((out / "plan.json").read_text(encoding="utf-8"))["cells"]
+
+
+def test_enhancement_can_follow_a_curated_campaign(tmp_path):
+    """And then decides which QA count as kept."""
+    out = tmp_path / "out"
+    with FakeServer(enhanced) as server:
+        run(out, "--qa", "8", *server_words(server))
+        assert "level_judged" not in rows(out, "curated.parquet")[0]
+        run(out, "--qa", "8", *server_words(server), "--enhance-disciplines", "all", "--enhance-level", "4")
+    assert len(rows(out, "curated.parquet")) == 8
+    assert "level_judged" in rows(out, "curated.parquet")[0]
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "0.5"])
+def test_a_bound_of_paths_must_be_a_number_of_at_least_one(tmp_path, value):
+    assert "max_overdraw" in run(tmp_path / "out", "--qa", "6", "--max-overdraw", value, *BATCH, code=2).stderr

@@ -14,6 +14,7 @@ from linksyn_gpu.config import RunConfig
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
+from linksyn_gpu.pipeline.growth import quota_of
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.sampling.plan import plan_cells
 from linksyn_gpu.tables import RowWriter
@@ -34,7 +35,7 @@ def curate(ws: Workspace, config: RunConfig, *, progress: Progress = silent) -> 
     if config.qa is None:
         raise ConfigError("curate chooses a number of QA, and none was asked for: pass --qa")
     name = "enhanced.parquet" if ws.finished("enhance") else "qa.parquet"
-    cells = plan_cells(config.quota, config.qa)
+    cells = plan_cells(quota_of(ws, config), config.qa)
     asked = [cell.n_paths for cell in cells]
     if not ws.begin("curate", {"asked": asked}, growing=("asked",)):
         return ws.counts("curate")

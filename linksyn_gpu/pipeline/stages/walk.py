@@ -22,7 +22,7 @@ from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
-from linksyn_gpu.pipeline.growth import planned_parts
+from linksyn_gpu.pipeline.growth import planned_parts, quota_of
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.sampling.plan import (
     cell_goals,
@@ -74,13 +74,13 @@ def _further_part(ws: Workspace, config: RunConfig) -> list[int] | None:
     """Paths of each cell that the campaign needs beyond its parts; None: none, or it is not known yet."""
     planned = planned_paths(planned_parts(ws))
     have = sum(planned)
-    if planned and len(planned) != len(plan_cells(config.quota, 0)):
+    if planned and len(planned) != len(plan_cells(quota_of(ws, config), 0)):
         raise ConfigError(
             f"{ws.folder}: the paths were sampled with another quota than the one of this call (they are bundles from "
             f"memory), so no paths can be added; choose another --out"
         )
     if config.qa is not None:
-        asked = [cell.n_paths for cell in plan_cells(config.quota, config.qa)]
+        asked = [cell.n_paths for cell in plan_cells(quota_of(ws, config), config.qa)]
         available = ws.counts("curate")["available"] if ws.finished("curate") else None
         if planned and available is None:
             return None
@@ -95,7 +95,7 @@ def _further_part(ws: Workspace, config: RunConfig) -> list[int] | None:
         )
     if wanted == have:
         return None
-    return further_paths([cell.n_paths for cell in plan_cells(config.quota, wanted)], planned, wanted)
+    return further_paths([cell.n_paths for cell in plan_cells(quota_of(ws, config), wanted)], planned, wanted)
 
 
 def next_part(ws: Workspace, config: RunConfig, progress: Progress = silent) -> CampaignPart | None:
@@ -136,7 +136,7 @@ class CampaignPart:
         self._earlier_rows = sum(planned_paths(self._parts[:number]))
         self.cells = [
             replace(cell, n_paths=n)
-            for cell, n in zip(plan_cells(config.quota, 0), planned_paths(self._parts), strict=True)
+            for cell, n in zip(plan_cells(quota_of(ws, config), 0), planned_paths(self._parts), strict=True)
         ]
         self._delivered = [0] * len(self.cells)
         self._drops = [Counter[str]() for _ in self.cells]
