@@ -39,7 +39,11 @@ MAX_KPS = 2**24 - 1
 
 
 def seed_schema() -> pa.Schema:
-    """Columns of a seed table. `difficulty` is 1..5 or null; the first of `disciplines` is the primary one."""
+    """Columns of a seed table. `difficulty` is 1..5 or null; the first of `disciplines` is the primary one.
+
+    `source_id` is the id in the file, null where it had none: `id` is unique among all files. `explanation` is the
+    worked solution, or null.
+    """
     import pyarrow as pa
 
     return pa.schema(
@@ -54,6 +58,8 @@ def seed_schema() -> pa.Schema:
             ("language", pa.string()),
             ("source", pa.string()),
             ("license", pa.string()),
+            ("source_id", pa.string()),
+            ("explanation", pa.string()),
         ]
     )
 
@@ -82,6 +88,12 @@ class Seeds:
     rejects: Sequence[Reject] = ()
     notes: Counter[str] = field(default_factory=Counter)
     """Seeds kept with a remark, by remark: 'empty_answer', 'no_knowledge_points', 'difficulty_off_scale', ..."""
+    layouts: Counter[str] = field(default_factory=Counter)
+    """Records by the layout that was found, one of `config.LAYOUTS`."""
+    remarks: Sequence[str] = ()
+    """What to know about the files: encodings found, answer columns that were not used, files that were skipped."""
+    unanswered: Sequence[str] = ()
+    """Files of which no seed has a usable answer."""
 
     @classmethod
     def from_records(cls, records: Iterable[Any], config: SeedsConfig | None = None, **fields: Any) -> Seeds:
@@ -638,20 +650,20 @@ def clean_text(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def _clean(value: Any) -> Any:
-    if isinstance(value, str):
-        return clean_text(value)
-    return [_clean(element) for element in value] if isinstance(value, list) else value
+def _cleaned(value: Any) -> Any:
+    return clean_text(value) if isinstance(value, str) else [clean_text(text) for text in value]
 
 
 class RowWriter:
     """Writes rows to a Parquet file and, if given, to a JSON Lines file; use as a context manager."""
 
     def __init__(self, schema: pa.Schema, parquet: str | Path, jsonl: str | Path | None = None) -> None:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         self._schema = schema
-        self._lines: IO[str] | None = None if jsonl is None else open_lines(jsonl)
+        self._texts = [field.name for field in schema if field.type in (pa.string(), pa.list_(pa.string()))]
+        self._lines: IO[bytes] | None = None if jsonl is None else Path(jsonl).open("wb")  # noqa: SIM115 - see __exit__
         self._parquet = pq.ParquetWriter(parquet, schema, compression="zstd")
 
     def __enter__(self) -> Self:
@@ -666,7 +678,10 @@ class RowWriter:
         """Append rows, with their texts cleaned: one row group, and one line for each."""
         import pyarrow as pa
 
-        clean = [{name: _clean(value) for name, value in row.items()} for row in rows]
+        clean = []
+        for row in rows:
+            texts = {name: row[name] for name in self._texts if row.get(name) is not None}
+            clean.append({**row, **{name: _cleaned(text) for name, text in texts.items()}})
         self._parquet.write_batch(pa.RecordBatch.from_pylist(clean, schema=self._schema))
         if self._lines is not None:
             self._lines.writelines(map(json_line, clean))
@@ -676,11 +691,11 @@ class RowWriter:
         self._parquet.write_table(table, row_group_size=max(1, table.num_rows))
 
 
-def open_lines(path: str | Path) -> IO[str]:
-    """Open a JSON Lines file for writing; a lone surrogate, which is not Unicode, becomes a question mark."""
-    return Path(path).open("w", encoding="utf-8", errors="replace", newline="\n")
+def json_line(row: Mapping[str, Any]) -> bytes:
+    """A row as a line of compact JSON in UTF-8; a lone surrogate, which is not Unicode, becomes a question mark."""
+    import orjson
 
-
-def json_line(row: Mapping[str, Any]) -> str:
-    """A row as compact JSON with its line break."""
-    return json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n"
+    try:
+        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # a lone surrogate, or an integer of more than 64 bits
+        return (json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n").encode(errors="replace")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -91,7 +91,12 @@ class Flag(NamedTuple):
 SCALES = ", ".join(allowed.DIFFICULTY_SCALES)
 GROUPS = {
     "Input": (
-        Flag("--map", "seeds.columns", COLUMN, "Read a seed field from this column, e.g. question=stem. Repeatable."),
+        Flag("--map", "seeds.columns", COLUMN, "Column of a field: question=stem, options=A,B,C,D. Repeatable."),
+        Flag("--layout", "seeds.layout", click.Choice(allowed.LAYOUTS), "Shape of the records, instead of finding it."),
+        Flag("--turns", "seeds.turns", click.Choice(allowed.TURNS), "Of a dialogue, the last pair or all are seeds."),
+        Flag("--index-base", "seeds.index_base", int, "Number of the first option in integer answers: 0 or 1."),
+        Flag("--encoding", "seeds.encoding", str, "Encoding of text files, such as gb18030, instead of detecting it."),
+        Flag("--allow-empty-answers", "seeds.allow_empty_answers", bool, "Accept files without any usable answer."),
         Flag("--split-routes", "seeds.route_separator", str, "Split each knowledge point at this text, such as '->'."),
         Flag("--difficulty-scale", "seeds.difficulty_scale", str, f"Difficulty scale: {SCALES} or a .toml file."),
         Flag("--keep-duplicates", "seeds.keep_duplicates", bool, "Keep records with a repeated id or question."),
@@ -145,6 +150,9 @@ GROUPS = {
         Flag("--enhance-level", "enhance.level", int, "Target level, 2..5."),
         Flag("--enhance-tries", "enhance.tries", int, "Rewrite each QA at most this many times."),
         Flag("--enhance-solves", "enhance.solves", int, "Independent solutions that check an answer."),
+    ),
+    "Data set": (
+        Flag("--near-duplicates", "curate.near_duplicates", float, "Least Jaccard index of two near-duplicates."),
     ),
     "Server": (
         Flag("--engine", "synthesis.engine", click.Choice(allowed.ENGINES), "Where the language model runs."),
@@ -213,7 +221,7 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
             for _, flag in chosen:
                 value = params.pop(_parameter(flag))
                 if flag.type in PAIRS:
-                    value = dict(value) or None
+                    value = _without_repeats(flag.flag, value) or None
                 if value is not None:
                     *table, name = flag.field.split(".")
                     (overrides.setdefault(table[0], {}) if table else overrides)[name] = value
@@ -235,6 +243,15 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
         return click.command(cls=GroupedCommand)(decorated)
 
     return decorate
+
+
+def _without_repeats(flag: str, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """The pairs of a repeated flag as a mapping; the same name twice is an error."""
+    names = [name for name, _ in pairs]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        given = ", ".join(f"{name}={value}" for name, value in pairs if name == twice)
+        raise ConfigError(f"{flag} is given twice for {twice!r} ({given}); keep one of them")
+    return dict(pairs)
 
 
 existing_run = click.argument("folder", metavar="DIR", type=click.Path())

@@ -4,6 +4,7 @@ A config validates itself when it is made: a wrong value fails before any work s
 """
 
 from linksyn_gpu.config.checks import require as require
+from linksyn_gpu.config.curate import CurateConfig as CurateConfig
 from linksyn_gpu.config.enhance import ALL as ALL
 from linksyn_gpu.config.enhance import EnhanceConfig as EnhanceConfig
 from linksyn_gpu.config.extract import EXTRACTORS as EXTRACTORS
@@ -17,7 +18,9 @@ from linksyn_gpu.config.run import DEFAULT_PATHS as DEFAULT_PATHS
 from linksyn_gpu.config.run import MAX_PATHS as MAX_PATHS
 from linksyn_gpu.config.run import RunConfig as RunConfig
 from linksyn_gpu.config.seeds import DIFFICULTY_SCALES as DIFFICULTY_SCALES
+from linksyn_gpu.config.seeds import LAYOUTS as LAYOUTS
 from linksyn_gpu.config.seeds import SEED_FIELDS as SEED_FIELDS
+from linksyn_gpu.config.seeds import TURNS as TURNS
 from linksyn_gpu.config.seeds import SeedsConfig as SeedsConfig
 from linksyn_gpu.config.synthesis import DEFAULT_MAX_TOKENS as DEFAULT_MAX_TOKENS
 from linksyn_gpu.config.synthesis import ENGINES as ENGINES

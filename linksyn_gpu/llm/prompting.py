@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     import jinja2
 
 URL = "/v1/chat/completions"
-ROLE_MARK = re.compile(r"^<(system|user|assistant)>$", re.MULTILINE)
+ROLE_MARK = re.compile(r"\n<(system|user|assistant)>(?=\n|\Z)")
 """A line with only this mark in a template: the lines after it are a message of that role."""
+_ESCAPES = [(character, f"\\u{ord(character):04x}") for character in "<>&\x7f\x85\u2028\u2029"]
+_to_canonical_json = json.JSONEncoder(sort_keys=True).encode
 
 Messages = list[dict[str, str]]
 
@@ -33,10 +36,22 @@ def to_data(value: Any) -> str:
     It has no raw line break, and no '<', '>' or '&' that could close the section or form a control token of a chat
     template.
     """
-    text = json.dumps(value, ensure_ascii=False)
-    for character in "<>&\x7f\x85\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
+    text = _to_json(value)
+    for character, escape in _ESCAPES:
+        if character in text:
+            text = text.replace(character, escape)
     return text
+
+
+def _to_json(value: Any) -> str:
+    """`json.dumps(value, ensure_ascii=False)`, three times as fast: it makes no encoder for each call."""
+    if isinstance(value, str):
+        return encode_basestring(value)
+    if isinstance(value, list):
+        return f"[{', '.join(map(_to_json, value))}]"
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return f"{{{', '.join(f'{encode_basestring(key)}: {_to_json(item)}' for key, item in value.items())}}}"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def render_messages(package: Path, name: str, values: Mapping[str, Any], templates: str | None = None) -> Messages:
@@ -66,7 +81,7 @@ def render_messages(package: Path, name: str, values: Mapping[str, Any], templat
     except (jinja2.TemplateError, OSError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ConfigError(f"template {name} in {where}: {error}") from None
     # Role marks cannot come from a seed: printed values contain no "<".
-    pieces = ROLE_MARK.split(text)
+    pieces = ROLE_MARK.split(f"\n{text}")
     if pieces[0].strip() or "user" not in pieces[1::2]:
         raise ConfigError(f"template {name} in {where} must begin with <system> or <user>")
     messages = zip(pieces[1::2], pieces[2::2], strict=True)
@@ -108,7 +123,7 @@ def content_request(
         "response_format": {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}},
     }
     named = {**body, "max_tokens": max_tokens if limit_in_id is None else limit_in_id}
-    content = json.dumps(named if number is None else [number, named], sort_keys=True)
+    content = _to_canonical_json(named if number is None else [number, named])
     digest = hashlib.sha256(content.encode()).digest()
     body["seed"] = int.from_bytes(digest[16:20]) >> 1
     return {"custom_id": digest[:16].hex(), "method": "POST", "url": URL, "body": body}

@@ -6,25 +6,26 @@ forms in which texts are compared, are computed.
 What each field accepts (a list or an object may also be written as text, as in CSV):
 
 - question: text. Where its column is `instruction`, a non-blank column `input` (Alpaca) follows after a blank line.
-- answer: text or a number. An empty one is kept and noted as 'empty_answer'. An integer that is not an option is the
-  index of one, from 0 (cais/mmlu); a letter is one where the options are columns A, B, C, ... (CMMLU).
-- options: a list; an object, in the order of its keys ({"A": ..., "B": ...}) or, as {"text": [...]}, by its texts;
-  any other text is a single option.
+- answer: text or a number. An empty one is kept and noted as 'empty_answer'. An integer or a letter that is not an
+  option is the number or the label of one; where no option fits, the answer is left empty ('answer_unresolved').
+- options: see `answers.read_options`.
 - knowledge_points: a list, without blank entries and words for a missing value ('nan', 'None', ...); any other text is
   split on ; | and U+FF1B. `route_separator` then splits each entry into its nodes.
 - disciplines: a list, trimmed and without blank entries; any other text is a single discipline.
 - difficulty: a number or text that `difficulty_scale` contains; otherwise null, noted as 'difficulty_off_scale'.
-- id, language, source, license: text or a number. A missing id is derived from the content, a missing language is
-  guessed from the question.
+- id, language, source, license, explanation: text or a number. A missing id is derived from the content, a missing
+  language is guessed from the question.
 
-Two records are duplicates when they have the same id, or when their questions and options are equal under NFKC with
-white space collapsed and trimmed; case is significant (Co is not CO). The same question with other options is another
-question; with another answer it is not. The first one is kept. With `keep_duplicates` all are, and ids may repeat.
+Two records are duplicates when they have the same id in one file, or when their questions and options are equal under
+NFKC with white space collapsed and trimmed; case is significant (Co is not CO). The same question with other options is
+another question; with another answer it is not. The first one is kept. With `keep_duplicates` all are, and ids may
+repeat. An id that an earlier file has gets the number of its file: 'q7' of the second file becomes 'q7@2'.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 import unicodedata
@@ -36,8 +37,10 @@ from typing import TYPE_CHECKING, Any
 from linksyn_gpu.config import SeedsConfig
 from linksyn_gpu.config.loader import config_or_fields
 from linksyn_gpu.errors import DataError
+from linksyn_gpu.seeds.answers import is_index, read_options, resolve_answer, shown_base
+from linksyn_gpu.seeds.files import SourceFiles, find_files
 from linksyn_gpu.seeds.layouts import Layouts
-from linksyn_gpu.seeds.readers import MAX_LINE, Records, find_files, read_records
+from linksyn_gpu.seeds.readers import MAX_LINE, Records, read_records
 from linksyn_gpu.seeds.values import MISSING_WORDS, Unfit, decoded, kind_of, listed, text_of, texts_of
 from linksyn_gpu.tables import Reject, Seeds, seed_schema
 from linksyn_gpu.taxonomy.difficulty import difficulty_scale
@@ -63,19 +66,29 @@ NOTES = (
     "no_knowledge_points",
     "difficulty_off_scale",  # not on the scale or not a number; the difficulty of the seed is null
     "missing_word",  # 'nan', 'None', 'N/A', ... among the knowledge points or disciplines, and left out
-    "answer_from_index",  # the answer was the index, from 0, of an option; it is the text of the option now
-    "answer_not_an_option",  # the answer is an integer, but no option and no index of one
+    "answer_from_index",  # the answer was the number of an option; it is the text of the option now
+    "answer_from_label",  # the answer was the letter or label of an option; it is the text of the option now
+    "answer_unresolved",  # the answer is a number or letter that names no option; the seed has no answer now
+    "letter_without_options",  # the answer is a single letter, and the seed has no options
+    "earlier_turns_left_out",  # a dialogue of several turns, of which the last is the seed
+    "id_in_earlier_file",  # the id got the number of its file
     "language_guessed",
     "id_made",
 )
 """What was noted about seeds that were kept; counted in `Seeds.notes`."""
 
-_LABELS = ("id", "language", "source", "license")
+NO_ANSWER = ("empty_answer", "answer_unresolved", "letter_without_options")
+"""Notes about seeds that have no usable answer."""
+
+_LABELS = ("id", "language", "source", "license", "explanation")
 _FIXES = {
     "no_question": "; name the column of the question: columns={'question': 'COLUMN'} (--map question=COLUMN)",
-    "invalid_utf8": "; save the file as UTF-8",
+    "invalid_utf8": "; save the file as UTF-8, or name its encoding (--encoding gb18030)",
     "too_long": "; raise max_chars to take longer records",
 }
+_LEVEL = re.compile(r"Level (\d)")
+# Of a file, so many records are looked at for what its integer answers count from; fewer when none is an integer.
+_BASE_RECORDS, _BASE_GIVE_UP = 256, 8
 _BATCH_ROWS = 16_384
 # An Arrow text column addresses 2^31 bytes, and a character takes at most 4.
 _BATCH_CHARS = 2**27
@@ -88,8 +101,9 @@ def read_seeds(paths: str | Path | Sequence[str | Path], config: SeedsConfig | N
     Parameters
     ----------
     paths : path or glob pattern, or several
-        `.jsonl`, `.ndjson`, `.json`, `.csv`, `.tsv` (each also followed by `.gz` or `.zst`), `.parquet`.
-        Read in the given order, the files of a pattern sorted; a file named twice is read once.
+        `.jsonl`, `.ndjson`, `.json`, `.csv`, `.tsv` (each also followed by `.gz` or `.zst`), `.parquet`, `.arrow`; a
+        folder, with all of these in it, or one that Hugging Face `datasets` saved; `-` for standard input.
+        Read in the given order, the files of a pattern or folder sorted; a file named twice is read once.
     config, **fields
         A `SeedsConfig`, or its fields as keywords: `columns={"question": "stem"}`.
 
@@ -108,10 +122,16 @@ def read_seeds(paths: str | Path | Sequence[str | Path], config: SeedsConfig | N
         A file is missing, has an unknown format or cannot be read as a whole; no record of a file has a column of
         `columns`; or no record was taken.
     """
-    intake = _Intake(config_or_fields(SeedsConfig, config, fields))
-    for file in find_files(paths):
+    made = config_or_fields(SeedsConfig, config, fields)
+    return seeds_of_files(find_files(paths), made)
+
+
+def seeds_of_files(files: SourceFiles, config: SeedsConfig) -> Seeds:
+    """Read seeds from files that were found: see `read_seeds`."""
+    intake = _Intake(config, files.remarks)
+    for file in files:
         layouts = intake.layouts(file.name)
-        intake.read(read_records(file, layouts.select), layouts)
+        intake.read(read_records(file, layouts.select, config.encoding, intake.remarks), layouts)
     return intake.seeds()
 
 
@@ -134,7 +154,7 @@ def _plain(value: Any) -> Any:
 class _Intake:
     """Collects seeds in Arrow batches. It keeps only digests of the texts, to find duplicates."""
 
-    def __init__(self, config: SeedsConfig) -> None:
+    def __init__(self, config: SeedsConfig, remarks: Iterable[str] = ()) -> None:
         self._config = config
         self._schema = seed_schema()
         self._batches: list[pa.RecordBatch] = []
@@ -142,53 +162,109 @@ class _Intake:
         self._chars = 0
         self._rejects: list[Reject] = []
         self._notes: Counter[str] = Counter()
+        self._layouts: Counter[str] = Counter()
         self._ids: set[bytes] = set()
+        self._ids_of_file: set[bytes] = set()
         self._questions: set[bytes] = set()
         self._sources: list[str] = []
+        self._unanswered: list[str] = []
+        self._taken = 0
+        self._answered = 0  # of this file
+        self.remarks = list(remarks)
+        """What to know about the files."""
 
     def layouts(self, source: str) -> Layouts:
         """Return empty `Layouts` for the records of a file or another source."""
-        return Layouts(source, self._config.columns)
+        return Layouts(source, self._config)
 
     def read(self, records: Records, layouts: Layouts) -> None:
         """Take or reject all records of one source."""
         self._sources.append(layouts.source)
+        self._ids_of_file = set()
+        before, self._answered = self._taken, 0
+        base, records = self._index_base(records, layouts)
         for line, record in records:
             try:
-                self._take(record, layouts)
+                self._take(line, record, layouts, base)
             except Unfit as unfit:
-                detail = unfit.detail[:200].encode(errors="backslashreplace").decode()
-                self._rejects.append(Reject(layouts.source, line, unfit.reason, detail))
+                self._reject(layouts.source, line, unfit)
         layouts.check()
+        if self._taken > before and not self._answered:
+            self._unanswered.append(layouts.source)
+        for field in ("answer", "options"):
+            if columns := [column for column, kind in layouts.unused.items() if kind == field]:
+                self.remarks.append(
+                    f"{layouts.source}: {listed(columns)} not used, but named like {field};"
+                    f" to use it: --map {field}={columns[0]}"
+                )
 
-    def _take(self, record: Any, layouts: Layouts) -> None:
+    def _index_base(self, records: Records, layouts: Layouts) -> tuple[int | None, Records]:
+        """Find what integer answers count from; returns it (None: no answer shows it) and all records."""
+        if self._config.index_base is not None:
+            return self._config.index_base, records
+        head: list[tuple[int, Any]] = []
+        indexed = False
+        for line, record in itertools.islice(records, _BASE_RECORDS):
+            head.append((line, record))
+            for fields in _readable(record, layouts):
+                answer, (options, _) = fields.get("answer"), read_options(fields.get("options"))
+                if (base := shown_base(answer, options)) is not None:
+                    return base, itertools.chain(head, records)
+                indexed |= bool(options) and is_index(answer)
+            if not indexed and len(head) >= _BASE_GIVE_UP:
+                break
+        return None, itertools.chain(head, records)
+
+    def _take(self, line: int, record: Any, layouts: Layouts, base: int | None) -> None:
         if isinstance(record, Unfit):
             raise record
         if not isinstance(record, dict):
             raise Unfit("not_a_record", f"{kind_of(record)}, not an object")
-        row, chars, notes = _seed(layouts.layout(tuple(record)).read(record), self._config)
+        layout = layouts.layout(tuple(record))
+        name, seeds = layout.read(record)
+        base = layout.index_base if base is None else base
+        for fields in seeds:
+            self._layouts[name] += 1
+            try:
+                self._add(*_seed(fields, self._config, base))
+            except Unfit as unfit:
+                self._reject(layouts.source, line, unfit)
+
+    def _reject(self, source: str, line: int, unfit: Unfit) -> None:
+        detail = unfit.detail[:200].encode(errors="backslashreplace").decode()
+        self._rejects.append(Reject(source, line, unfit.reason, detail))
+
+    def _add(self, row: tuple[Any, ...], chars: int, notes: list[str]) -> None:
         if not self._config.keep_duplicates:
-            self._refuse_duplicate(row, "id_made" in notes)
+            row = self._unique(row, notes)
         for note in notes:
             self._notes[note] += 1
         self._rows.append(row)
+        self._taken += 1
+        self._answered += set(notes).isdisjoint(NO_ANSWER)
         self._chars += chars
         if len(self._rows) >= _BATCH_ROWS or self._chars >= _BATCH_CHARS:
             self._flush()
 
-    def _refuse_duplicate(self, row: tuple[Any, ...], id_made: bool) -> None:
+    def _unique(self, row: tuple[Any, ...], notes: list[str]) -> tuple[Any, ...]:
+        """Return the row with an id that no other row has; raise `Unfit` for a duplicate."""
         id_, question, _, options, *_ = row
-        id_digest = hashlib.blake2b(id_.encode(), digest_size=16).digest()
         # `_compared` collapses U+001F as white space, so the joined text is unambiguous.
-        compared = "\x1f".join(map(_compared, (question, *options)))
-        question_digest = hashlib.blake2b(compared.encode(), digest_size=16).digest()
-        seen_id = id_digest in self._ids
-        if question_digest in self._questions and (id_made or not seen_id):
+        question_digest = _digest("\x1f".join(map(_compared, (question, *options))))
+        seen_id = _digest(id_) in self._ids_of_file
+        if question_digest in self._questions and ("id_made" in notes or not seen_id):
             raise Unfit("duplicate_question", "an earlier record has this question and these options")
         if seen_id:
-            raise Unfit("duplicate_id", f"an earlier record has the id {id_!r}")
-        self._ids.add(id_digest)
+            raise Unfit("duplicate_id", f"an earlier record of this file has the id {id_!r}")
+        unique, number = id_, len(self._sources)
+        while _digest(unique) in self._ids:
+            unique = f"{unique}@{number}"
+        if unique != id_:
+            notes.append("id_in_earlier_file")
+        self._ids_of_file.add(_digest(id_))
+        self._ids.add(_digest(unique))
         self._questions.add(question_digest)
+        return (unique, *row[1:])
 
     def _flush(self) -> None:
         import pyarrow as pa
@@ -206,7 +282,8 @@ class _Intake:
             self._flush()
         if not self._batches:
             raise DataError(self._nothing_taken())
-        return Seeds(pa.Table.from_batches(self._batches, self._schema), self._rejects, self._notes)
+        table = pa.Table.from_batches(self._batches, self._schema)
+        return Seeds(table, self._rejects, self._notes, self._layouts, self.remarks, self._unanswered)
 
     def _nothing_taken(self) -> str:
         if not self._rejects:
@@ -220,15 +297,30 @@ class _Intake:
         )
 
 
-def _seed(values: Mapping[str, Any], config: SeedsConfig) -> tuple[tuple[Any, ...], int, list[str]]:
+def _readable(record: Any, layouts: Layouts) -> Sequence[Mapping[str, Any]]:
+    """Return the fields of a record's seeds; none where it is rejected."""
+    try:
+        found = layouts.layout(tuple(record)).read(record)[1] if isinstance(record, dict) else []
+        for fields in found:
+            read_options(fields.get("options"))
+    except Unfit:
+        return []
+    return found
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def _seed(values: Mapping[str, Any], config: SeedsConfig, base: int | None) -> tuple[tuple[Any, ...], int, list[str]]:
     """Make a seed from raw values: (row in the order of `seed_schema`, its characters, notes)."""
-    notes: list[str] = []
+    notes: list[str] = list(values.get("notes", ()))
     question = _question(values)
-    answer = text_of("answer", values.get("answer"))
-    options = _options(values.get("options"))
-    if type(index := values.get("answer")) is int and options and answer not in options:
-        notes.append("answer_from_index" if 0 <= index < len(options) else "answer_not_an_option")
-        answer = options[index] if 0 <= index < len(options) else answer
+    raw = values.get("answer")
+    options, labels = read_options(values.get("options"))
+    answer, remark = resolve_answer(raw, text_of("answer", raw), options, labels, base)
+    if remark is not None:
+        notes.append(remark)
     chars = len(question) + len(answer) + sum(map(len, options))
     if chars > config.max_chars:
         raise Unfit("too_long", f"{chars:,} characters; max_chars is {config.max_chars:,}")
@@ -238,22 +330,25 @@ def _seed(values: Mapping[str, Any], config: SeedsConfig) -> tuple[tuple[Any, ..
         notes.append("missing_word")
     points = [point for point in points if point.strip() not in MISSING_WORDS]
     disciplines = [name for name in disciplines if name and name not in MISSING_WORDS]
-    id_, language, source, license_ = (text_of(name, values.get(name)) for name in _LABELS)
-    chars = _check_unicode(question, answer, *options, *points, *disciplines, id_, language, source, license_)
+    id_, language, source, license_, explanation = (text_of(name, values.get(name)) for name in _LABELS)
+    chars = _check_unicode(
+        question, answer, *options, *points, *disciplines, id_, language, source, license_, explanation
+    )
     difficulty, on_scale = _difficulty(values.get("difficulty"), config.difficulty_scale)
     if not on_scale:
         notes.append("difficulty_off_scale")
-    if not answer.strip():
+    if not answer.strip() and remark is None:
         notes.append("empty_answer")
     if not points:
         notes.append("no_knowledge_points")
-    if not id_.strip():
+    own_id = id_ if id_.strip() else None
+    if own_id is None:
         notes.append("id_made")
         id_ = made_id(question, options, answer)
     if not language.strip():
         notes.append("language_guessed")
         language = guess_language(question)
-    origin = (source or None, license_ or None)
+    origin = (source or None, license_ or None, own_id, explanation if explanation.strip() else None)
     return (id_, question, answer, options, disciplines, difficulty, points, language, *origin), chars, notes
 
 
@@ -289,18 +384,6 @@ def _question(values: Mapping[str, Any]) -> str:
     return question
 
 
-def _options(value: Any) -> list[str]:
-    value = decoded(value)
-    if isinstance(value, dict):
-        if isinstance(value.get("text"), list):  # {"text": [...], "label": ["A", ...]}
-            value = value["text"]
-        else:
-            keys = sorted(value, key=lambda key: (len(key), key))  # "10" after "9"
-            # A Parquet row has the keys of all rows: null is an option that this row does not have.
-            value = [value[key] for key in keys if value[key] is not None]
-    return texts_of("options", value)
-
-
 def _knowledge_points(value: Any, route_separator: str | None) -> list[str]:
     value = decoded(value)
     if isinstance(value, str):
@@ -316,5 +399,7 @@ def _difficulty(value: Any, scale: str) -> tuple[int | None, bool]:
     """Return (level 1..5 or None, whether the value is missing or on the scale)."""
     if value is None or value != value or (isinstance(value, str) and not value.strip()):
         return None, True
+    if isinstance(value, str) and (named := _LEVEL.fullmatch(value.strip())):
+        value = named[1]
     level = difficulty_scale(scale).level(value)
     return level, level is not None

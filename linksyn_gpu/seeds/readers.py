@@ -1,32 +1,30 @@
-"""Seed files to records: JSONL, JSON, CSV, TSV and Parquet, plain or compressed.
+"""Seed files to records: JSONL, JSON, CSV and TSV, plain or compressed, Parquet and Arrow.
 
 A reader yields `(line, record)` for every record of a file, in order. In place of a record that cannot be read it
 yields an `Unfit`, and continues with the next one. A file that cannot be read as a whole (missing, truncated, not
 Parquet at all) is a `DataError` that names it.
 
 All formats are streamed. Only a `.json` file that is an object with the list in it is read into memory.
-To support another format, add its suffix to `FORMATS` and a reader to `read_records`.
+To support another format, add its suffix to `files.FORMATS` and a reader to `read_records`.
 """
 
 from __future__ import annotations
 
 import codecs
 import csv
-import glob
 import io
 import json
 import re
+import string
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from linksyn_gpu.errors import DataError
+from linksyn_gpu.seeds.encodings import UTF8, Transcoded, detect_encoding
+from linksyn_gpu.seeds.files import SourceFile
+from linksyn_gpu.seeds.layouts import has_question
 from linksyn_gpu.seeds.values import Unfit, listed
-
-FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
 # Upper limit of a JSONL line in bytes and of a CSV cell in characters: longer ones are never held in memory.
 MAX_LINE = 2**26
@@ -36,8 +34,9 @@ _PARQUET_BYTES = 2**28
 MAX_JSON = 2**28
 # A .jsonl file that begins, within so many bytes, as a JSON list of objects is read as one.
 MAX_PEEK = 1024
-_GLOB = re.compile(r"[*?\[]")
-
+# So much of a text file is looked at to find its encoding.
+_SAMPLE = 2**20
+_DELIMITERS = ",;\t|"
 
 Records = Iterator[tuple[int, Any]]
 """(1-based line, or record number in a format without lines; the record, or an `Unfit` in its place)."""
@@ -46,97 +45,27 @@ Select = Callable[[Sequence[str]], list[str]]
 """Given the columns of a file that has a header, returns those to read."""
 
 
-@dataclass(frozen=True)
-class SourceFile:
-    """One input file."""
-
-    name: str
-    """As the user wrote it; for a pattern, as the pattern matched it."""
-    path: Path
-    format: str
-    """A value of `FORMATS`."""
-    compression: str | None
-    """A value of `COMPRESSIONS`, or None."""
-
-
-def find_files(paths: str | Path | Iterable[str | Path]) -> list[SourceFile]:
-    """Find the files that `paths` name.
-
-    Parameters
-    ----------
-    paths : path or glob pattern, or several
-        Files keep the order given; the files of a pattern are sorted by name. Patterns follow the shell:
-        `*` skips names that begin with a dot, `**` matches any folders.
-
-    Returns
-    -------
-    list of SourceFile
-        Each file once, even when it is named twice.
-
-    Raises
-    ------
-    DataError
-        A file is missing, is a folder or has an unknown suffix, or a pattern matches no file.
-    """
-    named = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    found: dict[Path, SourceFile] = {}
-    for name in named:
-        try:
-            for match in _expand(str(name)):
-                file = _source_file(match)
-                found.setdefault(file.path.resolve(), file)
-        except OSError as error:  # no permission to enter a folder, a name that is too long
-            raise DataError(f"{name}: cannot be opened: {error.strerror}") from error
-    if not found:
-        raise DataError("no seed file is named; pass at least one path")
-    return list(found.values())
-
-
-def _expand(name: str) -> list[str]:
-    # An existing file whose name contains brackets is that file, not a pattern.
-    if not _GLOB.search(name) or Path(name).is_file():
-        return [name]
-    matches = glob.glob(name, recursive=True)  # noqa: PTH207 - Path.glob refuses absolute patterns
-    files = sorted(match for match in matches if Path(match).is_file())
-    if not files:
-        raise DataError(f"{name}: the pattern matches no file; check the folder and the suffix")
-    return files
-
-
-def _source_file(name: str) -> SourceFile:
-    path = Path(name)
-    if path.is_dir():
-        raise DataError(f"{name} is a folder; name the files in it, e.g. '{path / '*.jsonl'}'")
-    if not path.is_file():
-        raise DataError(f"{name}: no such file")
-    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
-    compression = COMPRESSIONS.get(suffixes[-1]) if suffixes else None
-    if compression is not None:
-        suffixes.pop()
-    format_ = FORMATS.get(suffixes[-1]) if suffixes else None
-    if format_ is None or (format_ == "parquet" and compression is not None):
-        raise DataError(
-            f"{name}: unknown suffix; seeds are read from {', '.join(FORMATS)}"
-            f" (also followed by {' or '.join(COMPRESSIONS)}, except .parquet)"
-        )
-    return SourceFile(name, path, format_, compression)
-
-
-def read_records(file: SourceFile, select: Select) -> Records:
+def read_records(
+    file: SourceFile, select: Select, encoding: str | None = None, remarks: list[str] | None = None
+) -> Records:
     """Read the records of one file, in order.
 
     Parameters
     ----------
     file : SourceFile
     select : callable
-        Called once with the column names of a CSV, TSV or Parquet file, before its first record; returns
-        the columns that are needed. Parquet reads no others.
+        Called once with the column names of a CSV, TSV, Parquet or Arrow file, before its first record; returns
+        the columns that are needed. Parquet and Arrow read no others.
+    encoding : str, optional
+        Encoding of a text file; None: UTF-8, or the one that is detected.
+    remarks : list of str, optional
+        Gets a remark for what was detected: another encoding or delimiter, a CSV without a header.
 
     Yields
     ------
     (int, object)
-        The 1-based line where the record begins (JSONL, CSV, TSV) or its 1-based number (JSON, Parquet),
-        and the record: any JSON value, a dict for CSV, TSV and Parquet, or an `Unfit`. Blank lines are
+        The 1-based line where the record begins (JSONL, CSV, TSV) or its 1-based number (JSON, Parquet, Arrow),
+        and the record: any JSON value, a dict for CSV, TSV, Parquet and Arrow, or an `Unfit`. Blank lines are
         skipped.
 
     Raises
@@ -150,18 +79,34 @@ def read_records(file: SourceFile, select: Select) -> Records:
         if file.format == "parquet":
             yield from _parquet_records(file, select)
             return
+        if file.format == "arrow":
+            yield from _arrow_file_records(file, select)
+            return
+        remarks = [] if remarks is None else remarks
         with pa.input_stream(str(file.path), compression=file.compression) as source:
-            stream = io.BufferedReader(source, 2**20)
+            stream = _as_utf8(file, io.BufferedReader(source, _SAMPLE), encoding, remarks)
             if file.format == "jsonl":
                 yield from _jsonl_records(file, stream)
             elif file.format == "json":
                 yield from _json_records(file, stream)
             else:
-                yield from _table_records(file, stream, select)
+                yield from _table_records(file, stream, select, remarks)
     # A UnicodeDecodeError here comes from the structure of the file; text of a record is an `Unfit`.
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         kind = file.format if file.compression is None else f"{file.compression} of {file.format}"
         raise DataError(f"{file.name}: cannot be read to its end as {kind}: {error}") from error
+
+
+def _as_utf8(
+    file: SourceFile, stream: io.BufferedReader, encoding: str | None, remarks: list[str]
+) -> io.BufferedReader:
+    """Return a text stream as UTF-8."""
+    found = encoding or detect_encoding(stream.peek(_SAMPLE)[:_SAMPLE])
+    if codecs.lookup(found).name == UTF8:
+        return stream
+    if encoding is None:
+        remarks.append(f"{file.name}: read as {found}, which was detected; to name another: --encoding")
+    return io.BufferedReader(Transcoded(stream, found), _SAMPLE)
 
 
 def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
@@ -369,16 +314,38 @@ class _TableLines:
 _STRAY_QUOTE = Unfit("not_a_record", "a quote in this line does not enclose a whole cell")
 
 
-def _table_records(file: SourceFile, stream: BinaryIO, select: Select) -> Records:
+def _delimiter_and_header(start: bytes) -> tuple[str, list[str] | None]:
+    """Find the delimiter of a CSV file from its start, and its columns if it is an MMLU file without a header."""
+    line = start.removeprefix(codecs.BOM_UTF8).split(b"\n", 1)[0].decode(errors="replace").strip("\r")
+    rows = {delimiter: next(csv.reader([line], delimiter=delimiter), []) for delimiter in _DELIMITERS}
+    # Of the delimiters that give a column of questions, or else of all, the one with the most columns.
+    usual = [delimiter for delimiter, row in rows.items() if has_question(row)]
+    delimiter = max(usual or _DELIMITERS, key=lambda one: len(rows[one])) if usual or len(rows[","]) < 2 else ","
+    row = rows[delimiter]
+    letters = list(string.ascii_uppercase[: max(0, len(row) - 2)])
+    is_mmlu = len(letters) >= 2 and row[-1].strip() in letters and row[1:-1] != letters and not has_question(row)
+    return delimiter, ["question", *letters, "answer"] if is_mmlu else None
+
+
+def _table_records(file: SourceFile, stream: io.BufferedReader, select: Select, remarks: list[str]) -> Records:
     """Read CSV or TSV. A stray quote never joins records: in TSV it is text, in CSV its line is rejected."""
     # The limit holds for the whole process; raising it does not affect other readers.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
-    delimiter = "\t" if file.format == "tsv" else ","
+    made: list[str] | None = None
+    delimiter = "\t"
+    if file.format == "csv":
+        delimiter, made = _delimiter_and_header(stream.peek(_SAMPLE)[:_SAMPLE])
+        if delimiter != ",":
+            remarks.append(f"{file.name}: read with {delimiter!r} between the cells")
+        if made is not None:
+            remarks.append(f"{file.name}: has no header; its columns are read as {', '.join(made)}")
     lines = _TableLines(stream)
     # Without strict, `"Hi" he said` loses its quotes, and a missing closing quote takes in the rest of the file.
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
-    header: list[str] = []
-    places: dict[str, int] = {}
+    header: list[str] = made or []
+    places = {name: place for place, name in enumerate(header)}
+    if made is not None:
+        select(made)
     while True:
         again = lines.start()
         problem: Unfit | None = None
@@ -426,7 +393,7 @@ def _are_records(lines: Sequence[tuple[int, str | Unfit]], header: Sequence[str]
     Then a stray quote opened a cell and another one closed it; lines of a text have other numbers of commas. A comma
     before a space does not count: it is part of a sentence.
     """
-    separator = re.compile(",(?! )" if delimiter == "," else delimiter)
+    separator = re.compile(",(?! )" if delimiter == "," else re.escape(delimiter))
     return len(header) > 1 and all(
         isinstance(line, str) and len(separator.findall(line)) == len(header) - 1 for _, line in lines
     )
@@ -444,6 +411,27 @@ def _parquet_records(file: SourceFile, select: Select) -> Records:
         rows = min(_PARQUET_ROWS, max(1, _PARQUET_BYTES // max(1, largest)))
         # Without a usable column all are read: every record is counted.
         yield from arrow_records(parquet.iter_batches(batch_size=rows, columns=used or None))
+
+
+def _arrow_file_records(file: SourceFile, select: Select) -> Records:
+    """Read an Arrow IPC file or stream, memory-mapped."""
+    import pyarrow as pa
+
+    with pa.memory_map(str(file.path)) as source:
+        if source.size() == 0:
+            return
+        is_file = source.read(6) == b"ARROW1"
+        source.seek(0)
+        with pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source) as reader:
+            used = select(reader.schema.names) or reader.schema.names
+            batches = map(reader.get_batch, range(reader.num_record_batches)) if is_file else reader
+            yield from arrow_records(_sound(batch.select(used)) for batch in batches)
+
+
+def _sound(batch: Any) -> Any:
+    """Return a record batch after all its offsets and texts were checked: Arrow follows wrong ones out of the file."""
+    batch.validate(full=True)
+    return batch
 
 
 def arrow_records(batches: Iterable[Any]) -> Records:

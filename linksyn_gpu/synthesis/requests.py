@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import logging
 import re
 from collections import Counter
@@ -35,6 +36,7 @@ LABELS = {
 BATCH_ROWS = 1024
 MAX_FILE_REQUESTS, MAX_FILE_BYTES = 50_000, 200 * 10**6
 """Largest batch file that services accept."""
+PATH_COLUMNS = ("walk_id", "cell", "nodes", "seeds", "drop_reason")
 OpenRequests = Callable[[int], contextlib.AbstractContextManager[Path]]
 ANY_CELL = Cell(None, None, 0)
 OTHER_LANGUAGES = 0.01
@@ -138,7 +140,7 @@ class RequestsWriter:
                 self._made += 1
                 requests.append(request)
                 line = json_line({**request, "body": self._dialect.apply(request["body"])})
-                row["request_file"] = self._files.write(line.encode(errors="replace"))
+                row["request_file"] = self._files.write(line)
             rows.append(row)
         self._tasks.write(rows)
         return requests
@@ -228,7 +230,21 @@ class RequestFiles:
 def path_batches(table: pa.RecordBatch | pa.Table) -> Iterator[list[dict[str, Any]]]:
     """Rows of a table of paths, `BATCH_ROWS` at a time."""
     for start in range(0, table.num_rows, BATCH_ROWS):
-        yield table.slice(start, BATCH_ROWS).to_pylist()
+        part = table.slice(start, BATCH_ROWS)
+        columns = [_values(part.column(name)) for name in PATH_COLUMNS]
+        yield [dict(zip(PATH_COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _values(column: pa.ChunkedArray | pa.Array) -> list[Any]:
+    """Values of a column; lists through their offsets, since `to_pylist` makes an object for each element first."""
+    import pyarrow as pa
+
+    if not pa.types.is_list(column.type):
+        return list(column.to_pylist())
+    lists = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    ends = np.cumsum([0, *lists.value_lengths().to_pylist()]).tolist()
+    flat = lists.flatten().to_pylist()
+    return [flat[a:b] for a, b in itertools.pairwise(ends)]
 
 
 def make_task(

@@ -22,7 +22,7 @@ def manifest(out):
 
 def made(out):
     """Bytes of the files that stages made, without the manifest, the journal and the report."""
-    kinds = (".parquet", ".jsonl", ".npy", ".json")
+    kinds = (".parquet", ".jsonl", ".npy", ".npz", ".json")
     files = [p for p in out.rglob("*") if p.suffix in kinds and "journal" not in p.parts and p.name != "manifest.json"]
     return {str(path.relative_to(out)): path.read_bytes() for path in files}
 
@@ -41,6 +41,7 @@ def test_requests_of_a_killed_call_are_asked_when_the_campaign_grows_further(tmp
 
 
 DAMAGED = (
+    "visits.npz",
     "paths.parquet",
     "tasks.parquet",
     "plan.json",
@@ -132,6 +133,27 @@ def test_a_call_killed_before_it_recorded_its_paths_protects_their_seeds(tmp_pat
     found, whole = (manifest(folder)["stages"]["walk"] for folder in (out, tmp_path / "whole"))
     assert found["parts"] == whole["parts"]
     assert found["counts"] == whole["counts"]
+
+
+@pytest.mark.parametrize("stop", [(CampaignPart, "finish"), (store, "write_visits")])
+def test_a_part_that_is_walked_again_has_its_requests_once(tmp_path, monkeypatch, stop):
+    """Its call was killed when its paths and requests were written, and some had answers."""
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with FakeServer(reply) as server:
+        for out in (tmp_path / "out", tmp_path / "whole"):
+            server.bodies.clear()
+            run(out, "--paths", "8", *server_words(server))
+            with monkeypatch.context() as patch:
+                if out.name == "out":
+                    patch.setattr(*stop, killed)
+                run(out, "--paths", "16", *server_words(server), code=130 if out.name == "out" else 0)
+            run(out, "--paths", "24", *server_words(server))
+            bodies = [json.dumps(body) for body in server.bodies]
+            assert len(set(bodies)) == len(bodies)
+    assert made(tmp_path / "out") == made(tmp_path / "whole")
 
 
 def test_paths_of_an_older_version_stay_when_seeds_are_added(tmp_path):

@@ -53,7 +53,10 @@ RECORDS = [
     },
 ]
 EXPECTED = [
-    {key: value for key, value in {**record, "disciplines": [record["discipline"]]}.items() if key != "discipline"}
+    {
+        **{key: value for key, value in record.items() if key != "discipline"},
+        **{"disciplines": [record["discipline"]], "source_id": record["id"], "explanation": None},
+    }
     for record in RECORDS
 ]
 
@@ -389,7 +392,9 @@ def test_rejects_name_the_file_as_the_user_wrote_it(tmp_path, jsonl, monkeypatch
     [
         ("none.jsonl", "none.jsonl: no such file"),
         ("none*.jsonl", r"none\*.jsonl: the pattern matches no file"),
-        ("folder", "is a folder; name the files in it"),
+        ("folder", "folder: no file of seeds in this folder"),
+        ("hf://datasets/cais/mmlu/all", r"save_to_disk\('FOLDER'\).*hf download cais/mmlu"),
+        ("https://host/seeds.jsonl", "seeds are read from local files; download it first"),
         ("notes.txt", "unknown suffix; seeds are read from .jsonl, .ndjson"),
         ("table.parquet.gz", "unknown suffix"),
         ("packed.gz", "unknown suffix"),
@@ -401,7 +406,7 @@ def test_a_path_that_is_not_a_seed_file_is_an_error_with_the_cause(tmp_path, nam
     for other in ("notes.txt", "table.parquet.gz", "packed.gz"):
         (tmp_path / other).touch()
     with pytest.raises(DataError, match=message):
-        read_seeds(tmp_path / name)
+        read_seeds(name if "//" in name else tmp_path / name)
 
 
 def test_an_empty_list_of_paths_is_an_error():
@@ -454,7 +459,7 @@ def test_a_truncated_parquet_file_is_an_error(tmp_path):
     ("field", "name"), [(f, n) for f, names in layouts.USUAL_NAMES.items() for n in names if f != "question"]
 )
 def test_every_usual_name_is_found(jsonl, field, name):
-    seed = read_one(jsonl, {"question": "q", name: "4"})
+    seed = read_one(jsonl, {"question": "q", name: "4", **({"answer": "a"} if field == "explanation" else {})})
     assert seed[field] in ("4", ["4"], 4)
 
 
@@ -522,7 +527,8 @@ def test_options_in_lettered_columns_are_read_and_a_letter_stands_for_its_option
         ["rib", "skull", "tibia", "ulna"],
         ["x", "y"],
     ]
-    assert seeds.table["answer"].to_pylist() == ["femur", "tibia", "E"]
+    assert seeds.table["answer"].to_pylist() == ["femur", "tibia", ""]
+    assert (seeds.notes["answer_from_label"], seeds.notes["answer_unresolved"]) == (2, 1)
     table = pa.Table.from_pydict({"question": ["q"], "A": ["x"], "B": ["y"], "answer": ["A"]})
     pq.write_table(table, tmp_path / "mmlu.parquet")
     assert read_seeds(tmp_path / "mmlu.parquet")[0]["answer"] == "x"
@@ -540,9 +546,11 @@ def test_columns_a_and_b_are_no_options_next_to_a_column_of_options(jsonl):
         (1, "22", "answer_from_index"),
         (0, "12", "answer_from_index"),
         (12, "12", None),
-        (2, "2", "answer_not_an_option"),
-        (-1, "-1", "answer_not_an_option"),
-        ("1", "1", None),
+        (2, "22", "answer_from_index"),  # two options: answers of this file count from 1
+        (3.0, "", "answer_unresolved"),
+        (-1, "", "answer_unresolved"),
+        ("1", "22", "answer_from_index"),
+        ("12 bones", "12 bones", None),
         (True, "true", None),
     ],
 )
@@ -862,8 +870,8 @@ def test_duplicates_are_found_across_files_and_formats(tmp_path, jsonl):
     WRITERS[".parquet"](tmp_path / "b.parquet")
     seeds = read_seeds([tmp_path / "a.csv", tmp_path / "b.parquet", jsonl({**RECORDS[0], "id": "new"})])
     assert [(Path(r.file).name, r.line, r.reason) for r in seeds.rejects] == [
-        ("b.parquet", 1, "duplicate_id"),
-        ("b.parquet", 2, "duplicate_id"),
+        ("b.parquet", 1, "duplicate_question"),
+        ("b.parquet", 2, "duplicate_question"),
         ("seeds.jsonl", 1, "duplicate_question"),
     ]
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import to_mapping
+from linksyn_gpu.errors import DataError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
 from linksyn_gpu.pipeline.growth import check_seeds, continues, input_changed, record_parts, seeds_in_use
 from linksyn_gpu.pipeline.progress import Progress, silent
+from linksyn_gpu.seeds.files import SourceFiles, find_files
+from linksyn_gpu.seeds.normalize import NO_ANSWER, seeds_of_files
+from linksyn_gpu.seeds.values import listed
 from linksyn_gpu.tables import Seeds
+
+MAX_REMARKS = 20
+"""Remarks on files that the manifest holds and the command prints."""
 
 
 def ingest(
@@ -28,21 +34,24 @@ def ingest(
     ------
     ConfigError
         The files are others, or give other seeds than those that paths of the campaign refer to.
+    DataError
+        No seed of a file has a usable answer, and the settings do not allow that.
     """
-    from linksyn_gpu.seeds.normalize import read_seeds
-    from linksyn_gpu.seeds.readers import find_files
-
-    hashes = _fingerprints([file.path for file in find_files(files)])
-    settings = {"seeds": to_mapping(config.seeds), "input": hashes}
+    found = find_files(files)
+    hashes = _fingerprints(found)
+    shaping = to_mapping(config.seeds)
+    allowed = {"allow_empty_answers": shaping.pop("allow_empty_answers")}
+    settings = {"seeds": shaping, "input": hashes}
     grows, seeds = continues(ws, hashes), None
     if not force and seeds_in_use(ws) and input_changed(ws, hashes) and (grows or not ws.finished("ingest")):
         progress("records read", 0, None)
-        seeds = read_seeds(files, config.seeds)
+        seeds = _read(found, config)
         check_seeds(ws, seeds.table)  # before anything is recorded
-    if ws.begin("ingest", settings, force=force, growing=("input",) if grows else ()):
+    growing = ("input",) if grows else ()
+    if ws.begin("ingest", settings, operational={"seeds": allowed}, force=force, growing=growing):
         progress("records read", 0, None)
         record_parts(ws)
-        seeds = seeds or read_seeds(files, config.seeds)
+        seeds = seeds or _read(found, config)
         store.write_seeds(ws, seeds)
         counts = seed_counts(seeds)
         progress("records read", counts["records"], counts["records"])
@@ -52,21 +61,45 @@ def ingest(
 
 def seed_counts(seeds: Seeds) -> dict[str, Any]:
     """Counts of stage ingest: records = seeds + rejected."""
+    left = len(seeds.remarks) - MAX_REMARKS
+    more = [f"and {left:,} more remarks on files"] if left > 0 else []
     return {
         "records": len(seeds) + len(seeds.rejects),
         "seeds": len(seeds),
         "rejected": len(seeds.rejects),
         "rejected_by_reason": dict(Counter(reject.reason for reject in seeds.rejects)),
         "notes": dict(seeds.notes),
+        "layouts": dict(seeds.layouts),
+        "remarks": [*seeds.remarks[:MAX_REMARKS], *more],
+        "files_without_answers": list(seeds.unanswered[:MAX_REMARKS]),
     }
 
 
-def _fingerprints(paths: Sequence[Path]) -> dict[str, str]:
+def _read(files: SourceFiles, config: RunConfig) -> Seeds:
+    seeds = seeds_of_files(files, config.seeds)
+    if seeds.unanswered and not config.seeds.allow_empty_answers:
+        raise DataError(_no_answers(seeds))
+    return seeds
+
+
+def _no_answers(seeds: Seeds) -> str:
+    """Say which files have no answers, and what to do about it."""
+    notes = {name: seeds.notes[name] for name in NO_ANSWER if seeds.notes[name]}
+    counts = ", ".join(f"{name} {n:,}" for name, n in notes.items())
+    remarks = "".join(f"\n  {remark}" for remark in seeds.remarks[:MAX_REMARKS])
+    return (
+        f"no seed of {listed(seeds.unanswered, 5)} has a usable answer ({counts}). Name the columns"
+        f" (--map answer=COLUMN, --map options=A,B,C,D), choose a --layout, set --index-base for answers that are"
+        f" numbers of options, or pass --allow-empty-answers to use the questions alone.{remarks}"
+    )
+
+
+def _fingerprints(files: SourceFiles) -> dict[str, str]:
     """Hashes of the input files: a changed file is another input."""
     found: dict[str, str] = {}
-    for path in paths:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        name = path.name if path.name not in found else f"{path.name} (file {len(found) + 1})"
-        found[name] = f"sha256 {digest}"
+    for file in files:
+        with file.path.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        name = file.name if file.copy is not None else file.path.name
+        found[name if name not in found else f"{name} (file {len(found) + 1})"] = f"sha256 {digest}"
     return found

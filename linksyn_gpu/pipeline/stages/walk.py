@@ -1,9 +1,10 @@
 """Stage walk over a run folder: graph -> plan.json and paths.parquet.
 
 A campaign consists of parts. The first has the paths asked for; each later one adds paths, for a larger `paths`, or for
-the QA that are missing from `qa`. What a part starts from (visits, KP sets, uses of seeds) is counted from the rows of
-the parts before it. Its paths therefore depend only on the seeds, the settings and the parts, and earlier rows of
-paths.parquet never change. The manifest lists the parts, before they are walked.
+the QA that are missing from `qa`. A part starts from the KP sets and the uses of seeds in the rows of the parts before
+it, and from their visits in visits.npz, which include walks that were drawn again. Its paths therefore depend only on
+the seeds, the settings and the parts, and earlier rows of paths.parquet never change. The manifest lists the parts,
+before they are walked.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from linksyn_gpu.sampling.plan import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from linksyn_gpu.tables import Bundles, WalkBatch
+    from linksyn_gpu.tables import Bundles, Int64, WalkBatch
 
 
 def walk(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def _further_part(ws: Workspace, config: RunConfig) -> list[int] | None:
         )
     if config.qa is not None:
         asked = [cell.n_paths for cell in plan_cells(quota_of(ws, config), config.qa)]
-        available = ws.counts("curate")["available"] if ws.finished("curate") else None
+        available = ws.counts("curate").get("available") if ws.finished("curate") else None
         if planned and available is None:
             return None
         per_path, bound = config.synthesis.per_path, config.quota.max_overdraw
@@ -108,8 +109,13 @@ def next_part(ws: Workspace, config: RunConfig, progress: Progress = silent) -> 
     """
     if ws.finished("walk"):
         return None
-    ends = np.cumsum([sum(part["paths"]) for part in planned_parts(ws)])
+    parts = planned_parts(ws)
+    ends = np.cumsum([sum(part["paths"]) for part in parts])
     rows = store.count_rows(ws, "paths.parquet")
+    if any("digest" in part for part in parts):  # paths of an older version have no visits: they are counted again
+        visits = store.read_visits(ws)
+        covered = 0 if visits is None else visits[1]
+        rows = covered if covered <= rows else 0  # visits of other rows come from a call that was killed
     return CampaignPart(ws, config, int(np.searchsorted(ends, rows, side="right")), progress)
 
 
@@ -133,7 +139,8 @@ class CampaignPart:
         if self._graph.n_edges == 0:
             raise DataError("the KP graph has no edge: no two knowledge points share a seed, so no walk is possible")
         self._parts = planned_parts(ws)
-        self._earlier_rows = sum(planned_paths(self._parts[:number]))
+        self.earlier_rows = sum(planned_paths(self._parts[:number]))
+        """Paths of the parts before this one."""
         self.cells = [
             replace(cell, n_paths=n)
             for cell, n in zip(plan_cells(quota_of(ws, config), 0), planned_paths(self._parts), strict=True)
@@ -143,12 +150,13 @@ class CampaignPart:
         self._visited = np.zeros(self._graph.n_kps, bool)
         self._redraws = 0
         self._digest = hashlib.sha256()
+        self._visits: Int64 | None = None
         self._facts: dict[str, Any] = {}
         if number < len(self._parts) and self._parts[number].get("seeds", self._graph.n_seeds) != self._graph.n_seeds:
             raise DataError(
-                f"{ws.path('paths.parquet')} is missing or damaged, and part {number + 1} of it was walked before "
-                f"seeds were added: restore the file, or run without the added seeds first, or pass --force to start "
-                f"over"
+                f"{ws.path('paths.parquet')} or visits.npz is missing or damaged, and part {number + 1} was walked "
+                f"before seeds were added: restore the file, or run without the added seeds first, or pass --force to "
+                f"start over"
             )
 
     def walk(self) -> None:
@@ -173,7 +181,7 @@ class CampaignPart:
                 self._count(table)
                 paths.write_table(table)
 
-            for table in store.read_rows(self._ws, "paths.parquet", 0, self._earlier_rows):
+            for table in store.read_rows(self._ws, "paths.parquet", 0, self.earlier_rows):
                 put(table)
             yield put
             if self._number < len(self._parts):
@@ -197,9 +205,12 @@ class CampaignPart:
         shared = (config.seed, config.backend)
         walker = Walker(self._graph, config.walk, *shared, goals=goals, memory=config.gpu_memory)
         linker = SeedLinker(self._graph, seeds, config.bundle, *shared, quota=config.quota)
-        for table in store.read_rows(self._ws, "paths.parquet", 0, self._earlier_rows):
+        visits = store.read_visits(self._ws) if self.earlier_rows else None
+        if visits is not None:
+            walker.add_visits(visits[0])
+        for table in store.read_rows(self._ws, "paths.parquet", 0, self.earlier_rows):
             batch, bundles = store.paths_of(table, config.walk.length)
-            walker.resume(batch)
+            walker.resume(batch, count=visits is None)
             linker.resume(bundles)
         done, total = 0, sum(own)
         for part in plan_rounds(cells, config.walk.rounds):
@@ -211,6 +222,7 @@ class CampaignPart:
             yield store.paths_table(batch, bundles)
             done += part.n_paths
             self._progress("paths walked", done, total)
+        self._visits = walker.cell_visits
         self._facts = {**walker.backend.facts(), "walks_in_memory": min(walker.batch_size, total)}
         del linker
         backend = walker.backend
@@ -247,6 +259,8 @@ class CampaignPart:
                 f"none of {sum(drops.values()):,} paths was kept ({dict(drops)}): the graph or the quota is too narrow "
                 f"for walk.length = {self._config.walk.length}; use a smaller length or a wider quota"
             )
+        if self._visits is not None:
+            store.write_visits(ws, self._visits, self.earlier_rows + sum(self._parts[self._number]["paths"]))
         with ws.replacing("plan.json") as file:
             labels = seed_labels(store.read_seed_table(ws, ["difficulty", "disciplines"]))
             store.write_plan(file, plan_table(self.cells, labels, self._delivered, self._drops))
