@@ -278,6 +278,8 @@ def new_run(function: Callable[..., Any]) -> Callable[..., Any]:
 def _resolved(config_file: str | None, overrides: dict[str, Any], recorded: Any = None) -> RunConfig:
     given = merged({} if config_file is None else read_toml(config_file), overrides)
     where = "" if config_file is None else f"{config_file}, with the flags: "
+    if given.keys() & {"paths", "qa"}:  # each of them replaces both
+        recorded = {name: value for name, value in (recorded or {}).items() if name not in ("paths", "qa")}
     made: RunConfig = from_mapping(RunConfig, merged(recorded or {}, given), where=where)
     _confirm(made, given)
     return made

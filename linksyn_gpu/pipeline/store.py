@@ -229,10 +229,10 @@ def read_visits(ws: Workspace) -> tuple[Int64, int] | None:
 
 
 def count_rows(ws: Workspace, name: str) -> int:
-    """Return the number of rows of a Parquet file; 0 if it does not exist."""
+    """Return the number of rows of a Parquet file; 0 if it is missing or damaged."""
     import pyarrow.parquet as pq
 
-    return pq.read_metadata(ws.checked(name)).num_rows if ws.path(name).is_file() else 0
+    return pq.read_metadata(ws.path(name)).num_rows if ws.intact(name) else 0
 
 
 def read_schema(ws: Workspace, name: str) -> pa.Schema:

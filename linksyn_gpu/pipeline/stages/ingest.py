@@ -12,7 +12,7 @@ from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
-from linksyn_gpu.pipeline.growth import check_seeds, continues, seeds_in_use
+from linksyn_gpu.pipeline.growth import check_seeds, continues, input_changed, record_parts, seeds_in_use
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.seeds.files import SourceFiles, find_files
 from linksyn_gpu.seeds.normalize import NO_ANSWER, seeds_of_files
@@ -42,14 +42,16 @@ def ingest(
     shaping = to_mapping(config.seeds)
     allowed = {"allow_empty_answers": shaping.pop("allow_empty_answers")}
     settings = {"seeds": shaping, "input": hashes}
-    same_input = ws.facts("ingest").get("settings", {}).get("input") == hashes
-    if ws.begin("ingest", settings, operational={"seeds": allowed}, force=force, grows=continues(ws, hashes)):
+    grows, seeds = continues(ws, hashes), None
+    if not force and seeds_in_use(ws) and input_changed(ws, hashes) and (grows or not ws.finished("ingest")):
         progress("records read", 0, None)
-        seeds = seeds_of_files(found, config.seeds)
-        if seeds.unanswered and not config.seeds.allow_empty_answers:
-            raise DataError(_no_answers(seeds))
-        if seeds_in_use(ws) and not same_input:
-            check_seeds(ws, store.read_table(ws, "seeds.parquet"), seeds.table)
+        seeds = _read(found, config)
+        check_seeds(ws, seeds.table)  # before anything is recorded
+    growing = ("input",) if grows else ()
+    if ws.begin("ingest", settings, operational={"seeds": allowed}, force=force, growing=growing):
+        progress("records read", 0, None)
+        record_parts(ws)
+        seeds = seeds or _read(found, config)
         store.write_seeds(ws, seeds)
         counts = seed_counts(seeds)
         progress("records read", counts["records"], counts["records"])
@@ -71,6 +73,13 @@ def seed_counts(seeds: Seeds) -> dict[str, Any]:
         "remarks": [*seeds.remarks[:MAX_REMARKS], *more],
         "files_without_answers": list(seeds.unanswered[:MAX_REMARKS]),
     }
+
+
+def _read(files: SourceFiles, config: RunConfig) -> Seeds:
+    seeds = seeds_of_files(files, config.seeds)
+    if seeds.unanswered and not config.seeds.allow_empty_answers:
+        raise DataError(_no_answers(seeds))
+    return seeds
 
 
 def _no_answers(seeds: Seeds) -> str:
