@@ -44,7 +44,7 @@ OUTPUTS = {
     "ingest": ("seeds.parquet", "rejects.jsonl"),
     "extract": ("annotated.parquet", "extracted.parquet", "merges.jsonl", "doubtful.jsonl", "merges.md"),
     "build": ("kps.parquet", "graph"),
-    "walk": ("plan.json", "paths.parquet"),
+    "walk": ("plan.json", "paths.parquet", "visits.npz"),
     "synthesize": (
         "requests",
         "requests.jsonl",  # of versions that wrote a single file

@@ -70,8 +70,13 @@ def test_a_grown_campaign_is_the_same_for_every_way_to_get_there(tmp_path):
     for name in ("paths.parquet", "plan.json"):
         assert (tmp_path / "a" / name).read_bytes() == (b / name).read_bytes()
     assert request_lines(tmp_path / "a") == request_lines(b)
-    (b / "paths.parquet").write_bytes(b"damaged")
-    invoke("walk", b)
+    for name in ("paths.parquet", "visits.npz"):
+        (b / name).write_bytes(b"damaged")
+        invoke("walk", b)
+        assert (tmp_path / "a" / "paths.parquet").read_bytes() == (b / "paths.parquet").read_bytes()
+    (b / "visits.npz").unlink()
+    invoke("walk", b, "--paths", "40")
+    run(tmp_path / "a", "--paths", "40", *BATCH)
     assert (tmp_path / "a" / "paths.parquet").read_bytes() == (b / "paths.parquet").read_bytes()
 
 
