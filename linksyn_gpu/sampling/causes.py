@@ -44,6 +44,7 @@ QA_CAUSES = {
     "lost_in_answers": "the answer has fewer QA than were asked for (item_missing)",
     "lost_to_checks": "the QA failed a check; with reason",
     "lost_to_enhancement": "stage enhance dropped the QA; with reason",
+    "lost_in_curation": "stage curate left the QA out as a near-duplicate; with reason",
     "budget": "the request was not sent: --max-requests or --budget-tokens was reached",
     "pending": "the request has no answer yet",
 }
@@ -327,7 +328,7 @@ def qa_causes(
     counts : mapping
         Of the cell, as stage synthesize records them.
     lost_later : mapping
-        QA that stage enhance dropped or waits for, by cause.
+        QA that the stages after synthesize dropped or wait for, by cause.
     bounded : bool
         Requests were not sent because a limit was reached.
 
