@@ -183,7 +183,7 @@ class ShortfallExplainer:
 
     def path_causes(self) -> list[dict[str, int]]:
         """Lost paths of each cell by cause of `PATH_CAUSES`; they sum to all that were not kept."""
-        used = np.unique(np.concatenate([*self._used, np.zeros(0, np.uint64)]))
+        used = np.sort(np.concatenate([*self._used, np.zeros(0, np.uint64)]))
         return [self._causes_of(number, used) for number in range(len(self._goals))]
 
     def _causes_of(self, number: int, used: Keys) -> dict[str, int]:
@@ -215,7 +215,11 @@ class ShortfallExplainer:
             part = paths[begin : begin + CHECKED_AT_ONCE]
             enough_seeds, enough_own = self._can_be_linked(part, self._own[number])
             any_seeds, any_own = any_seeds or bool(enough_seeds.any()), any_own or bool(enough_own.any())
-            if (enough_own & ~np.isin(kp_set_keys(part), used)).any():
+            keys = kp_set_keys(part)
+            known = (
+                used.take(np.searchsorted(used, keys), mode="clip") == keys if used.size else np.zeros(keys.size, bool)
+            )
+            if (enough_own & ~known).any():
                 return "", listed
         if not any_seeds:
             return "too_few_distinct_seeds", listed
