@@ -106,7 +106,12 @@ def test_without_a_server_tokens_are_estimated_and_this_is_said(tmp_path):
     assert "cost" not in text
     with FakeServer(reply) as server:
         text = invoke("plan", SEEDS, "--out", tmp_path / "other", *QUICK, *server_flags(server)).stdout
-    assert "the server does not count tokens" in text
+        assert "the server does not count tokens" in text
+        total = sum(pq.read_table(tmp_path / "other" / "tasks.parquet")["prompt_tokens_estimated"].to_pylist())
+        invoke("run", SEEDS, "--out", tmp_path / "other", *QUICK, *server_flags(server))
+        text = invoke("plan", SEEDS, "--out", tmp_path / "other", *QUICK, *server_flags(server)).stdout
+    assert "120 tokens to read, estimated from characters (4 per token, 1.5 for CJK" in text, "10 for each answer"
+    assert f"times {120 / total:.3f}, as the answers" in text
 
 
 def test_a_plan_explains_each_missing_path_and_shows_each_cell(tmp_path):

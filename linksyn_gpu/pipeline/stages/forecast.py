@@ -264,8 +264,13 @@ def _prompt_tokens(
             how = by if len(prompts) == n else f"{by}, on a random sample of {len(prompts):,} requests"
             return {"prompt_tokens": total, "prompt_tokens_by": how, "prompt_tokens_error": error}
     languages = made.group_by("language").aggregate([("prompt_tokens_estimated", "sum")]).to_pylist()
-    by_language = {row["language"]: int(row["prompt_tokens_estimated_sum"]) for row in languages}
+    counts = ws.counts_so_far("synthesize") or {}
+    factor = 1.0
     why = "" if server is None else "; the server does not count tokens"
+    if counts.get("prompt_tokens") and counts["prompt_tokens_estimated"]:
+        factor = counts["prompt_tokens"] / counts["prompt_tokens_estimated"]
+        why += f"; times {factor:.3f}, as the answers in this folder report"
+    by_language = {row["language"]: round(factor * row["prompt_tokens_estimated_sum"]) for row in languages}
     return {
         "prompt_tokens": sum(by_language.values()),
         "prompt_tokens_by": f"estimated from characters (4 per token, 1.5 for CJK{why})",
