@@ -168,7 +168,9 @@ def _scaled_lines(scaled: Mapping[str, Any], measured: Mapping[str, float], not_
         f"  to read  = requests * prompt_tokens_per_request = {scaled['read_tokens']:,} tokens",
         "  with " + ", ".join(f"{name} {value:,.6g}" for name, value in measured.items()),
     ]
-    lines.append("  if a larger campaign makes as many requests per path: 'plan' with that --paths says whether it does")
+    lines.append(
+        "  if a larger campaign makes as many requests per path: 'plan' with that --paths says whether it does"
+    )
     if not_measured:
         lines.append(
             f"  not measured yet: {', '.join(not_measured)}; 'run' with --max-requests 50 on this folder measures them"

@@ -26,7 +26,7 @@ PATH_CAUSES = {
     "component_too_small": "no path of min_length KPs exists there",
     "too_few_own_seeds": "no path there can have more than min_own_share of its seeds of the discipline",
     "too_few_distinct_seeds": "no path there has min_seeds distinct seeds",
-    "kp_sets_used_up": "every KP set that can give a bundle there is used by a path of the campaign",
+    "kp_sets_used_up": "every KP set that can give a bundle there was drawn before, and paths have distinct sets",
     "redraw_bound": "a further path may exist; max_redraws draws did not find it",
 }
 """Why a path is missing. 'There' is the component in which its last draw started."""
