@@ -178,7 +178,8 @@ def test_the_causes_of_a_cell_that_was_asked_for_qa_add_up(tmp_path):
         return ok(json.dumps({"qa": [item]}))
 
     with FakeServer(script) as server:
-        flags = (*server_flags(server), "--calibration-rounds", "2", "--question-types", "open")
+        (tmp_path / "run.toml").write_text('[synthesis]\nquestion_types = ["open"]\n')
+        flags = (*server_flags(server), "--calibration-rounds", "2", "--config", tmp_path / "run.toml")
         invoke("run", SEEDS, "--out", out, "--qa", "12", "--max-overdraw", "2", *flags)
     run = linksyn_gpu.open_run(out)
     (cell,) = run.stats.cells
