@@ -105,7 +105,8 @@ def purity_table(cells: Sequence[Mapping[str, Any]]) -> str:
         shares = [_figure(cell[name], ".1%") for name in ("own_share", "rated_share", "level_share")]
         others = [_figure(cell[n], f) for n, f in zip(DISTANCES, (".2f", ".4f", ".4f"), strict=True)]
         rows.append((_cell_label(cell), *shares, *others))
-    return _table(rows)
+    used = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    return _table(list(zip(*used, strict=True)))
 
 
 DISTANCES = ("level_distance", "divergence", "noise_floor")
@@ -167,6 +168,9 @@ def _scaled_lines(scaled: Mapping[str, Any], measured: Mapping[str, float], not_
         f"  to read  = requests * prompt_tokens_per_request = {scaled['read_tokens']:,} tokens",
         "  with " + ", ".join(f"{name} {value:,.6g}" for name, value in measured.items()),
     ]
+    lines.append(
+        "  if a larger campaign makes as many requests per path: 'plan' with that --paths says whether it does"
+    )
     if not_measured:
         lines.append(
             f"  not measured yet: {', '.join(not_measured)}; 'run' with --max-requests 50 on this folder measures them"

@@ -22,7 +22,7 @@ class PlanConfig:
     completion_tokens: float | None = None
     """Tokens assumed per answer; None: the mean of the folder's answers, or 300 for each QA while there are none."""
     tokenizer: str | None = None
-    """tokenizer.json of the model, to count prompt tokens without a server (needs the package tokenizers)."""
+    """tokenizer.json of the model, to count prompt tokens without a server (extra plan)."""
 
     def __post_init__(self) -> None:
         for name in ("price_in", "price_out"):

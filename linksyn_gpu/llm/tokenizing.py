@@ -96,7 +96,7 @@ def count_with_file(prompts: Sequence[Messages], tokenizer: str | Path) -> list[
     try:
         from tokenizers import Tokenizer
     except ModuleNotFoundError as error:
-        raise ConfigError("--tokenizer needs the package tokenizers: pip install tokenizers") from error
+        raise ConfigError("tokenizer needs the package tokenizers: pip install 'linksyn-gpu[plan]'") from error
     path = Path(tokenizer)
     if not path.is_file():
         raise ConfigError(f"tokenizer = '{path}' is not a file; pass the tokenizer.json of the model")

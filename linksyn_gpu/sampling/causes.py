@@ -26,7 +26,7 @@ PATH_CAUSES = {
     "component_too_small": "no path of min_length KPs exists there",
     "too_few_own_seeds": "no path there can have more than min_own_share of its seeds of the discipline",
     "too_few_distinct_seeds": "no path there has min_seeds distinct seeds",
-    "kp_sets_used_up": "every KP set that can give a bundle there is used by a path of the campaign",
+    "kp_sets_used_up": "every KP set that can give a bundle there was drawn before, and paths have distinct sets",
     "redraw_bound": "a further path may exist; max_redraws draws did not find it",
 }
 """Why a path is missing. 'There' is the component in which its last draw started."""
@@ -44,6 +44,7 @@ QA_CAUSES = {
     "lost_in_answers": "the answer has fewer QA than were asked for (item_missing)",
     "lost_to_checks": "the QA failed a check; with reason",
     "lost_to_enhancement": "stage enhance dropped the QA; with reason",
+    "lost_in_curation": "stage curate left the QA out as a near-duplicate; with reason",
     "budget": "the request was not sent: --max-requests or --budget-tokens was reached",
     "pending": "the request has no answer yet",
 }
@@ -182,7 +183,7 @@ class ShortfallExplainer:
 
     def path_causes(self) -> list[dict[str, int]]:
         """Lost paths of each cell by cause of `PATH_CAUSES`; they sum to all that were not kept."""
-        used = np.unique(np.concatenate([*self._used, np.zeros(0, np.uint64)]))
+        used = np.sort(np.concatenate([*self._used, np.zeros(0, np.uint64)]))
         return [self._causes_of(number, used) for number in range(len(self._goals))]
 
     def _causes_of(self, number: int, used: Keys) -> dict[str, int]:
@@ -214,7 +215,11 @@ class ShortfallExplainer:
             part = paths[begin : begin + CHECKED_AT_ONCE]
             enough_seeds, enough_own = self._can_be_linked(part, self._own[number])
             any_seeds, any_own = any_seeds or bool(enough_seeds.any()), any_own or bool(enough_own.any())
-            if (enough_own & ~np.isin(kp_set_keys(part), used)).any():
+            keys = kp_set_keys(part)
+            known = (
+                used.take(np.searchsorted(used, keys), mode="clip") == keys if used.size else np.zeros(keys.size, bool)
+            )
+            if (enough_own & ~known).any():
                 return "", listed
         if not any_seeds:
             return "too_few_distinct_seeds", listed
@@ -327,7 +332,7 @@ def qa_causes(
     counts : mapping
         Of the cell, as stage synthesize records them.
     lost_later : mapping
-        QA that stage enhance dropped or waits for, by cause.
+        QA that the stages after synthesize dropped or wait for, by cause.
     bounded : bool
         Requests were not sent because a limit was reached.
 

@@ -40,9 +40,9 @@ class PathFigures:
     def add(self, nodes: Int32, seeds: Int32, cell: Int32) -> None:
         """Count kept paths: KPs and seeds of each, padded with -1, and its cell."""
         for numbers, first in ((nodes, self.first_kp), (seeds, self.first_seed)):
-            found, place = np.unique(numbers, return_index=True)
-            new = (found >= 0) & (first[found] < 0)
-            first[found[new]] = self.kept + place[new] // numbers.shape[1]
+            places = np.flatnonzero((numbers >= 0) & (first[numbers] < 0))  # in later batches only a few are new
+            found, at = np.unique(numbers.ravel()[places], return_index=True)
+            first[found] = self.kept + places[at] // numbers.shape[1]
         self.kept += len(cell)
         self._keys.append(kp_set_keys(nodes))
         for number in np.unique(cell).tolist():
@@ -62,7 +62,8 @@ class PathFigures:
 
     def distinct_kp_sets(self) -> int:
         """Distinct KP sets among the kept paths, by a 64-bit hash."""
-        return int(np.unique(np.concatenate([*self._keys, np.zeros(0, np.uint64)])).size)
+        keys = np.sort(np.concatenate([*self._keys, np.zeros(0, np.uint64)]))
+        return int((keys[1:] != keys[:-1]).sum()) + (keys.size > 0)
 
     def of_cell(self, number: int) -> dict[str, float | None]:
         """Shares among the seeds of a cell's paths; None where the cell asks for nothing, or no seed is rated.

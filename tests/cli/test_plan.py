@@ -14,7 +14,7 @@ import pytest
 import linksyn_gpu
 from linksyn_gpu.sampling.causes import PATH_CAUSES
 from tests.cli.test_server import QUICK, SEEDS, invoke, reply
-from tests.llm.fake_server import FakeServer
+from tests.llm.fake_server import FakeServer, ok
 
 QUOTA = "[quota.discipline]\nphysics = 0.5\nlaw = 0.25\nmedicine = 0.25\n[quota.difficulty]\n2 = 0.5\n4 = 0.5\n"
 
@@ -106,7 +106,12 @@ def test_without_a_server_tokens_are_estimated_and_this_is_said(tmp_path):
     assert "cost" not in text
     with FakeServer(reply) as server:
         text = invoke("plan", SEEDS, "--out", tmp_path / "other", *QUICK, *server_flags(server)).stdout
-    assert "the server does not count tokens" in text
+        assert "the server does not count tokens" in text
+        total = sum(pq.read_table(tmp_path / "other" / "tasks.parquet")["prompt_tokens_estimated"].to_pylist())
+        invoke("run", SEEDS, "--out", tmp_path / "other", *QUICK, *server_flags(server))
+        text = invoke("plan", SEEDS, "--out", tmp_path / "other", *QUICK, *server_flags(server)).stdout
+    assert "120 tokens to read, estimated from characters (4 per token, 1.5 for CJK" in text, "10 for each answer"
+    assert f"times {120 / total:.3f}, as the answers" in text
 
 
 def test_a_plan_explains_each_missing_path_and_shows_each_cell(tmp_path):
@@ -161,6 +166,39 @@ def test_each_missing_qa_has_a_cause_after_a_run(tmp_path):
     assert qa["asked"] == 120
     assert sum(qa["causes"].values()) == 120 - qa["kept"]
     assert {name.split(":")[0] for name in qa["causes"]} >= {"lost_to_checks", "budget", "lost_in_answers"}
+
+
+def test_the_causes_of_a_cell_that_was_asked_for_qa_add_up(tmp_path):
+    """Every second answer is nearly the one before: stage curate leaves it out, and the bound on paths is reached."""
+    out = tmp_path / "out"
+
+    def script(body, n):
+        word = ["alpha", "beta", "gamma", "delta", "epsilon"][len(server.bodies) // 8 % 5]
+        item = {"question": f"Which {word} follows when {word} {word} is dropped from the {word}?", "answer": word}
+        return ok(json.dumps({"qa": [item]}))
+
+    with FakeServer(script) as server:
+        (tmp_path / "run.toml").write_text('[synthesis]\nquestion_types = ["open"]\n')
+        flags = (*server_flags(server), "--calibration-rounds", "2", "--config", tmp_path / "run.toml")
+        invoke("run", SEEDS, "--out", out, "--qa", "12", "--max-overdraw", "2", *flags)
+    run = linksyn_gpu.open_run(out)
+    (cell,) = run.stats.cells
+    assert cell["qa"]["asked"] == 12
+    assert cell["qa"]["kept"] == run.counts["curate"]["kept"] < 12
+    assert sum(cell["qa"]["causes"].values()) == run.counts["curate"]["missing"]
+    assert {name.split(":")[0] for name in cell["qa"]["causes"]} <= {"lost_to_checks", "lost_in_curation"}
+
+
+def test_a_larger_plan_keeps_the_paths_of_the_smaller_one(tmp_path):
+    out = tmp_path / "out"
+    flags = ("--calibration-rounds", "2", "--engine", "batch", "--model", "m")
+    invoke("plan", SEEDS, "--out", out, "--paths", "12", *flags)
+    small = pq.read_table(out / "paths.parquet").to_pylist()
+    invoke("plan", SEEDS, "--out", out, "--paths", "30", *flags)
+    assert pq.read_table(out / "paths.parquet").to_pylist()[:12] == small
+    assert json.loads((out / "forecast.json").read_text())["paths"] == 30
+    invoke("run", SEEDS, "--out", out, "--paths", "40", *flags)
+    assert linksyn_gpu.open_run(out).stats.forecast is None, "the forecast is of fewer paths"
 
 
 def test_wrong_assumptions_are_refused(tmp_path):

@@ -124,37 +124,39 @@ def _add_missing_qa(ws: Workspace, rows: Sequence[dict[str, Any]], lost_paths: S
         asked = [per_path * row["asked"] for row in rows]
     else:
         asked = [cell.n_paths for cell in plan_cells(walk.quota, walk.qa)]
-    later = _lost_in_enhancement(ws, len(rows)) if ws.counts_so_far("enhance") is not None else None
+    later = _lost_later(ws, len(rows))
     of_cell = {cell["cell"]: cell for cell in counts["cells"]}
     for number, row in enumerate(rows):
         if (own := of_cell.get(number)) is None:
             continue
-        kept = own["kept"] - (later[number].total() if later is not None else 0)
-        lost_later = later[number] if later is not None else {}
-        causes = qa_causes(
-            asked[number], kept, per_path, lost_paths[number], own, lost_later, bounded="bound" in counts
-        )
-        row["qa"] = {"asked": asked[number], "kept": min(kept, asked[number]), "causes": causes}
+        lost = later[number]
+        kept = min(own["kept"] - lost.total(), asked[number])
+        bounded = "bound" in counts
+        causes = qa_causes(asked[number], kept, per_path, lost_paths[number], own, lost, bounded=bounded)
+        row["qa"] = {"asked": asked[number], "kept": kept, "causes": causes}
 
 
-def _lost_in_enhancement(ws: Workspace, n_cells: int) -> list[Counter[str]]:
-    """QA of each cell that stage enhance dropped or waits for, by cause."""
-    walk_id, cell = (
-        store.read_table(ws, "tasks.parquet", ["walk_id", "cell"]).column(name).to_numpy() for name in (0, 1)
-    )
-    order = np.argsort(walk_id, kind="stable")
+def _lost_later(ws: Workspace, n_cells: int) -> list[Counter[str]]:
+    """QA of each cell that the stages enhance and curate dropped, or that enhance waits for, by cause."""
     lost = [Counter[str]() for _ in range(n_cells)]
-    dropped = store.read_table(ws, "enhance-dropped.parquet", ["walk_id", "reason"])
-    cells = cell[order[np.searchsorted(walk_id[order], dropped.column("walk_id").to_numpy())]]
-    for number, reason in zip(cells.tolist(), dropped.column("reason").to_pylist(), strict=True):
-        lost[number][f"lost_to_enhancement: {reason}"] += 1
-    before, after = (
-        np.bincount(store.read_table(ws, name, ["cell"]).column(0).to_numpy(), minlength=n_cells)
-        for name in ("qa.parquet", "enhanced.parquet")
-    )
-    for number, n in enumerate((before - after).tolist()):
-        if (pending := n - lost[number].total()) > 0:
-            lost[number]["pending"] += pending
+    if ws.counts_so_far("enhance") is not None:
+        tasks = store.read_table(ws, "tasks.parquet", ["walk_id", "cell"])
+        walk_id, cell = (tasks.column(name).to_numpy() for name in ("walk_id", "cell"))
+        order = np.argsort(walk_id, kind="stable")
+        dropped = store.read_table(ws, "enhance-dropped.parquet", ["walk_id", "reason"])
+        cells = cell[order[np.searchsorted(walk_id[order], dropped.column("walk_id").to_numpy())]]
+        for number, reason in zip(cells.tolist(), dropped.column("reason").to_pylist(), strict=True):
+            lost[number][f"lost_to_enhancement: {reason}"] += 1
+        before, after = (
+            np.bincount(store.read_table(ws, name, ["cell"]).column("cell").to_numpy(), minlength=n_cells)
+            for name in ("qa.parquet", "enhanced.parquet")
+        )
+        for number, n in enumerate((before - after).tolist()):
+            if (pending := n - lost[number].total()) > 0:
+                lost[number]["pending"] += pending
+    if ws.finished("curate"):
+        for row in store.read_table(ws, "curate-dropped.parquet", ["cell", "reason"]).to_pylist():
+            lost[row["cell"]][f"lost_in_curation: {row['reason']}"] += 1
     return lost
 
 
@@ -262,8 +264,13 @@ def _prompt_tokens(
             how = by if len(prompts) == n else f"{by}, on a random sample of {len(prompts):,} requests"
             return {"prompt_tokens": total, "prompt_tokens_by": how, "prompt_tokens_error": error}
     languages = made.group_by("language").aggregate([("prompt_tokens_estimated", "sum")]).to_pylist()
-    by_language = {row["language"]: int(row["prompt_tokens_estimated_sum"]) for row in languages}
+    counts = ws.counts_so_far("synthesize") or {}
+    factor = 1.0
     why = "" if server is None else "; the server does not count tokens"
+    if counts.get("prompt_tokens") and counts["prompt_tokens_estimated"]:
+        factor = counts["prompt_tokens"] / counts["prompt_tokens_estimated"]
+        why += f"; times {factor:.3f}, as the answers in this folder report"
+    by_language = {row["language"]: round(factor * row["prompt_tokens_estimated_sum"]) for row in languages}
     return {
         "prompt_tokens": sum(by_language.values()),
         "prompt_tokens_by": f"estimated from characters (4 per token, 1.5 for CJK{why})",
