@@ -624,6 +624,8 @@ def qa_schema() -> pa.Schema:
             ("walk_id", pa.int64()),
             ("path", texts),
             ("seed_ids", texts),
+            ("seed_difficulties", pa.list_(pa.int8())),  # null: not rated
+            ("difficulty_asked", pa.int8()),  # of the cell; null: any
             ("cell", pa.int32()),
             ("request_id", pa.string()),
             ("prompt_digest", pa.string()),

@@ -73,10 +73,40 @@ def _renamed(text: str) -> tuple[str, str]:
     return name, new
 
 
+def _shares(text: str) -> dict[str, float] | str:
+    """'physics=0.5,law=0.5' -> {'physics': 0.5, 'law': 0.5}; the name of a preset stays."""
+    if text.strip() in allowed.PRESETS:
+        return text.strip()
+    found = {}
+    for part in text.split(","):
+        name, _, share = part.rpartition("=")
+        try:
+            found[name.strip()] = float(share)
+        except ValueError:
+            name = ""
+        if not name.strip():
+            raise ValueError(
+                f"must have the form NAME=SHARE, such as physics=0.5, or be {' or '.join(allowed.PRESETS)}"
+            )
+    return found
+
+
+def _types(text: str) -> dict[str, dict[str, float]]:
+    """'anatomy:open=1' -> {'anatomy': {'open': 1.0}}; without a discipline: 'default'."""
+    name, _, shares = text.rpartition(":")
+    found = _shares(shares)
+    if isinstance(found, str):
+        raise ValueError("must have the form DISCIPLINE:TYPE=SHARE,TYPE=SHARE")
+    return {name.strip() or allowed.DEFAULT: found}
+
+
 BYTES, NAMES, WORDS = ParsedValue("size", _bytes), ParsedValue("names", _names), ParsedValue("words", shlex.split)
 COLUMN, RENAME = ParsedValue("field=column", _column), ParsedValue("name=new", _renamed)
 PAIRS = (COLUMN, RENAME)
 """Types of pairs; a flag of such a type may be repeated."""
+SHARES, TYPES = ParsedValue("name=share", _shares), ParsedValue("discipline:type=share", _types)
+TABLES = (SHARES, TYPES)
+"""Types of tables; a flag of such a type may be repeated, and replaces the whole table of a file."""
 
 
 class Flag(NamedTuple):
@@ -125,6 +155,11 @@ GROUPS = {
     "Walks": (
         Flag("--paths", "paths", int, f"Paths of the whole campaign; more continue it. [{allowed.DEFAULT_PATHS}]"),
         Flag("--qa", "qa", int, "Kept QA to reach: paths are added until there are so many, instead of --paths."),
+        Flag(
+            "--discipline", "quota.discipline", SHARES, "Share of a discipline: law=0.5, or seeds, uniform. Repeatable."
+        ),
+        Flag("--difficulty", "quota.difficulty", SHARES, "Share: 3=0.5, or a preset: seeds, uniform. Repeatable."),
+        Flag("--quota-unit", "quota.unit", click.Choice(("share", "qa")), "Unit of the two: shares, or numbers of QA."),
         Flag("--max-overdraw", "quota.max_overdraw", float, "With --qa: paths per cell, at most, times the fewest."),
         Flag("--seed", "seed", int, "Random seed: the same seed gives the same paths, to the bit."),
         Flag("--length", "walk.length", int, "Steps of a path."),
@@ -139,6 +174,7 @@ GROUPS = {
     ),
     "Synthesis": (
         Flag("--per-path", "synthesis.per_path", int, "New QA to request from each path."),
+        Flag("--question-types", "question_types", TYPES, "Shares: open=0.5,case=0.5 or law:case=1. Repeatable."),
         Flag("--language", "synthesis.language", click.Choice(allowed.LANGUAGES), "Language of the new QA."),
         Flag("--templates", "synthesis.templates", click.Path(), "Folder with your own prompt templates."),
         Flag("--max-tokens", "synthesis.max_tokens", int, "Token limit of one answer."),
@@ -232,7 +268,9 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
                 value = params.pop(_parameter(flag))
                 if flag.type in PAIRS:
                     value = _without_repeats(flag.flag, value) or None
-                if value is not None:
+                if flag.type in TABLES:
+                    overrides = merged(overrides, _table_of(flag.field, value))
+                elif value is not None:
                     *table, name = flag.field.split(".")
                     (overrides.setdefault(table[0], {}) if table else overrides)[name] = value
             return function(resolve=functools.partial(_resolved, config_file, overrides), **params)
@@ -240,7 +278,7 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
         decorated: Callable[..., Any] = errors_as_text(wrapped)
         for title, flag in reversed(chosen):
             kind: dict[str, Any] = {"is_flag": True} if flag.type is bool else {"type": flag.type}
-            if flag.type in PAIRS:
+            if flag.type in (*PAIRS, *TABLES):
                 kind["multiple"] = True
             text = flag.help + _default(flag.field)
             option = grouped_option(title, flag.flag, _parameter(flag), default=None, help=text, **kind)
@@ -275,12 +313,43 @@ def new_run(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("seeds", nargs=-1, required=True)(option(function))
 
 
+def _table_of(field: str, values: Sequence[Any]) -> dict[str, Any]:
+    """Settings of a flag of `TABLES`: the shares of all its values together, or a preset."""
+    if not values:
+        return {}
+    table, _, name = field.rpartition(".")
+    presets = [value for value in values if isinstance(value, str)]
+    settings: dict[str, Any] = {name: {}}
+    if len(presets) == len(values) == 1:
+        settings[f"{name}_preset"] = presets[0]
+    elif presets:
+        raise ConfigError(f"--{name} {presets[0]}: a preset stands alone, without shares and other presets")
+    else:
+        for value in values:
+            settings[name] = merged(settings[name], value)
+        if table:
+            settings[f"{name}_preset"] = None
+    return {table: settings} if table else settings
+
+
+def _without_tables(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """Settings without the tables of shares that flags replace."""
+    kept = dict(values)
+    for _, flag in ((title, flag) for title, flags in GROUPS.items() for flag in flags if flag.type in TABLES):
+        table, _, name = flag.field.rpartition(".")
+        if table and name in overrides.get(table, {}) and table in kept:
+            kept[table] = {key: value for key, value in kept[table].items() if key != name}
+        elif not table and name in overrides:
+            kept.pop(name, None)
+    return kept
+
+
 def _resolved(config_file: str | None, overrides: dict[str, Any], recorded: Any = None) -> RunConfig:
-    given = merged({} if config_file is None else read_toml(config_file), overrides)
+    given = merged({} if config_file is None else _without_tables(read_toml(config_file), overrides), overrides)
     where = "" if config_file is None else f"{config_file}, with the flags: "
     if given.keys() & {"paths", "qa"}:  # each of them replaces both
         recorded = {name: value for name, value in (recorded or {}).items() if name not in ("paths", "qa")}
-    made: RunConfig = from_mapping(RunConfig, merged(recorded or {}, given), where=where)
+    made: RunConfig = from_mapping(RunConfig, merged(_without_tables(recorded or {}, overrides), given), where=where)
     _confirm(made, given)
     return made
 

@@ -68,10 +68,13 @@ def build_line(counts: Mapping[str, Any]) -> str:
 def walk_line(counts: Mapping[str, Any]) -> str:
     """Paths requested, kept and dropped."""
     dropped = _with_reasons(counts["dropped"], counts["dropped_by_reason"])
-    return (
+    line = (
         f"paths      {counts['paths']:,} requested = {counts['kept']:,} kept + {dropped} dropped; "
         f"{counts['kps_visited']:,} KPs visited, {counts['redraws']:,} redraws"
     )
+    for name, total in counts.get("quota_sums", {}).items():
+        line += f"\n           the shares of quota.{name} sum to {total:g}: each was divided by that"
+    return line
 
 
 def cell_table(cells: Sequence[Mapping[str, Any]]) -> str:
@@ -303,6 +306,16 @@ def level_table(counts: Mapping[str, Any]) -> str:
     return _table(rows)
 
 
+def judged_table(judged: Mapping[tuple[str, str], int]) -> str:
+    """QA by the level of their cell (rows) and the level that the judge gave (columns)."""
+    asked = sorted({level for level, _ in judged})
+    rows = [("level asked for", *(f"judged {level}" for level in "12345"))]
+    rows += [
+        (f"level {row}" if row != "any" else "any", *(f"{judged.get((row, c), 0):,}" for c in "12345")) for row in asked
+    ]
+    return _table(rows)
+
+
 def _unasked(counts: Mapping[str, Any]) -> dict[str, int]:
     """Kept paths without a request, by reason; `walk_line` counts those that the walk dropped."""
     from linksyn_gpu.tables import PATH_STATUS
@@ -400,6 +413,8 @@ def report_text(stats: RunStats) -> str:
         lines.append("synthesize: not started")
     if (enhanced := stats.stages["enhance"]) is not None:
         lines.append(enhancement_line(enhanced))
+        if stats.judged:
+            lines.append(judged_table(stats.judged))
     if (curated := stats.stages.get("curate")) is not None:
         lines.append(curation_line(curated))
     lines += [f"{stage}: not finished; {n:,} requests have an outcome by now" for stage, n in stats.outcomes.items()]

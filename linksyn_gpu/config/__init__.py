@@ -23,7 +23,9 @@ from linksyn_gpu.config.seeds import LAYOUTS as LAYOUTS
 from linksyn_gpu.config.seeds import SEED_FIELDS as SEED_FIELDS
 from linksyn_gpu.config.seeds import TURNS as TURNS
 from linksyn_gpu.config.seeds import SeedsConfig as SeedsConfig
+from linksyn_gpu.config.synthesis import DEFAULT as DEFAULT
 from linksyn_gpu.config.synthesis import DEFAULT_MAX_TOKENS as DEFAULT_MAX_TOKENS
+from linksyn_gpu.config.synthesis import DEFAULT_TYPES as DEFAULT_TYPES
 from linksyn_gpu.config.synthesis import ENGINES as ENGINES
 from linksyn_gpu.config.synthesis import LANGUAGES as LANGUAGES
 from linksyn_gpu.config.synthesis import PARAMETERS as PARAMETERS
@@ -31,6 +33,7 @@ from linksyn_gpu.config.synthesis import QUESTION_TYPES as QUESTION_TYPES
 from linksyn_gpu.config.synthesis import VLLM_FLAGS as VLLM_FLAGS
 from linksyn_gpu.config.synthesis import SynthesisConfig as SynthesisConfig
 from linksyn_gpu.config.walk import MAX_WALK_LENGTH as MAX_WALK_LENGTH
+from linksyn_gpu.config.walk import PRESETS as PRESETS
 from linksyn_gpu.config.walk import WALKERS as WALKERS
 from linksyn_gpu.config.walk import BundleConfig as BundleConfig
 from linksyn_gpu.config.walk import QuotaConfig as QuotaConfig

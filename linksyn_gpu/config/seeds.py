@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from linksyn_gpu.config.checks import one_of, require, shown
+from linksyn_gpu.config.checks import each_of, one_of, require, shown
 from linksyn_gpu.errors import ConfigError
 
 DIFFICULTY_SCALES = ("1-5", "0-4", "1-10", "1-3", "grade", "words")
@@ -60,7 +60,7 @@ class SeedsConfig:
 
     def __post_init__(self) -> None:
         for name, column in self.columns.items():
-            one_of("a field of columns", name, SEED_FIELDS)
+            each_of("columns", [name], "a field of a seed", SEED_FIELDS)
             require(isinstance(column, str), f"columns[{name!r}] = {column!r} must be the name of a column")
         one_of("layout", self.layout, LAYOUTS)
         one_of("turns", self.turns, TURNS)

@@ -26,7 +26,7 @@ from typing import Any, Self
 
 from linksyn_gpu import __version__
 from linksyn_gpu.config import RunConfig
-from linksyn_gpu.config.loader import known_settings, merged, settings_digest, to_mapping
+from linksyn_gpu.config.loader import TABLES, known_settings, merged, settings_digest, to_mapping
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.pipeline.older import current_counts
 
@@ -493,12 +493,11 @@ def _stage_of(name: str) -> str | None:
 
 def _check_entry(stage: str, entry: Mapping[str, Any]) -> None:
     """Raise ValueError unless an entry of the manifest has the parts that are used without a check."""
-    tables = {name for name, default in to_mapping(RunConfig()).items() if isinstance(default, Mapping)}
     parts = [
         entry["settings"],
         *(entry[name] for name in ("operational", "counts", "files", "checksums") if name in entry),
     ]
-    parts += [values[name] for values in parts[:2] for name in tables if name in values]
+    parts += [values[name] for values in parts[:2] for name in TABLES if name in values]
     if stage not in STAGES or not isinstance(entry["digest"], str) or not all(isinstance(p, dict) for p in parts):
         raise ValueError(f"wrong entry of stage {stage!r}")
     if "finished" in entry and not {"counts", "files"} <= entry.keys():
@@ -536,7 +535,7 @@ def _fill(settings: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str,
     filled: dict[str, Any] = {}
     for name, value in settings.items():
         default = defaults.get(name, value)
-        if name in defaults and isinstance(default, Mapping):
+        if name in TABLES:
             table = recorded.get(name, {})
             filled[name] = {key: table.get(key, default.get(key, now)) for key, now in value.items()}
         else:

@@ -16,6 +16,8 @@ from linksyn_gpu.config.loader import from_mapping
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
+from linksyn_gpu.sampling.labels import seed_labels
+from linksyn_gpu.sampling.plan import plan_cells, resolve_quota
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,20 +35,30 @@ def _largest(ws: Workspace, name: str) -> int:
 
 
 def quota_of(ws: Workspace, config: RunConfig) -> QuotaConfig:
-    """The quota, in the order of the campaign's first call: it numbers the cells, and a later call may have another."""
-    known = ws.facts("walk").get("settings", {}).get("quota", {})
+    """The quota without presets, in the order of the campaign's first call, which numbers the cells.
+
+    The shares that a preset stood for in that call are those of the whole campaign.
+    """
+    facts = ws.facts("walk")
+    if "quota" in facts:
+        return replace(config.quota, discipline_preset=None, difficulty_preset=None, **facts["quota"])
+    known = facts.get("settings", {}).get("quota", {})
 
     def ordered(name: str) -> dict[str, float]:
         shares = getattr(config.quota, name)
         return {key: shares[key] for key in known.get(name, shares)}
 
-    return replace(config.quota, discipline=ordered("discipline"), difficulty=ordered("difficulty"))
+    quota = replace(config.quota, discipline=ordered("discipline"), difficulty=ordered("difficulty"))
+    if quota.discipline_preset is None and quota.difficulty_preset is None:
+        return quota
+    resolved = resolve_quota(quota, seed_labels(store.read_seed_table(ws, ["difficulty", "disciplines"])))
+    if facts:
+        ws.record("walk", quota={"discipline": resolved.discipline, "difficulty": resolved.difficulty})
+    return resolved
 
 
 def planned_parts(ws: Workspace) -> list[dict[str, Any]]:
     """The parts of the campaign: 'paths' of each cell and, once walked, 'redraws', 'digest', 'seeds' and 'kps'."""
-    from linksyn_gpu.sampling.plan import plan_cells
-
     facts = ws.facts("walk")
     if "parts" in facts or "counts" not in facts:
         return list(facts.get("parts", ()))

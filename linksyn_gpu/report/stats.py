@@ -43,5 +43,7 @@ class RunStats:
     """Coverage curve, distinct KP sets, and KPs without a path by cause."""
     forecast: dict[str, Any] | None = None
     """Tokens, cost and time, if the command `plan` computed them for these paths."""
+    judged: dict[tuple[str, str], int] = field(default_factory=dict)
+    """QA of stage enhance by (level of the cell, level that the judge gave), as text; "any" without one."""
     outcomes: dict[str, int] = field(default_factory=dict)
     """Requests that have an answer or a failure by now, for 'synthesize' and 'enhance' while they are not finished."""

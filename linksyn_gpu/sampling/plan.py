@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -12,9 +12,10 @@ from scipy import sparse
 
 from linksyn_gpu.config import QuotaConfig
 from linksyn_gpu.errors import ConfigError
-from linksyn_gpu.sampling.labels import discipline_key, find_discipline, seeds_of
+from linksyn_gpu.sampling.labels import find_discipline, seeds_of
 from linksyn_gpu.sampling.value import level_kernel, target_shares
 from linksyn_gpu.tables import Bool, Cell, Float64, Int32, Int64, KPGraph, KPStatistics, SeedLabels
+from linksyn_gpu.taxonomy.disciplines import default_taxonomy, discipline_key
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,45 @@ def largest_remainder(shares: Sequence[float], total: int) -> list[int]:
     for i in largest[: total - sum(counts)]:
         counts[i] += 1
     return counts
+
+
+def resolve_quota(quota: QuotaConfig, labels: SeedLabels) -> QuotaConfig:
+    """A quota with the shares that its presets stand for.
+
+    'seeds': shares as of the seeds of each discipline, or of the rated seeds of each level. 'uniform': equal shares of
+    the disciplines or levels that have seeds. Labels of one discipline count as one. A group of the taxonomy counts
+    only if the bank has none of its disciplines. A discipline needs 2 seeds: with fewer, no bundle is of it.
+
+    Raises
+    ------
+    ConfigError
+        No seed has a discipline, or a level.
+    """
+    if quota.discipline_preset is not None:
+        keys = [discipline_key(label) for label in labels.disciplines]
+        counts = {key: int(seeds_of(key, labels, exactly=True).sum()) for key in dict.fromkeys(keys)}
+        group = default_taxonomy().group
+        covered = {group(key) for key in counts if group(key) != key}
+        counts = {key: n for key, n in counts.items() if n >= MIN_SEEDS and key not in covered}
+        shares = _preset_shares(quota.discipline_preset, counts, "discipline")
+        quota = replace(quota, discipline_preset=None, discipline=shares)
+    if quota.difficulty_preset is not None:
+        levels, numbers = np.unique(labels.difficulty[labels.difficulty > 0], return_counts=True)
+        counts = {str(level): n for level, n in zip(levels.tolist(), numbers.tolist(), strict=True)}
+        shares = _preset_shares(quota.difficulty_preset, counts, "difficulty")
+        quota = replace(quota, difficulty_preset=None, difficulty=shares)
+    return quota
+
+
+MIN_SEEDS = 2
+"""Seeds of a discipline in a preset, at least."""
+
+
+def _preset_shares(preset: str, counts: Mapping[str, int], what: str) -> dict[str, float]:
+    if not counts:
+        raise ConfigError(f"quota.{what}_preset = {preset!r}, but the seeds have no {what}; leave it out")
+    total = sum(counts.values())
+    return {key: n / total if preset == "seeds" else 1.0 / len(counts) for key, n in counts.items()}
 
 
 def plan_cells(quota: QuotaConfig, n_paths: int) -> list[Cell]:

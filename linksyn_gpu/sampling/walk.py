@@ -19,7 +19,7 @@ from linksyn_gpu.config import QuotaConfig, WalkConfig
 from linksyn_gpu.config.loader import config_or_fields, to_mapping
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.sampling.bundle import SeedLinker
-from linksyn_gpu.sampling.plan import CellGoal, Round, cell_goals, plan_cells, plan_rounds
+from linksyn_gpu.sampling.plan import CellGoal, Round, cell_goals, plan_cells, plan_rounds, resolve_quota
 from linksyn_gpu.sampling.value import target_shares
 from linksyn_gpu.tables import Bundles, Cell, Int32, Int64, KPGraph, WalkBatch
 
@@ -101,6 +101,8 @@ class Walker:
         self.quota = quota
         if quota is not None and (goals is not None or graph.statistics is None):
             raise ConfigError("quota needs a graph that build_graph made from seeds, and replaces goals")
+        if quota is not None and graph.statistics is not None and graph.statistics.labels is not None:
+            self.quota = quota = resolve_quota(quota, graph.statistics.labels)
         cells = plan_cells(quota, 0) if quota is not None else []
         self.seed = seed
         self.backend = resolve(backend)

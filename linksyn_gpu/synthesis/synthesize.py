@@ -145,7 +145,7 @@ class Assembly:
     """
 
     def __init__(self, sources: Sources, check: Check) -> None:
-        self._ids = SeedRows(sources.seeds.select(["id"]))
+        self._ids = SeedRows(sources.seeds.select(["id", "difficulty"]))
         self._kp_names = sources.kp_names
         self._config = sources.config
         self._limits = prompts.text_limits(sources.config.field_limit)
@@ -251,6 +251,8 @@ class Assembly:
             **{name: task[name] for name in ("language", "question_type", "walk_id", "cell", "request_id")},
             "path": [self._kp_names[v] for v in task["nodes"]],
             "seed_ids": [self._seeds[i]["id"] for i in task["seeds"]],
+            "seed_difficulties": [self._seeds[i]["difficulty"] for i in task["seeds"]],
+            "difficulty_asked": task["difficulty_asked"],
             "prompt_digest": self._digest,
             "seed": task["seed"] if answer.seed is None else answer.seed,
             "max_tokens": task["max_tokens"] if answer.max_tokens is None else answer.max_tokens,

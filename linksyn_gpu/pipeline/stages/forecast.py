@@ -20,6 +20,7 @@ from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.llm import Engine, api_key
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
+from linksyn_gpu.pipeline.growth import quota_of
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.report.stats import Coverage
 from linksyn_gpu.sampling.causes import PathRules, ShortfallExplainer, qa_causes
@@ -123,7 +124,7 @@ def _add_missing_qa(ws: Workspace, rows: Sequence[dict[str, Any]], lost_paths: S
     if walk.qa is None:
         asked = [per_path * row["asked"] for row in rows]
     else:
-        asked = [cell.n_paths for cell in plan_cells(walk.quota, walk.qa)]
+        asked = [cell.n_paths for cell in plan_cells(quota_of(ws, walk), walk.qa)]
     later = _lost_later(ws, len(rows))
     of_cell = {cell["cell"]: cell for cell in counts["cells"]}
     for number, row in enumerate(rows):

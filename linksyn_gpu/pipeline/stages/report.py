@@ -36,12 +36,25 @@ def gather(ws: Workspace) -> RunStats:
     for name in ("synthesize", "enhance"):
         stages[name] = ws.counts_so_far(name)  # also before they are finished
     kept_by, samples = _kept(ws) if ws.path("qa.parquet").is_file() else ({}, [])
-    stats = RunStats(stages, kept_by=kept_by, samples=samples, outcomes=_outcomes(ws))
+    stats = RunStats(stages, kept_by=kept_by, samples=samples, judged=_judged(ws), outcomes=_outcomes(ws))
     if (walked := stages["walk"]) is None:
         return stats
     coverage, cells, campaign = campaign_figures(ws)
     forecast = read_forecast(ws, walked["paths"])
     return replace(stats, coverage=coverage, cells=cells, campaign=campaign, forecast=forecast)
+
+
+def _judged(ws: Workspace) -> dict[tuple[str, str], int]:
+    """QA by the level that their cell asked for and the level that the judge gave."""
+    names = ["difficulty_asked", "level_judged"]
+    if not ws.path("enhanced.parquet").is_file() or not {*names} <= {*store.read_schema(ws, "enhanced.parquet").names}:
+        return {}
+    counts = Counter[tuple[str, str]]()
+    for batch in store.read_batches(ws, "enhanced.parquet", names):
+        for asked, judged in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            if judged is not None:
+                counts["any" if asked is None else str(asked), str(judged)] += 1
+    return dict(counts)
 
 
 def _outcomes(ws: Workspace) -> dict[str, int]:

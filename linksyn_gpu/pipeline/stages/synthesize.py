@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linksyn_gpu.config import RunConfig, SynthesisConfig
+from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import EngineError
 from linksyn_gpu.pipeline import store
@@ -90,7 +90,7 @@ def synthesize(
     from linksyn_gpu.llm.journal import Journal
 
     ws.counts("walk")
-    work = _Synthesis(ws, config.synthesis, progress)
+    work = _Synthesis(ws, config, progress)
     if not (work.begin(force=force) or collect):
         return ws.counts("synthesize")
     with engine_of(ws, config, engine) as start, Journal(ws.path("journal")) as journal:
@@ -106,7 +106,7 @@ def synthesize(
 def prepare(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> None:
     """Write the requests of a run's paths, and ask nothing. A call of `synthesize` asks for exactly these."""
     ws.counts("walk")
-    work = _Synthesis(ws, config.synthesis, progress)
+    work = _Synthesis(ws, config, progress)
     if work.begin(force=force):
         work.write_requests()
 
@@ -127,7 +127,7 @@ def walk_and_synthesize(
     if config.synthesis.engine == "batch" or ws.finished("walk"):
         walk(ws, config, progress=progress)
         return synthesize(ws, config, engine=engine, progress=progress)
-    work = _Synthesis(ws, config.synthesis, progress)
+    work = _Synthesis(ws, config, progress)
     work.begin(ahead=True)
     with engine_of(ws, config, engine) as start, Journal(ws.path("journal")) as journal:
         if config.synthesis.engine == "vllm":
@@ -157,9 +157,10 @@ def write_requests_of(writer: RequestsWriter, paths: pa.Table, put: Put) -> None
 class _Synthesis:
     """The steps of stage synthesize over a run folder."""
 
-    def __init__(self, ws: Workspace, config: SynthesisConfig, progress: Progress) -> None:
-        self._ws, self._config, self._progress = ws, config, progress
-        self._sources = Sources(store.read_kp_names(ws), store.read_seed_table(ws).table, config)
+    def __init__(self, ws: Workspace, config: RunConfig, progress: Progress) -> None:
+        self._ws, self._config, self._progress = ws, config.synthesis, progress
+        seeds, types = store.read_seed_table(ws).table, config.question_types
+        self._sources = Sources(store.read_kp_names(ws), seeds, config.synthesis, types)
         self._facts: dict[str, Any] = {}
         self._expected: int | None = None
         self._skipped = 0
@@ -178,7 +179,11 @@ class _Synthesis:
         shaping = to_mapping(self._config)
         operational = {name: shaping.pop(name) for name in OPERATIONAL}
         shaping["content of --templates"] = synthesis_digest(self._config.templates)
-        settings, server = {"synthesis": shaping}, {"synthesis": operational}
+        settings = {
+            "synthesis": shaping,
+            "question_types": {k: dict(v) for k, v in self._sources.question_types.items()},
+        }
+        server = {"synthesis": operational}
         work = self._ws.begin("synthesize", settings, operational=server, force=force, ahead=ahead)
         self.rows_before = self._rows_made()
         return work
@@ -195,6 +200,17 @@ class _Synthesis:
             return 0  # of an older version
         return rows if all(ws.intact(name) for name in self._request_files()) else 0
 
+    def _types_of_older_version(self) -> Sequence[str | None]:
+        """Question types of the requests in a tasks file of an older version, which chose them by another rule.
+
+        Requests with these types have the ids of before: their answers are found again.
+        """
+        ws, name = self._ws, "tasks.parquet"
+        if not ws.intact(name) or store.read_schema(ws, name) == tasks_schema():
+            return ()
+        types: list[str | None] = store.read_table(ws, name, ["question_type"]).column(0).to_pylist()
+        return types
+
     def _request_files(self) -> list[str]:
         """Names of the requests files, by tasks.parquet."""
         column = store.read_table(self._ws, "tasks.parquet", ["request_file"])
@@ -206,12 +222,15 @@ class _Synthesis:
         error."""
         ws, rows = self._ws, min(after, self._rows_made())
         known = self._request_files() if rows else []
+        recorded = () if rows else self._types_of_older_version()
         for path in (ws.path("requests.jsonl"), *ws.path("requests").glob("requests-*.jsonl")):
             if path.name not in {Path(name).name for name in known}:  # of a call that was killed, or an older version
                 path.unlink(missing_ok=True)
         with (
             ws.replacing("tasks.parquet") as tasks,
-            RequestsWriter(self._sources, cells, lambda n: ws.replacing(requests_name(n)), tasks) as writer,
+            RequestsWriter(
+                self._sources, cells, lambda n: ws.replacing(requests_name(n)), tasks, recorded_types=recorded
+            ) as writer,
         ):
             for table in store.read_rows(ws, "tasks.parquet", 0, rows):
                 writer.resume(table)

@@ -273,6 +273,7 @@ class CampaignPart:
             "dropped_by_reason": dict(drops),
             "redraws": sum(part.get("redraws", 0) for part in self._parts),
             "kps_visited": int(self._visited.sum()),
+            "quota_sums": self._config.quota.sums,
         }
         facts = {"backend": self._facts} if self._facts else {}
         ws.finish("walk", counts, **facts)
