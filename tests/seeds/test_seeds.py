@@ -1005,7 +1005,7 @@ FUZZ = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCh
 def test_no_line_crashes_and_every_line_is_kept_or_has_a_reason(tmp_path, lines, keep, route):
     path = tmp_path / "fuzz.jsonl"
     path.write_bytes(b"\n".join(lines))
-    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    content = path.read_bytes().replace(b"\xef\xbb\xbf", b"")
     expected = sum(bool(line.strip()) for line in content.split(b"\n"))
     seeds = attempt(path, keep_duplicates=keep, route_separator=route)
     if isinstance(seeds, DataError):

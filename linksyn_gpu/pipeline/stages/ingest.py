@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from linksyn_gpu.config import RunConfig
+from linksyn_gpu.config import RunConfig, SeedsConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.pipeline import store
@@ -39,11 +39,13 @@ def ingest(
     """
     found = find_files(files)
     hashes = _fingerprints(found)
-    shaping = to_mapping(config.seeds)
-    allowed = {"allow_empty_answers": shaping.pop("allow_empty_answers")}
+    shaping, allowed = _split(config.seeds)
     settings = {"seeds": shaping, "input": hashes}
-    same_input = ws.facts("ingest").get("settings", {}).get("input") == hashes
-    if ws.begin("ingest", settings, operational={"seeds": allowed}, force=force, grows=continues(ws, hashes)):
+    recorded = ws.facts("ingest").get("settings", {})
+    same_input = recorded.get("input") == hashes
+    # Only further files make a campaign grow: the same files read in another way give other seeds.
+    grows = continues(ws, hashes) and {**_split(SeedsConfig())[0], **recorded.get("seeds", {})} == shaping
+    if ws.begin("ingest", settings, operational={"seeds": allowed}, force=force, grows=grows):
         progress("records read", 0, None)
         seeds = seeds_of_files(found, config.seeds)
         if seeds.unanswered and not config.seeds.allow_empty_answers:
@@ -55,6 +57,12 @@ def ingest(
         progress("records read", counts["records"], counts["records"])
         ws.finish("ingest", counts)
     return ws.counts("ingest")
+
+
+def _split(config: SeedsConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings that shape the seeds, and those that do not."""
+    shaping = to_mapping(config)
+    return shaping, {"allow_empty_answers": shaping.pop("allow_empty_answers")}
 
 
 def seed_counts(seeds: Seeds) -> dict[str, Any]:
