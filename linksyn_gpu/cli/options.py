@@ -151,6 +151,9 @@ GROUPS = {
         Flag("--enhance-tries", "enhance.tries", int, "Rewrite each QA at most this many times."),
         Flag("--enhance-solves", "enhance.solves", int, "Independent solutions that check an answer."),
     ),
+    "Data set": (
+        Flag("--near-duplicates", "curate.near_duplicates", float, "Least Jaccard index of two near-duplicates."),
+    ),
     "Server": (
         Flag("--engine", "synthesis.engine", click.Choice(allowed.ENGINES), "Where the language model runs."),
         Flag("--base-url", "synthesis.base_url", str, "Address of an OpenAI-protocol server, with /v1."),

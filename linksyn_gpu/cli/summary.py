@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -103,19 +102,28 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def synthesis_line(counts: Mapping[str, Any]) -> str:
-    """New QA: generated = kept + dropped, and the pending requests."""
-    dropped = _with_reasons(counts["dropped"], _all_reasons(counts))
+    """Requests = answered + without a usable answer + pending; new QA: written = kept + dropped."""
     lines = []
-    requests = counts["requests_answered"] + counts["pending"]
     if unasked := _unasked(counts):
-        paths = requests + sum(unasked.values())
+        paths = counts["requests"] + sum(unasked.values())
         lines.append(
-            f"requests   {paths:,} paths = {requests:,} requests + {_with_reasons(paths - requests, unasked)} dropped"
+            f"requests   {paths:,} paths = {counts['requests']:,} requests + "
+            f"{_with_reasons(paths - counts['requests'], unasked)} dropped"
         )
-    lines += [f"new QA     {counts['generated']:,} generated = {counts['kept']:,} kept + {dropped} dropped"]
-    if counts["pending"]:
-        why = reasons({k: n for k, n in counts.get("pending_reasons", {}).items() if k != "no_answer"})
-        lines.append(f"           {counts['pending']:,} requests have no answer yet" + (f" ({why})" if why else ""))
+    waiting = {name: n for name, n in counts["pending_reasons"].items() if name != "no_answer"}
+    lines.append(
+        f"{'' if lines else 'requests':<10} {counts['requests']:,} requests = {counts['answered']:,} answered + "
+        f"{_with_reasons(counts['failed'], counts['failed_by_reason'])} without a usable answer + "
+        f"{_with_reasons(counts['pending'], waiting)} pending"
+    )
+    lines.append(
+        f"new QA     {counts['written']:,} written = {counts['kept']:,} kept + "
+        f"{_with_reasons(counts['dropped'], counts['dropped_by_reason'])} dropped"
+    )
+    if missing := counts["items_missing"]:
+        lines.append(f"           {missing:,} QA that were asked for are missing from the answers")
+    if surplus := counts["answers_with_surplus"]:
+        lines.append(f"           {surplus:,} answers have more QA than were asked for; these are not used")
     if (server := counts.get("server")) is not None:
         lines.append(
             f"server     had work {100 * server['busy_share']:.1f}% of {server['seconds']:,.1f} s, "
@@ -131,12 +139,12 @@ def synthesis_line(counts: Mapping[str, Any]) -> str:
         lines.append("           " + _collected(counts["collected"]))
     lines.append(
         f"tokens     {counts['prompt_tokens']:,} read ({counts['prompt_tokens_estimated']:,} estimated), "
-        f"{counts['completion_tokens']:,} written, in {counts['requests_answered']:,} answers"
+        f"{counts['completion_tokens']:,} written, for {counts['requests'] - counts['pending']:,} requests"
     )
     if counts["pending"]:
         lines.append(
-            f"           about {counts['pending_prompt_tokens']:,} to read and "
-            f"{counts['pending_completion_tokens']:,} to write are pending"
+            f"           {counts['pending']:,} requests have no answer yet: about {counts['pending_prompt_tokens']:,} "
+            f"tokens to read and {counts['pending_completion_tokens']:,} to write are pending"
         )
     return "\n".join(lines)
 
@@ -173,18 +181,23 @@ def where_enhanced(folder: str) -> str:
 
 
 def curation_line(counts: Mapping[str, Any]) -> str:
-    """QA asked for, kept and missing, by cell."""
+    """QA of the data set; with a number asked for, what is missing by cell."""
+    dropped = _with_reasons(counts["dropped"], counts["dropped_by_reason"])
+    line = f"data set   {counts['qa']:,} QA = {counts['kept']:,} kept + {dropped} dropped"
+    if "asked" not in counts:
+        return line
     header = ("cell", "asked", "kept", "missing", "in reserve")
     rows = [(_cell_label(cell), *(f"{cell[name]:,}" for name in CURATED)) for cell in counts["cells"]]
     return (
-        f"curated    {counts['asked']:,} QA asked for = {counts['kept']:,} kept + {counts['missing']:,} missing; "
-        f"{counts['reserve']:,} more in reserve\n{_table([header, *rows])}"
+        f"{line} + {counts['reserve']:,} in reserve\n"
+        f"           {counts['asked']:,} asked for = {counts['kept']:,} kept + {counts['missing']:,} missing\n"
+        f"{_table([header, *rows])}"
     )
 
 
 def where_curated(folder: str) -> str:
     """The files of stage curate to look at."""
-    return f"look at    {folder}/curated.jsonl (the QA asked for, the best of each cell), {folder}/reserve.parquet"
+    return f"look at    {folder}/curated.jsonl (the data set), {folder}/curate-dropped.parquet (near-duplicates)"
 
 
 def _cell_label(cell: Mapping[str, Any]) -> str:
@@ -207,15 +220,7 @@ def _unasked(counts: Mapping[str, Any]) -> dict[str, int]:
     """Kept paths without a request, by reason; `walk_line` counts those that the walk dropped."""
     from linksyn_gpu.tables import PATH_STATUS
 
-    return {name: n for name, n in counts["reasons"].get("path", {}).items() if name not in PATH_STATUS}
-
-
-def _all_reasons(counts: Mapping[str, Any]) -> dict[str, int]:
-    """Drops of requests, answers and items, by reason."""
-    merged = Counter[str]()
-    for stage in {*counts["reasons"]} - {"path"}:
-        merged.update(counts["reasons"][stage])
-    return merged
+    return {name: n for name, n in counts["paths_dropped_by_reason"].items() if name not in PATH_STATUS}
 
 
 def _collected(found: Mapping[str, Any]) -> str:

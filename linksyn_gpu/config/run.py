@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from linksyn_gpu.config.checks import one_of, require
+from linksyn_gpu.config.curate import CurateConfig
 from linksyn_gpu.config.enhance import EnhanceConfig
 from linksyn_gpu.config.extract import ExtractConfig
 from linksyn_gpu.config.graph import GraphConfig
@@ -41,6 +42,7 @@ class RunConfig:
     bundle: BundleConfig = field(default_factory=BundleConfig)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     enhance: EnhanceConfig = field(default_factory=EnhanceConfig)
+    curate: CurateConfig = field(default_factory=CurateConfig)
 
     def __post_init__(self) -> None:
         for name in ("paths", "qa"):

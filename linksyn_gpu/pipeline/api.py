@@ -99,9 +99,12 @@ class Run:
 
     @property
     def qa(self) -> pa.Table:
-        """The final QA so far: of stage enhance where that is finished, of stage synthesize otherwise."""
+        """The final QA so far: of the last stage that is finished of curate and enhance, of synthesize otherwise."""
         with self._open() as ws:
-            return store.read_table(ws, "enhanced.parquet" if ws.finished("enhance") else "qa.parquet")
+            files = {"curate": "curated.parquet", "enhance": "enhanced.parquet"}
+            return store.read_table(
+                ws, next((file for stage, file in files.items() if ws.finished(stage)), "qa.parquet")
+            )
 
     @property
     def dropped(self) -> pa.Table:
@@ -171,11 +174,11 @@ def run(
             if config.enhance.asked_for and ws.finished("synthesize"):
                 counts = stages.enhance(ws, config, start, progress=progress)
                 done("enhance", counts)
-            if config.qa is None or counts["pending"] or "stopped" in counts:
+            if counts["pending"] or "stopped" in counts:
                 break
             done("curate", stages.curate(ws, config, progress=progress))
             stages.begin_walk(ws, config)
-            if ws.finished("walk"):
+            if ws.finished("walk"):  # no further path is needed
                 break
         stages.report(ws)
     return Run(out)

@@ -28,6 +28,7 @@ from linksyn_gpu import __version__
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import known_settings, merged, settings_digest, to_mapping
 from linksyn_gpu.errors import ConfigError, DataError
+from linksyn_gpu.pipeline.older import current_counts
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -37,11 +38,13 @@ PART = ".part"
 STAGES = ("ingest", "extract", "build", "walk", "synthesize", "enhance", "curate")
 OPTIONAL = ("extract", "enhance", "curate")
 """Stages that a run may skip; the next stage then reads the output of the one before."""
+CHEAP = ("curate",)
+"""Stages that are repeated without being asked for when an earlier one is added: they ask no model."""
 OUTPUTS = {
     "ingest": ("seeds.parquet", "rejects.jsonl"),
     "extract": ("annotated.parquet", "extracted.parquet", "merges.jsonl", "doubtful.jsonl", "merges.md"),
     "build": ("kps.parquet", "graph"),
-    "walk": ("plan.json", "paths.parquet"),
+    "walk": ("plan.json", "paths.parquet", "visits.npz"),
     "synthesize": (
         "requests",
         "requests.jsonl",  # of versions that wrote a single file
@@ -53,7 +56,7 @@ OUTPUTS = {
         "dropped.parquet",
     ),
     "enhance": ("enhanced.parquet", "enhanced.jsonl", "enhance-dropped.parquet"),
-    "curate": ("curated.parquet", "curated.jsonl", "reserve.parquet"),
+    "curate": ("curated.parquet", "curated.jsonl", "reserve.parquet", "curate-dropped.parquet"),
 }
 # Made from the files of a stage by a separate command; out of date once the stage runs again.
 DERIVED = {"build": ("analytics.parquet",)}
@@ -220,7 +223,7 @@ class Workspace:
     def counts_so_far(self, stage: str) -> dict[str, Any] | None:
         """Return the counts of a stage, finished or not; None when it has none yet."""
         entry = self.manifest["stages"].get(stage, {})
-        return dict(entry["counts"]) if "counts" in entry else None
+        return current_counts(stage, entry["counts"]) if "counts" in entry else None
 
     def counts(self, stage: str) -> dict[str, Any]:
         """Return the counts of a finished stage.
@@ -234,7 +237,7 @@ class Workspace:
             ended = "finished" in self.manifest["stages"].get(stage, {})
             state = "has missing or damaged files" if ended else "is not finished"
             raise ConfigError(f"{self.folder}: stage '{stage}' {state}; run 'linksyn-gpu {stage}' first")
-        return dict(self.manifest["stages"][stage]["counts"])
+        return current_counts(stage, self.manifest["stages"][stage]["counts"])
 
     def begin(
         self,
@@ -385,7 +388,8 @@ class Workspace:
         return earlier[-1] if earlier else None
 
     def _check_nothing_after(self, stage: str) -> None:
-        later = [name for name in STAGES[STAGES.index(stage) + 1 :] if name in self.manifest["stages"]]
+        others = (name for name in STAGES[STAGES.index(stage) + 1 :] if name not in CHEAP)
+        later = [name for name in others if name in self.manifest["stages"]]
         if later:
             raise ConfigError(
                 f"{self.folder}: stage '{later[0]}' ran without '{stage}'; pass --force to discard it, "

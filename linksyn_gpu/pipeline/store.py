@@ -13,7 +13,7 @@ import numpy as np
 
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.pipeline.folder import Workspace
-from linksyn_gpu.tables import PATH_STATUS, Bundles, Int32, KPGraph, KPStatistics, Seeds, WalkBatch, named_lists
+from linksyn_gpu.tables import PATH_STATUS, Bundles, Int32, Int64, KPGraph, KPStatistics, Seeds, WalkBatch, named_lists
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -208,6 +208,20 @@ def _padded(column: pa.ChunkedArray, width: int) -> tuple[Int32, Int32]:
     padded = np.full((sizes.size, width), -1, np.int32)
     padded[np.arange(width) < sizes[:, None]] = lists.flatten().to_numpy()
     return padded, sizes
+
+
+def write_visits(ws: Workspace, visits: Int64, rows: int) -> None:
+    """Write visits.npz: int64 [n_cells, n_kps] visits of the walks of the first `rows` paths."""
+    with ws.replacing("visits.npz") as part, part.open("wb") as file:
+        np.savez_compressed(file, visits=visits, rows=np.int64(rows))
+
+
+def read_visits(ws: Workspace) -> tuple[Int64, int] | None:
+    """Read the visits, and of how many paths; None if the file is missing or damaged."""
+    if not (ws.path("visits.npz").is_file() and ws.intact("visits.npz")):
+        return None
+    with np.load(ws.path("visits.npz"), allow_pickle=False) as file:
+        return np.asarray(file["visits"], np.int64), int(file["rows"])
 
 
 def count_rows(ws: Workspace, name: str) -> int:

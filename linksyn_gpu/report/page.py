@@ -40,25 +40,31 @@ def render_page(stats: RunStats, title: str) -> str:
 
 
 def _funnel(stats: RunStats) -> list[dict[str, Any]]:
-    """One bar per stage: records in, kept, and dropped with the reasons."""
+    """One bar per unit that is counted: how many came, how many stayed, and why the others did not."""
     rows = [
-        ("ingest", "records", "seeds"),
-        ("walk", "paths", "kept"),
-        ("synthesize", "generated", "kept"),
-        ("enhance", "candidates", "kept"),
+        ("ingest", "records", "seeds", "rejected"),
+        ("walk", "paths", "kept", "dropped"),
+        ("synthesize", "requests", "answered", "failed"),
+        ("synthesize", "written", "kept", "dropped"),
+        ("enhance", "candidates", "kept", "dropped"),
     ]
     bars = []
-    for stage, came, stayed in rows:
+    for stage, came, stayed, lost in rows:
         counts = stats.stages[stage]
         if counts is not None:
+            reasons = Counter(counts[f"{lost}_by_reason"]).most_common()
+            if came != "written" and (pending := counts.get("pending", 0)):
+                reasons.append(("pending", pending))
             bars.append(
                 {
                     "stage": stage,
-                    "what": came,
+                    "what": "QA written" if came == "written" else came,
                     "in": counts[came],
                     "kept": counts[stayed],
                     "share": counts[stayed] / max(1, counts[came]),
-                    "reasons": _reasons(counts),
+                    "stayed": "kept" if stayed == "seeds" else stayed,
+                    "lost": lost,
+                    "reasons": reasons,
                 }
             )
     return bars
@@ -82,15 +88,6 @@ def _levels(counts: dict[str, Any] | None) -> list[dict[str, Any]]:
         for level in (*"12345", "unknown")
         if level != "unknown" or level in before
     ]
-
-
-def _reasons(counts: dict[str, Any]) -> list[tuple[str, int]]:
-    """Drops of a stage by reason, most frequent first."""
-    found = Counter[str](counts.get("rejected_by_reason", counts.get("dropped_by_reason", {})))
-    for stage, reasons in counts.get("reasons", {}).items():
-        if stage != "path":  # counted with the paths
-            found.update(reasons)
-    return found.most_common()
 
 
 def _curves(coverage: Coverage) -> dict[str, Any]:

@@ -194,15 +194,20 @@ class Walker:
         batch, seeds = self._round(n, cell, linker)
         return batch, Bundles(seeds, batch.status)
 
-    def resume(self, batch: WalkBatch) -> None:
-        """Take over the walks of an earlier campaign with the same cells: their visits, KP sets and ids.
+    @property
+    def cell_visits(self) -> Int64:
+        """[n_cells, n_kps] visits of each cell's walks so far; walks that were drawn again count too."""
+        return np.stack([self._ops.to_host(walks.visits) for walks in self._cells])
 
-        Of walks that were drawn again only the last draw is known here.
+    def resume(self, batch: WalkBatch, *, count: bool) -> None:
+        """Take over the walks of an earlier campaign with the same cells: their KP sets and ids.
 
         Parameters
         ----------
         batch : WalkBatch
             On the host, after all walks that were taken over before.
+        count : bool
+            Count their visits too. Walks that were drawn again are not in the batch: prefer `add_visits`.
         """
         if len(batch) == 0:
             return
@@ -210,12 +215,18 @@ class Walker:
             rows = slice(begin, begin + self.batch_size)
             drawn = self._ops.asarray(batch.nodes[rows])
             self._ops.screen_paths(drawn, self.config.min_length, self._seen)
-            for cell in np.unique(batch.cell[rows]).tolist():
+            for cell in np.unique(batch.cell[rows]).tolist() if count else ():
                 own = self._ops.asarray(batch.cell[rows] == cell)
                 walks = self._cells[cell]
                 walks.visits = walks.visits + self._ops.count_occurrences(drawn, own, self._n_kps)
         self._n_walks = int(batch.ids[-1]) + 1
         self._n_rounds = int(batch.round[-1]) + 1
+
+    def add_visits(self, visits: Int64) -> None:
+        """Take over the `cell_visits` of an earlier campaign, with as many cells and KPs or fewer."""
+        for walks, earlier in zip(self._cells, visits, strict=False):
+            more = np.zeros(self._n_kps - earlier.size, np.int64)
+            walks.visits = walks.visits + self._ops.asarray(np.concatenate([earlier, more]))
 
     def _round(self, n: int, cell: int, linker: SeedLinker | None) -> tuple[WalkBatch, Int32]:
         ops, config = self._ops, self.config

@@ -126,7 +126,7 @@ def test_collected_answers_become_qa_with_path_kps_and_seeds(out, tmp_path):
     assert "no answer yet" not in result.stdout
     kept = [json.loads(line) for line in (out / "qa.jsonl").read_text(encoding="utf-8").splitlines()]
     dropped = pq.read_table(out / "dropped.parquet").to_pylist()
-    assert f"{len(requests)} generated = {len(kept)} kept + {len(dropped)}" in result.stdout
+    assert f"{len(requests)} written = {len(kept)} kept + {len(dropped)}" in result.stdout
     assert kept
     seeds = {json.loads(line)["id"]: json.loads(line) for line in Path(SEEDS).read_text(encoding="utf-8").splitlines()}
     for qa in kept:
@@ -321,7 +321,7 @@ def test_force_sets_answers_aside(out, tmp_path):
     invoke("synthesize", out, "--collect", answers)
     run(out, "--length", 3, "--force")
     assert (out / "journal.1").is_dir()
-    assert "0 generated" in invoke("report", out).stdout
+    assert "0 written" in invoke("report", out).stdout
 
 
 def test_answers_that_arrive_after_the_end_are_still_collected(out, tmp_path):

@@ -70,8 +70,13 @@ def test_a_grown_campaign_is_the_same_for_every_way_to_get_there(tmp_path):
     for name in ("paths.parquet", "plan.json"):
         assert (tmp_path / "a" / name).read_bytes() == (b / name).read_bytes()
     assert request_lines(tmp_path / "a") == request_lines(b)
-    (b / "paths.parquet").write_bytes(b"damaged")
-    invoke("walk", b)
+    for name in ("paths.parquet", "visits.npz"):
+        (b / name).write_bytes(b"damaged")
+        invoke("walk", b)
+        assert (tmp_path / "a" / "paths.parquet").read_bytes() == (b / "paths.parquet").read_bytes()
+    (b / "visits.npz").unlink()
+    invoke("walk", b, "--paths", "40")
+    run(tmp_path / "a", "--paths", "40", *BATCH)
     assert (tmp_path / "a" / "paths.parquet").read_bytes() == (b / "paths.parquet").read_bytes()
 
 
@@ -109,13 +114,12 @@ def test_the_number_of_kept_qa_is_reached_exactly(tmp_path, lost):
         asked = len(server.bodies)
         run(out, *words)
         assert len(server.bodies) == asked, "a campaign that has its number asks for nothing more"
-    assert "20 QA asked for = 20 kept + 0 missing" in text
+    assert "20 asked for = 20 kept + 0 missing" in text
     assert len(rows(out, "curated.parquet")) == 20
     assert len((out / "curated.jsonl").read_text(encoding="utf-8").splitlines()) == 20
-    kept = {row["id"] for row in rows(out, "qa.parquet")}
-    chosen, reserve = ({row["id"] for row in rows(out, name)} for name in ("curated.parquet", "reserve.parquet"))
-    assert chosen | reserve == kept
-    assert not chosen & reserve
+    kept = sorted(row["id"] for row in rows(out, "qa.parquet"))
+    files = ("curated.parquet", "reserve.parquet", "curate-dropped.parquet")
+    assert sorted(row["id"] for name in files for row in rows(out, name)) == kept
     assert len(parts(out)) > 1 or not lost
 
 
@@ -126,7 +130,7 @@ def test_a_cell_without_kept_qa_ends_at_the_bound_and_says_what_is_missing(tmp_p
             "run", SEEDS, "--out", out, *QUICK, "--qa", "10", "--max-overdraw", "2", *server_words(server), code=3
         )
     assert sum(parts(out)) == 20
-    assert "10 QA asked for = 0 kept + 10 missing" in result.stdout
+    assert "10 asked for = 0 kept + 10 missing" in result.stdout
 
 
 def test_a_killed_closed_loop_continues_where_it_was(tmp_path):
@@ -204,3 +208,27 @@ def test_new_seeds_keep_the_knowledge_points_that_an_extractor_found_before(tmp_
     invoke("run", first, second, *words, "--paths", "40")
     assert rows(out, "annotated.parquet")[:120] == earlier
     assert len(rows(out, "annotated.parquet")) == 180
+
+
+def test_near_duplicates_are_replaced_by_further_paths(tmp_path):
+    out = tmp_path / "out"
+
+    def answer(body, n):
+        """Every third answer is the same question with other punctuation."""
+        if hash(json.dumps(body["messages"])) % 3:
+            return reply(body, n)
+        tail = "?!."[hash(body["messages"][-1]["content"]) % 3]
+        question = f"Which quantity stays constant when no external force acts on the two colliding bodies{tail}"
+        item = {"question": question, "answer": "their total momentum", "explanation": "", "knowledge_points": []}
+        return ok(json.dumps({"qa": [{**item, "discipline": "physics", "difficulty": 2}]}))
+
+    with FakeServer(answer) as server:
+        text = run(out, "--qa", "20", "--max-overdraw", "9", *server_words(server)).stdout
+    assert "20 asked for = 20 kept + 0 missing" in text
+    questions = [row["question"] for row in rows(out, "curated.parquet")]
+    assert sum(question.startswith("Which quantity stays") for question in questions) <= 1
+    dropped = rows(out, "curate-dropped.parquet")
+    assert all(row["reason"] == "near_duplicate" for row in dropped)
+    assert {row["repeats"] for row in dropped} <= {row["id"] for row in rows(out, "curated.parquet")} | {
+        row["id"] for row in rows(out, "reserve.parquet")
+    }

@@ -213,7 +213,7 @@ def test_a_run_killed_while_it_asks_loses_nothing_and_asks_nothing_twice(tmp_pat
         assert len(answered) == len(set(answered)) == requests, "an answer is lost, or is there twice"
         assert len(server.bodies) <= requests + 4 * kills, "more was asked again than was in flight"
     kept = (out / "qa.jsonl").read_text(encoding="utf-8").count("\n")
-    assert f"{requests} generated = {kept} kept" in CliRunner().invoke(main, ["report", str(out)]).stdout
+    assert f"{requests} written = {kept} kept" in CliRunner().invoke(main, ["report", str(out)]).stdout
 
 
 def journal_lines(out):

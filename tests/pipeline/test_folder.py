@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from linksyn_gpu.cli.summary import cell_table
+from linksyn_gpu.cli.summary import cell_table, synthesis_line
 from linksyn_gpu.config import RunConfig, WalkConfig
 from linksyn_gpu.config.loader import from_mapping
 from linksyn_gpu.errors import ConfigError, DataError
@@ -503,3 +503,28 @@ def test_a_plan_of_an_older_version_is_read_and_shown(tmp_path):
         cells = store.read_plan(ws)
     assert cells[0]["dropped_by_reason"] == {}
     assert cell_table(cells).split()[-4:] == ["level", "3,000", "2,831", "169"]
+
+
+def test_the_counts_of_an_older_version_are_separated_by_their_reasons(tmp_path):
+    older = {
+        **{"generated": 14, "kept": 5, "dropped": 9, "paths_dropped": 2, "pending": 1},
+        **{"requests_answered": 6, "requests_failed": 3, "explanations_left_out": 0, "pending_reasons": {"timeout": 1}},
+        **dict.fromkeys(("prompt_tokens", "completion_tokens", "prompt_tokens_estimated"), 40),
+        **dict.fromkeys(("pending_prompt_tokens", "pending_completion_tokens"), 7),
+        "reasons": {
+            "path": {"few_seeds": 1, "prompt_too_long": 1},
+            "request": {"bad_request": 1},
+            "answer": {"cut_off": 2},
+            "qa": {"repeats_seed": 2, "item_missing": 3, "item_surplus": 1},
+        },
+        "kept_by_cell": {"0": 5},
+    }
+    with Workspace(tmp_path) as ws:
+        ws.manifest["stages"]["synthesize"] = {"digest": "", "settings": {}, "counts": older}
+        counts = ws.counts_so_far("synthesize")
+    assert (counts["requests"], counts["answered"], counts["failed"], counts["pending"]) == (7, 3, 3, 1)
+    assert (counts["written"], counts["kept"], counts["dropped"]) == (7, 5, 2)
+    assert (counts["items_missing"], counts["answers_with_surplus"]) == (3, 1)
+    lines = synthesis_line(counts).splitlines()
+    assert lines[0] == "requests   8 paths = 7 requests + 1 (prompt_too_long 1) dropped"
+    assert lines[1].endswith("3 (cut_off 2, bad_request 1) without a usable answer + 1 (timeout 1) pending")

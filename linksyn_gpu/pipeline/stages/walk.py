@@ -1,9 +1,10 @@
 """Stage walk over a run folder: graph -> plan.json and paths.parquet.
 
 A campaign consists of parts. The first has the paths asked for; each later one adds paths, for a larger `paths`, or for
-the QA that are missing from `qa`. What a part starts from (visits, KP sets, uses of seeds) is counted from the rows of
-the parts before it. Its paths therefore depend only on the seeds, the settings and the parts, and earlier rows of
-paths.parquet never change. The manifest lists the parts, before they are walked.
+the QA that are missing from `qa`. A part starts from the KP sets and the uses of seeds in the rows of the parts before
+it, and from their visits in visits.npz, which include walks that were drawn again. Its paths therefore depend only on
+the seeds, the settings and the parts, and earlier rows of paths.parquet never change. The manifest lists the parts,
+before they are walked.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from linksyn_gpu.sampling.plan import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from linksyn_gpu.tables import Bundles, WalkBatch
+    from linksyn_gpu.tables import Bundles, Int64, WalkBatch
 
 
 def walk(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> dict[str, Any]:
@@ -110,8 +111,12 @@ def next_part(ws: Workspace, config: RunConfig, progress: Progress = silent) -> 
     """
     if ws.finished("walk"):
         return None
-    ends = np.cumsum([sum(part["paths"]) for part in planned_parts(ws)])
+    parts = planned_parts(ws)
+    ends = np.cumsum([sum(part["paths"]) for part in parts])
     rows = store.count_rows(ws, "paths.parquet") if ws.intact("paths.parquet") else 0
+    if any("digest" in part for part in parts):  # paths of an older version have no visits: they are counted again
+        visits = store.read_visits(ws)
+        rows = min(rows, 0 if visits is None else visits[1])
     return CampaignPart(ws, config, int(np.searchsorted(ends, rows, side="right")), progress)
 
 
@@ -145,6 +150,7 @@ class CampaignPart:
         self._visited = np.zeros(self._graph.n_kps, bool)
         self._redraws = 0
         self._digest = hashlib.sha256()
+        self._visits: Int64 | None = None
         self._facts: dict[str, Any] = {}
         if number < len(self._parts) and self._parts[number].get("seeds", self._graph.n_seeds) != self._graph.n_seeds:
             raise DataError(
@@ -188,9 +194,12 @@ class CampaignPart:
         shared = (config.seed, config.backend)
         walker = Walker(self._graph, config.walk, *shared, goals=goals, memory=config.gpu_memory)
         linker = SeedLinker(self._graph, seeds, config.bundle, *shared, quota=config.quota)
+        visits = store.read_visits(self._ws) if self._earlier_rows else None
+        if visits is not None:
+            walker.add_visits(visits[0])
         for table in store.read_rows(self._ws, "paths.parquet", 0, self._earlier_rows):
             batch, bundles = store.paths_of(table, config.walk.length)
-            walker.resume(batch)
+            walker.resume(batch, count=visits is None)
             linker.resume(bundles)
         done, total = 0, sum(own)
         for part in plan_rounds(cells, config.walk.rounds):
@@ -202,6 +211,7 @@ class CampaignPart:
             yield store.paths_table(batch, bundles)
             done += part.n_paths
             self._progress("paths walked", done, total)
+        self._visits = walker.cell_visits
         self._facts = {**walker.backend.facts(), "walks_in_memory": min(walker.batch_size, total)}
         del linker
         backend = walker.backend
@@ -240,6 +250,8 @@ class CampaignPart:
             )
         if self._number < len(self._parts):
             self._parts[self._number] = self._walked(self._parts[self._number])
+        if self._visits is not None:
+            store.write_visits(ws, self._visits, self._earlier_rows + sum(self._parts[self._number]["paths"]))
         with ws.replacing("plan.json") as file:
             labels = seed_labels(store.read_seed_table(ws, ["difficulty", "disciplines"]))
             store.write_plan(file, plan_table(self.cells, labels, self._delivered, self._drops))
