@@ -30,7 +30,8 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,19 +128,27 @@ def read_seeds(paths: str | Path | Sequence[str | Path], config: SeedsConfig | N
 
 
 def seeds_of_files(files: SourceFiles, config: SeedsConfig) -> Seeds:
-    """Read seeds from files that were found: see `read_seeds`."""
-    intake = _Intake(config, files.remarks)
-    for file in files:
-        layouts = intake.layouts(file.name)
-        intake.read(read_records(file, layouts.select, config.encoding, intake.remarks), layouts)
-    return intake.seeds()
+    """Read seeds from files that were found into memory: see `read_seeds`."""
+    return _collected(config, lambda intake: intake.read_files(files))
 
 
 def seeds_from_records(records: Iterable[Any], config: SeedsConfig | None, fields: Mapping[str, Any]) -> Seeds:
     """Make seeds from records in memory: see `Seeds.from_records`."""
-    intake = _Intake(config_or_fields(SeedsConfig, config, fields))
-    intake.read(enumerate(map(_plain, records), 1), intake.layouts("records"))
-    return intake.seeds()
+    made = config_or_fields(SeedsConfig, config, fields)
+    return _collected(made, lambda intake: intake.read(enumerate(map(_plain, records), 1), intake.layouts("records")))
+
+
+def _collected(config: SeedsConfig, read: Callable[[Intake], None]) -> Seeds:
+    import pyarrow as pa
+
+    batches: list[pa.RecordBatch] = []
+    rejects: list[Reject] = []
+    intake = Intake(config, batches.append, rejects.append)
+    read(intake)
+    intake.finish()
+    table = pa.Table.from_batches(batches, seed_schema())
+    tally = intake.tally
+    return Seeds(table, rejects, tally.notes, tally.layouts, tally.remarks, tally.unanswered)
 
 
 def _plain(value: Any) -> Any:
@@ -151,27 +160,59 @@ def _plain(value: Any) -> Any:
     return _plain(value.tolist()) if hasattr(value, "tolist") else value
 
 
-class _Intake:
-    """Collects seeds in Arrow batches. It keeps only digests of the texts, to find duplicates."""
+@dataclass
+class SeedTally:
+    """What was read, counted."""
 
-    def __init__(self, config: SeedsConfig, remarks: Iterable[str] = ()) -> None:
+    taken: int = 0
+    """Seeds."""
+    rejected: Counter[str] = field(default_factory=Counter)
+    """Rejected records, by reason."""
+    notes: Counter[str] = field(default_factory=Counter)
+    layouts: Counter[str] = field(default_factory=Counter)
+    remarks: list[str] = field(default_factory=list)
+    unanswered: list[str] = field(default_factory=list)
+    """These four are as in `Seeds`."""
+
+    @classmethod
+    def of(cls, seeds: Seeds) -> SeedTally:
+        """Count seeds that are in memory."""
+        rejected = Counter(reject.reason for reject in seeds.rejects)
+        return cls(len(seeds), rejected, seeds.notes, seeds.layouts, list(seeds.remarks), list(seeds.unanswered))
+
+
+class Intake:
+    """Turns records into seeds, in batches; it keeps only digests of the texts, to find duplicates.
+
+    Parameters
+    ----------
+    config : SeedsConfig
+    write, reject : callables
+        Get each Arrow batch of seeds with the columns of `seed_schema`, and each `Reject`.
+    """
+
+    def __init__(
+        self, config: SeedsConfig, write: Callable[[pa.RecordBatch], None], reject: Callable[[Reject], None]
+    ) -> None:
         self._config = config
         self._schema = seed_schema()
-        self._batches: list[pa.RecordBatch] = []
+        self._write, self._write_reject = write, reject
         self._rows: list[tuple[Any, ...]] = []
         self._chars = 0
-        self._rejects: list[Reject] = []
-        self._notes: Counter[str] = Counter()
-        self._layouts: Counter[str] = Counter()
+        self._first_reject: Reject | None = None
         self._ids: set[bytes] = set()
         self._ids_of_file: set[bytes] = set()
         self._questions: set[bytes] = set()
         self._sources: list[str] = []
-        self._unanswered: list[str] = []
-        self._taken = 0
         self._answered = 0  # of this file
-        self.remarks = list(remarks)
-        """What to know about the files."""
+        self.tally = SeedTally()
+
+    def read_files(self, files: SourceFiles) -> None:
+        """Take or reject all records of files."""
+        self.tally.remarks += files.remarks
+        for file in files:
+            layouts = self.layouts(file.name)
+            self.read(read_records(file, layouts.select, self._config.encoding, self.tally.remarks), layouts)
 
     def layouts(self, source: str) -> Layouts:
         """Return empty `Layouts` for the records of a file or another source."""
@@ -181,7 +222,7 @@ class _Intake:
         """Take or reject all records of one source."""
         self._sources.append(layouts.source)
         self._ids_of_file = set()
-        before, self._answered = self._taken, 0
+        before, self._answered = self.tally.taken, 0
         base, records = self._index_base(records, layouts)
         for line, record in records:
             try:
@@ -189,13 +230,13 @@ class _Intake:
             except Unfit as unfit:
                 self._reject(layouts.source, line, unfit)
         layouts.check()
-        if self._taken > before and not self._answered:
-            self._unanswered.append(layouts.source)
-        for field in ("answer", "options"):
-            if columns := [column for column, kind in layouts.unused.items() if kind == field]:
-                self.remarks.append(
-                    f"{layouts.source}: {listed(columns)} not used, but named like {field};"
-                    f" to use it: --map {field}={columns[0]}"
+        if self.tally.taken > before and not self._answered:
+            self.tally.unanswered.append(layouts.source)
+        for kind in ("answer", "options"):
+            if columns := [column for column, like in layouts.unused.items() if like == kind]:
+                self.tally.remarks.append(
+                    f"{layouts.source}: {listed(columns)} not used, but named like {kind};"
+                    f" to use it: --map {kind}={columns[0]}"
                 )
 
     def _index_base(self, records: Records, layouts: Layouts) -> tuple[int | None, Records]:
@@ -224,7 +265,7 @@ class _Intake:
         name, seeds = layout.read(record)
         base = layout.index_base if base is None else base
         for fields in seeds:
-            self._layouts[name] += 1
+            self.tally.layouts[name] += 1
             try:
                 self._add(*_seed(fields, self._config, base))
             except Unfit as unfit:
@@ -232,15 +273,18 @@ class _Intake:
 
     def _reject(self, source: str, line: int, unfit: Unfit) -> None:
         detail = unfit.detail[:200].encode(errors="backslashreplace").decode()
-        self._rejects.append(Reject(source, line, unfit.reason, detail))
+        reject = Reject(source, line, unfit.reason, detail)
+        self._first_reject = self._first_reject or reject
+        self.tally.rejected[unfit.reason] += 1
+        self._write_reject(reject)
 
     def _add(self, row: tuple[Any, ...], chars: int, notes: list[str]) -> None:
         if not self._config.keep_duplicates:
             row = self._unique(row, notes)
         for note in notes:
-            self._notes[note] += 1
+            self.tally.notes[note] += 1
         self._rows.append(row)
-        self._taken += 1
+        self.tally.taken += 1
         self._answered += set(notes).isdisjoint(NO_ANSWER)
         self._chars += chars
         if len(self._rows) >= _BATCH_ROWS or self._chars >= _BATCH_CHARS:
@@ -271,28 +315,24 @@ class _Intake:
 
         columns = zip(*self._rows, strict=True)
         arrays = [pa.array(c, f.type) for c, f in zip(columns, self._schema, strict=True)]
-        self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+        self._write(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
         self._rows, self._chars = [], 0
 
-    def seeds(self) -> Seeds:
-        """Return the seeds; raise `DataError` when there are none."""
-        import pyarrow as pa
-
+    def finish(self) -> None:
+        """Write the last batch; raise `DataError` when no seed was taken."""
         if self._rows:
             self._flush()
-        if not self._batches:
+        if not self.tally.taken:
             raise DataError(self._nothing_taken())
-        table = pa.Table.from_batches(self._batches, self._schema)
-        return Seeds(table, self._rejects, self._notes, self._layouts, self.remarks, self._unanswered)
 
     def _nothing_taken(self) -> str:
-        if not self._rejects:
+        first = self._first_reject
+        if first is None:
             return f"no seed was read: no records in {listed(self._sources)}"
-        counts = Counter(reject.reason for reject in self._rejects).most_common()
-        first = self._rejects[0]
+        counts = self.tally.rejected.most_common()
         by_reason = ", ".join(f"{reason} {n:,}" for reason, n in counts)
         return (
-            f"no seed was read: all {len(self._rejects):,} records were rejected ({by_reason}); first"
+            f"no seed was read: all {self.tally.rejected.total():,} records were rejected ({by_reason}); first"
             f" {first.file}:{first.line}: {first.reason}: {first.detail}{_FIXES.get(counts[0][0], '')}"
         )
 
