@@ -43,6 +43,8 @@ class ValueRules(NamedTuple):
 
     disciplines: Callable[[Any], tuple[list[str], bool]]
     points: Callable[[Any], tuple[list[str], bool]]
+    clean_point: Callable[[str], bool] | None
+    """Whether an entry of a list of knowledge points stays as it is; None: lists are changed by `points`."""
     difficulty: Callable[[Any], tuple[int | None, bool]]
     made_id: Callable[[str, Sequence[str], str], str]
     unfit: type[Exception]
@@ -52,19 +54,19 @@ def columns_of_records(records: Sequence[Mapping[str, Any]], columns: Mapping[st
     """Return the fields of records with the same keys as Arrow arrays; raise `NotPlain` for values of other types."""
     import pyarrow as pa
 
+    kinds = {str: pa.string(), int: pa.int64(), float: pa.float64(), list: pa.list_(pa.string())}
     found: dict[str, pa.Array] = {}
     for field, column in columns.items():
         values = [record[column] for record in records]
-        lists = pa.list_(pa.string())
-        types = [lists, pa.string(), pa.int64()] if type(values[0]) is list else [pa.string(), pa.int64(), lists]
-        for kind in types:
-            try:
-                found[field] = pa.array(values, kind)
-                break
-            except (pa.ArrowException, TypeError, ValueError, OverflowError):  # other types, or a lone surrogate
-                continue
-        else:
+        first = next((type(value) for value in values if value is not None), str)
+        # Arrow would take a whole float for an integer, and an integer for a float.
+        numbers = first in (int, float) and any(type(value) not in (first, type(None)) for value in values)
+        if first not in kinds or numbers:
             raise NotPlain(field)
+        try:
+            found[field] = pa.array(values, kinds[first])
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):  # other types, or a lone surrogate
+            raise NotPlain(field) from None
     return found
 
 
@@ -82,7 +84,7 @@ def plain_seeds(columns: Mapping[str, pa.Array], n: int, max_chars: int, rules: 
     question = _text(columns, "question", n)
     raw_answer = columns.get("answer")
     answer = _text(columns, "answer", n)
-    options = _options(columns.get("options"), n)
+    options = _text_lists(columns.get("options"), n)
     left = ~_visible(question) | question.is_null().to_numpy(False) | _has_null(options)
     question, answer = pc.fill_null(question, ""), pc.fill_null(answer, "")
 
@@ -107,7 +109,7 @@ def plain_seeds(columns: Mapping[str, pa.Array], n: int, max_chars: int, rules: 
         _text(columns, name, n) for name in ("id", "source", "license", "explanation", "language")
     )
     disciplines, missing_discipline = _by_value(columns.get("disciplines"), n, rules.disciplines, rules.unfit, left)
-    points, missing_point = _by_value(columns.get("knowledge_points"), n, rules.points, rules.unfit, left)
+    points, missing_point = _points(columns.get("knowledge_points"), n, rules, left)
     difficulty, off_scale = _difficulty(columns.get("difficulty"), n, rules, left)
     texts = (question, answer, own_id, source, license_, explanation, language)
     left |= sum(pc.fill_null(pc.binary_length(text), 0).to_numpy(False).astype(np.int64) for text in texts) > MAX_BYTES
@@ -190,8 +192,8 @@ def _text(columns: Mapping[str, pa.Array], field: str, n: int) -> pa.Array:
     return column.cast(pa.string())
 
 
-def _options(column: pa.Array | None, n: int) -> pa.ListArray:
-    """Return lists of options; a null list is empty."""
+def _text_lists(column: pa.Array | None, n: int) -> pa.ListArray:
+    """Return lists of texts; a null list is empty."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -200,10 +202,10 @@ def _options(column: pa.Array | None, n: int) -> pa.ListArray:
         return pa.array([[]] * n, lists)
     kind = column.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
-        raise NotPlain("options")
+        raise NotPlain("lists")
     if not (pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type)):
         if len(pc.list_flatten(column)):
-            raise NotPlain("options")
+            raise NotPlain("lists")
         return pa.array([[]] * n, lists)
     sizes = pc.fill_null(pc.list_value_length(column), 0).to_numpy(False)
     offsets = np.concatenate(([0], np.cumsum(sizes))).astype(np.int32)
@@ -251,6 +253,22 @@ def _by_value(
         made.append([] if result is None else result[0])
         flagged[row] = result is not None and result[1]
     return pa.array(made, lists), flagged
+
+
+def _points(column: pa.Array | None, n: int, rules: ValueRules, left: Bool) -> tuple[pa.ListArray, Bool]:
+    """Return lists of knowledge points, and where a word was missing."""
+    import pyarrow as pa
+
+    is_list = column is not None and (pa.types.is_list(column.type) or pa.types.is_large_list(column.type))
+    if not is_list or rules.clean_point is None:
+        return _by_value(column, n, rules.points, rules.unfit, left)
+    lists = _text_lists(column, n)
+    encoded = lists.values.dictionary_encode()
+    clean = np.array([*map(rules.clean_point, encoded.dictionary.to_pylist()), False])
+    places = encoded.indices.fill_null(len(clean) - 1).to_numpy(False)
+    unclean = np.concatenate(([0], np.cumsum(~clean[places])))[lists.offsets.to_numpy()]
+    left |= np.diff(unclean) > 0
+    return lists, np.zeros(n, np.bool_)
 
 
 def _difficulty(column: pa.Array | None, n: int, rules: ValueRules, left: Bool) -> tuple[pa.Array, Bool]:

@@ -1,6 +1,7 @@
 """Keys of texts: 128-bit hashes that find duplicates among any number of records, and what ASCII bytes tell of a text.
 
-A table of keys needs 36 bytes per slot and is at most 70 % full: 50 to 100 bytes per record, however long its texts.
+A slot of a table takes 20 bytes, a table is at most 70 % full, and there are two: 57 to 114 bytes per record, however
+long its texts are, and half as much again while a table grows.
 The hash is this project's own (FNV-1a in two lanes with Murmur3's final mix). It is not cryptographic: among 10 million
 records that nobody crafted, two different ones share a key with probability 10^-25.
 """

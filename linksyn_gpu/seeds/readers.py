@@ -149,13 +149,17 @@ def chunked(records: Records) -> Chunks:
         yield Chunk(lines, found, None)
 
 
-def _weight(value: Any) -> int:
-    """Count the characters of a value, about."""
-    if type(value) is str:
-        return len(value)
-    if type(value) is dict:
-        return sum(map(_weight, value.values()))
-    return sum(map(_weight, value)) if type(value) is list else 8
+def _weight(record: Any) -> int:
+    """Count the characters of a record, about."""
+    chars = 0
+    for value in record.values() if type(record) is dict else (record,):
+        if type(value) is str:
+            chars += len(value)
+        elif type(value) is list and all(type(entry) is str for entry in value):
+            chars += sum(map(len, value))
+        elif type(value) in (list, dict):
+            chars += len(repr(value))
+    return chars
 
 
 def _as_utf8(
@@ -475,7 +479,9 @@ def _parquet_chunks(file: SourceFile, select: Select) -> Chunks:
         leaves = [parquet.schema.column(number) for number in range(len(parquet.schema))]
         texts = [leaf.path for leaf in leaves if leaf.logical_type.type == "STRING"]
         rows = _PARQUET_ROWS
-        if not all(_TEXTS.fullmatch(path) for path in texts):
+        if all(map(_TEXTS.fullmatch, texts)):
+            texts = [path for path in texts if "." not in path]  # Arrow reads no lists of dictionaries
+        else:
             # All rows may share one value of a dictionary page, so a batch takes up to rows times the size of a row
             # group. (The size of a single column would be closer, but Arrow aborts on a damaged one.)
             groups = map(parquet.metadata.row_group, range(parquet.num_row_groups))
@@ -487,7 +493,7 @@ def _parquet_chunks(file: SourceFile, select: Select) -> Chunks:
         yield from arrow_chunks(part for batch in batches for part in _decoded(batch))
 
 
-# Leaves of Parquet columns that are texts or lists of texts.
+# Leaves of Parquet columns that are texts or lists of texts. Entries of lists are taken to be short.
 _TEXTS = re.compile(r"[^.]+(\.list\.(element|item))?")
 
 
@@ -498,36 +504,18 @@ def _decoded(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
     sizes = np.zeros(batch.num_rows, np.int64)
     for column in batch.columns:
-        inner = column.values if isinstance(column, pa.ListArray) else column
-        if isinstance(inner, pa.DictionaryArray) and len(inner):
-            lengths = pc.fill_null(pc.binary_length(inner.dictionary).take(inner.indices), 0).to_numpy(False)
-            if inner is not column:
-                ends = np.concatenate(([0], np.cumsum(lengths)))[column.offsets.to_numpy()]
-                lengths = np.diff(ends)
-            sizes += lengths
+        if isinstance(column, pa.DictionaryArray):
+            lengths = pc.binary_length(column.dictionary).take(column.indices)
+            sizes += pc.fill_null(lengths, 0).to_numpy(False)
     ends = np.cumsum(sizes)
     first = 0
     while first < batch.num_rows:
         before = ends[first - 1] if first else 0
         last = max(first + 1, int(np.searchsorted(ends, before + _PARQUET_BYTES, "right")))
         part = batch.slice(first, last - first)
-        yield pa.RecordBatch.from_arrays(list(map(_plain_texts, part.columns)), part.schema.names)
+        columns = [c.dictionary_decode() if isinstance(c, pa.DictionaryArray) else c for c in part.columns]
+        yield pa.RecordBatch.from_arrays(columns, part.schema.names)
         first = last
-
-
-def _plain_texts(column: pa.Array) -> pa.Array:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if isinstance(column, pa.DictionaryArray):
-        return column.dictionary_decode()
-    if isinstance(column, pa.ListArray) and isinstance(column.values, pa.DictionaryArray):
-        mask = column.is_null() if column.null_count else None
-        offsets = column.offsets
-        first, last = offsets[0].as_py(), offsets[-1].as_py()
-        texts = column.values.slice(first, last - first).dictionary_decode()
-        return pa.ListArray.from_arrays(pc.subtract(offsets, first), texts, mask=mask)
-    return column
 
 
 def _arrow_file_chunks(file: SourceFile, select: Select) -> Chunks:
