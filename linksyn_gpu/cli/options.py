@@ -173,6 +173,15 @@ GROUPS = {
         Flag("--gpu-memory", "gpu_memory", BYTES, "Limit on device memory for graph and walks, such as 40GiB."),
     ),
 }
+FORECAST = "Forecast"
+FORECAST_FLAGS = (
+    Flag("--price-in", "plan.price_in", float, "Price of a million tokens read."),
+    Flag("--price-out", "plan.price_out", float, "Price of a million tokens written."),
+    Flag("--tokens-per-second", "plan.tokens_per_second", float, "Tokens that the server writes per second."),
+    Flag("--tokens", "plan.tokens", float, "Scale the campaign to so many written tokens, such as 50e9."),
+    Flag("--completion-tokens", "plan.completion_tokens", float, "Tokens assumed per answer."),
+    Flag("--tokenizer", "plan.tokenizer", click.Path(), "tokenizer.json of the model, to count prompt tokens."),
+)
 RUN_FOLDER = "Run folder"
 Resolve = Callable[[Any], RunConfig]
 """Gives the settings of a call: defaults, then what the folder recorded (the argument), then --config, then flags."""
@@ -210,8 +219,9 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
 
     The function receives `resolve` (see `Resolve`), `force`, and its own parameters.
     """
+    known = {**GROUPS, FORECAST: FORECAST_FLAGS}
     chosen = [
-        (title, flag) for title, flags in GROUPS.items() for flag in flags if title in groups or flag.flag in groups
+        (title, flag) for title, flags in known.items() for flag in flags if title in groups or flag.flag in groups
     ]
 
     def decorate(function: Callable[..., Any]) -> click.Command:
@@ -268,6 +278,8 @@ def new_run(function: Callable[..., Any]) -> Callable[..., Any]:
 def _resolved(config_file: str | None, overrides: dict[str, Any], recorded: Any = None) -> RunConfig:
     given = merged({} if config_file is None else read_toml(config_file), overrides)
     where = "" if config_file is None else f"{config_file}, with the flags: "
+    if given.keys() & {"paths", "qa"}:  # each of them replaces both
+        recorded = {name: value for name, value in (recorded or {}).items() if name not in ("paths", "qa")}
     made: RunConfig = from_mapping(RunConfig, merged(recorded or {}, given), where=where)
     _confirm(made, given)
     return made

@@ -86,9 +86,96 @@ def cell_table(cells: Sequence[Mapping[str, Any]]) -> str:
         rows.append((label, *("" if n is None else f"{n:,}" for n in counts)))
         if of_level == 0:
             notes.append(f"           {label}: no seed has this level; it rests on the language model alone")
-        if cell["dropped_by_reason"]:
-            notes.append(f"           {label}: missing because of {reasons(cell['dropped_by_reason'])}")
+        if missing := cell.get("causes"):
+            last = f"; last draws: {reasons(found)}" if (found := cell["dropped_by_reason"]) else ""
+            notes.append(f"           {label}: missing because of {reasons(missing)}{last}")
+        if (qa := cell.get("qa")) and qa["causes"]:
+            notes.append(
+                f"           {label}: {qa['kept']:,} of {qa['asked']:,} QA, missing because of {reasons(qa['causes'])}"
+            )
     return "\n".join([_table(rows), *notes])
+
+
+def purity_table(cells: Sequence[Mapping[str, Any]]) -> str:
+    """How near the paths of each cell are to what it asks for: seeds of its discipline and level, KL and its floor."""
+    rows: list[tuple[str, ...]] = [
+        ("cell", "own seeds", "rated", "at the level", "levels away", "KL to target", "noise floor")
+    ]
+    for cell in cells:
+        shares = [_figure(cell[name], ".1%") for name in ("own_share", "rated_share", "level_share")]
+        others = [_figure(cell[n], f) for n, f in zip(DISTANCES, (".2f", ".4f", ".4f"), strict=True)]
+        rows.append((_cell_label(cell), *shares, *others))
+    used = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    return _table(list(zip(*used, strict=True)))
+
+
+DISTANCES = ("level_distance", "divergence", "noise_floor")
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def campaign_lines(campaign: Mapping[str, Any]) -> str:
+    """Coverage as paths are added, and the KPs that no path visits."""
+    unvisited = campaign["unvisited"]
+    lines = [
+        f"KPs        {campaign['kps']:,} = {campaign['visited']:,} visited + "
+        f"{_with_reasons(sum(unvisited.values()), unvisited)} not visited; "
+        f"{campaign['distinct_kp_sets']:,} distinct KP sets"
+    ]
+    curve = campaign["curve"]
+    if len(curve) > 1:
+        at = sorted({round(share * (len(curve) - 1)) for share in (0.1, 0.25, 0.5, 0.75, 1.0)})
+        columns = list(zip(*(curve[i] for i in at), strict=True))
+        names = ("paths", "KPs covered", "seeds used")
+        rows = [(name, *(f"{n:,}" for n in column)) for name, column in zip(names, columns, strict=True)]
+        lines.append(_table(rows))
+    return "\n".join(lines)
+
+
+def forecast_lines(found: Mapping[str, Any]) -> str:
+    """Tokens, cost and time of a campaign, each with how it is known."""
+    error = found["prompt_tokens_error"]
+    exact = "" if error is None or error == 0.0 else f" (standard error {error:,.0f})"
+    lines = [
+        f"forecast   {found['requests']:,} requests for {found['qa']:,} QA",
+        f"           {found['prompt_tokens']:,} tokens to read{exact}, {found['prompt_tokens_by']}",
+        f"           {found['completion_tokens']:,} tokens to write, {found['completion_tokens_by']}",
+    ]
+    if found["cost"] is not None:
+        lines.append(f"           cost {found['cost']:,.2f} at the given prices, if each request is asked once")
+    if found["hours"] is not None:
+        rate = found["measured"]["tokens_per_second"]
+        lines.append(
+            f"           {found['hours']:,.2f} hours at {rate:,.0f} written tokens per second, "
+            f"{found['tokens_per_second_by']}"
+        )
+    if (scaled := found["scaled"]) is not None:
+        lines.append(_scaled_lines(scaled, found["measured"], found["not_measured"]))
+    return "\n".join(lines)
+
+
+def _scaled_lines(scaled: Mapping[str, Any], measured: Mapping[str, float], not_measured: Sequence[str]) -> str:
+    days = "unknown without --tokens-per-second" if scaled["days"] is None else f"{scaled['days']:,.1f}"
+    lines = [
+        f"for {scaled['tokens']:,.0f} written tokens of kept QA",
+        f"  requests = tokens / (tokens_per_answer * kept_share) = {scaled['requests']:,}",
+        f"  paths    = requests / requests_per_path = {scaled['paths']:,}",
+        f"  storage  = paths * bytes_per_path + requests * (bytes_per_request + bytes_per_answer) = "
+        f"{scaled['bytes'] / 1e9:,.1f} GB",
+        f"  days     = requests * tokens_per_answer / tokens_per_second / 86,400 = {days} (of one such server)",
+        f"  to read  = requests * prompt_tokens_per_request = {scaled['read_tokens']:,} tokens",
+        "  with " + ", ".join(f"{name} {value:,.6g}" for name, value in measured.items()),
+    ]
+    lines.append(
+        "  if a larger campaign makes as many requests per path: 'plan' with that --paths says whether it does"
+    )
+    if not_measured:
+        lines.append(
+            f"  not measured yet: {', '.join(not_measured)}; 'run' with --max-requests 50 on this folder measures them"
+        )
+    return "\n".join("           " + line for line in lines)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
@@ -257,6 +344,45 @@ def where_to_look(folder: str, counts: Mapping[str, Any], engine: str) -> str:
     )
 
 
+LINES = {
+    "ingest": ingest_line,
+    "extract": extract_line,
+    "build": build_line,
+    "walk": lambda counts: "\n".join(
+        [walk_line(counts), *([cell_table(counts["cells"])] if "cells" in counts else [])]
+    ),
+    "synthesize": synthesis_line,
+    "enhance": enhancement_line,
+    "curate": curation_line,
+}
+"""The text for the counts of each stage."""
+
+
+def plan_text(stats: RunStats) -> str:
+    """What a campaign will give and cost."""
+    lines = [cell_table(stats.cells), purity_table(stats.cells)]
+    if stats.campaign is not None:
+        lines.append(campaign_lines(stats.campaign))
+    lines += _coverage_lines(stats)
+    if stats.forecast is not None:
+        lines.append(forecast_lines(stats.forecast))
+    return "\n".join(lines)
+
+
+def _coverage_lines(stats: RunStats) -> list[str]:
+    if (coverage := stats.coverage) is None:
+        return []
+    lines = [
+        f"coverage   {coverage.visited:,} of {coverage.reachable:,} reachable KPs, "
+        f"{coverage.seeds_used:,} seeds used, Gini {coverage.gini:.3f}"
+    ]
+    if coverage.divergence == coverage.divergence:  # not NaN: the plan has one cell
+        lines.append(
+            f"           KL(visits || target) {coverage.divergence:.4f} nats, noise floor {coverage.noise_floor:.4f}"
+        )
+    return lines
+
+
 def report_text(stats: RunStats) -> str:
     """All figures of a run."""
     lines = []
@@ -266,17 +392,7 @@ def report_text(stats: RunStats) -> str:
             continue
         lines.append(line(counts) if counts is not None else f"{name}: not finished")
     if stats.cells:
-        lines.append(cell_table(stats.cells))
-    if (coverage := stats.coverage) is not None:
-        lines.append(
-            f"coverage   {coverage.visited:,} of {coverage.reachable:,} reachable KPs, "
-            f"{coverage.seeds_used:,} seeds used, Gini {coverage.gini:.3f}"
-        )
-        if coverage.divergence == coverage.divergence:  # not NaN: the plan has one target
-            lines.append(
-                f"           KL(visits || target) {coverage.divergence:.4f} nats, "
-                f"noise floor {coverage.noise_floor:.4f}"
-            )
+        lines.append(plan_text(stats))
     counts = stats.stages["synthesize"]
     if counts is not None:
         lines.append(synthesis_line(counts))

@@ -9,6 +9,7 @@ from linksyn_gpu.config.curate import CurateConfig
 from linksyn_gpu.config.enhance import EnhanceConfig
 from linksyn_gpu.config.extract import ExtractConfig
 from linksyn_gpu.config.graph import GraphConfig
+from linksyn_gpu.config.plan import PlanConfig
 from linksyn_gpu.config.seeds import SeedsConfig
 from linksyn_gpu.config.synthesis import SynthesisConfig
 from linksyn_gpu.config.walk import BundleConfig, QuotaConfig, WalkConfig
@@ -42,6 +43,7 @@ class RunConfig:
     bundle: BundleConfig = field(default_factory=BundleConfig)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     enhance: EnhanceConfig = field(default_factory=EnhanceConfig)
+    plan: PlanConfig = field(default_factory=PlanConfig)
     curate: CurateConfig = field(default_factory=CurateConfig)
 
     def __post_init__(self) -> None:

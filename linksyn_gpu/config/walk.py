@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -105,7 +106,9 @@ class QuotaConfig:
             f"cross_discipline = {self.cross_discipline} leaves no path with more than min_own_share = "
             f"{self.min_own_share} of its seeds in the discipline; lower one of them",
         )
-        require(self.max_overdraw >= 1.0, f"max_overdraw = {self.max_overdraw} must be at least 1")
+        require(
+            1.0 <= self.max_overdraw < math.inf, f"max_overdraw = {self.max_overdraw} must be a number of at least 1"
+        )
         require(
             self.difficulty_width > 0.0,
             f"difficulty_width = {self.difficulty_width} must be positive",

@@ -59,7 +59,7 @@ OUTPUTS = {
     "curate": ("curated.parquet", "curated.jsonl", "reserve.parquet", "curate-dropped.parquet"),
 }
 # Made from the files of a stage by a separate command; out of date once the stage runs again.
-DERIVED = {"build": ("analytics.parquet",)}
+DERIVED = {"build": ("analytics.parquet",), "walk": ("forecast.json",)}
 REPORT = "report.html"
 NOT_SUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.EINVAL, errno.ENOTSUP)
 """Errors of file systems that have no locks, or cannot sync a folder."""
@@ -247,7 +247,7 @@ class Workspace:
         operational: Mapping[str, Any] | None = None,
         force: bool = False,
         ahead: bool = False,
-        grows: bool = False,
+        growing: Sequence[str] = (),
     ) -> bool:
         """Record in the manifest that a stage starts, and return whether it has work to do.
 
@@ -263,9 +263,9 @@ class Workspace:
             Discard what the folder holds of this stage and the later ones; answers are set aside.
         ahead : bool
             The stage before may still be running; this one reads its output as it comes.
-        grows : bool
-            Other settings add to the output of the stage and change nothing in it: the later stages stay valid, and
-            continue with the larger output.
+        growing : sequence of str
+            Settings, by their names in `settings`, whose change adds to the output of the stage and changes nothing in
+            it: the later stages stay valid, and continue with the larger output.
 
         Returns
         -------
@@ -281,9 +281,11 @@ class Workspace:
             self.counts(before)
         entry = self.manifest["stages"].get(stage)
         changes = [] if entry is None else self._changes(stage, entry, settings)
-        if changes and grows and not force and entry is not None:
-            self._grow(stage, entry, settings)
-            changes = []
+        if entry is not None and changes and not force:
+            grown = {**settings, **{name: entry["settings"].get(name) for name in growing}}
+            if not self._changes(stage, entry, grown):
+                self._grow(stage, entry, settings)
+                changes = []
         if changes and not force and (self._holds(stage) or self._answers_after(stage)):
             raise ConfigError(
                 f"{self.folder}: stage '{stage}' was started with other settings ({'; '.join(changes)}); use the same "

@@ -71,6 +71,7 @@ def replacing_seeds(ws: Workspace, schema: pa.Schema) -> Iterator[SeedFiles]:
             yield files
         finally:
             files.close()
+    ws.path("seeds.parquet").unlink(missing_ok=True)  # of an older version
 
 
 def write_seeds(ws: Workspace, seeds: Seeds) -> None:
@@ -87,13 +88,20 @@ def read_seed_table(ws: Workspace, columns: Sequence[str] | None = None) -> Seed
     return Seeds(read_table(ws, "annotated.parquet", columns) if ws.finished("extract") else read_taken(ws, columns))
 
 
+def file_of_seeds(ws: Workspace) -> str:
+    """Return the name of the file that stage `ingest` wrote; older versions wrote seeds.parquet."""
+    old = ws.path("seeds.parquet").exists() and not ws.path("seeds.arrow").exists()
+    return "seeds.parquet" if old else "seeds.arrow"
+
+
 def read_taken(ws: Workspace, columns: Sequence[str] | None = None) -> pa.Table:
     """Read the seeds as stage `ingest` took them, or some of their columns, memory-mapped."""
     import pyarrow as pa
 
-    if not ws.path("seeds.arrow").exists() and ws.path("seeds.parquet").exists():  # of an older version
-        return read_table(ws, "seeds.parquet", columns)
-    path = ws.checked("seeds.arrow")
+    name = file_of_seeds(ws)
+    if name == "seeds.parquet":
+        return read_table(ws, name, columns)
+    path = ws.checked(name)
     try:
         table = _mapped(path)
     except (OSError, pa.ArrowException) as error:
@@ -269,15 +277,19 @@ def paths_of(table: pa.Table, length: int) -> tuple[WalkBatch, Bundles]:
     """Return rows of paths.parquet as the arrays that `paths_table` made them from."""
     statuses = {reason: code for code, reason in enumerate(PATH_STATUS)} | {None: 0}
     status = np.array([statuses[reason] for reason in table.column("drop_reason").to_pylist()], np.uint8)
-    nodes, lengths = _padded(table.column("nodes"), length + 1)
-    seeds, _ = _padded(table.column("seeds"), length)
+    nodes, lengths = _padded(table.column("nodes").combine_chunks(), length + 1)
+    seeds, _ = _padded(table.column("seeds").combine_chunks(), length)
     columns = [table.column(name).to_numpy() for name in ("walk_id", "cell", "round")]
     return WalkBatch(nodes, lengths, columns[0], status, *columns[1:]), Bundles(seeds, status)
 
 
-def _padded(column: pa.ChunkedArray, width: int) -> tuple[Int32, Int32]:
+def padded_lists(lists: pa.ListArray, width: int) -> Int32:
+    """Lists of numbers as rows of `width` entries, padded with -1."""
+    return _padded(lists, width)[0]
+
+
+def _padded(lists: pa.ListArray, width: int) -> tuple[Int32, Int32]:
     """Lists as rows padded with -1, and the length of each."""
-    lists = column.combine_chunks()
     sizes = np.diff(lists.offsets.to_numpy()).astype(np.int32)
     padded = np.full((sizes.size, width), -1, np.int32)
     padded[np.arange(width) < sizes[:, None]] = lists.flatten().to_numpy()
@@ -299,10 +311,10 @@ def read_visits(ws: Workspace) -> tuple[Int64, int] | None:
 
 
 def count_rows(ws: Workspace, name: str) -> int:
-    """Return the number of rows of a Parquet file; 0 if it does not exist."""
+    """Return the number of rows of a Parquet file; 0 if it is missing or damaged."""
     import pyarrow.parquet as pq
 
-    return pq.read_metadata(ws.checked(name)).num_rows if ws.path(name).is_file() else 0
+    return pq.read_metadata(ws.path(name)).num_rows if ws.intact(name) else 0
 
 
 def read_schema(ws: Workspace, name: str) -> pa.Schema:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,8 @@ def render_page(stats: RunStats, title: str) -> str:
     template = environment.get_template("report.html.jinja")
     picture = _curves(stats.coverage) if stats.coverage is not None else None
     levels = _levels(stats.stages["enhance"])
-    return template.render(stats=stats, title=title, picture=picture, funnel=_funnel(stats), levels=levels)
+    curve = _growth(stats.campaign["curve"]) if stats.campaign is not None else None
+    return template.render(stats=stats, title=title, picture=picture, curve=curve, funnel=_funnel(stats), levels=levels)
 
 
 def _funnel(stats: RunStats) -> list[dict[str, Any]]:
@@ -90,6 +92,33 @@ def _levels(counts: dict[str, Any] | None) -> list[dict[str, Any]]:
     ]
 
 
+def _growth(curve: Sequence[tuple[int, int, int]]) -> dict[str, Any] | None:
+    """Distinct KPs and seeds against the number of paths, linear axes; None without a kept path."""
+    paths, most = curve[-1][0], max(max(point[1:]) for point in curve)
+    if not (paths and most):
+        return None
+    lines = []
+    for name, column in (("knowledge points", 1), ("seeds", 2)):
+        places = (
+            (
+                MARGIN + (WIDTH - 2 * MARGIN) * point[0] / paths,
+                HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * point[column] / most,
+            )
+            for point in curve
+        )
+        lines.append({"name": name, "points": " ".join(f"{x:.1f},{y:.1f}" for x, y in places)})
+    size = {"width": WIDTH, "height": HEIGHT, "margin": MARGIN}
+    return {
+        "lines": lines,
+        **size,
+        "top": f"{most:,}",
+        "bottom": "0",
+        "first": "0",
+        "legend": HEIGHT - MARGIN - 54,
+        "last": f"{paths:,}",
+    }
+
+
 def _curves(coverage: Coverage) -> dict[str, Any]:
     """Log-log curves of the KPs by rank: their share of the visits of kept paths, and of the mentions in seeds."""
     total = max(1, int(coverage.visits.sum()))
@@ -113,5 +142,7 @@ def _curves(coverage: Coverage) -> dict[str, Any]:
         "margin": MARGIN,
         "top": f"{top:.2g}",
         "bottom": f"{bottom:.2g}",
+        "first": "1",
+        "legend": MARGIN,
         "last": f"{longest:,}",
     }

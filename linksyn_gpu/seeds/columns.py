@@ -220,7 +220,7 @@ def _has_null(options: pa.ListArray) -> Bool:
 
 def _visible(texts: pa.Array) -> Bool:
     """Whether each text has a character that is not white space; a null has none."""
-    found = keys.visible(*text_buffers(texts))
+    found = keys.visible_texts(*text_buffers(texts))
     for row in np.flatnonzero(found == keys.UNSURE).tolist():
         found[row] = bool(texts[row].as_py().strip())
     return np.asarray((found == keys.VISIBLE) & texts.is_valid().to_numpy(False))

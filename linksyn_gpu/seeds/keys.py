@@ -103,7 +103,7 @@ def text_keys(data: UInt8, offsets: Int32) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def visible(data: UInt8, offsets: Int32) -> Any:
+def visible_texts(data: UInt8, offsets: Int32) -> Any:
     """Return uint8 [n]: BLANK, VISIBLE or UNSURE."""
     n = offsets.size - 1
     found = np.zeros(n, np.uint8)

@@ -120,6 +120,10 @@ class RequestsWriter:
         self._made += tasks.num_rows - tasks.column("request_id").null_count
         self._files.number = max(self._files.number, request_files(tasks))
 
+    def begin_file(self) -> None:
+        """Write the next requests to a new file: each part of a campaign has its own files."""
+        self._files.end()
+
     def write(self, paths: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Write the requests of some paths, and return them in the order of the paths.
 
@@ -204,10 +208,15 @@ class RequestFiles:
     def __exit__(self, *error: Any) -> None:
         self._open.__exit__(*error)
 
+    def end(self) -> None:
+        """End the file that is open, if one is."""
+        self._open.close()
+        self._file = None
+
     def write(self, line: bytes) -> int:
         """Write a line, and return the number of its file."""
         if self._file is None or self._lines == MAX_FILE_REQUESTS or self._bytes + len(line) > MAX_FILE_BYTES:
-            self._open.close()
+            self.end()
             path = self._open.enter_context(self._open_file(self.number))
             self._file = self._open.enter_context(path.open("wb"))
             self.number += 1

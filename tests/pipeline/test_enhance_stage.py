@@ -318,18 +318,11 @@ def test_a_bounded_number_of_rows_is_in_work_at_a_time(folder, monkeypatch):
     assert rows(folder, "enhanced.parquet") == table
 
 
-def test_other_settings_and_another_input_are_refused(folder):
+def test_other_settings_are_refused(folder):
     enhance(folder, Server())
     other = replace(CONFIG, enhance=replace(CONFIG.enhance, level=5))
     with pytest.raises(ConfigError, match=r"enhance\.level was 4, is 5"):
         enhance(folder, Server(), other)
-    with (folder / "qa.parquet").open("ab") as file:
-        file.write(b"more")
-    with Workspace(folder) as ws:
-        ws.manifest["stages"]["synthesize"]["files"]["qa.parquet"] += 4
-        del ws.manifest["stages"]["synthesize"]["checksums"]["qa.parquet"]
-        with pytest.raises(ConfigError, match=r"bytes of qa\.parquet"):
-            pipeline.enhance(ws, CONFIG, lambda: None)
 
 
 def test_the_stage_names_the_settings_that_it_needs(folder, tmp_path):

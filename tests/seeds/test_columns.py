@@ -105,7 +105,7 @@ def test_a_made_id_is_that_of_the_json_of_its_texts(options, question, answer):
 # --- kernels
 
 WORDS = [
-    *"the der ist une le und What x don't AB il che van het para d' 'a a''b l’eau e.g. 2nd is_the of — “the é".split(),
+    *"the der ist une le und What x don't AB il che van het para d' 'a a''b l’eau e.g. 2nd is_the of — “the é".split(),  # noqa: SIM905
     *(" ", "\t"),
 ]
 

@@ -334,7 +334,7 @@ class _Extraction:
         store.write_table(self._ws, "extracted.parquet", self._extracted())
         with self._ws.replacing("merges.md") as part:
             part.write_text(merge_report(counts, merges, doubtful), encoding="utf-8")
-        if (used := seeds_in_use(self._ws)) and self._ws.path("annotated.parquet").is_file():
+        if (used := seeds_in_use(self._ws)) and self._ws.intact("annotated.parquet"):
             table = keep_rows(table, store.read_table(self._ws, "annotated.parquet"), used)
         store.write_table(self._ws, "annotated.parquet", table)
         return counts

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from linksyn_gpu.config import RunConfig, SeedsConfig
+from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
-from linksyn_gpu.pipeline.growth import check_seeds, continues, seeds_in_use
+from linksyn_gpu.pipeline.growth import check_seeds, continues, input_changed, record_parts, seeds_in_use
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.seeds.files import SourceFiles, find_files
 from linksyn_gpu.seeds.normalize import NO_ANSWER, Intake, SeedTally
@@ -38,33 +39,33 @@ def ingest(
     """
     found = find_files(files)
     hashes = _fingerprints(found)
-    shaping, allowed = _split(config.seeds)
+    shaping = to_mapping(config.seeds)
+    allowed = {"allow_empty_answers": shaping.pop("allow_empty_answers")}
     settings = {"seeds": shaping, "input": hashes}
-    recorded = ws.facts("ingest").get("settings", {})
-    same_input = recorded.get("input") == hashes
-    # Only further files make a campaign grow: the same files read in another way give other seeds.
-    grows = continues(ws, hashes) and {**_split(SeedsConfig())[0], **recorded.get("seeds", {})} == shaping
-    if ws.begin("ingest", settings, operational={"seeds": allowed}, force=force, grows=grows):
+    grows = continues(ws, hashes)
+    begin = functools.partial(
+        ws.begin,
+        "ingest",
+        settings,
+        operational={"seeds": allowed},
+        force=force,
+        growing=("input",) if grows else (),
+    )
+    compares = not force and seeds_in_use(ws) and input_changed(ws, hashes) and (grows or not ws.finished("ingest"))
+    if compares or begin():
+        if not compares:
+            record_parts(ws)
         progress("records read", 0, None)
         with store.replacing_seeds(ws, seed_schema()) as out:
-            intake = Intake(config.seeds, out.write, out.reject)
-            intake.read_files(found)
-            intake.finish()
-            out.close()
-            if intake.tally.unanswered and not config.seeds.allow_empty_answers:
-                raise DataError(_no_answers(intake.tally))
-            if seeds_in_use(ws) and not same_input:
-                check_seeds(ws, store.read_taken(ws), out.table())
-        counts = seed_counts(intake.tally)
+            tally = _read(found, config, out)
+            if compares:
+                check_seeds(ws, out.table())  # before anything is recorded
+                begin()
+                record_parts(ws)
+        counts = seed_counts(tally)
         progress("records read", counts["records"], counts["records"])
         ws.finish("ingest", counts)
     return ws.counts("ingest")
-
-
-def _split(config: SeedsConfig) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The settings that shape the seeds, and those that do not."""
-    shaping = to_mapping(config)
-    return shaping, {"allow_empty_answers": shaping.pop("allow_empty_answers")}
 
 
 def seed_counts(tally: SeedTally) -> dict[str, Any]:
@@ -81,6 +82,17 @@ def seed_counts(tally: SeedTally) -> dict[str, Any]:
         "remarks": [*tally.remarks[:MAX_REMARKS], *more],
         "files_without_answers": list(tally.unanswered[:MAX_REMARKS]),
     }
+
+
+def _read(files: SourceFiles, config: RunConfig, out: store.SeedFiles) -> SeedTally:
+    """Read the files; raise `DataError` for files without answers."""
+    intake = Intake(config.seeds, out.write, out.reject)
+    intake.read_files(files)
+    intake.finish()
+    out.close()
+    if intake.tally.unanswered and not config.seeds.allow_empty_answers:
+        raise DataError(_no_answers(intake.tally))
+    return intake.tally
 
 
 def _no_answers(tally: SeedTally) -> str:

@@ -16,9 +16,10 @@ from linksyn_gpu.errors import EngineError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.feed import Feed
 from linksyn_gpu.pipeline.folder import Workspace
+from linksyn_gpu.pipeline.growth import planned_parts
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.pipeline.serving import StartEngine, engine_of
-from linksyn_gpu.pipeline.stages.walk import begin_walk, next_part, planned_parts, planned_paths, walk
+from linksyn_gpu.pipeline.stages.walk import begin_walk, next_part, planned_paths, walk
 from linksyn_gpu.synthesis.requests import (
     RequestsWriter,
     Sources,
@@ -41,6 +42,11 @@ Request = dict[str, Any]
 Put = Callable[[Request], None]
 Produce = Callable[[Put], None]
 """Makes all requests and passes each one to a function."""
+
+
+def ignore(request: Request) -> None:
+    """Do nothing with a request: it was passed on before."""
+
 
 OPERATIONAL = (
     *("base_url", "concurrency", "timeout", "max_attempts", "max_tokens_retry", "model_file", "templates"),
@@ -129,11 +135,12 @@ def walk_and_synthesize(
 
         def walk_and_write(put: Put) -> None:
             while (part := next_part(ws, config, progress)) is not None:
-                work.write_requests(put, part.cells)  # of earlier parts
-                with part.writer() as paths, work.writer(part.cells) as requests:
+                work.write_requests(put, part.cells, part.earlier_rows)
+                again = part.earlier_rows < work.rows_before  # a part that an earlier call did not record as walked
+                with part.writer() as paths, work.writer(part.cells, part.earlier_rows) as requests:
                     for table in part.rounds():
                         paths(table)
-                        write_requests_of(requests, table, put)
+                        write_requests_of(requests, table, ignore if again else put)
                 part.finish()
 
         work.make_and_ask(journal, start, walk_and_write)
@@ -159,7 +166,8 @@ class _Synthesis:
         self._begun = False
         self._stats: Stats | None = None
         self._failed: EngineError | None = None
-        self._rows_before = 0
+        self.rows_before = 0
+        """Paths for which an earlier call wrote the requests; they are asked first."""
 
     def begin(self, *, force: bool = False, ahead: bool = False) -> bool:
         """Whether the stage has work to do; `ahead`: stage walk is not finished yet."""
@@ -172,7 +180,7 @@ class _Synthesis:
         shaping["content of --templates"] = synthesis_digest(self._config.templates)
         settings, server = {"synthesis": shaping}, {"synthesis": operational}
         work = self._ws.begin("synthesize", settings, operational=server, force=force, ahead=ahead)
-        self._rows_before = self._rows_made()
+        self.rows_before = self._rows_made()
         return work
 
     # ------------------------------------------------------------------ requests
@@ -180,11 +188,11 @@ class _Synthesis:
     def _rows_made(self) -> int:
         """Paths for which an earlier call wrote the requests; 0 where a file is damaged: all are written again."""
         ws = self._ws
-        if not (ws.path("tasks.parquet").is_file() and ws.intact("tasks.parquet")):
-            return 0
         rows = store.count_rows(ws, "tasks.parquet")
-        if rows > store.count_rows(ws, "paths.parquet") or store.read_schema(ws, "tasks.parquet") != tasks_schema():
-            return 0  # of other paths, or of an older version
+        if rows == 0 or rows > store.count_rows(ws, "paths.parquet"):
+            return 0
+        if store.read_schema(ws, "tasks.parquet") != tasks_schema():
+            return 0  # of an older version
         return rows if all(ws.intact(name) for name in self._request_files()) else 0
 
     def _request_files(self) -> list[str]:
@@ -193,9 +201,10 @@ class _Synthesis:
         return [requests_name(number) for number in range(request_files(column))]
 
     @contextlib.contextmanager
-    def writer(self, cells: Sequence[Cell]) -> Iterator[RequestsWriter]:
-        """A writer behind the requests that exist; new files appear when the block ends without an error."""
-        ws, rows = self._ws, self._rows_made()
+    def writer(self, cells: Sequence[Cell], after: int) -> Iterator[RequestsWriter]:
+        """A writer behind the requests of the first `after` paths; new files appear when the block ends without an
+        error."""
+        ws, rows = self._ws, min(after, self._rows_made())
         known = self._request_files() if rows else []
         for path in (ws.path("requests.jsonl"), *ws.path("requests").glob("requests-*.jsonl")):
             if path.name not in {Path(name).name for name in known}:  # of a call that was killed, or an older version
@@ -208,22 +217,30 @@ class _Synthesis:
                 writer.resume(table)
             yield writer
 
-    def write_requests(self, put: Put = lambda request: None, cells: Sequence[Cell] | None = None) -> None:
-        """Write the requests of the paths in paths.parquet that have none; `cells` is the plan if it is not written."""
+    def write_requests(self, put: Put = ignore, cells: Sequence[Cell] | None = None, until: int | None = None) -> None:
+        """Write the requests of the paths in paths.parquet that have none: of all, or of the first `until`.
+
+        `cells` is the plan if it is not written.
+        """
         ws, made = self._ws, self._rows_made()
-        n_paths = store.count_rows(ws, "paths.parquet")
-        if made == n_paths:
+        n_paths = store.count_rows(ws, "paths.parquet") if until is None else until
+        if made >= n_paths:
             return
         if cells is None:
             cells = [Cell(cell["discipline"], cell["difficulty"], cell["asked"]) for cell in store.read_plan(ws)]
-        with self.writer(cells) as writer:
-            for table in store.read_rows(ws, "paths.parquet", made, n_paths):
-                write_requests_of(writer, table, put)
+        ends = itertools.accumulate(sum(part["paths"]) for part in planned_parts(ws))
+        with self.writer(cells, made) as writer:
+            for first, last in itertools.pairwise([made, *(end for end in ends if made < end <= n_paths)]):
+                writer.begin_file()
+                for table in store.read_rows(ws, "paths.parquet", first, last):
+                    write_requests_of(writer, table, put)
 
     def _earlier_requests(self) -> Iterator[Request]:
         """Requests that an earlier call wrote; none if all of them have an answer and the campaign goes on."""
-        grows = self._rows_before < sum(planned_paths(planned_parts(self._ws)))
-        if self._rows_before and not (grows and (self._ws.counts_so_far("synthesize") or {}).get("pending") == 0):
+        grows = self.rows_before < sum(planned_paths(planned_parts(self._ws)))
+        # The counts may be older than the requests: those of a call that was killed are not in them.
+        counts = Counter[str](self._ws.counts_so_far("synthesize"))
+        if self.rows_before > counts["requests_answered"] + counts["paths_dropped"] or not grows:
             yield from self._all_requests()
 
     def _all_requests(self) -> Iterator[Request]:
@@ -298,7 +315,7 @@ class _Synthesis:
         self._stats = stats
         if self._expected is None:
             self._expected = sum(planned_paths(planned_parts(self._ws)))  # as many requests at most
-            if self._rows_before == self._expected:
+            if self.rows_before == self._expected:
                 self._expected -= store.read_table(self._ws, "tasks.parquet", ["request_id"]).column(0).null_count
         self._progress("answers", self._skipped + stats.done + stats.skipped, self._expected)
 
@@ -351,7 +368,7 @@ class _Synthesis:
         from linksyn_gpu.llm import batchfile
         from linksyn_gpu.llm.refusals import Dialect
 
-        if not self._rows_before:
+        if not self.rows_before and len(index) == 0:
             return "requests/*.jsonl"
         dialect = Dialect(self._config.without, self._config.rename)
         with self._ws.replacing("requests-pending.jsonl") as part:

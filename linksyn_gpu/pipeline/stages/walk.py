@@ -23,6 +23,7 @@ from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
+from linksyn_gpu.pipeline.growth import planned_parts, quota_of
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.sampling.plan import (
     cell_goals,
@@ -63,14 +64,6 @@ def begin_walk(ws: Workspace, config: RunConfig, *, force: bool = False) -> None
         ws.record("walk", parts=[*planned_parts(ws), {"paths": paths}], operational=extent)
 
 
-def planned_parts(ws: Workspace) -> list[dict[str, Any]]:
-    """The parts of the campaign: 'paths' of each cell and, once walked, 'redraws', 'digest', 'seeds' and 'kps'."""
-    facts = ws.facts("walk")
-    if "parts" not in facts and "finished" in facts:  # an older version, or bundles from memory
-        return [{"paths": [cell["asked"] for cell in store.read_plan(ws)]}]
-    return list(facts.get("parts", []))
-
-
 def planned_paths(parts: Sequence[Mapping[str, Any]]) -> list[int]:
     """Paths of each cell in all parts."""
     columns = max((len(part["paths"]) for part in parts), default=0)
@@ -82,15 +75,20 @@ def _further_part(ws: Workspace, config: RunConfig) -> list[int] | None:
     """Paths of each cell that the campaign needs beyond its parts; None: none, or it is not known yet."""
     planned = planned_paths(planned_parts(ws))
     have = sum(planned)
+    if planned and len(planned) != len(plan_cells(quota_of(ws, config), 0)):
+        raise ConfigError(
+            f"{ws.folder}: the paths were sampled with another quota than the one of this call (they are bundles from "
+            f"memory), so no paths can be added; choose another --out"
+        )
     if config.qa is not None:
-        asked = [cell.n_paths for cell in plan_cells(config.quota, config.qa)]
-        available = ws.counts("curate")["available"] if ws.finished("curate") else None
+        asked = [cell.n_paths for cell in plan_cells(quota_of(ws, config), config.qa)]
+        available = ws.counts("curate").get("available") if ws.finished("curate") else None
         if planned and available is None:
             return None
         per_path, bound = config.synthesis.per_path, config.quota.max_overdraw
         paths = paths_for_missing_qa(asked, available or [0] * len(asked), planned, per_path, bound)
         return paths if any(paths) else None
-    wanted = config.paths or max(have, DEFAULT_PATHS)
+    wanted = config.paths or have or DEFAULT_PATHS
     if wanted < have:
         raise ConfigError(
             f"{ws.folder}: the campaign has {have:,} paths, and paths = {wanted:,} is less: a campaign can only grow. "
@@ -98,7 +96,7 @@ def _further_part(ws: Workspace, config: RunConfig) -> list[int] | None:
         )
     if wanted == have:
         return None
-    return further_paths([cell.n_paths for cell in plan_cells(config.quota, wanted)], planned, wanted)
+    return further_paths([cell.n_paths for cell in plan_cells(quota_of(ws, config), wanted)], planned, wanted)
 
 
 def next_part(ws: Workspace, config: RunConfig, progress: Progress = silent) -> CampaignPart | None:
@@ -113,10 +111,11 @@ def next_part(ws: Workspace, config: RunConfig, progress: Progress = silent) -> 
         return None
     parts = planned_parts(ws)
     ends = np.cumsum([sum(part["paths"]) for part in parts])
-    rows = store.count_rows(ws, "paths.parquet") if ws.intact("paths.parquet") else 0
+    rows = store.count_rows(ws, "paths.parquet")
     if any("digest" in part for part in parts):  # paths of an older version have no visits: they are counted again
         visits = store.read_visits(ws)
-        rows = min(rows, 0 if visits is None else visits[1])
+        covered = 0 if visits is None else visits[1]
+        rows = covered if covered <= rows else 0  # visits of other rows come from a call that was killed
     return CampaignPart(ws, config, int(np.searchsorted(ends, rows, side="right")), progress)
 
 
@@ -140,10 +139,11 @@ class CampaignPart:
         if self._graph.n_edges == 0:
             raise DataError("the KP graph has no edge: no two knowledge points share a seed, so no walk is possible")
         self._parts = planned_parts(ws)
-        self._earlier_rows = sum(planned_paths(self._parts[:number]))
+        self.earlier_rows = sum(planned_paths(self._parts[:number]))
+        """Paths of the parts before this one."""
         self.cells = [
             replace(cell, n_paths=n)
-            for cell, n in zip(plan_cells(config.quota, 0), planned_paths(self._parts), strict=True)
+            for cell, n in zip(plan_cells(quota_of(ws, config), 0), planned_paths(self._parts), strict=True)
         ]
         self._delivered = [0] * len(self.cells)
         self._drops = [Counter[str]() for _ in self.cells]
@@ -154,8 +154,9 @@ class CampaignPart:
         self._facts: dict[str, Any] = {}
         if number < len(self._parts) and self._parts[number].get("seeds", self._graph.n_seeds) != self._graph.n_seeds:
             raise DataError(
-                f"{ws.path('paths.parquet')} is missing or damaged, and part {number + 1} of it was walked before "
-                f"seeds were added: restore the file, or pass --force to start over"
+                f"{ws.path('paths.parquet')} or visits.npz is missing or damaged, and part {number + 1} was walked "
+                f"before seeds were added: restore the file, or run without the added seeds first, or pass --force to "
+                f"start over"
             )
 
     def walk(self) -> None:
@@ -167,16 +168,26 @@ class CampaignPart:
 
     @contextlib.contextmanager
     def writer(self) -> Iterator[Callable[[pa.Table], None]]:
-        """A function that adds rows to paths.parquet, which already has those of the earlier parts."""
+        """A function that adds rows to paths.parquet, which already has those of the earlier parts.
+
+        Raises
+        ------
+        DataError
+            The paths of a part that was walked again are not those of before.
+        """
         with self._ws.replacing("paths.parquet") as part, store.paths_writer(part) as paths:
 
             def put(table: pa.Table) -> None:
                 self._count(table)
                 paths.write_table(table)
 
-            for table in store.read_rows(self._ws, "paths.parquet", 0, self._earlier_rows):
+            for table in store.read_rows(self._ws, "paths.parquet", 0, self.earlier_rows):
                 put(table)
             yield put
+            if self._number < len(self._parts):
+                # Before the file has the paths: what they refer to is then known, also after a kill in between.
+                self._parts[self._number] = self._walked(self._parts[self._number])
+                self._ws.record("walk", parts=self._parts)
 
     def rounds(self) -> Iterator[pa.Table]:
         """Walk and link one round after the other; gives the rows of paths.parquet that this part adds."""
@@ -194,10 +205,10 @@ class CampaignPart:
         shared = (config.seed, config.backend)
         walker = Walker(self._graph, config.walk, *shared, goals=goals, memory=config.gpu_memory)
         linker = SeedLinker(self._graph, seeds, config.bundle, *shared, quota=config.quota)
-        visits = store.read_visits(self._ws) if self._earlier_rows else None
+        visits = store.read_visits(self._ws) if self.earlier_rows else None
         if visits is not None:
             walker.add_visits(visits[0])
-        for table in store.read_rows(self._ws, "paths.parquet", 0, self._earlier_rows):
+        for table in store.read_rows(self._ws, "paths.parquet", 0, self.earlier_rows):
             batch, bundles = store.paths_of(table, config.walk.length)
             walker.resume(batch, count=visits is None)
             linker.resume(bundles)
@@ -233,12 +244,12 @@ class CampaignPart:
         self._visited[table.column("nodes").combine_chunks().flatten().to_numpy()] = True
 
     def finish(self) -> None:
-        """Write plan.json and record the part as walked; the stage is finished after the last part.
+        """Write plan.json; the stage is finished after the last part.
 
         Raises
         ------
         DataError
-            No path of the campaign was kept, or the paths of a part that was walked again are not those of before.
+            No path of the campaign was kept.
         """
         from linksyn_gpu.sampling.labels import seed_labels
 
@@ -248,15 +259,12 @@ class CampaignPart:
                 f"none of {sum(drops.values()):,} paths was kept ({dict(drops)}): the graph or the quota is too narrow "
                 f"for walk.length = {self._config.walk.length}; use a smaller length or a wider quota"
             )
-        if self._number < len(self._parts):
-            self._parts[self._number] = self._walked(self._parts[self._number])
         if self._visits is not None:
-            store.write_visits(ws, self._visits, self._earlier_rows + sum(self._parts[self._number]["paths"]))
+            store.write_visits(ws, self._visits, self.earlier_rows + sum(self._parts[self._number]["paths"]))
         with ws.replacing("plan.json") as file:
             labels = seed_labels(store.read_seed_table(ws, ["difficulty", "disciplines"]))
             store.write_plan(file, plan_table(self.cells, labels, self._delivered, self._drops))
         if self._number + 1 < len(self._parts):
-            ws.record("walk", parts=self._parts)
             return
         counts = {
             "paths": sum(cell.n_paths for cell in self.cells),
@@ -267,7 +275,7 @@ class CampaignPart:
             "kps_visited": int(self._visited.sum()),
         }
         facts = {"backend": self._facts} if self._facts else {}
-        ws.finish("walk", counts, parts=self._parts, **facts)
+        ws.finish("walk", counts, **facts)
 
     def _walked(self, part: Mapping[str, Any]) -> dict[str, Any]:
         """The entry of this part in the manifest, now that it is walked."""
