@@ -31,12 +31,12 @@ import numpy as np
 import pyarrow.parquet as pq
 from timing import report
 
-from linksyn_gpu import build_graph
+from linksyn_gpu import build_graph, open_run
 from linksyn_gpu.config import QuotaConfig
 from linksyn_gpu.sampling.labels import seed_labels, seeds_of
 from linksyn_gpu.sampling.plan import cell_goals
 from linksyn_gpu.sampling.value import divergence
-from linksyn_gpu.tables import Cell, Seeds
+from linksyn_gpu.tables import Cell
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TAL_FLAGS = ["--map", "knowledge_points=kp_routes", "--split-routes", "->", "--difficulty-scale", "0-4"]
@@ -120,7 +120,7 @@ def run_campaign(case: Case, folder: Path, n_paths: int, package: str) -> float:
 
 def evaluate(case: Case, folder: Path) -> list[dict[str, Any]]:
     """Figures of each cell of a finished campaign."""
-    seeds = Seeds(pq.read_table(folder / "seeds.parquet"))
+    seeds = open_run(folder).seeds
     labels, graph = seed_labels(seeds), build_graph(seeds, backend="cpu")
     quota = QuotaConfig(case.discipline, case.difficulty)
     plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))["cells"]

@@ -116,10 +116,10 @@ class Seeds:
         """Make seeds from an Arrow table, record batch or reader, or of any object with `__arrow_c_stream__`."""
         import pyarrow as pa
 
-        from linksyn_gpu.seeds.readers import arrow_records
+        from linksyn_gpu.seeds.normalize import seeds_from_batches
 
         reader = data if isinstance(data, pa.RecordBatchReader) else pa.table(data).to_reader()
-        return cls.from_records((record for _, record in arrow_records(reader)), config, **fields)
+        return seeds_from_batches(reader, config, fields)
 
     @classmethod
     def from_pandas(cls, frame: Any, config: SeedsConfig | None = None, **fields: Any) -> Seeds:

@@ -41,7 +41,7 @@ OPTIONAL = ("extract", "enhance", "curate")
 CHEAP = ("curate",)
 """Stages that are repeated without being asked for when an earlier one is added: they ask no model."""
 OUTPUTS = {
-    "ingest": ("seeds.parquet", "rejects.jsonl"),
+    "ingest": ("seeds.arrow", "seeds.parquet", "rejects.jsonl"),  # .parquet: of an older version
     "extract": ("annotated.parquet", "extracted.parquet", "merges.jsonl", "doubtful.jsonl", "merges.md"),
     "build": ("kps.parquet", "graph"),
     "walk": ("plan.json", "paths.parquet", "visits.npz"),

@@ -103,12 +103,13 @@ def check_seeds(ws: Workspace, seeds: pa.Table) -> None:
         They differ, or the file of the earlier ones is missing or damaged.
     """
     used = seeds_in_use(ws)
-    if not ws.intact("seeds.parquet"):
+    name = store.file_of_seeds(ws)
+    if not ws.intact(name):
         raise ConfigError(
-            f"{ws.path('seeds.parquet')} is missing or damaged, so other input cannot be compared with it: first pass "
+            f"{ws.path(name)} is missing or damaged, so other input cannot be compared with it: first pass "
             f"the files of before, in their order ({', '.join(name for name, _ in _known_input(ws))})"
         )
-    earlier = store.read_table(ws, "seeds.parquet")
+    earlier = store.read_taken(ws)
     if seeds.num_rows < used:
         raise ConfigError(
             f"{ws.folder}: paths refer to {used:,} seeds, and the input has {seeds.num_rows:,}; {INSTEAD}"

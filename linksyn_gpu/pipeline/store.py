@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.pipeline.folder import Workspace
-from linksyn_gpu.tables import PATH_STATUS, Bundles, Int32, Int64, KPGraph, KPStatistics, Seeds, WalkBatch, named_lists
+from linksyn_gpu.tables import (
+    PATH_STATUS,
+    Bundles,
+    Int32,
+    Int64,
+    KPGraph,
+    KPStatistics,
+    Reject,
+    Seeds,
+    WalkBatch,
+    json_line,
+    named_lists,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,15 +36,84 @@ GRAPH_ARRAYS = ("indptr", "indices", "count", "weight", "seed_count", "evidence_
 ROWS_PER_READ = 65_536
 
 
+class SeedFiles:
+    """seeds.arrow and rejects.jsonl while they are written, a batch or a reject at a time."""
+
+    def __init__(self, seeds: Path, rejects: IO[bytes], schema: pa.Schema) -> None:
+        import pyarrow as pa
+
+        self._path, self._rejects = seeds, rejects
+        self._writer = pa.ipc.new_file(str(seeds), schema)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append seeds."""
+        self._writer.write_batch(batch)
+
+    def reject(self, reject: Reject) -> None:
+        """Append a rejected record."""
+        self._rejects.write(json_line(vars(reject)))
+
+    def close(self) -> None:
+        """End the file of seeds."""
+        self._writer.close()
+
+    def table(self) -> pa.Table:
+        """Return the seeds that were written, after `close`."""
+        return _mapped(self._path)
+
+
+@contextlib.contextmanager
+def replacing_seeds(ws: Workspace, schema: pa.Schema) -> Iterator[SeedFiles]:
+    """Yield `SeedFiles` to write; their files get their names when the block succeeds."""
+    with ws.replacing("rejects.jsonl") as rejects, ws.replacing("seeds.arrow") as seeds, rejects.open("wb") as lines:
+        files = SeedFiles(seeds, lines, schema)
+        try:
+            yield files
+        finally:
+            files.close()
+    ws.path("seeds.parquet").unlink(missing_ok=True)  # of an older version
+
+
 def write_seeds(ws: Workspace, seeds: Seeds) -> None:
-    """Write seeds.parquet and rejects.jsonl."""
-    write_lines(ws, "rejects.jsonl", map(vars, seeds.rejects))
-    write_table(ws, "seeds.parquet", seeds.table)
+    """Write seeds.arrow and rejects.jsonl."""
+    with replacing_seeds(ws, seeds.table.schema) as files:
+        for batch in seeds.table.to_batches():
+            files.write(batch)
+        for reject in seeds.rejects:
+            files.reject(reject)
 
 
 def read_seed_table(ws: Workspace, columns: Sequence[str] | None = None) -> Seeds:
     """Read the seeds that stages after `extract` use, annotated if that stage ran, or some of their columns."""
-    return Seeds(read_table(ws, "annotated.parquet" if ws.finished("extract") else "seeds.parquet", columns))
+    return Seeds(read_table(ws, "annotated.parquet", columns) if ws.finished("extract") else read_taken(ws, columns))
+
+
+def file_of_seeds(ws: Workspace) -> str:
+    """Return the name of the file that stage `ingest` wrote; older versions wrote seeds.parquet."""
+    old = ws.path("seeds.parquet").exists() and not ws.path("seeds.arrow").exists()
+    return "seeds.parquet" if old else "seeds.arrow"
+
+
+def read_taken(ws: Workspace, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read the seeds as stage `ingest` took them, or some of their columns, memory-mapped."""
+    import pyarrow as pa
+
+    name = file_of_seeds(ws)
+    if name == "seeds.parquet":
+        return read_table(ws, name, columns)
+    path = ws.checked(name)
+    try:
+        table = _mapped(path)
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
+    return table if columns is None else table.select(list(columns))
+
+
+def _mapped(path: Path) -> pa.Table:
+    """Open an Arrow file; its pages are read when they are used."""
+    import pyarrow as pa
+
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
 def read_table(ws: Workspace, name: str, columns: Sequence[str] | None = None) -> pa.Table:

@@ -78,7 +78,7 @@ def resolve_answer(
     letter = _LETTER.fullmatch(key)
     named = letter[1].upper() if letter is not None else key.upper()
     if not options:
-        return text, "letter_without_options" if letter is not None and letter[1] in _CHOICES else None
+        return text, "letter_without_options" if is_choice(text) else None
     if not key or text in options or key in (option.strip() for option in options):
         return text, None
     if named in labels:
@@ -91,7 +91,7 @@ def resolve_answer(
         if 0 <= place < len(options) and options[place].strip():
             return options[place], "answer_from_index"
         return "", "answer_unresolved"
-    if letter is not None and letter[1] in _CHOICES:
+    if is_choice(text):
         return "", "answer_unresolved"
     return text, None
 
@@ -105,6 +105,12 @@ def shown_base(value: Any, options: Sequence[str]) -> int | None:
     if len(options) < 2 or not is_index(value) or str(value).strip() in options:
         return None
     return {0: 0, len(options): 1}.get(int(float(value)))
+
+
+def is_choice(text: str) -> bool:
+    """Whether an answer is a letter that means an option."""
+    letter = _LETTER.fullmatch(text.strip())
+    return letter is not None and letter[1] in _CHOICES
 
 
 def is_reference(value: Any) -> bool:

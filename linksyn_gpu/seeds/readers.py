@@ -18,13 +18,20 @@ import re
 import string
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, BinaryIO
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import orjson
 
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.seeds.encodings import UTF8, Transcoded, detect_encoding
 from linksyn_gpu.seeds.files import SourceFile
 from linksyn_gpu.seeds.layouts import has_question
 from linksyn_gpu.seeds.values import Unfit, listed
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # Upper limit of a JSONL line in bytes and of a CSV cell in characters: longer ones are never held in memory.
 MAX_LINE = 2**26
@@ -36,18 +43,46 @@ MAX_JSON = 2**28
 MAX_PEEK = 1024
 # So much of a text file is looked at to find its encoding.
 _SAMPLE = 2**20
+# A longer line is read by Python's own parser.
+_FAST_LINE = 2**20
+# Records that are taken together.
+CHUNK_ROWS, CHUNK_CHARS = 8192, 2**24
 _DELIMITERS = ",;\t|"
 
 Records = Iterator[tuple[int, Any]]
 """(1-based line, or record number in a format without lines; the record, or an `Unfit` in its place)."""
 
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some records of a file, one after the other."""
+
+    lines: Sequence[int]
+    """As in `Records`."""
+    records: list[Any] | None
+    """As in `Records`; None where they are rows of `batch`."""
+    batch: pa.RecordBatch | None
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def some(self, first: int, last: int) -> list[Any]:
+        """Return the records from place `first` to before `last`."""
+        if self.records is not None:
+            return self.records[first:last]
+        assert self.batch is not None
+        return list(self.batch.slice(first, last - first).to_pylist())
+
+
+Chunks = Iterator[Chunk]
+
 Select = Callable[[Sequence[str]], list[str]]
 """Given the columns of a file that has a header, returns those to read."""
 
 
-def read_records(
+def read_chunks(
     file: SourceFile, select: Select, encoding: str | None = None, remarks: list[str] | None = None
-) -> Records:
+) -> Chunks:
     """Read the records of one file, in order.
 
     Parameters
@@ -63,10 +98,10 @@ def read_records(
 
     Yields
     ------
-    (int, object)
-        The 1-based line where the record begins (JSONL, CSV, TSV) or its 1-based number (JSON, Parquet, Arrow),
-        and the record: any JSON value, a dict for CSV, TSV, Parquet and Arrow, or an `Unfit`. Blank lines are
-        skipped.
+    Chunk
+        For each record the 1-based line where it begins (JSONL, CSV, TSV) or its 1-based number (JSON, Parquet,
+        Arrow), and the record: any JSON value, a dict for CSV and TSV, a row of a batch for Parquet and Arrow, or an
+        `Unfit`. Blank lines are skipped.
 
     Raises
     ------
@@ -77,24 +112,54 @@ def read_records(
 
     try:
         if file.format == "parquet":
-            yield from _parquet_records(file, select)
+            yield from _parquet_chunks(file, select)
             return
         if file.format == "arrow":
-            yield from _arrow_file_records(file, select)
+            yield from _arrow_file_chunks(file, select)
             return
         remarks = [] if remarks is None else remarks
         with pa.input_stream(str(file.path), compression=file.compression) as source:
             stream = _as_utf8(file, io.BufferedReader(source, _SAMPLE), encoding, remarks)
             if file.format == "jsonl":
-                yield from _jsonl_records(file, stream)
+                records = _jsonl_records(file, stream)
             elif file.format == "json":
-                yield from _json_records(file, stream)
+                records = _json_records(file, stream)
             else:
-                yield from _table_records(file, stream, select, remarks)
+                records = _table_records(file, stream, select, remarks)
+            yield from chunked(records)
     # A UnicodeDecodeError here comes from the structure of the file; text of a record is an `Unfit`.
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         kind = file.format if file.compression is None else f"{file.compression} of {file.format}"
         raise DataError(f"{file.name}: cannot be read to its end as {kind}: {error}") from error
+
+
+def chunked(records: Records) -> Chunks:
+    """Collect records into chunks of at most `CHUNK_ROWS`, or fewer long ones."""
+    lines: list[int] = []
+    found: list[Any] = []
+    chars = 0
+    for line, record in records:
+        lines.append(line)
+        found.append(record)
+        chars += _weight(record)
+        if len(found) >= CHUNK_ROWS or chars >= CHUNK_CHARS:
+            yield Chunk(lines, found, None)
+            lines, found, chars = [], [], 0
+    if found:
+        yield Chunk(lines, found, None)
+
+
+def _weight(record: Any) -> int:
+    """Count the characters of a record, about."""
+    chars = 0
+    for value in record.values() if type(record) is dict else (record,):
+        if type(value) is str:
+            chars += len(value)
+        elif type(value) is list and all(type(entry) is str for entry in value):
+            chars += sum(map(len, value))
+        elif type(value) in (list, dict):
+            chars += len(repr(value))
+    return chars
 
 
 def _as_utf8(
@@ -137,8 +202,15 @@ def _jsonl_records(file: SourceFile, stream: io.BufferedReader) -> Records:
         return
     for number, line in _lines(stream):
         if line := line.rstrip():  # the line end would shift the parser's column to the next line
-            text = _decoded_line(line)
-            yield number, text if isinstance(text, Unfit) else _json_value(text)
+            try:
+                # In long lines it keeps more memory, and it has no limit on the depth of a value.
+                value = orjson.loads(line) if len(line) < _FAST_LINE else None
+            except orjson.JSONDecodeError:  # also for NaN, lone surrogates and integers of more than 64 bits
+                value = None
+            if value is None:
+                text = _decoded_line(line)
+                value = text if isinstance(text, Unfit) else _json_value(text)
+            yield number, value
 
 
 def _json_value(text: str) -> Any:
@@ -399,21 +471,54 @@ def _are_records(lines: Sequence[tuple[int, str | Unfit]], header: Sequence[str]
     )
 
 
-def _parquet_records(file: SourceFile, select: Select) -> Records:
+def _parquet_chunks(file: SourceFile, select: Select) -> Chunks:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(str(file.path)) as parquet:
         used = select(parquet.schema_arrow.names)
-        # All rows may share one value of a dictionary page, so a batch takes up to rows times the size of a row group.
-        # (The size of a single column would be closer, but Arrow aborts on a damaged one.)
-        groups = map(parquet.metadata.row_group, range(parquet.num_row_groups))
-        largest = max((group.total_byte_size for group in groups), default=1)
-        rows = min(_PARQUET_ROWS, max(1, _PARQUET_BYTES // max(1, largest)))
+        leaves = [parquet.schema.column(number) for number in range(len(parquet.schema))]
+        texts = [leaf.path for leaf in leaves if leaf.logical_type.type == "STRING"]
+        rows = _PARQUET_ROWS
+        if all(map(_TEXTS.fullmatch, texts)):
+            texts = [path for path in texts if "." not in path]  # Arrow reads no lists of dictionaries
+        else:
+            # All rows may share one value of a dictionary page, so a batch takes up to rows times the size of a row
+            # group. (The size of a single column would be closer, but Arrow aborts on a damaged one.)
+            groups = map(parquet.metadata.row_group, range(parquet.num_row_groups))
+            largest = max((group.total_byte_size for group in groups), default=1)
+            rows, texts = min(rows, max(1, _PARQUET_BYTES // max(1, largest))), []
+    with pq.ParquetFile(str(file.path), read_dictionary=texts) as parquet:
         # Without a usable column all are read: every record is counted.
-        yield from arrow_records(parquet.iter_batches(batch_size=rows, columns=used or None))
+        batches = parquet.iter_batches(batch_size=rows, columns=used or None)
+        yield from arrow_chunks(part for batch in batches for part in _decoded(batch))
 
 
-def _arrow_file_records(file: SourceFile, select: Select) -> Records:
+# Leaves of Parquet columns that are texts or lists of texts. Entries of lists are taken to be short.
+_TEXTS = re.compile(r"[^.]+(\.list\.(element|item))?")
+
+
+def _decoded(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Replace dictionaries by their texts, in parts of at most `_PARQUET_BYTES`: many rows may share a long text."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    sizes = np.zeros(batch.num_rows, np.int64)
+    for column in batch.columns:
+        if isinstance(column, pa.DictionaryArray):
+            lengths = pc.binary_length(column.dictionary).take(column.indices)
+            sizes += pc.fill_null(lengths, 0).to_numpy(False)
+    ends = np.cumsum(sizes)
+    first = 0
+    while first < batch.num_rows:
+        before = ends[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, before + _PARQUET_BYTES, "right")))
+        part = batch.slice(first, last - first)
+        columns = [c.dictionary_decode() if isinstance(c, pa.DictionaryArray) else c for c in part.columns]
+        yield pa.RecordBatch.from_arrays(columns, part.schema.names)
+        first = last
+
+
+def _arrow_file_chunks(file: SourceFile, select: Select) -> Chunks:
     """Read an Arrow IPC file or stream, memory-mapped."""
     import pyarrow as pa
 
@@ -425,7 +530,7 @@ def _arrow_file_records(file: SourceFile, select: Select) -> Records:
         with pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source) as reader:
             used = select(reader.schema.names) or reader.schema.names
             batches = map(reader.get_batch, range(reader.num_record_batches)) if is_file else reader
-            yield from arrow_records(_sound(batch.select(used)) for batch in batches)
+            yield from arrow_chunks(_sound(batch.select(used)) for batch in batches)
 
 
 def _sound(batch: Any) -> Any:
@@ -434,16 +539,19 @@ def _sound(batch: Any) -> Any:
     return batch
 
 
-def arrow_records(batches: Iterable[Any]) -> Records:
-    """Yield the rows of Arrow record batches as dicts, with an `Unfit` in place of one that Python cannot hold."""
+def arrow_chunks(batches: Iterable[Any]) -> Chunks:
+    """Yield Arrow record batches as chunks: as columns if all texts in them are valid, row by row otherwise."""
+    import pyarrow as pa
+
     number = 1
     for batch in batches:
         try:
-            rows = batch.to_pylist()
-        except (ValueError, OverflowError):
-            # Arrow does not check the text that it reads; convert row by row to find the bad one.
-            rows = [_row_record(batch.slice(row, 1)) for row in range(batch.num_rows)]
-        yield from enumerate(rows, number)
+            batch.validate(full=True)
+        except pa.ArrowInvalid:
+            records = [_row_record(batch.slice(row, 1)) for row in range(batch.num_rows)]
+            yield Chunk(range(number, number + batch.num_rows), records, None)
+        else:
+            yield Chunk(range(number, number + batch.num_rows), None, batch)
         number += batch.num_rows
 
 

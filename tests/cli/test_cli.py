@@ -160,7 +160,7 @@ def test_the_same_seed_gives_the_same_files_and_another_does_not(tmp_path):
 
 
 def test_running_again_writes_nothing(out):
-    made = [out / name for name in ("seeds.parquet", "kps.parquet", "paths.parquet", "requests/requests-00000.jsonl")]
+    made = [out / name for name in ("seeds.arrow", "kps.parquet", "paths.parquet", "requests/requests-00000.jsonl")]
     before = [path.stat().st_mtime_ns for path in made]
     run(out)
     assert [path.stat().st_mtime_ns for path in made] == before
@@ -258,7 +258,7 @@ def test_a_run_killed_in_every_stage_ends_with_the_files_of_an_undisturbed_run(t
     command = [sys.executable, "-m", "linksyn_gpu", "run", SEEDS, *flags, "--out"]
     subprocess.run([*command, undisturbed], check=True, capture_output=True)
     killed_at = []
-    for mark in ("manifest.json", "seeds.parquet", "graph", ".paths.parquet.*.part", "plan.json",
+    for mark in ("manifest.json", "seeds.arrow", "graph", ".paths.parquet.*.part", "plan.json",
                  ".tasks.parquet.*.part", "requests/requests-00000.jsonl"):  # fmt: skip
         if any(out.glob(mark)):
             continue
@@ -272,7 +272,7 @@ def test_a_run_killed_in_every_stage_ends_with_the_files_of_an_undisturbed_run(t
     assert len(killed_at) >= 5, killed_at
     subprocess.run([*command, out], check=True, capture_output=True)
     for name in (
-        "seeds.parquet",
+        "seeds.arrow",
         "kps.parquet",
         "paths.parquet",
         "requests/requests-00000.jsonl",

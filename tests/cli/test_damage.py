@@ -46,7 +46,7 @@ def flip(path):
 @pytest.mark.parametrize(
     "name",
     [
-        *("seeds.parquet", "kps.parquet", "graph/indices.npy", "graph/indptr.npy", "paths.parquet", "plan.json"),
+        *("seeds.arrow", "kps.parquet", "graph/indices.npy", "graph/indptr.npy", "paths.parquet", "plan.json"),
         *("visits.npz", "requests/requests-00000.jsonl", "tasks.parquet", "qa.parquet", "dropped.parquet"),
     ],
 )

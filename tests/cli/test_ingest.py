@@ -65,6 +65,12 @@ def test_one_usable_answer_in_a_file_is_enough(ingest):
     ingest(LETTERS, {**LETTERS, "question": "And the shortest?", "answer": "stapes"})
 
 
+def test_other_settings_for_the_same_files_are_refused(ingest):
+    ingest(GSM8K)
+    printed = ingest(GSM8K, flags=["--layout", "columns"], code=2)
+    assert "was started with other settings" in printed
+
+
 def test_options_are_mapped_from_several_columns(ingest, tmp_path):
     ingest({**LETTERS, "w": "rib", "x": "femur"}, flags=["--map", "options=w,x"])
     assert open_run(tmp_path / "out").seeds[0]["answer"] == "femur"

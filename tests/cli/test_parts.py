@@ -94,7 +94,7 @@ def test_knowledge_points_of_a_damaged_file_are_extracted_again(tmp_path):
 
 
 def test_a_refused_input_leaves_the_folder_as_it_was(tmp_path):
-    """However often it is passed, and also if seeds.parquet must be made again."""
+    """However often it is passed, and also if seeds.arrow must be made again."""
     out, (first, second) = tmp_path / "out", bank(tmp_path, 120, 60)
     words = ("--out", out, *QUICK, *BATCH)
     for _ in range(2):  # the second call writes requests-pending.jsonl
@@ -108,7 +108,7 @@ def test_a_refused_input_leaves_the_folder_as_it_was(tmp_path):
     assert "seeds.max_chars was 32000, is 100" in refused
     assert made(out) == before
     assert manifest(out)["stages"] == stages_before
-    (out / "seeds.parquet").unlink()
+    (out / "seeds.arrow").unlink()
     assert f"first pass the files of before, in their order ({first.name}, {second.name})" in (
         invoke("run", second, first, *words, code=2).stderr
     )

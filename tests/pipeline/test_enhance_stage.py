@@ -17,6 +17,7 @@ from linksyn_gpu.llm import Engine
 from linksyn_gpu.llm.protocol import Failure
 from linksyn_gpu.pipeline import stages as pipeline
 from linksyn_gpu.pipeline import store
+from linksyn_gpu.pipeline.api import open_run
 from linksyn_gpu.pipeline.folder import Workspace
 from linksyn_gpu.pipeline.stages.report import gather
 from linksyn_gpu.report.page import render_page
@@ -115,7 +116,7 @@ def test_a_rewritten_row_names_its_extended_path_its_seeds_and_its_request(folde
     originals = {row["id"]: row for row in rows(folder, "qa.parquet")}
     changed = [row for row in rows(folder, "enhanced.parquet") if row["enhanced"]]
     assert changed
-    held = {seed["id"]: set(seed["knowledge_points"]) for seed in rows(folder, "seeds.parquet")}
+    held = {seed["id"]: set(seed["knowledge_points"]) for seed in open_run(folder).seeds.table.to_pylist()}
     for row in changed:
         old = originals[row["id"]]
         assert row["question"] != old["question"]

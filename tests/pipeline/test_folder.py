@@ -10,7 +10,7 @@ import textwrap
 import zlib
 from pathlib import Path
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 import pytest
 
 from linksyn_gpu.cli.summary import cell_table, synthesis_line
@@ -377,7 +377,7 @@ def walked(tmp_path, monkeypatch):
 
 
 READERS = {
-    "seeds.parquet": store.read_seed_table,
+    "seeds.arrow": store.read_seed_table,
     "kps.parquet": store.read_graph,
     "graph/indices.npy": store.read_graph,
     "paths.parquet": lambda ws: list(store.read_batches(ws, "paths.parquet")),
@@ -397,10 +397,10 @@ def test_a_good_file_that_cannot_be_opened_is_not_called_damaged(walked, monkeyp
     def refuse(*_, **__):
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(pq, "read_table", refuse)
+    monkeypatch.setattr(pa, "memory_map", refuse)
     with (
         Workspace(walked) as ws,
-        pytest.raises(DataError, match=r"seeds.parquet cannot be opened: Too many open files"),
+        pytest.raises(DataError, match=r"seeds.arrow cannot be opened: Too many open files"),
     ):
         store.read_seed_table(ws)
 

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from linksyn_gpu.config import SeedsConfig
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.seeds import layouts, readers
-from linksyn_gpu.seeds import normalize as seeds_module
 from linksyn_gpu.seeds.normalize import NOTES, REASONS, read_seeds
 from linksyn_gpu.seeds.values import decoded
 from linksyn_gpu.tables import Seeds, seed_schema
@@ -341,12 +340,12 @@ def test_a_long_text_that_many_parquet_rows_share_is_not_copied_for_all_of_them_
     texts = pa.DictionaryArray.from_arrays(pa.array([0] * 400, pa.int32()), pa.array(["q" * 100_000]))
     pq.write_table(pa.table({"question": texts}), path, dictionary_pagesize_limit=2**30, store_schema=False)
     sizes = []
-    convert = readers.arrow_records
+    convert = readers.arrow_chunks
 
     def watched(batches):
         return convert(sizes.append(batch.nbytes) or batch for batch in batches)
 
-    monkeypatch.setattr(readers, "arrow_records", watched)
+    monkeypatch.setattr(readers, "arrow_chunks", watched)
     monkeypatch.setattr(readers, "_PARQUET_BYTES", 1_000_000)
     with pytest.raises(DataError, match="too_long 400"):
         read_seeds(path)
@@ -968,8 +967,8 @@ def test_wrong_settings_fail_before_a_file_is_opened(settings, message):
 def test_the_batch_size_does_not_change_the_result(jsonl, monkeypatch):
     path = jsonl(*({"question": f"q{i}", "kps": ["k"] * (i % 3)} for i in range(50)))
     whole = read_seeds(path)
-    monkeypatch.setattr(seeds_module, "_BATCH_ROWS", 7)
-    monkeypatch.setattr(seeds_module, "_BATCH_CHARS", 60)
+    monkeypatch.setattr(readers, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(readers, "CHUNK_CHARS", 60)
     cut = read_seeds(path)
     assert cut.table["id"].num_chunks > 1
     assert cut.table.equals(whole.table)
@@ -1005,7 +1004,7 @@ FUZZ = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCh
 def test_no_line_crashes_and_every_line_is_kept_or_has_a_reason(tmp_path, lines, keep, route):
     path = tmp_path / "fuzz.jsonl"
     path.write_bytes(b"\n".join(lines))
-    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    content = path.read_bytes().replace(b"\xef\xbb\xbf", b"")
     expected = sum(bool(line.strip()) for line in content.split(b"\n"))
     seeds = attempt(path, keep_duplicates=keep, route_separator=route)
     if isinstance(seeds, DataError):

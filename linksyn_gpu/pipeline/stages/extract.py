@@ -1,4 +1,4 @@
-"""The optional stage `extract`: seeds.parquet -> annotated.parquet.
+"""The optional stage `extract`: seeds.arrow -> annotated.parquet.
 
 annotated.parquet   the seeds with the knowledge points, disciplines and difficulties that later stages use
 extracted.parquet   one row per seed: result of the extractor with confidences, or the reason why there is none
@@ -111,7 +111,7 @@ class _Extraction:
     def __init__(self, ws: Workspace, config: RunConfig, progress: Progress) -> None:
         self._ws, self._config, self._settings, self._progress = ws, config, config.extract, progress
         self._taxonomy: Taxonomy = load_taxonomy(config.extract.taxonomy)
-        self._table: pa.Table = store.read_table(ws, "seeds.parquet")
+        self._table: pa.Table = store.read_taken(ws)
         self._points: list[list[str]] = self._table.column("knowledge_points").to_pylist()
         self._disciplines: list[list[str]] = self._table.column("disciplines").to_pylist()
         self._difficulty: list[int | None] = self._table.column("difficulty").to_pylist()

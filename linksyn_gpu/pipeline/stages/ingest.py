@@ -1,9 +1,9 @@
-"""Stage ingest over a run folder: files -> seeds.parquet and rejects.jsonl."""
+"""Stage ingest over a run folder: files -> seeds.arrow and rejects.jsonl."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,9 +15,9 @@ from linksyn_gpu.pipeline.folder import Workspace
 from linksyn_gpu.pipeline.growth import check_seeds, continues, input_changed, record_parts, seeds_in_use
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.seeds.files import SourceFiles, find_files
-from linksyn_gpu.seeds.normalize import NO_ANSWER, seeds_of_files
+from linksyn_gpu.seeds.normalize import NO_ANSWER, Intake, SeedTally
 from linksyn_gpu.seeds.values import listed
-from linksyn_gpu.tables import Seeds
+from linksyn_gpu.tables import seed_schema
 
 MAX_REMARKS = 20
 """Remarks on files that the manifest holds and the command prints."""
@@ -26,7 +26,7 @@ MAX_REMARKS = 20
 def ingest(
     ws: Workspace, files: Sequence[str], config: RunConfig, *, force: bool = False, progress: Progress = silent
 ) -> dict[str, Any]:
-    """Files -> seeds.parquet and rejects.jsonl. Returns the stage's counts.
+    """Files -> seeds.arrow and rejects.jsonl. Returns the stage's counts.
 
     Further files after those of an earlier call add seeds to a campaign; its paths and answers stay.
 
@@ -42,53 +42,66 @@ def ingest(
     shaping = to_mapping(config.seeds)
     allowed = {"allow_empty_answers": shaping.pop("allow_empty_answers")}
     settings = {"seeds": shaping, "input": hashes}
-    grows, seeds = continues(ws, hashes), None
-    if not force and seeds_in_use(ws) and input_changed(ws, hashes) and (grows or not ws.finished("ingest")):
+    grows = continues(ws, hashes)
+    begin = functools.partial(
+        ws.begin,
+        "ingest",
+        settings,
+        operational={"seeds": allowed},
+        force=force,
+        growing=("input",) if grows else (),
+    )
+    compares = not force and seeds_in_use(ws) and input_changed(ws, hashes) and (grows or not ws.finished("ingest"))
+    if compares or begin():
+        if not compares:
+            record_parts(ws)
         progress("records read", 0, None)
-        seeds = _read(found, config)
-        check_seeds(ws, seeds.table)  # before anything is recorded
-    growing = ("input",) if grows else ()
-    if ws.begin("ingest", settings, operational={"seeds": allowed}, force=force, growing=growing):
-        progress("records read", 0, None)
-        record_parts(ws)
-        seeds = seeds or _read(found, config)
-        store.write_seeds(ws, seeds)
-        counts = seed_counts(seeds)
+        with store.replacing_seeds(ws, seed_schema()) as out:
+            tally = _read(found, config, out)
+            if compares:
+                check_seeds(ws, out.table())  # before anything is recorded
+                begin()
+                record_parts(ws)
+        counts = seed_counts(tally)
         progress("records read", counts["records"], counts["records"])
         ws.finish("ingest", counts)
     return ws.counts("ingest")
 
 
-def seed_counts(seeds: Seeds) -> dict[str, Any]:
+def seed_counts(tally: SeedTally) -> dict[str, Any]:
     """Counts of stage ingest: records = seeds + rejected."""
-    left = len(seeds.remarks) - MAX_REMARKS
+    left = len(tally.remarks) - MAX_REMARKS
     more = [f"and {left:,} more remarks on files"] if left > 0 else []
     return {
-        "records": len(seeds) + len(seeds.rejects),
-        "seeds": len(seeds),
-        "rejected": len(seeds.rejects),
-        "rejected_by_reason": dict(Counter(reject.reason for reject in seeds.rejects)),
-        "notes": dict(seeds.notes),
-        "layouts": dict(seeds.layouts),
-        "remarks": [*seeds.remarks[:MAX_REMARKS], *more],
-        "files_without_answers": list(seeds.unanswered[:MAX_REMARKS]),
+        "records": tally.taken + tally.rejected.total(),
+        "seeds": tally.taken,
+        "rejected": tally.rejected.total(),
+        "rejected_by_reason": dict(tally.rejected),
+        "notes": dict(tally.notes),
+        "layouts": dict(tally.layouts),
+        "remarks": [*tally.remarks[:MAX_REMARKS], *more],
+        "files_without_answers": list(tally.unanswered[:MAX_REMARKS]),
     }
 
 
-def _read(files: SourceFiles, config: RunConfig) -> Seeds:
-    seeds = seeds_of_files(files, config.seeds)
-    if seeds.unanswered and not config.seeds.allow_empty_answers:
-        raise DataError(_no_answers(seeds))
-    return seeds
+def _read(files: SourceFiles, config: RunConfig, out: store.SeedFiles) -> SeedTally:
+    """Read the files; raise `DataError` for files without answers."""
+    intake = Intake(config.seeds, out.write, out.reject)
+    intake.read_files(files)
+    intake.finish()
+    out.close()
+    if intake.tally.unanswered and not config.seeds.allow_empty_answers:
+        raise DataError(_no_answers(intake.tally))
+    return intake.tally
 
 
-def _no_answers(seeds: Seeds) -> str:
+def _no_answers(tally: SeedTally) -> str:
     """Say which files have no answers, and what to do about it."""
-    notes = {name: seeds.notes[name] for name in NO_ANSWER if seeds.notes[name]}
+    notes = {name: tally.notes[name] for name in NO_ANSWER if tally.notes[name]}
     counts = ", ".join(f"{name} {n:,}" for name, n in notes.items())
-    remarks = "".join(f"\n  {remark}" for remark in seeds.remarks[:MAX_REMARKS])
+    remarks = "".join(f"\n  {remark}" for remark in tally.remarks[:MAX_REMARKS])
     return (
-        f"no seed of {listed(seeds.unanswered, 5)} has a usable answer ({counts}). Name the columns"
+        f"no seed of {listed(tally.unanswered, 5)} has a usable answer ({counts}). Name the columns"
         f" (--map answer=COLUMN, --map options=A,B,C,D), choose a --layout, set --index-base for answers that are"
         f" numbers of options, or pass --allow-empty-answers to use the questions alone.{remarks}"
     )
