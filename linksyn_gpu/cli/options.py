@@ -168,6 +168,8 @@ GROUPS = {
         Flag("--no-revisit/--revisit", "walk.no_revisit", bool, "Whether a path may visit a KP twice."),
         Flag("--p", "walk.p", float, "node2vec return parameter."),
         Flag("--q", "walk.q", float, "node2vec in-out parameter."),
+        Flag("--kp-scores", "walk.kp_scores", click.Path(), "A student model's scores by KP: weak KPs get more paths."),
+        Flag("--kp-scores-kind", "walk.kp_scores_kind", click.Choice(("accuracy", "loss")), "What the scores are."),
         Flag("--walker", "walk.walker", click.Choice(allowed.WALKERS), "Built-in exact walks, or cuGraph's on a GPU."),
         Flag("--rounds", "walk.rounds", int, "Rounds; the value function is updated after each."),
         Flag("--calibration-rounds", "walk.calibration_rounds", int, "Calibration rounds before the campaign."),

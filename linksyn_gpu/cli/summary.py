@@ -72,6 +72,11 @@ def walk_line(counts: Mapping[str, Any]) -> str:
         f"paths      {counts['paths']:,} requested = {counts['kept']:,} kept + {dropped} dropped; "
         f"{counts['kps_visited']:,} KPs visited, {counts['redraws']:,} redraws"
     )
+    if (scores := counts.get("kp_scores")) is not None:
+        others = f" ({', '.join(scores['examples'])}, ...)" if scores["unmatched"] else ""
+        line += (
+            f"\n           scores of {scores['matched']:,} KPs; {scores['unmatched']:,} names are no KP here{others}"
+        )
     for name, total in counts.get("quota_sums", {}).items():
         line += f"\n           the shares of quota.{name} sum to {total:g}: each was divided by that"
     return line

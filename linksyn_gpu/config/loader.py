@@ -35,6 +35,20 @@ def settings_digest(settings: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def file_digest(path: str) -> str:
+    """SHA-256 of a file that a setting names.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read.
+    """
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+
+
 def known_settings(recorded: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of recorded settings that `RunConfig` has; other versions may have had other names."""
     return {

@@ -41,6 +41,12 @@ class WalkConfig:
     """Redraw a path whose set of KPs was sampled earlier in the campaign."""
     max_redraws: int = 8
     """Redraws of one path, at most; after that the path is dropped with its reason."""
+    kp_scores: str | None = None
+    """File with the accuracy or the loss of a student model for each KP, .jsonl or .csv: weak KPs get more paths."""
+    kp_scores_kind: str = "accuracy"
+    """Column of that file: 'accuracy' or 'loss'."""
+    kp_scores_strength: float = 1.0
+    """Exponent of the factor that the scores give the target; 0: none."""
     walker: str = "exact"
     """'exact': walks of this project, with the same bits on every backend; 'cugraph': biased_random_walks of cuGraph on
     a GPU, with the same transition table and other random numbers, without no_revisit, p and q."""
@@ -48,6 +54,9 @@ class WalkConfig:
     def __post_init__(self) -> None:
         require(1 <= self.length <= MAX_WALK_LENGTH, f"length = {self.length} must be in 1..{MAX_WALK_LENGTH}")
         one_of("walker", self.walker, WALKERS)
+        one_of("kp_scores_kind", self.kp_scores_kind, ("accuracy", "loss"))
+        strength = self.kp_scores_strength
+        require(0.0 <= strength <= 8.0, f"kp_scores_strength = {strength} must be in 0..8")
         require(
             self.walker == "exact" or (not self.no_revisit and self.p == self.q == 1.0),
             "walker 'cugraph' does not support no_revisit, p and q: pass --revisit and leave p and q at 1",

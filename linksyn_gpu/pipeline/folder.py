@@ -44,7 +44,7 @@ OUTPUTS = {
     "ingest": ("seeds.arrow", "seeds.parquet", "rejects.jsonl"),  # .parquet: of an older version
     "extract": ("annotated.parquet", "extracted.parquet", "merges.jsonl", "doubtful.jsonl", "merges.md"),
     "build": ("kps.parquet", "graph"),
-    "walk": ("plan.json", "paths.parquet", "visits.npz"),
+    "walk": ("plan.json", "paths.parquet", "visits.npz", "kp-factors.npy"),
     "synthesize": (
         "requests",
         "requests.jsonl",  # of versions that wrote a single file

@@ -17,6 +17,7 @@ from linksyn_gpu.pipeline.folder import Workspace
 from linksyn_gpu.tables import (
     PATH_STATUS,
     Bundles,
+    Float64,
     Int32,
     Int64,
     KPGraph,
@@ -308,6 +309,19 @@ def read_visits(ws: Workspace) -> tuple[Int64, int] | None:
         return None
     with np.load(ws.path("visits.npz"), allow_pickle=False) as file:
         return np.asarray(file["visits"], np.int64), int(file["rows"])
+
+
+def write_factors(ws: Workspace, factor: Float64) -> None:
+    """Write kp-factors.npy: float64 [n_kps] factor of each KP's target by the scores of a student model."""
+    with ws.replacing("kp-factors.npy") as part, part.open("wb") as file:
+        np.save(file, factor)
+
+
+def read_factors(ws: Workspace) -> Float64 | None:
+    """Read the factors; None if the campaign has no scores."""
+    if not ws.path("kp-factors.npy").is_file():
+        return None
+    return np.asarray(np.load(ws.checked("kp-factors.npy"), allow_pickle=False), np.float64)
 
 
 def count_rows(ws: Workspace, name: str) -> int:

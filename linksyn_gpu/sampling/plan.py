@@ -161,7 +161,8 @@ class CellGoal:
     target: Float64
     """[n_kps] T(v)."""
     starts: Float64
-    """[n_kps] T(v) where a walk may start: at KPs with a seed of the cell's discipline."""
+    """[n_kps] T(v) where a walk may start: at KPs with a neighbour and a seed of the cell's discipline. All 0: none of
+    these KPs has a neighbour, and no walk of the cell can start."""
     weight: Int32 | None = None
     """[n_entries] edge weights: > 0 for edges with a seed of the discipline, -w(e) for foreign ones; None: those of the
     graph."""
@@ -170,22 +171,33 @@ class CellGoal:
 
 
 def cell_goals(
-    cells: Sequence[Cell], graph: KPGraph, statistics: KPStatistics, quota: QuotaConfig, tau: float
+    cells: Sequence[Cell],
+    graph: KPGraph,
+    statistics: KPStatistics,
+    quota: QuotaConfig,
+    tau: float,
+    factor: Float64 | None = None,
 ) -> list[CellGoal]:
     """What the walks of each cell aim at.
+
+    Parameters
+    ----------
+    factor : float64 [n_kps], optional
+        Of each KP's target in every cell, as `scores.score_factor` returns it; None: 1.
 
     Raises
     ------
     ConfigError
-        A cell names a discipline that no seed has, or one whose KPs have no neighbours.
+        A cell names a discipline that no seed has.
     """
     reachable = np.where(graph.degree > 0, graph.seed_count, 0)
     weights: dict[str, Int32] = {}
     goals = []
     for cell in cells:
-        kernel = None
+        kernel = factor
         if cell.difficulty is not None:
-            kernel = level_kernel(statistics.mean_difficulty, cell.difficulty, quota.difficulty_width)
+            level = level_kernel(statistics.mean_difficulty, cell.difficulty, quota.difficulty_width)
+            kernel = level if factor is None else level * factor
         if cell.discipline is None:
             target = target_shares(graph.seed_count, tau, kernel=kernel)
             goals.append(CellGoal(target, target))
@@ -198,11 +210,6 @@ def cell_goals(
         x = quota.cross_discipline
         target = target_shares(reachable, tau, own_count=own_count, cross_discipline=x, kernel=kernel)
         starts = np.where(own_count > 0, target, 0.0)
-        if not starts.any():
-            raise ConfigError(
-                f"quota cell ({cell.label}): no knowledge point of its seeds has a neighbour, so no walk can start; "
-                "remove the discipline from the quota, or add seeds that share knowledge points"
-            )
         goals.append(CellGoal(target, starts, weights[cell.discipline], x))
     return goals
 

@@ -21,7 +21,7 @@ from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.sampling.bundle import SeedLinker
 from linksyn_gpu.sampling.plan import CellGoal, Round, cell_goals, plan_cells, plan_rounds, resolve_quota
 from linksyn_gpu.sampling.value import target_shares
-from linksyn_gpu.tables import Bundles, Cell, Int32, Int64, KPGraph, WalkBatch
+from linksyn_gpu.tables import PATH_STATUS, Bundles, Cell, Int32, Int64, KPGraph, WalkBatch
 
 WALKS_PER_KP = 4  # default size of a calibration round ...
 MIN_CALIBRATION, MAX_CALIBRATION = 1 << 10, 1 << 22  # ... and its bounds
@@ -39,6 +39,7 @@ class _CellWalks:
         if goal.weight is not None:
             foreign = (goal.target > 0.0) & (goal.starts == 0.0)
             self.own, self.foreign = ops.asarray(1.0 - foreign), ops.asarray(foreign.astype(np.float64))
+        self.can_start = bool(goal.starts.any())
         self.potential: Array | None = None
         """Calibrated P, from the cell's first round on."""
         self.visits = ops.asarray(np.zeros(goal.target.size, np.int64))
@@ -233,6 +234,8 @@ class Walker:
     def _round(self, n: int, cell: int, linker: SeedLinker | None) -> tuple[WalkBatch, Int32]:
         ops, config = self._ops, self.config
         walks, graph = self._cells[cell], self._graph_of(cell)
+        if not walks.can_start:
+            return self._no_walks(n, cell)
         if walks.potential is None:
             walks.potential = self._calibrate(cell)
         value = self._value(walks, walks.potential, walks.visits, float(config.beta))
@@ -267,6 +270,17 @@ class Walker:
         self._n_rounds += 1
         lengths = (nodes >= 0).sum(axis=1, dtype=np.int32)
         return WalkBatch(nodes, lengths, ids, status, cells, rounds, redraws), seeds
+
+    def _no_walks(self, n: int, cell: int) -> tuple[WalkBatch, Int32]:
+        """Rows without a walk, for a cell in which none can start."""
+        ids = np.arange(self._n_walks, self._n_walks + n)
+        status = np.full(n, PATH_STATUS.index("no_start"), np.uint8)
+        cells, rounds = np.full(n, cell, np.int32), np.full(n, self._n_rounds, np.int32)
+        self._n_walks += n
+        self._n_rounds += 1
+        length = self.config.length
+        nodes, seeds = np.full((n, length + 1), -1, np.int32), np.full((n, length), -1, np.int32)
+        return WalkBatch(nodes, np.zeros(n, np.int32), ids, status, cells, rounds), seeds
 
     def _value(self, walks: _CellWalks, potential: Array, visits: Array, beta: float) -> Array:
         """V of each KP; 1 at KPs without a seed of the cell's discipline.

@@ -151,9 +151,15 @@ def test_a_discipline_whose_seeds_share_no_kp_cannot_start_a_walk():
         ]
     )
     graph = build_graph(seeds, backend="reference")
-    with pytest.raises(ConfigError, match="no walk can start"):
-        cell_goals([Cell("physics", None, 1)], graph, graph.statistics, QuotaConfig(), 0.5)
+    quota = QuotaConfig(discipline={"law": 1, "physics": 1})
+    for backend in ("reference", "cpu"):
+        walker = Walker(graph, WalkConfig(length=2, calibration_rounds=1), 0, backend, quota=quota)
+        batch = walker.sample(8)
+        reasons = [PATH_STATUS[code] for code in batch.status[batch.cell == 1]]
+        assert reasons == ["no_start"] * 4
+        assert (batch.nodes[batch.cell == 1] == -1).all()
+        assert batch.ids.tolist() == list(range(8))
 
 
 def test_reasons_of_dropped_paths_are_known_words():
-    assert PATH_STATUS == ("kept", "too_short", "repeated", "few_seeds", "off_cell")
+    assert PATH_STATUS == ("kept", "too_short", "repeated", "few_seeds", "off_cell", "no_start")

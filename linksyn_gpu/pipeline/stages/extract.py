@@ -10,15 +10,13 @@ merges.md           a summary for review
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linksyn_gpu.config import RunConfig
-from linksyn_gpu.config.loader import to_mapping
-from linksyn_gpu.errors import ConfigError
+from linksyn_gpu.config.loader import file_digest, to_mapping
 from linksyn_gpu.knowledge.extract.llm import TEMPLATES, Labels, extraction_request, read_labels
 from linksyn_gpu.knowledge.extract.plain_text import JOINT
 from linksyn_gpu.knowledge.merge.report import merge_report
@@ -76,7 +74,7 @@ def extract(
 
 def _settings(config: RunConfig) -> dict[str, Any]:
     settings: dict[str, Any] = {"extract": to_mapping(config.extract)}
-    settings["files"] = {name: _file_digest(path) for name in FILES if (path := getattr(config.extract, name))}
+    settings["files"] = {name: file_digest(path) for name in FILES if (path := getattr(config.extract, name))}
     if config.extract.uses_model:
         settings["synthesis"] = {name: getattr(config.synthesis, name) for name in MODEL_SETTINGS}
         settings["prompts"] = _prompts_digest(config.synthesis.templates)
@@ -96,13 +94,6 @@ def _prompts_digest(templates: str | None) -> str:
     texts = dict(read_templates(TEMPLATES))
     own = dict(read_templates(Path(templates))) if templates is not None else {}
     return prompt_digest("\0".join(own.get(name, text) for name, text in texts.items()))
-
-
-def _file_digest(path: str) -> str:
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 class _Extraction:

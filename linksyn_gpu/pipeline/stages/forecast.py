@@ -59,7 +59,8 @@ def campaign_figures(ws: Workspace) -> tuple[Coverage, list[dict[str, Any]], dic
     rows = store.read_plan(ws)
     cells = [Cell(row["discipline"], row["difficulty"], row["asked"]) for row in rows]
     own = [None if cell.discipline is None else seeds_of(cell.discipline, labels) for cell in cells]
-    goals = cell_goals(cells, graph, replace(statistics, labels=labels), config.quota, config.walk.tau)
+    factor = store.read_factors(ws)
+    goals = cell_goals(cells, graph, replace(statistics, labels=labels), config.quota, config.walk.tau, factor)
     walk = config.walk
     rules = PathRules(
         *(walk.length, walk.min_length, walk.no_revisit, walk.distinct),

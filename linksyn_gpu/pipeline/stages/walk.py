@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from linksyn_gpu.config import DEFAULT_PATHS, RunConfig
-from linksyn_gpu.config.loader import to_mapping
+from linksyn_gpu.config.loader import file_digest, to_mapping
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
@@ -37,7 +37,7 @@ from linksyn_gpu.sampling.plan import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from linksyn_gpu.tables import Bundles, Int64, WalkBatch
+    from linksyn_gpu.tables import Bundles, Float64, Int64, WalkBatch
 
 
 def walk(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> dict[str, Any]:
@@ -58,6 +58,8 @@ def begin_walk(ws: Workspace, config: RunConfig, *, force: bool = False) -> None
     """
     settings = to_mapping(config)
     shaping = {name: settings[name] for name in ("seed", "walk", "quota", "bundle")}
+    if config.walk.kp_scores is not None:
+        shaping["content of --kp-scores"] = file_digest(config.walk.kp_scores)
     extent = {name: settings[name] for name in ("paths", "qa")}
     ws.begin("walk", shaping, operational=extent, force=force)
     if (paths := _further_part(ws, config)) is not None:
@@ -151,6 +153,7 @@ class CampaignPart:
         self._redraws = 0
         self._digest = hashlib.sha256()
         self._visits: Int64 | None = None
+        self._scores: dict[str, Any] | None = None
         self._facts: dict[str, Any] = {}
         if number < len(self._parts) and self._parts[number].get("seeds", self._graph.n_seeds) != self._graph.n_seeds:
             raise DataError(
@@ -201,7 +204,7 @@ class CampaignPart:
         cells = [replace(cell, n_paths=n) for cell, n in zip(self.cells, own, strict=True)]
         seeds = store.read_seed_table(self._ws, ["difficulty", "disciplines"])
         statistics = replace(self._statistics, labels=seed_labels(seeds))
-        goals = cell_goals(cells, self._graph, statistics, config.quota, config.walk.tau)
+        goals = cell_goals(cells, self._graph, statistics, config.quota, config.walk.tau, self._factor())
         shared = (config.seed, config.backend)
         walker = Walker(self._graph, config.walk, *shared, goals=goals, memory=config.gpu_memory)
         linker = SeedLinker(self._graph, seeds, config.bundle, *shared, quota=config.quota)
@@ -228,6 +231,20 @@ class CampaignPart:
         backend = walker.backend
         del walker
         backend.ops.release()  # before synthesis starts: a server may need the device
+
+    def _factor(self) -> Float64 | None:
+        """Factor of each KP's target by the scores of a student model, which the report reads from kp-factors.npy."""
+        from linksyn_gpu.sampling.scores import match_scores, read_scores, score_factor
+
+        walk = self._config.walk
+        if walk.kp_scores is None:
+            return None
+        scores = read_scores(walk.kp_scores, walk.kp_scores_kind)
+        match = match_scores(scores, self._graph.names or (), store.read_aliases(self._ws))
+        self._scores = match.counts()
+        factor = score_factor(match.scores, walk.kp_scores_kind, walk.kp_scores_strength)
+        store.write_factors(self._ws, factor)
+        return factor
 
     def _add_to_digest(self, batch: WalkBatch, bundles: Bundles) -> None:
         for array in (batch.ids, batch.cell, batch.nodes, bundles.seeds, bundles.status):
@@ -274,6 +291,7 @@ class CampaignPart:
             "redraws": sum(part.get("redraws", 0) for part in self._parts),
             "kps_visited": int(self._visited.sum()),
             "quota_sums": self._config.quota.sums,
+            **({"kp_scores": self._scores} if self._scores is not None else {}),
         }
         facts = {"backend": self._facts} if self._facts else {}
         ws.finish("walk", counts, **facts)
