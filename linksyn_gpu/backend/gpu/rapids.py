@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import cupy as cp
@@ -10,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linksyn_gpu.backend.cpu.analytics import DAMPING, LEIDEN_ITERATIONS, LEIDEN_SEED, number_by_first, without_edges
+from linksyn_gpu.backend.cpu.incidence import incidence as host_incidence
 from linksyn_gpu.backend.gpu.cuda import launch
 from linksyn_gpu.backend.gpu.device import DeviceArray, flatnonzero, from_device, to_device
 from linksyn_gpu.backend.gpu.memory import crossings
+from linksyn_gpu.backend.gpu.pool import pool
 from linksyn_gpu.backend.gpu.walk import StartTable, WalkGraph
 from linksyn_gpu.backend.protocol import StepRule
 from linksyn_gpu.backend.reference.walk import TransitionTable
@@ -30,15 +33,25 @@ ASCII_SPACE = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f"
 # ---------------------------------------------------------------------- names of knowledge points
 
 
+def has_cudf() -> bool:
+    """Whether cuDF is installed; an installed but broken one is an error at its import."""
+    return find_spec("cudf") is not None
+
+
 def incidence(
     column: pa.ChunkedArray, *, kp_form: str = "folded", max_kps_per_seed: int | None = None
 ) -> tuple[DeviceArray, DeviceArray, list[str], Counter[str]]:
-    """Number the distinct spellings, then the mentions, with cuDF.
+    """Number the distinct spellings, then the mentions, with cuDF; on the host where cuDF is not installed.
 
     cuDF folds ASCII names and finds equal ones. Names with other characters need Unicode's NFKC, which cuDF does not
     have: their distinct spellings cross to the host and back. The names of the KPs cross once, at the end.
     """
-    import cudf
+    if not has_cudf():
+        indptr, kp_indices, names, drops = host_incidence(column, kp_form=kp_form, max_kps_per_seed=max_kps_per_seed)
+        place = "incidence read on the host"
+        return to_device(indptr, place), to_device(kp_indices, place), names, drops
+    pool().use()
+    import cudf  # makes RMM the allocator of CuPy
 
     crossings.count("KP lists, to device", column.nbytes)
     lists = cudf.Series(column)
