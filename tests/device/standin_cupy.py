@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 import re
+import time
 import types
 import weakref
 from collections import Counter
@@ -337,6 +338,20 @@ class Device:
         assert device == 0
 
 
+class Event:
+    """Launches of the stand-in are finished when they return, so an event is a look at the clock."""
+
+    time = 0.0
+
+    @used
+    def record(self) -> None:
+        self.time = time.perf_counter()
+
+    @used
+    def synchronize(self) -> None:
+        assert self.time > 0.0, "an event that was not recorded"
+
+
 def module(free_bytes: int = 16 << 30) -> types.ModuleType:
     """The stand-in as a module named cupy, with `free_bytes` on its device."""
     set_allocator(_POOL.allocate)
@@ -351,6 +366,8 @@ def module(free_bytes: int = 16 << 30) -> types.ModuleType:
     error = type("CUDARuntimeError", (RuntimeError,), {})
     found.cuda = types.SimpleNamespace(
         Device=Device,
+        Event=Event,
+        get_elapsed_time=lambda start_event, end_event: 1e3 * (end_event.time - start_event.time),
         get_allocator=get_allocator,
         set_allocator=set_allocator,
         is_available=lambda: True,
@@ -359,7 +376,7 @@ def module(free_bytes: int = 16 << 30) -> types.ModuleType:
         runtime=types.SimpleNamespace(
             CUDARuntimeError=error,
             deviceSynchronize=lambda: None,
-            getDeviceProperties=lambda device: {"name": b"a stand-in"},
+            getDeviceProperties=lambda device: {"name": b"a stand-in, not a device"},
             memGetInfo=lambda: (free_bytes, 2 * free_bytes),
         ),
     )

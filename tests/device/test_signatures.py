@@ -28,6 +28,7 @@ CUPY_CLASSES = {
     "RawModule": ("RawModule",),
     "MemoryPool": ("cuda", "MemoryPool"),
     "PinnedMemoryPool": ("cuda", "PinnedMemoryPool"),
+    "Event": ("cuda", "Event"),
 }
 CUDF_CLASSES = ("Series", "StringMethods", "ListMethods")
 
