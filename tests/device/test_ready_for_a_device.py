@@ -27,6 +27,20 @@ def test_the_tests_for_a_device_pass_over_the_standins():
     assert "passed" in done.stdout
 
 
+@pytest.mark.slow
+def test_the_tests_for_a_device_need_only_cupy_and_what_walks_need():
+    command = [
+        *(sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-p", "tests.device.lean_plugin"),
+        *("-c", os.devnull, "--rootdir", ".", "--confcutdir", "tests/gpu", "tests/gpu"),
+    ]
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert "passed" in done.stdout
+    for package in ("cuGraph", "cuDF", "cuVS"):
+        assert f"{package} is not installed" in done.stdout
+
+
 BENCH = """
 import runpy, sys
 from pathlib import Path
@@ -59,6 +73,9 @@ def test_the_benchmark_runs_over_the_standins_and_stops_where_parity_fails(tmp_p
     assert set(record["compile_seconds"]) == set(kernels.source_files())
     assert len(record["device_seconds"]) == 11
     assert all(seconds > 0 for seconds in (*record["device_seconds"].values(), *record["memory"].values()))
+    done = bench("import tests.device.lean_plugin", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "parity: same bits" in done.stdout
     broken = (
         "import tests.device.standin_plugin\n"
         "from linksyn_gpu.backend.gpu import operations as gpu\n"
