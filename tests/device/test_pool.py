@@ -11,7 +11,7 @@ from linksyn_gpu.errors import BackendUnavailable, KernelError
 from linksyn_gpu.sampling.graph import build_graph
 from linksyn_gpu.sampling.walk import Walker
 from tests.device.conftest import gpu_over_standins
-from tests.device.scenario import run_everything
+from tests.device.scenario import run_everything, tables_of
 from tests.graphs import make_seeds, random_graph
 
 SEEDS = [{"knowledge_points": [f"kp {i % 7}", f"\u00dc{i % 3}", "x"]} for i in range(30)]
@@ -94,3 +94,22 @@ def test_the_standin_refuses_a_block_larger_than_the_launch_bounds(gpu):
     function = kernels._module("walk.cu", 0).get_function("sample_walks")
     with pytest.raises(cupy.cuda.driver.CUDADriverError, match="OUT_OF_RESOURCES"):
         function((3,), (256,), ())
+
+
+def test_cugraph_gets_its_graph_once_per_table(gpu, monkeypatch):
+    import pylibcugraph
+
+    made = []
+    build = pylibcugraph.SGGraph
+    monkeypatch.setattr(pylibcugraph, "SGGraph", lambda *a, **k: made.append(1) or build(*a, **k))
+    tables = tables_of(gpu, random_graph(), np.ones(20), np.ones(20))
+    parts = (tables.graph, tables.transition, tables.start)
+    plain = ref.StepRule(False, 1.0, 1.0)
+    for batch in range(3):
+        ids = gpu.walk_ids(9 * batch, 9 * batch + 9)
+        nodes = gpu.sample_walks_cugraph(*parts, ids, length=2, rule=plain, key=1)
+        assert (gpu.to_host(nodes)[:, 1] >= 0).any()
+    assert len(made) == 1
+    other = gpu.transition_table(tables.graph, gpu.asarray(np.linspace(1.0, 2.0, 20)))
+    gpu.sample_walks_cugraph(tables.graph, other, tables.start, ids, length=2, rule=plain, key=1)
+    assert len(made) == 2

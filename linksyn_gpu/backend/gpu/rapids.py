@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import cupy as cp
 import numpy as np
@@ -156,6 +157,7 @@ def analytics(graph: KPGraph) -> dict[str, NDArray[Any]]:
         "core": plc.core_number(handle, network, "incoming", False),
         "community": plc.leiden(handle, LEIDEN_SEED, network, LEIDEN_ITERATIONS, 1.0, 1.0, False)[:2],
     }  # fmt: skip
+    cp.cuda.runtime.deviceSynchronize()
     by_kp = {}
     for name, (vertices, values) in found.items():
         column = cp.empty(n_kps, values.dtype)
@@ -168,6 +170,10 @@ def analytics(graph: KPGraph) -> dict[str, NDArray[Any]]:
         "core": by_kp["core"].astype(np.int32),
         "community": number_by_first(by_kp["community"]),
     }
+
+
+# Handle, graph and type of vertices by transition table: a table serves all batches and redraws of a round.
+_weighed: WeakKeyDictionary[TransitionTable, tuple[Any, Any, Any]] = WeakKeyDictionary()
 
 
 def sample_walks_cugraph(
@@ -202,11 +208,16 @@ def sample_walks_cugraph(
         graph.indptr, graph.indices, table.prefix, table.total, table.total, False, start.prefix,
         start.prefix.size, ids, n_walks, 0, key, False, False, 0, 0, 0, starts,
     )  # fmt: skip
-    handle = plc.ResourceHandle()
-    indptr, indices, mass = _live_entries(graph, table)
-    network = _network(plc, handle, indptr, indices, mass.astype(np.float32), symmetric=False)
-    starts = starts.astype(_index_type(indices.size))
+    if table not in _weighed:
+        indptr, indices, mass = _live_entries(graph, table)
+        handle = plc.ResourceHandle()
+        network = _network(plc, handle, indptr, indices, mass.astype(np.float32), symmetric=False)
+        _weighed[table] = handle, network, _index_type(indices.size)
+    handle, network, index_type = _weighed[table]
+    starts = starts.astype(index_type)
+    cp.cuda.runtime.deviceSynchronize()
     paths, _, _ = plc.biased_random_walks(handle, network, starts, length, random_state=key % 2**31)
+    cp.cuda.runtime.deviceSynchronize()
     nodes[...] = paths.reshape((n_walks, length + 1))
     return nodes
 
@@ -226,13 +237,18 @@ def _live_entries(graph: WalkGraph, table: TransitionTable) -> tuple[Any, Any, A
 
 
 def _network(plc: Any, handle: Any, indptr: Any, indices: Any, weight: Any, *, symmetric: bool) -> Any:
-    """A cuGraph graph over CSR arrays; every row is a vertex, isolated ones too."""
+    """A cuGraph graph over CSR arrays; every row is a vertex, isolated ones too.
+
+    cuGraph works on a stream of its handle, not on CuPy's: the device is waited for between the two.
+    """
     index_type = _index_type(indices.size)
+    offsets, neighbours = indptr.astype(index_type), indices.astype(index_type)
+    cp.cuda.runtime.deviceSynchronize()
     return plc.SGGraph(
         handle,
         plc.GraphProperties(is_symmetric=symmetric, is_multigraph=False),
-        indptr.astype(index_type),
-        indices.astype(index_type),
+        offsets,
+        neighbours,
         weight_array=weight,
         store_transposed=False,
         renumber=False,
