@@ -74,9 +74,7 @@ def walk_line(counts: Mapping[str, Any]) -> str:
     )
     if (scores := counts.get("kp_scores")) is not None:
         others = f" ({', '.join(scores['examples'])}, ...)" if scores["unmatched"] else ""
-        line += (
-            f"\n           scores of {scores['matched']:,} KPs; {scores['unmatched']:,} names are no KP here{others}"
-        )
+        line += f"\n           scores of {scores['matched']:,} KPs; {scores['unmatched']:,} names match no KP{others}"
     for name, total in counts.get("quota_sums", {}).items():
         line += f"\n           the shares of quota.{name} sum to {total:g}: each was divided by that"
     return line

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -168,6 +170,22 @@ class CellGoal:
     graph."""
     cross_discipline: float = 0.0
     """Share of the steps that should go over foreign edges."""
+
+
+def goals_digest(goals: Sequence[CellGoal]) -> str:
+    """SHA-256 of what the cells aim at, in bits.
+
+    Targets are the only inputs of walks that are computed with `**` and `exp` of the host's mathematical library, whose
+    last bit may differ between processors and library versions. Equal digests mean equal inputs, and then the walks
+    have the same bits on any machine and backend.
+    """
+    digest = hashlib.sha256()
+    for goal in goals:
+        for array, dtype in ((goal.target, "<f8"), (goal.starts, "<f8"), (goal.weight, "<i4")):
+            digest.update(b"" if array is None else np.ascontiguousarray(array, dtype).data)
+            digest.update(b"-" if array is None else b"+")
+        digest.update(struct.pack("<d", goal.cross_discipline))
+    return digest.hexdigest()
 
 
 def cell_goals(

@@ -215,7 +215,7 @@ def test_dropped_paths_are_counted_with_their_reasons(tmp_path):
         (["run", SEEDS, "--out", "o", "--config", "none.toml"], 2, "none.toml"),
         (["run", SEEDS, "--out", "o", "--engine", "openai"], 2, "needs base_url"),
         (["run", SEEDS, "--out", "o", "--map", "question"], 2, "FIELD=COLUMN"),
-        (["run", SEEDS, "--out", "o", "--map", "kps=concepts"], 2, "is not one of id, question"),
+        (["run", SEEDS, "--out", "o", "--map", "kps=concepts"], 2, "is not a field of a seed; allowed: id, question"),
         (["run", SEEDS, "--out", "o", "--beta", "3"], 2, "beta = 3.0 is not one of"),
         (["run", SEEDS, "--out", "o", "--backend", "gpu"], 1, "--backend cpu"),
         (["frobnicate"], 2, "No such command"),

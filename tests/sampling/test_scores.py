@@ -60,7 +60,7 @@ def test_a_bad_line_is_named(tmp_path, text, message):
 def test_weak_kps_are_visited_more_often_under_the_same_quota(tmp_path):
     import pyarrow.parquet as pq
 
-    words = ("--paths", "60", "--length", "2", "--discipline", "physics=1,biology=1")
+    words = ("--paths", "24", "--length", "3", "--discipline", "physics=1,biology=1")
     visits = {}
     invoke("ingest", SEEDS, "--out", tmp_path / "plain")
     invoke("build", tmp_path / "plain")
@@ -78,7 +78,7 @@ def test_weak_kps_are_visited_more_often_under_the_same_quota(tmp_path):
         paths = pq.read_table(tmp_path / name / "paths.parquet").to_pylist()
         visits[name] = np.mean([node in weak for row in paths for node in row["nodes"]])
         cells = json.loads((tmp_path / name / "plan.json").read_text(encoding="utf-8"))["cells"]
-        assert [cell["asked"] for cell in cells] == [30, 30]
+        assert [cell["asked"] for cell in cells] == [12, 12]
     assert visits["driven"] > 1.3 * visits["plain"]
     file.write_text('{"kp": "x", "accuracy": 0.5}\n', encoding="utf-8")
     assert "content of --kp-scores" in invoke("walk", tmp_path / "driven", *words, "--kp-scores", file, code=2).stderr

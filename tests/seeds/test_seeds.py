@@ -952,7 +952,7 @@ def test_settings_are_fields_of_the_config(jsonl):
     ("settings", "message"),
     [
         ({"colums": {}}, "colums: no such setting; allowed here: columns"),
-        ({"columns": {"stem": "question"}}, "a field of columns = 'stem'"),
+        ({"columns": {"stem": "question"}}, "columns: 'stem' is not a field of a seed"),
         ({"columns": {"question": 3}}, "must be the name of a column"),
         ({"difficulty_scale": "1-7"}, "difficulty_scale"),
         ({"max_chars": 0}, "max_chars"),

@@ -28,6 +28,7 @@ from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.sampling.plan import (
     cell_goals,
     further_paths,
+    goals_digest,
     paths_for_missing_qa,
     plan_cells,
     plan_rounds,
@@ -152,6 +153,7 @@ class CampaignPart:
         self._visited = np.zeros(self._graph.n_kps, bool)
         self._redraws = 0
         self._digest = hashlib.sha256()
+        self._goals_digest = ""
         self._visits: Int64 | None = None
         self._scores: dict[str, Any] | None = None
         self._facts: dict[str, Any] = {}
@@ -205,6 +207,13 @@ class CampaignPart:
         seeds = store.read_seed_table(self._ws, ["difficulty", "disciplines"])
         statistics = replace(self._statistics, labels=seed_labels(seeds))
         goals = cell_goals(cells, self._graph, statistics, config.quota, config.walk.tau, self._factor())
+        self._goals_digest = goals_digest(goals)
+        if self._parts[self._number].get("goals", self._goals_digest) != self._goals_digest:
+            raise DataError(
+                f"the targets of part {self._number + 1} differ from those of its first walk in the last bits: another "
+                f"kind of processor or mathematical library computed them. Use that machine, or pass --force to start "
+                f"over"
+            )
         shared = (config.seed, config.backend)
         walker = Walker(self._graph, config.walk, *shared, goals=goals, memory=config.gpu_memory)
         linker = SeedLinker(self._graph, seeds, config.bundle, *shared, quota=config.quota)
@@ -302,7 +311,7 @@ class CampaignPart:
         if part.get("digest", digest) != digest:
             raise DataError(
                 f"the paths of part {self._number + 1} are not those of before: it was walked by another version of "
-                f"this program, or on another kind of processor. Use that one, or pass --force to start over"
+                f"this program. Use that one, or pass --force to start over"
             )
         size = {"seeds": self._graph.n_seeds, "kps": self._graph.n_kps}
-        return {**part, "redraws": self._redraws, **size, "digest": digest}
+        return {**part, "redraws": self._redraws, **size, "goals": self._goals_digest, "digest": digest}
