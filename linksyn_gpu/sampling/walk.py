@@ -23,7 +23,7 @@ from linksyn_gpu.sampling.plan import CellGoal, Round, cell_goals, plan_cells, p
 from linksyn_gpu.sampling.value import target_shares
 from linksyn_gpu.tables import PATH_STATUS, Bundles, Cell, Int32, Int64, KPGraph, WalkBatch
 
-WALKS_PER_KP = 4  # default size of a calibration round ...
+WALKS_PER_KP = 4  # default size of a calibration round, for each KP at which walks of the cell may start ...
 MIN_CALIBRATION, MAX_CALIBRATION = 1 << 10, 1 << 22  # ... and its bounds
 COUNTED_WALKS = 1 << 16  # walks of a calibration round whose foreign steps are counted: their share is exact to 0.1%
 
@@ -39,7 +39,7 @@ class _CellWalks:
         if goal.weight is not None:
             foreign = (goal.target > 0.0) & (goal.starts == 0.0)
             self.own, self.foreign = ops.asarray(1.0 - foreign), ops.asarray(foreign.astype(np.float64))
-        self.can_start = bool(goal.starts.any())
+        self.n_starts = int((goal.starts > 0.0).sum())
         self.potential: Array | None = None
         """Calibrated P, from the cell's first round on."""
         self.visits = ops.asarray(np.zeros(goal.target.size, np.int64))
@@ -234,7 +234,7 @@ class Walker:
     def _round(self, n: int, cell: int, linker: SeedLinker | None) -> tuple[WalkBatch, Int32]:
         ops, config = self._ops, self.config
         walks, graph = self._cells[cell], self._graph_of(cell)
-        if not walks.can_start:
+        if walks.n_starts == 0:
             return self._no_walks(n, cell)
         if walks.potential is None:
             walks.potential = self._calibrate(cell)
@@ -306,7 +306,7 @@ class Walker:
         ops, config = self._ops, self.config
         walks, graph = self._cells[cell], self._graph_of(cell)
         key = derive_key(self.seed, Purpose.CALIBRATION, cell)
-        size = config.calibration_paths or min(max(WALKS_PER_KP * self._n_kps, MIN_CALIBRATION), MAX_CALIBRATION)
+        size = config.calibration_paths or min(max(WALKS_PER_KP * walks.n_starts, MIN_CALIBRATION), MAX_CALIBRATION)
         potential = ops.asarray(np.ones(self._n_kps))
         for i in range(config.calibration_rounds):
             value = self._value(walks, potential, self._no_visits, 0.0)
