@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from linksyn_gpu.report.stats import RunStats
 
 
+MAX_LABELS = 6
 CURATED = ("asked", "kept", "missing", "reserve")
 
 
@@ -83,7 +84,8 @@ def walk_line(counts: Mapping[str, Any]) -> str:
 def cell_table(cells: Sequence[Mapping[str, Any]]) -> str:
     """Paths requested and delivered in each cell, the shortfall with its causes, and the seeds that the bank has."""
     rows: list[tuple[str, ...]] = [("cell", "requested", "delivered", "shortfall", "seeds", "of the level")]
-    notes = []
+    notes: list[str] = []
+    without: list[str] = []
     for cell in cells:
         asked, delivered = cell["asked"], cell["delivered"]
         label = _cell_label(cell)
@@ -91,7 +93,7 @@ def cell_table(cells: Sequence[Mapping[str, Any]]) -> str:
         counts = (asked, delivered, asked - delivered, cell["seeds"], of_level)
         rows.append((label, *("" if n is None else f"{n:,}" for n in counts)))
         if of_level == 0:
-            notes.append(f"           {label}: no seed has this level; it rests on the language model alone")
+            without.append(label)
         if missing := cell.get("causes"):
             last = f"; last draws: {reasons(found)}" if (found := cell["dropped_by_reason"]) else ""
             notes.append(f"           {label}: missing because of {reasons(missing)}{last}")
@@ -99,6 +101,13 @@ def cell_table(cells: Sequence[Mapping[str, Any]]) -> str:
             notes.append(
                 f"           {label}: {qa['kept']:,} of {qa['asked']:,} QA, missing because of {reasons(qa['causes'])}"
             )
+    if without:
+        more = f" and {len(without) - MAX_LABELS:,} more" if len(without) > MAX_LABELS else ""
+        notes.insert(
+            0,
+            f"           levels without a seed rest on the language model alone: "
+            f"{'; '.join(without[:MAX_LABELS])}{more}",
+        )
     return "\n".join([_table(rows), *notes])
 
 
