@@ -80,18 +80,19 @@ def record_parts(ws: Workspace) -> None:
 
 def continues(ws: Workspace, files: Mapping[str, str]) -> bool:
     """Whether input files, as names with their hashes, differ from those of the campaign only by files at the end."""
-    known = _known_input(ws)
+    known = [*known_input(ws).items()]
     shorter = min(len(known), len(files))
     return shorter > 0 and known[:shorter] == [*files.items()][:shorter]
 
 
 def input_changed(ws: Workspace, files: Mapping[str, str]) -> bool:
     """Whether input files, as names with their hashes, are others than those of the campaign, or in another order."""
-    return _known_input(ws) != [*files.items()]
+    return [*known_input(ws).items()] != [*files.items()]
 
 
-def _known_input(ws: Workspace) -> list[tuple[str, str]]:
-    return [*ws.facts("ingest").get("settings", {}).get("input", {}).items()]
+def known_input(ws: Workspace) -> dict[str, str]:
+    """Names of the campaign's input files with their hashes, in their order."""
+    return dict(ws.facts("ingest").get("settings", {}).get("input", {}))
 
 
 def check_seeds(ws: Workspace, seeds: pa.Table) -> None:
@@ -107,7 +108,7 @@ def check_seeds(ws: Workspace, seeds: pa.Table) -> None:
     if not ws.intact(name):
         raise ConfigError(
             f"{ws.path(name)} is missing or damaged, so other input cannot be compared with it: first pass "
-            f"the files of before, in their order ({', '.join(name for name, _ in _known_input(ws))})"
+            f"the files of before, in their order ({', '.join(known_input(ws))})"
         )
     earlier = store.read_taken(ws)
     if seeds.num_rows < used:

@@ -163,7 +163,7 @@ class ShortfallExplainer:
         self._entries = rows * graph.n_kps + graph.indices  # ascending
 
     def add(self, nodes: Int32, cell: Int32, kept: Bool) -> None:
-        """Take note of paths.
+        """Count paths.
 
         Parameters
         ----------

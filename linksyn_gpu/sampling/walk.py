@@ -203,12 +203,12 @@ class Walker:
         return np.stack([self._ops.to_host(walks.visits) for walks in self._cells])
 
     def resume(self, batch: WalkBatch, *, count: bool) -> None:
-        """Take over the walks of an earlier campaign with the same cells: their KP sets and ids.
+        """Continue from the walks of an earlier campaign with the same cells: their KP sets and ids.
 
         Parameters
         ----------
         batch : WalkBatch
-            On the host, after all walks that were taken over before.
+            On the host, after the walks of all earlier calls.
         count : bool
             Count their visits too. Walks that were drawn again are not in the batch: prefer `add_visits`.
         """
@@ -226,7 +226,7 @@ class Walker:
         self._n_rounds = int(batch.round[-1]) + 1
 
     def add_visits(self, visits: Int64) -> None:
-        """Take over the `cell_visits` of an earlier campaign, with as many cells and KPs or fewer."""
+        """Add the `cell_visits` of an earlier campaign, with as many cells and KPs or fewer."""
         for walks, earlier in zip(self._cells, visits, strict=False):
             more = np.zeros(self._n_kps - earlier.size, np.int64)
             walks.visits = walks.visits + self._ops.asarray(np.concatenate([earlier, more]))

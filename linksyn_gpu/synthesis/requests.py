@@ -129,7 +129,7 @@ class RequestsWriter:
         self._files.__exit__(*error)
 
     def resume(self, tasks: pa.Table) -> None:
-        """Take over rows of an earlier tasks file, in order and before any path is written: their requests exist."""
+        """Continue from rows of an earlier tasks file, in order and before any path is written; they have requests."""
         self._tasks.copy(tasks)
         for pair in zip(*(tasks.column(name).to_pylist() for name in ("discipline", "question_type")), strict=True):
             if pair[1] is not None:

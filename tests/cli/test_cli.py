@@ -180,7 +180,9 @@ def test_a_changed_input_file_is_noticed(tmp_path):
     seeds.write_text("".join(lines), encoding="utf-8")
     invoke("run", seeds, "--out", tmp_path / "out", *QUICK)
     seeds.write_text("".join(lines[:-1]), encoding="utf-8")
-    assert "sha256" in invoke("run", seeds, "--out", tmp_path / "out", *QUICK, code=2).stderr
+    assert (
+        "the content of 'seeds.jsonl' changed" in invoke("run", seeds, "--out", tmp_path / "out", *QUICK, code=2).stderr
+    )
 
 
 def test_quotas_print_asked_and_delivered_for_each_cell(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from linksyn_gpu.cli import main
+from linksyn_gpu.pipeline.stages.walk import CampaignPart
 from tests.cli.test_server import SEEDS, invoke, reply
 from tests.llm.fake_server import FakeServer, ok
 
@@ -90,6 +91,21 @@ def test_fewer_paths_are_refused_and_none_given_means_as_many_as_there_are(tmp_p
     assert parts(out) == [30]
     run(out, "--paths", "12", "--force", *BATCH)
     assert parts(out) == [12]
+
+
+def test_a_mistyped_number_of_paths_is_corrected_as_long_as_none_of_them_is_walked(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    run(out, "--paths", "12", *BATCH)
+
+    def stop(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CampaignPart, "rounds", stop)
+        run(out, "--paths", "1000000000", *BATCH, code=130)
+    assert parts(out) == [12, 999_999_988]
+    run(out, "--paths", "20", *BATCH)
+    assert parts(out) == [12, 8]
 
 
 def test_a_quota_stays_exact_while_a_campaign_grows(tmp_path):
@@ -187,8 +203,9 @@ def test_new_seeds_join_a_campaign_and_earlier_rows_keep_their_provenance(tmp_pa
 def test_files_that_are_not_added_at_the_end_are_other_seeds(tmp_path):
     out, (first, second) = tmp_path / "out", bank(tmp_path, 120, 60)
     invoke("run", first, "--out", out, *QUICK, *BATCH)
-    assert "other settings" in invoke("run", second, first, "--out", out, *QUICK, *BATCH, code=2).stderr
-    assert "other settings" in invoke("run", second, "--out", out, *QUICK, *BATCH, code=2).stderr
+    for files in ((second, first), (second,)):
+        refused = invoke("run", *files, "--out", out, *QUICK, *BATCH, code=2).stderr
+        assert "Seeds are added by files after all earlier ones, in their order: 'bank-0.jsonl'" in refused
     invoke("run", first, second, "--out", out, *QUICK, *BATCH)
     assert len(parts(out)) == 1
     invoke("run", first, "--out", out, *QUICK, *BATCH)  # no path refers to the second file yet

@@ -109,8 +109,9 @@ def test_a_refused_input_leaves_the_folder_as_it_was(tmp_path):
     assert made(out) == before
     assert manifest(out)["stages"] == stages_before
     (out / "seeds.arrow").unlink()
-    assert f"first pass the files of before, in their order ({first.name}, {second.name})" in (
-        invoke("run", second, first, *words, code=2).stderr
+    refused = invoke("run", second, first, *words, code=2).stderr
+    assert (
+        f"Seeds are added by files after all earlier ones, in their order: {first.name!r}, {second.name!r}" in refused
     )
     invoke("run", first, second, *words)
     assert made(out) == before

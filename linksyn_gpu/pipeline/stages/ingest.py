@@ -9,10 +9,18 @@ from typing import Any
 
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import to_mapping
-from linksyn_gpu.errors import DataError
+from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
-from linksyn_gpu.pipeline.growth import check_seeds, continues, input_changed, record_parts, seeds_in_use
+from linksyn_gpu.pipeline.growth import (
+    INSTEAD,
+    check_seeds,
+    continues,
+    input_changed,
+    known_input,
+    record_parts,
+    seeds_in_use,
+)
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.seeds.files import SourceFiles, find_files
 from linksyn_gpu.seeds.normalize import NO_ANSWER, Intake, SeedTally
@@ -43,6 +51,18 @@ def ingest(
     allowed = {"allow_empty_answers": shaping.pop("allow_empty_answers")}
     settings = {"seeds": shaping, "input": hashes}
     grows = continues(ws, hashes)
+    if not grows and not force and seeds_in_use(ws) and input_changed(ws, hashes):
+        known = known_input(ws)
+        changed = [name for name in hashes if hashes[name] != known.get(name, hashes[name])]
+        why = (
+            f"the content of {listed(changed, 5)} changed"
+            if changed
+            else "the input files are not those of the campaign"
+        )
+        raise ConfigError(
+            f"{ws.folder}: {why}. Seeds are added by files after all "
+            f"earlier ones, in their order: {listed(list(known), 5)}; otherwise {INSTEAD}"
+        )
     begin = functools.partial(
         ws.begin,
         "ingest",

@@ -63,6 +63,12 @@ def begin_walk(ws: Workspace, config: RunConfig, *, force: bool = False) -> None
         shaping["content of --kp-scores"] = file_digest(config.walk.kp_scores)
     extent = {name: settings[name] for name in ("paths", "qa")}
     ws.begin("walk", shaping, operational=extent, force=force)
+    parts = planned_parts(ws)
+    if config.paths is not None:  # parts that were planned and not walked may be too large: a mistyped number
+        while parts and not parts[-1].keys() - {"paths"} and sum(planned_paths(parts)) > config.paths:
+            parts = parts[:-1]
+    if parts != planned_parts(ws):
+        ws.record("walk", parts=parts)
     if (paths := _further_part(ws, config)) is not None:
         ws.record("walk", parts=[*planned_parts(ws), {"paths": paths}], operational=extent)
 
