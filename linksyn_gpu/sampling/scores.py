@@ -61,8 +61,8 @@ def read_scores(path: str | Path, kind: str) -> dict[str, float]:
         for number, row in _rows(path):
             name, score = row.get("kp"), row.get(kind)
             try:
-                value = float(score)  # type: ignore[arg-type]
-            except (TypeError, ValueError):
+                value = math.nan if isinstance(score, bool) else float(score)  # type: ignore[arg-type]
+            except (TypeError, ValueError, OverflowError):
                 value = math.nan
             if (
                 not isinstance(name, str)
@@ -86,8 +86,11 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     with path.open(encoding="utf-8-sig", newline="") as lines:
         if path.suffix.lower() == ".csv":
             reader = csv.DictReader(lines)
-            for row in reader:
-                yield reader.line_num, row
+            try:
+                for row in reader:
+                    yield reader.line_num, row
+            except csv.Error as error:
+                raise DataError(f"{path}:{reader.reader.line_num}: not CSV: {error}") from error
             return
         for number, line in enumerate(lines, 1):
             if not line.strip():

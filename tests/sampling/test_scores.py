@@ -48,6 +48,8 @@ def test_both_formats_are_read(tmp_path, name):
         ("[1]\n", ":1: must be a JSON object"),
         ('{"kp": "", "accuracy": 0.5}\n', ":1: needs"),
         ('{"kp": "a", "accuracy": null}\n', ":1: needs"),
+        ('{"kp": "a", "accuracy": true}\n', ":1: needs"),
+        ('{"kp": "a", "accuracy": 1' + "0" * 400 + "}\n", ":1: needs"),
         ("", "has no scores"),
     ],
 )
@@ -55,6 +57,13 @@ def test_a_bad_line_is_named(tmp_path, text, message):
     (tmp_path / "scores.jsonl").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=message):
         read_scores(tmp_path / "scores.jsonl", "accuracy")
+
+
+def test_a_csv_field_above_the_limit_is_an_error_that_names_the_line(tmp_path):
+    file = tmp_path / "scores.csv"
+    file.write_text("kp,accuracy\na,0.5\n" + "x" * 200_000 + ",0.5\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"scores\.csv:3: not CSV"):
+        read_scores(file, "accuracy")
 
 
 def test_weak_kps_are_visited_more_often_under_the_same_quota(tmp_path):
