@@ -164,8 +164,11 @@ def run(
         else:
             files = [str(seeds)] if isinstance(seeds, (str, Path)) else [str(file) for file in seeds]
             done("ingest", stages.ingest(ws, files, config, force=force, progress=progress))
-        if config.extract.asked_for:
-            done("extract", stages.extract(ws, config, engine=start, progress=progress))
+        if stages.resolve_extractor(ws, config)[0].extract.asked_for:
+            counts = stages.extract(ws, config, engine=start, progress=progress)
+            done("extract", counts)
+            if counts.get("pending"):
+                return Run(out)
         done("build", stages.build(ws, config, progress=progress))
         while True:
             counts = stages.walk_and_synthesize(ws, config, engine=start, progress=progress)

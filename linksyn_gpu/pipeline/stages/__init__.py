@@ -16,6 +16,7 @@ from linksyn_gpu.pipeline.stages.curate import curate as curate
 from linksyn_gpu.pipeline.stages.enhance import enhance as enhance
 from linksyn_gpu.pipeline.stages.enhance import recorded_enhancement as recorded_enhancement
 from linksyn_gpu.pipeline.stages.extract import extract as extract
+from linksyn_gpu.pipeline.stages.extract import resolve_extractor as resolve_extractor
 from linksyn_gpu.pipeline.stages.ingest import ingest as ingest
 from linksyn_gpu.pipeline.stages.report import gather as gather
 from linksyn_gpu.pipeline.stages.report import report as report

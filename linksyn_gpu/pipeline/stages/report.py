@@ -34,7 +34,7 @@ def write_page(ws: Workspace, stats: RunStats) -> None:
 def gather(ws: Workspace) -> RunStats:
     """Read the figures of a run, finished or not."""
     stages = {name: ws.counts(name) if ws.finished(name) else None for name in STAGES}
-    for name in ("synthesize", "enhance"):
+    for name in ("extract", "synthesize", "enhance"):
         stages[name] = ws.counts_so_far(name)  # also before they are finished
     cells = store.read_plan(ws) if stages["walk"] is not None else []
     coverage = _coverage(ws, open_plan=len(cells) == 1 and _is_open(cells[0])) if cells else None
