@@ -1,6 +1,8 @@
 """Quotas: how far the paths of each cell keep to its discipline and its level.
 
     python bench/control.py [--json] [--data FOLDER] [--package FOLDER] [--paths N]
+    python bench/control.py --limit [--data FOLDER]     # own share for fixed factors of foreign edges (OpenStax)
+    python bench/control.py --cost                      # time of the walks of cells against walks without a quota
 
 Banks: examples/seeds.jsonl with the quota of docs/campaign.md and, when --data or LINKSYN_DATA names their folder,
 OpenStax (3 and 6 disciplines x 3 levels), TAL (5 levels) and a bank mixed of the three whose labels of one discipline
@@ -31,12 +33,13 @@ import numpy as np
 import pyarrow.parquet as pq
 from timing import report
 
-from linksyn_gpu import build_graph
-from linksyn_gpu.config import QuotaConfig
+from linksyn_gpu import Seeds, Walker, build_graph, open_run, read_seeds
+from linksyn_gpu.config import QuotaConfig, WalkConfig
+from linksyn_gpu.sampling.bundle import SeedLinker
 from linksyn_gpu.sampling.labels import seed_labels, seeds_of
-from linksyn_gpu.sampling.plan import cell_goals
+from linksyn_gpu.sampling.plan import cell_goals, plan_cells
 from linksyn_gpu.sampling.value import divergence
-from linksyn_gpu.tables import Cell, Seeds
+from linksyn_gpu.tables import Cell
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TAL_FLAGS = ["--map", "knowledge_points=kp_routes", "--split-routes", "->", "--difficulty-scale", "0-4"]
@@ -120,7 +123,7 @@ def run_campaign(case: Case, folder: Path, n_paths: int, package: str) -> float:
 
 def evaluate(case: Case, folder: Path) -> list[dict[str, Any]]:
     """Figures of each cell of a finished campaign."""
-    seeds = Seeds(pq.read_table(folder / "seeds.parquet"))
+    seeds = open_run(folder).seeds
     labels, graph = seed_labels(seeds), build_graph(seeds, backend="cpu")
     quota = QuotaConfig(case.discipline, case.difficulty)
     plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))["cells"]
@@ -148,13 +151,85 @@ def evaluate(case: Case, folder: Path) -> list[dict[str, Any]]:
     return found
 
 
+class FixedScale:
+    """Operations of a backend, with a factor of foreign edges that is not calibrated."""
+
+    def __init__(self, ops: Any, scale: float) -> None:
+        self._ops, self._scale = ops, scale
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ops, name)
+
+    def calibrated_scale(self, *_: Any) -> Any:
+        return self._ops.asarray(np.array([self._scale]))
+
+
+def limit(data: Path) -> dict[str, dict[str, float]]:
+    """Own share of kept paths for several factors of foreign edges, and for the calibrated one (None)."""
+    seeds = read_seeds([data / "seed_openstax_en.jsonl"])
+    graph = build_graph(seeds, backend="cpu")
+    quota = QuotaConfig({"chemistry": 1.0, "psychology": 1.0, "economics": 1.0})
+    cells = plan_cells(quota, 0)
+    found: dict[str, dict[str, float]] = {}
+    for scale in (2.0**-6, 1.0, 64.0, 2.0**20, None):
+        for number, cell in enumerate(cells):
+            walker = Walker(graph, WalkConfig(distinct=True), 0, "cpu", quota=quota)
+            if scale is not None:
+                walker._ops = FixedScale(walker._ops, scale)
+                walker._cells[number].scale = np.array([scale])
+            linker = SeedLinker(graph, seeds, None, 0, "cpu", quota=quota)
+            linker.begin_round(cell)
+            _, bundles = walker.sample_linked(2000, number, linker)
+            chosen = bundles.seeds[bundles.kept]
+            own = seeds_of(cell.discipline or "", graph.statistics.labels)[chosen] & (chosen >= 0)
+            found.setdefault(cell.label, {})[str(scale)] = float(own.sum() / (chosen >= 0).sum())
+    return found
+
+
+def cost(n_seeds: int = 60_000, n_kps: int = 30_000, walks: int = 1_000_000) -> dict[str, float]:
+    """Processor time of walks under a quota of three disciplines, divided by that of as many without a quota."""
+    rng = np.random.default_rng(0)
+    rank = 1.0 / np.arange(1, n_kps + 1)
+    kps = rng.choice(n_kps, (n_seeds, 5), p=rank / rank.sum())
+    field_of = rng.integers(0, 6, n_kps)
+    names = ("physics", "biology", "law", "history", "economics", "chemistry")
+    seeds = Seeds.from_records(
+        {
+            "id": str(i),
+            "question": f"question {i}",
+            "answer": "a",
+            "knowledge_points": [f"kp {v}" for v in set(row.tolist())],
+            "disciplines": [names[field_of[row[0]]]],
+        }
+        for i, row in enumerate(kps)
+    )
+    graph = build_graph(seeds, backend="cpu")
+    quota = QuotaConfig(dict.fromkeys(names[:3], 1.0))
+    ratios: dict[str, list[float]] = {"with calibration": [], "without calibration": []}
+    for _ in range(3):
+        for label, rounds in (("with calibration", 20), ("without calibration", 0)):
+            seconds = []
+            for cells in (None, quota):
+                began = time.process_time()
+                Walker(graph, WalkConfig(calibration_rounds=rounds), 0, "cpu", quota=cells).sample(walks)
+                seconds.append(time.process_time() - began)
+            ratios[label].append(seconds[1] / seconds[0])
+    return {label: float(np.median(found)) for label, found in ratios.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--data", default=os.environ.get("LINKSYN_DATA"))
     parser.add_argument("--package", default=str(REPOSITORY), help="folder that holds the linksyn_gpu to measure")
     parser.add_argument("--paths", type=int, default=1800)
+    parser.add_argument("--limit", action="store_true", help="own share for fixed factors of foreign edges")
+    parser.add_argument("--cost", action="store_true", help="processor time of cells")
     options = parser.parse_args()
+    if options.limit or options.cost:
+        found = {**(limit(Path(options.data)) if options.limit else {}), **(cost() if options.cost else {})}
+        report(found, options.json, [f"{name}: {value}" for name, value in found.items()])
+        return
     record: dict[str, Any] = {"paths": options.paths, "banks": {}}
     lines = []
     columns = ("asked", "kept", "seeds", "own", "none", "match", "near", "kl", "floor")

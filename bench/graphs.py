@@ -17,7 +17,13 @@ from linksyn_gpu.tables import Int32, Int64, KPGraph
 GENERATOR = 1  # part of the cache's file names: increase it if the makers change
 
 # (seeds, KPs) -> entries of the co-occurrence graph, about, at exponent 0.9 and 3-8 KPs per seed
-SIZES = {"0.1M": (4_000, 3_000), "1M": (45_000, 20_000), "10M": (500_000, 200_000), "40M": (2_200_000, 800_000)}
+SIZES = {
+    "0.1M": (4_000, 3_000),
+    "1M": (45_000, 20_000),
+    "10M": (500_000, 200_000),
+    "40M": (2_200_000, 800_000),
+    "100M": (5_600_000, 2_000_000),
+}
 
 
 def cache_folder() -> Path:

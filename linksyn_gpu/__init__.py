@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # the same names as in _HOME, for type checkers
     from linksyn_gpu.config import EnhanceConfig as EnhanceConfig
     from linksyn_gpu.config import ExtractConfig as ExtractConfig
     from linksyn_gpu.config import GraphConfig as GraphConfig
+    from linksyn_gpu.config import PlanConfig as PlanConfig
     from linksyn_gpu.config import QuotaConfig as QuotaConfig
     from linksyn_gpu.config import RunConfig as RunConfig
     from linksyn_gpu.config import SeedsConfig as SeedsConfig
@@ -36,6 +37,7 @@ if TYPE_CHECKING:  # the same names as in _HOME, for type checkers
     from linksyn_gpu.llm import Engine as Engine
     from linksyn_gpu.pipeline.api import Run as Run
     from linksyn_gpu.pipeline.api import open_run as open_run
+    from linksyn_gpu.pipeline.api import plan as plan
     from linksyn_gpu.pipeline.api import run as run
     from linksyn_gpu.pipeline.api import synthesize as synthesize
     from linksyn_gpu.sampling.bundle import link_seeds as link_seeds
@@ -49,11 +51,11 @@ if TYPE_CHECKING:  # the same names as in _HOME, for type checkers
     from linksyn_gpu.tables import WalkBatch as WalkBatch
 
 _NAMES = {
-    "config": "BundleConfig EnhanceConfig ExtractConfig GraphConfig QuotaConfig RunConfig SeedsConfig SynthesisConfig "
-    "WalkConfig",
+    "config": "BundleConfig EnhanceConfig ExtractConfig GraphConfig PlanConfig QuotaConfig RunConfig SeedsConfig "
+    "SynthesisConfig WalkConfig",
     "errors": "BackendUnavailable ConfigError DataError EngineError KernelError LinkSynError",
     "llm": "Engine",
-    "pipeline.api": "Run open_run run synthesize",
+    "pipeline.api": "Run open_run plan run synthesize",
     "sampling.bundle": "link_seeds",
     "sampling.graph": "build_graph build_graph_from_incidence",
     "sampling.walk": "Walker",

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import sys
 from pathlib import Path
-
-import psutil
 
 
 def available_memory() -> int:
     """Bytes that this process may still use: what the system has available, within the limit of a container."""
-    free = int(psutil.virtual_memory().available)
+    free = _available()
     with contextlib.suppress(OSError, ValueError):  # no such file, or the word "max"
         group = Path("/sys/fs/cgroup")
         most, used = (int((group / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
         free = min(free, max(0, most - used))
     return free
+
+
+def _available() -> int:
+    if sys.platform == "linux":  # walks then need no psutil
+        found = re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
+        if found is not None:
+            return int(found[1]) * 1024
+    import psutil
+
+    return int(psutil.virtual_memory().available)

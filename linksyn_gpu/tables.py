@@ -39,7 +39,11 @@ MAX_KPS = 2**24 - 1
 
 
 def seed_schema() -> pa.Schema:
-    """Columns of a seed table. `difficulty` is 1..5 or null; the first of `disciplines` is the primary one."""
+    """Columns of a seed table. `difficulty` is 1..5 or null; the first of `disciplines` is the primary one.
+
+    `source_id` is the id in the file, null where it had none: `id` is unique among all files. `explanation` is the
+    worked solution, or null.
+    """
     import pyarrow as pa
 
     return pa.schema(
@@ -54,6 +58,8 @@ def seed_schema() -> pa.Schema:
             ("language", pa.string()),
             ("source", pa.string()),
             ("license", pa.string()),
+            ("source_id", pa.string()),
+            ("explanation", pa.string()),
         ]
     )
 
@@ -82,6 +88,12 @@ class Seeds:
     rejects: Sequence[Reject] = ()
     notes: Counter[str] = field(default_factory=Counter)
     """Seeds kept with a remark, by remark: 'empty_answer', 'no_knowledge_points', 'difficulty_off_scale', ..."""
+    layouts: Counter[str] = field(default_factory=Counter)
+    """Records by the layout that was found, one of `config.LAYOUTS`."""
+    remarks: Sequence[str] = ()
+    """What to know about the files: encodings found, answer columns that were not used, files that were skipped."""
+    unanswered: Sequence[str] = ()
+    """Files of which no seed has a usable answer."""
 
     @classmethod
     def from_records(cls, records: Iterable[Any], config: SeedsConfig | None = None, **fields: Any) -> Seeds:
@@ -104,10 +116,10 @@ class Seeds:
         """Make seeds from an Arrow table, record batch or reader, or of any object with `__arrow_c_stream__`."""
         import pyarrow as pa
 
-        from linksyn_gpu.seeds.readers import arrow_records
+        from linksyn_gpu.seeds.normalize import seeds_from_batches
 
         reader = data if isinstance(data, pa.RecordBatchReader) else pa.table(data).to_reader()
-        return cls.from_records((record for _, record in arrow_records(reader)), config, **fields)
+        return seeds_from_batches(reader, config, fields)
 
     @classmethod
     def from_pandas(cls, frame: Any, config: SeedsConfig | None = None, **fields: Any) -> Seeds:
@@ -410,7 +422,7 @@ class Cell:
 
 
 # Why a path was not kept; the index is the code in `WalkBatch.status`.
-PATH_STATUS = ("kept", "too_short", "repeated", "few_seeds", "off_cell")
+PATH_STATUS = ("kept", "too_short", "repeated", "few_seeds", "off_cell", "no_start")
 _WALK_COLUMNS = ("nodes", "lengths", "ids", "status", "cell", "round")  # the first fields of a `WalkBatch`, in order
 
 
@@ -612,6 +624,8 @@ def qa_schema() -> pa.Schema:
             ("walk_id", pa.int64()),
             ("path", texts),
             ("seed_ids", texts),
+            ("seed_difficulties", pa.list_(pa.int8())),  # null: not rated
+            ("difficulty_asked", pa.int8()),  # of the cell; null: any
             ("cell", pa.int32()),
             ("request_id", pa.string()),
             ("prompt_digest", pa.string()),

@@ -202,8 +202,8 @@ def test_synthesis_asks_a_server_that_is_running(tmp_path, bundles):
     with FakeServer() as server:
         done = synthesize(bundles, engine=Engine(server.url, "fake"), out=tmp_path / "out", per_path=1)
     counts = done.counts["synthesize"]
-    assert counts["generated"] == counts["kept"] + counts["dropped"]
-    assert counts["requests_answered"] == int(bundles.kept.sum())
+    assert counts["written"] == counts["kept"] + counts["dropped"]
+    assert counts["requests"] == counts["answered"] == int(bundles.kept.sum())
     assert done.qa.num_rows == counts["kept"]
     assert pq.read_table(tmp_path / "out" / "qa.parquet").num_rows == counts["kept"]
 

@@ -13,7 +13,7 @@ import pytest
 from linksyn_gpu.backend.gpu.cuda import kernel_folder
 
 ROOT = Path(__file__).parents[1]
-BENCH = {"gpu.py", "graphs.py", "timing.py"}  # what `linksyn-gpu bench` runs
+BENCH = {"gpu.py", "graphs.py", "random_sectors.cu", "timing.py"}  # what `linksyn-gpu bench` runs
 
 
 @pytest.fixture(scope="module")

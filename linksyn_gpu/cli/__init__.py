@@ -10,6 +10,7 @@ from linksyn_gpu import __version__
 
 COMMANDS = {
     "run": "Run all stages: seeds in, new QA out.",
+    "plan": "Sample all paths, ask nothing, and forecast what a run gives and costs.",
     "ingest": "Read seed files into a run folder.",
     "extract": "Find, label and merge knowledge points (optional).",
     "build": "Build the KP graph.",

@@ -85,7 +85,7 @@ def exit_if_stopped(counts: Mapping[str, Any], engine: str) -> None:
         why = counts.get("stopped") or "the server failed on some requests"
         status(f"Stopped early: {why}. Finished work is kept; run the same command again to continue.")
         sys.exit(STOPPED_EARLY)
-    if 0 < counts.get("requests_answered", 0) == counts.get("requests_failed"):
+    if counts.get("answered") == 0 < counts["failed"]:
         status("No request had a usable answer; dropped.parquet holds each one with its reason.")
         sys.exit(STOPPED_EARLY)
 

@@ -10,9 +10,10 @@ from linksyn_gpu.cli.summary import ingest_line
 @settings_command("Input")
 @new_run
 def command(seeds: tuple[str, ...], out: str, resolve: Resolve, force: bool) -> None:
-    """Read SEEDS (JSONL, JSON, CSV, TSV or Parquet, also .gz and .zst; globs allowed) into a run folder.
+    """Read SEEDS (JSONL, JSON, CSV, TSV, Parquet or Arrow, also .gz and .zst; globs allowed) into a run folder.
 
-    Invalid records go to rejects.jsonl with file, line and reason; the others are read.
+    SEEDS may be folders, also those that Hugging Face `datasets` saved, and - for standard input. The layout of the
+    records is found and printed. Invalid records go to rejects.jsonl with file, line and reason; the others are read.
     """
     from linksyn_gpu.pipeline import stages
     from linksyn_gpu.pipeline.folder import Workspace

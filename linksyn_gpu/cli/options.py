@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -73,10 +73,40 @@ def _renamed(text: str) -> tuple[str, str]:
     return name, new
 
 
+def _shares(text: str) -> dict[str, float] | str:
+    """'physics=0.5,law=0.5' -> {'physics': 0.5, 'law': 0.5}; the name of a preset stays."""
+    if text.strip() in allowed.PRESETS:
+        return text.strip()
+    found = {}
+    for part in text.split(","):
+        name, _, share = part.rpartition("=")
+        try:
+            found[name.strip()] = float(share)
+        except ValueError:
+            name = ""
+        if not name.strip():
+            raise ValueError(
+                f"must have the form NAME=SHARE, such as physics=0.5, or be {' or '.join(allowed.PRESETS)}"
+            )
+    return found
+
+
+def _types(text: str) -> dict[str, dict[str, float]]:
+    """'anatomy:open=1' -> {'anatomy': {'open': 1.0}}; without a discipline: 'default'."""
+    name, _, shares = text.rpartition(":")
+    found = _shares(shares)
+    if isinstance(found, str):
+        raise ValueError("must have the form DISCIPLINE:TYPE=SHARE,TYPE=SHARE")
+    return {name.strip() or allowed.DEFAULT: found}
+
+
 BYTES, NAMES, WORDS = ParsedValue("size", _bytes), ParsedValue("names", _names), ParsedValue("words", shlex.split)
 COLUMN, RENAME = ParsedValue("field=column", _column), ParsedValue("name=new", _renamed)
 PAIRS = (COLUMN, RENAME)
 """Types of pairs; a flag of such a type may be repeated."""
+SHARES, TYPES = ParsedValue("name=share", _shares), ParsedValue("discipline:type=share", _types)
+TABLES = (SHARES, TYPES)
+"""Types of tables; a flag of such a type may be repeated, and replaces the whole table of a file."""
 
 
 class Flag(NamedTuple):
@@ -91,7 +121,12 @@ class Flag(NamedTuple):
 SCALES = ", ".join(allowed.DIFFICULTY_SCALES)
 GROUPS = {
     "Input": (
-        Flag("--map", "seeds.columns", COLUMN, "Read a seed field from this column, e.g. question=stem. Repeatable."),
+        Flag("--map", "seeds.columns", COLUMN, "Column of a field: question=stem, options=A,B,C,D. Repeatable."),
+        Flag("--layout", "seeds.layout", click.Choice(allowed.LAYOUTS), "Shape of the records, instead of finding it."),
+        Flag("--turns", "seeds.turns", click.Choice(allowed.TURNS), "Of a dialogue, the last pair or all are seeds."),
+        Flag("--index-base", "seeds.index_base", int, "Number of the first option in integer answers: 0 or 1."),
+        Flag("--encoding", "seeds.encoding", str, "Encoding of text files, such as gb18030, instead of detecting it."),
+        Flag("--allow-empty-answers", "seeds.allow_empty_answers", bool, "Accept files without any usable answer."),
         Flag("--split-routes", "seeds.route_separator", str, "Split each knowledge point at this text, such as '->'."),
         Flag("--difficulty-scale", "seeds.difficulty_scale", str, f"Difficulty scale: {SCALES} or a .toml file."),
         Flag("--keep-duplicates", "seeds.keep_duplicates", bool, "Keep records with a repeated id or question."),
@@ -120,6 +155,11 @@ GROUPS = {
     "Walks": (
         Flag("--paths", "paths", int, f"Paths of the whole campaign; more continue it. [{allowed.DEFAULT_PATHS}]"),
         Flag("--qa", "qa", int, "Kept QA to reach: paths are added until there are so many, instead of --paths."),
+        Flag(
+            "--discipline", "quota.discipline", SHARES, "Share of a discipline: law=0.5, or seeds, uniform. Repeatable."
+        ),
+        Flag("--difficulty", "quota.difficulty", SHARES, "Share: 3=0.5, or a preset: seeds, uniform. Repeatable."),
+        Flag("--quota-unit", "quota.unit", click.Choice(("share", "qa")), "Unit of the two: shares, or numbers of QA."),
         Flag("--max-overdraw", "quota.max_overdraw", float, "With --qa: paths per cell, at most, times the fewest."),
         Flag("--seed", "seed", int, "Random seed: the same seed gives the same paths, to the bit."),
         Flag("--length", "walk.length", int, "Steps of a path."),
@@ -128,12 +168,15 @@ GROUPS = {
         Flag("--no-revisit/--revisit", "walk.no_revisit", bool, "Whether a path may visit a KP twice."),
         Flag("--p", "walk.p", float, "node2vec return parameter."),
         Flag("--q", "walk.q", float, "node2vec in-out parameter."),
+        Flag("--kp-scores", "walk.kp_scores", click.Path(), "A student model's scores by KP: weak KPs get more paths."),
+        Flag("--kp-scores-kind", "walk.kp_scores_kind", click.Choice(("accuracy", "loss")), "What the scores are."),
         Flag("--walker", "walk.walker", click.Choice(allowed.WALKERS), "Built-in exact walks, or cuGraph's on a GPU."),
         Flag("--rounds", "walk.rounds", int, "Rounds; the value function is updated after each."),
         Flag("--calibration-rounds", "walk.calibration_rounds", int, "Calibration rounds before the campaign."),
     ),
     "Synthesis": (
         Flag("--per-path", "synthesis.per_path", int, "New QA to request from each path."),
+        Flag("--question-types", "question_types", TYPES, "Shares: open=0.5,case=0.5 or law:case=1. Repeatable."),
         Flag("--language", "synthesis.language", click.Choice(allowed.LANGUAGES), "Language of the new QA."),
         Flag("--templates", "synthesis.templates", click.Path(), "Folder with your own prompt templates."),
         Flag("--max-tokens", "synthesis.max_tokens", int, "Token limit of one answer."),
@@ -168,6 +211,15 @@ GROUPS = {
         Flag("--gpu-memory", "gpu_memory", BYTES, "Limit on device memory for graph and walks, such as 40GiB."),
     ),
 }
+FORECAST = "Forecast"
+FORECAST_FLAGS = (
+    Flag("--price-in", "plan.price_in", float, "Price of a million tokens read."),
+    Flag("--price-out", "plan.price_out", float, "Price of a million tokens written."),
+    Flag("--tokens-per-second", "plan.tokens_per_second", float, "Tokens that the server writes per second."),
+    Flag("--tokens", "plan.tokens", float, "Scale the campaign to so many written tokens, such as 50e9."),
+    Flag("--completion-tokens", "plan.completion_tokens", float, "Tokens assumed per answer."),
+    Flag("--tokenizer", "plan.tokenizer", click.Path(), "tokenizer.json of the model, to count prompt tokens."),
+)
 RUN_FOLDER = "Run folder"
 Resolve = Callable[[Any], RunConfig]
 """Gives the settings of a call: defaults, then what the folder recorded (the argument), then --config, then flags."""
@@ -205,8 +257,9 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
 
     The function receives `resolve` (see `Resolve`), `force`, and its own parameters.
     """
+    known = {**GROUPS, FORECAST: FORECAST_FLAGS}
     chosen = [
-        (title, flag) for title, flags in GROUPS.items() for flag in flags if title in groups or flag.flag in groups
+        (title, flag) for title, flags in known.items() for flag in flags if title in groups or flag.flag in groups
     ]
 
     def decorate(function: Callable[..., Any]) -> click.Command:
@@ -216,8 +269,10 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
             for _, flag in chosen:
                 value = params.pop(_parameter(flag))
                 if flag.type in PAIRS:
-                    value = dict(value) or None
-                if value is not None:
+                    value = _without_repeats(flag.flag, value) or None
+                if flag.type in TABLES:
+                    overrides = merged(overrides, _table_of(flag.field, value))
+                elif value is not None:
                     *table, name = flag.field.split(".")
                     (overrides.setdefault(table[0], {}) if table else overrides)[name] = value
             return function(resolve=functools.partial(_resolved, config_file, overrides), **params)
@@ -225,7 +280,7 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
         decorated: Callable[..., Any] = errors_as_text(wrapped)
         for title, flag in reversed(chosen):
             kind: dict[str, Any] = {"is_flag": True} if flag.type is bool else {"type": flag.type}
-            if flag.type in PAIRS:
+            if flag.type in (*PAIRS, *TABLES):
                 kind["multiple"] = True
             text = flag.help + _default(flag.field)
             option = grouped_option(title, flag.flag, _parameter(flag), default=None, help=text, **kind)
@@ -240,6 +295,15 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
     return decorate
 
 
+def _without_repeats(flag: str, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """The pairs of a repeated flag as a mapping; the same name twice is an error."""
+    names = [name for name, _ in pairs]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        given = ", ".join(f"{name}={value}" for name, value in pairs if name == twice)
+        raise ConfigError(f"{flag} is given twice for {twice!r} ({given}); keep one of them")
+    return dict(pairs)
+
+
 existing_run = click.argument("folder", metavar="DIR", type=click.Path())
 """The run folder, for every command that works in an existing one."""
 
@@ -251,10 +315,43 @@ def new_run(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("seeds", nargs=-1, required=True)(option(function))
 
 
+def _table_of(field: str, values: Sequence[Any]) -> dict[str, Any]:
+    """Settings of a flag of `TABLES`: the shares of all its values together, or a preset."""
+    if not values:
+        return {}
+    table, _, name = field.rpartition(".")
+    presets = [value for value in values if isinstance(value, str)]
+    settings: dict[str, Any] = {name: {}}
+    if len(presets) == len(values) == 1:
+        settings[f"{name}_preset"] = presets[0]
+    elif presets:
+        raise ConfigError(f"--{name} {presets[0]}: a preset stands alone, without shares and other presets")
+    else:
+        for value in values:
+            settings[name] = merged(settings[name], value)
+        if table:
+            settings[f"{name}_preset"] = None
+    return {table: settings} if table else settings
+
+
+def _without_tables(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """Settings without the tables of shares that flags replace."""
+    kept = dict(values)
+    for _, flag in ((title, flag) for title, flags in GROUPS.items() for flag in flags if flag.type in TABLES):
+        table, _, name = flag.field.rpartition(".")
+        if table and name in overrides.get(table, {}) and table in kept:
+            kept[table] = {key: value for key, value in kept[table].items() if key != name}
+        elif not table and name in overrides:
+            kept.pop(name, None)
+    return kept
+
+
 def _resolved(config_file: str | None, overrides: dict[str, Any], recorded: Any = None) -> RunConfig:
-    given = merged({} if config_file is None else read_toml(config_file), overrides)
+    given = merged({} if config_file is None else _without_tables(read_toml(config_file), overrides), overrides)
     where = "" if config_file is None else f"{config_file}, with the flags: "
-    made: RunConfig = from_mapping(RunConfig, merged(recorded or {}, given), where=where)
+    if given.keys() & {"paths", "qa"}:  # each of them replaces both
+        recorded = {name: value for name, value in (recorded or {}).items() if name not in ("paths", "qa")}
+    made: RunConfig = from_mapping(RunConfig, merged(_without_tables(recorded or {}, overrides), given), where=where)
     _confirm(made, given)
     return made
 

@@ -9,16 +9,6 @@ from linksyn_gpu.cli import summary
 from linksyn_gpu.cli.console import exit_if_stopped, progress_bars, result, status
 from linksyn_gpu.cli.options import GROUPS, Resolve, new_run, settings_command
 
-LINES = {
-    "ingest": summary.ingest_line,
-    "extract": summary.extract_line,
-    "build": summary.build_line,
-    "walk": lambda counts: f"{summary.walk_line(counts)}\n{summary.cell_table(counts['cells'])}",
-    "synthesize": summary.synthesis_line,
-    "enhance": summary.enhancement_line,
-    "curate": summary.curation_line,
-}
-
 
 @settings_command(*GROUPS)
 @new_run
@@ -37,7 +27,7 @@ def command(seeds: tuple[str, ...], out: str, resolve: Resolve, force: bool) -> 
 
     def done(stage: str, counts: Mapping[str, Any]) -> None:
         last[stage] = counts
-        result(LINES[stage](counts))
+        result(summary.LINES[stage](counts))
 
     with progress_bars() as progress:
         run(seeds, out, config, force=force, progress=progress, done=done)

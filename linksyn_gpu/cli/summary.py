@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ if TYPE_CHECKING:
     from linksyn_gpu.report.stats import RunStats
 
 
+MAX_LABELS = 6
 CURATED = ("asked", "kept", "missing", "reserve")
 
 
@@ -25,10 +25,16 @@ def _with_reasons(n: int, counts: Mapping[str, int]) -> str:
 
 
 def ingest_line(counts: Mapping[str, Any]) -> str:
-    """Records read, kept and rejected."""
+    """Records read, kept and rejected; their layouts, and what to know about the files."""
     rejected = _with_reasons(counts["rejected"], counts["rejected_by_reason"])
-    line = f"seeds      {counts['records']:,} records = {counts['seeds']:,} seeds + {rejected} rejected"
-    return line + (f"\n           marked: {reasons(counts['notes'])}" if counts["notes"] else "")
+    lines = [f"seeds      {counts['records']:,} records = {counts['seeds']:,} seeds + {rejected} rejected"]
+    if layouts := counts.get("layouts"):  # not in the manifest of an older version
+        lines.append(f"           layout: {reasons(layouts)}")
+    if counts["notes"]:
+        lines.append(f"           marked: {reasons(counts['notes'])}")
+    lines += [f"           no usable answer in {name}" for name in counts.get("files_without_answers", ())]
+    lines += [f"           {remark}" for remark in counts.get("remarks", ())]
+    return "\n".join(lines)
 
 
 def extract_line(counts: Mapping[str, Any]) -> str:
@@ -71,16 +77,23 @@ def build_line(counts: Mapping[str, Any]) -> str:
 def walk_line(counts: Mapping[str, Any]) -> str:
     """Paths requested, kept and dropped."""
     dropped = _with_reasons(counts["dropped"], counts["dropped_by_reason"])
-    return (
+    line = (
         f"paths      {counts['paths']:,} requested = {counts['kept']:,} kept + {dropped} dropped; "
         f"{counts['kps_visited']:,} KPs visited, {counts['redraws']:,} redraws"
     )
+    if (scores := counts.get("kp_scores")) is not None:
+        others = f" ({', '.join(scores['examples'])}, ...)" if scores["unmatched"] else ""
+        line += f"\n           scores of {scores['matched']:,} KPs; {scores['unmatched']:,} names match no KP{others}"
+    for name, total in counts.get("quota_sums", {}).items():
+        line += f"\n           the shares of quota.{name} sum to {total:g}: each was divided by that"
+    return line
 
 
 def cell_table(cells: Sequence[Mapping[str, Any]]) -> str:
     """Paths requested and delivered in each cell, the shortfall with its causes, and the seeds that the bank has."""
     rows: list[tuple[str, ...]] = [("cell", "requested", "delivered", "shortfall", "seeds", "of the level")]
-    notes = []
+    notes: list[str] = []
+    without: list[str] = []
     for cell in cells:
         asked, delivered = cell["asked"], cell["delivered"]
         label = _cell_label(cell)
@@ -88,10 +101,104 @@ def cell_table(cells: Sequence[Mapping[str, Any]]) -> str:
         counts = (asked, delivered, asked - delivered, cell["seeds"], of_level)
         rows.append((label, *("" if n is None else f"{n:,}" for n in counts)))
         if of_level == 0:
-            notes.append(f"           {label}: no seed has this level; it rests on the language model alone")
-        if cell["dropped_by_reason"]:
-            notes.append(f"           {label}: missing because of {reasons(cell['dropped_by_reason'])}")
+            without.append(label)
+        if missing := cell.get("causes"):
+            last = f"; last draws: {reasons(found)}" if (found := cell["dropped_by_reason"]) else ""
+            notes.append(f"           {label}: missing because of {reasons(missing)}{last}")
+        if (qa := cell.get("qa")) and qa["causes"]:
+            notes.append(
+                f"           {label}: {qa['kept']:,} of {qa['asked']:,} QA, missing because of {reasons(qa['causes'])}"
+            )
+    if without:
+        more = f" and {len(without) - MAX_LABELS:,} more" if len(without) > MAX_LABELS else ""
+        notes.insert(
+            0,
+            f"           levels without a seed rest on the language model alone: "
+            f"{'; '.join(without[:MAX_LABELS])}{more}",
+        )
     return "\n".join([_table(rows), *notes])
+
+
+def purity_table(cells: Sequence[Mapping[str, Any]]) -> str:
+    """How near the paths of each cell are to what it asks for: seeds of its discipline and level, KL and its floor."""
+    rows: list[tuple[str, ...]] = [
+        ("cell", "own seeds", "rated", "at the level", "levels away", "KL to target", "noise floor")
+    ]
+    for cell in cells:
+        shares = [_figure(cell[name], ".1%") for name in ("own_share", "rated_share", "level_share")]
+        others = [_figure(cell[n], f) for n, f in zip(DISTANCES, (".2f", ".4f", ".4f"), strict=True)]
+        rows.append((_cell_label(cell), *shares, *others))
+    used = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    return _table(list(zip(*used, strict=True)))
+
+
+DISTANCES = ("level_distance", "divergence", "noise_floor")
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def campaign_lines(campaign: Mapping[str, Any]) -> str:
+    """Coverage as paths are added, and the KPs that no path visits."""
+    unvisited = campaign["unvisited"]
+    lines = [
+        f"KPs        {campaign['kps']:,} = {campaign['visited']:,} visited + "
+        f"{_with_reasons(sum(unvisited.values()), unvisited)} not visited; "
+        f"{campaign['distinct_kp_sets']:,} distinct KP sets"
+    ]
+    curve = campaign["curve"]
+    if len(curve) > 1:
+        at = sorted({round(share * (len(curve) - 1)) for share in (0.1, 0.25, 0.5, 0.75, 1.0)})
+        columns = list(zip(*(curve[i] for i in at), strict=True))
+        names = ("paths", "KPs covered", "seeds used")
+        rows = [(name, *(f"{n:,}" for n in column)) for name, column in zip(names, columns, strict=True)]
+        lines.append(_table(rows))
+    return "\n".join(lines)
+
+
+def forecast_lines(found: Mapping[str, Any]) -> str:
+    """Tokens, cost and time of a campaign, each with how it is known."""
+    error = found["prompt_tokens_error"]
+    exact = "" if error is None or error == 0.0 else f" (standard error {error:,.0f})"
+    lines = [
+        f"forecast   {found['requests']:,} requests for {found['qa']:,} QA",
+        f"           {found['prompt_tokens']:,} tokens to read{exact}, {found['prompt_tokens_by']}",
+        f"           {found['completion_tokens']:,} tokens to write, {found['completion_tokens_by']}",
+    ]
+    if found["cost"] is not None:
+        lines.append(f"           cost {found['cost']:,.2f} at the given prices, if each request is asked once")
+    if found["hours"] is not None:
+        rate = found["measured"]["tokens_per_second"]
+        lines.append(
+            f"           {found['hours']:,.2f} hours at {rate:,.0f} written tokens per second, "
+            f"{found['tokens_per_second_by']}"
+        )
+    if (scaled := found["scaled"]) is not None:
+        lines.append(_scaled_lines(scaled, found["measured"], found["not_measured"]))
+    return "\n".join(lines)
+
+
+def _scaled_lines(scaled: Mapping[str, Any], measured: Mapping[str, float], not_measured: Sequence[str]) -> str:
+    days = "unknown without --tokens-per-second" if scaled["days"] is None else f"{scaled['days']:,.1f}"
+    lines = [
+        f"for {scaled['tokens']:,.0f} written tokens of kept QA",
+        f"  requests = tokens / (tokens_per_answer * kept_share) = {scaled['requests']:,}",
+        f"  paths    = requests / requests_per_path = {scaled['paths']:,}",
+        f"  storage  = paths * bytes_per_path + requests * (bytes_per_request + bytes_per_answer) = "
+        f"{scaled['bytes'] / 1e9:,.1f} GB",
+        f"  days     = requests * tokens_per_answer / tokens_per_second / 86,400 = {days} (of one such server)",
+        f"  to read  = requests * prompt_tokens_per_request = {scaled['read_tokens']:,} tokens",
+        "  with " + ", ".join(f"{name} {value:,.6g}" for name, value in measured.items()),
+    ]
+    lines.append(
+        "  if a larger campaign makes as many requests per path: 'plan' with that --paths says whether it does"
+    )
+    if not_measured:
+        lines.append(
+            f"  not measured yet: {', '.join(not_measured)}; 'run' with --max-requests 50 on this folder measures them"
+        )
+    return "\n".join("           " + line for line in lines)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
@@ -105,19 +212,28 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def synthesis_line(counts: Mapping[str, Any]) -> str:
-    """New QA: generated = kept + dropped, and the pending requests."""
-    dropped = _with_reasons(counts["dropped"], _all_reasons(counts))
+    """Requests = answered + without a usable answer + pending; new QA: written = kept + dropped."""
     lines = []
-    requests = counts["requests_answered"] + counts["pending"]
     if unasked := _unasked(counts):
-        paths = requests + sum(unasked.values())
+        paths = counts["requests"] + sum(unasked.values())
         lines.append(
-            f"requests   {paths:,} paths = {requests:,} requests + {_with_reasons(paths - requests, unasked)} dropped"
+            f"requests   {paths:,} paths = {counts['requests']:,} requests + "
+            f"{_with_reasons(paths - counts['requests'], unasked)} dropped"
         )
-    lines += [f"new QA     {counts['generated']:,} generated = {counts['kept']:,} kept + {dropped} dropped"]
-    if counts["pending"]:
-        why = reasons({k: n for k, n in counts.get("pending_reasons", {}).items() if k != "no_answer"})
-        lines.append(f"           {counts['pending']:,} requests have no answer yet" + (f" ({why})" if why else ""))
+    waiting = {name: n for name, n in counts["pending_reasons"].items() if name != "no_answer"}
+    lines.append(
+        f"{'' if lines else 'requests':<10} {counts['requests']:,} requests = {counts['answered']:,} answered + "
+        f"{_with_reasons(counts['failed'], counts['failed_by_reason'])} without a usable answer + "
+        f"{_with_reasons(counts['pending'], waiting)} pending"
+    )
+    lines.append(
+        f"new QA     {counts['written']:,} written = {counts['kept']:,} kept + "
+        f"{_with_reasons(counts['dropped'], counts['dropped_by_reason'])} dropped"
+    )
+    if missing := counts["items_missing"]:
+        lines.append(f"           {missing:,} QA that were asked for are missing from the answers")
+    if surplus := counts["answers_with_surplus"]:
+        lines.append(f"           {surplus:,} answers have more QA than were asked for; these are not used")
     if (server := counts.get("server")) is not None:
         lines.append(
             f"server     had work {100 * server['busy_share']:.1f}% of {server['seconds']:,.1f} s, "
@@ -133,12 +249,12 @@ def synthesis_line(counts: Mapping[str, Any]) -> str:
         lines.append("           " + _collected(counts["collected"]))
     lines.append(
         f"tokens     {counts['prompt_tokens']:,} read ({counts['prompt_tokens_estimated']:,} estimated), "
-        f"{counts['completion_tokens']:,} written, in {counts['requests_answered']:,} answers"
+        f"{counts['completion_tokens']:,} written, for {counts['requests'] - counts['pending']:,} requests"
     )
     if counts["pending"]:
         lines.append(
-            f"           about {counts['pending_prompt_tokens']:,} to read and "
-            f"{counts['pending_completion_tokens']:,} to write are pending"
+            f"           {counts['pending']:,} requests have no answer yet: about {counts['pending_prompt_tokens']:,} "
+            f"tokens to read and {counts['pending_completion_tokens']:,} to write are pending"
         )
     return "\n".join(lines)
 
@@ -210,19 +326,21 @@ def level_table(counts: Mapping[str, Any]) -> str:
     return _table(rows)
 
 
+def judged_table(judged: Mapping[tuple[str, str], int]) -> str:
+    """QA by the level of their cell (rows) and the level that the judge gave (columns)."""
+    asked = sorted({level for level, _ in judged})
+    rows = [("level asked for", *(f"judged {level}" for level in "12345"))]
+    rows += [
+        (f"level {row}" if row != "any" else "any", *(f"{judged.get((row, c), 0):,}" for c in "12345")) for row in asked
+    ]
+    return _table(rows)
+
+
 def _unasked(counts: Mapping[str, Any]) -> dict[str, int]:
     """Kept paths without a request, by reason; `walk_line` counts those that the walk dropped."""
     from linksyn_gpu.tables import PATH_STATUS
 
-    return {name: n for name, n in counts["reasons"].get("path", {}).items() if name not in PATH_STATUS}
-
-
-def _all_reasons(counts: Mapping[str, Any]) -> dict[str, int]:
-    """Drops of requests, answers and items, by reason."""
-    merged = Counter[str]()
-    for stage in {*counts["reasons"]} - {"path"}:
-        merged.update(counts["reasons"][stage])
-    return merged
+    return {name: n for name, n in counts["paths_dropped_by_reason"].items() if name not in PATH_STATUS}
 
 
 def _collected(found: Mapping[str, Any]) -> str:
@@ -259,6 +377,45 @@ def where_to_look(folder: str, counts: Mapping[str, Any], engine: str) -> str:
     )
 
 
+LINES = {
+    "ingest": ingest_line,
+    "extract": extract_line,
+    "build": build_line,
+    "walk": lambda counts: "\n".join(
+        [walk_line(counts), *([cell_table(counts["cells"])] if "cells" in counts else [])]
+    ),
+    "synthesize": synthesis_line,
+    "enhance": enhancement_line,
+    "curate": curation_line,
+}
+"""The text for the counts of each stage."""
+
+
+def plan_text(stats: RunStats) -> str:
+    """What a campaign will give and cost."""
+    lines = [cell_table(stats.cells), purity_table(stats.cells)]
+    if stats.campaign is not None:
+        lines.append(campaign_lines(stats.campaign))
+    lines += _coverage_lines(stats)
+    if stats.forecast is not None:
+        lines.append(forecast_lines(stats.forecast))
+    return "\n".join(lines)
+
+
+def _coverage_lines(stats: RunStats) -> list[str]:
+    if (coverage := stats.coverage) is None:
+        return []
+    lines = [
+        f"coverage   {coverage.visited:,} of {coverage.reachable:,} reachable KPs, "
+        f"{coverage.seeds_used:,} seeds used, Gini {coverage.gini:.3f}"
+    ]
+    if coverage.divergence == coverage.divergence:  # not NaN: the plan has one cell
+        lines.append(
+            f"           KL(visits || target) {coverage.divergence:.4f} nats, noise floor {coverage.noise_floor:.4f}"
+        )
+    return lines
+
+
 def report_text(stats: RunStats) -> str:
     """All figures of a run."""
     lines = []
@@ -268,17 +425,7 @@ def report_text(stats: RunStats) -> str:
             continue
         lines.append(line(counts) if counts is not None else f"{name}: not finished")
     if stats.cells:
-        lines.append(cell_table(stats.cells))
-    if (coverage := stats.coverage) is not None:
-        lines.append(
-            f"coverage   {coverage.visited:,} of {coverage.reachable:,} reachable KPs, "
-            f"{coverage.seeds_used:,} seeds used, Gini {coverage.gini:.3f}"
-        )
-        if coverage.divergence == coverage.divergence:  # not NaN: the plan has one target
-            lines.append(
-                f"           KL(visits || target) {coverage.divergence:.4f} nats, "
-                f"noise floor {coverage.noise_floor:.4f}"
-            )
+        lines.append(plan_text(stats))
     counts = stats.stages["synthesize"]
     if counts is not None:
         lines.append(synthesis_line(counts))
@@ -286,6 +433,8 @@ def report_text(stats: RunStats) -> str:
         lines.append("synthesize: not started")
     if (enhanced := stats.stages["enhance"]) is not None:
         lines.append(enhancement_line(enhanced))
+        if stats.judged:
+            lines.append(judged_table(stats.judged))
     if (curated := stats.stages.get("curate")) is not None:
         lines.append(curation_line(curated))
     lines += [f"{stage}: not finished; {n:,} requests have an outcome by now" for stage, n in stats.outcomes.items()]

@@ -11,11 +11,11 @@ from linksyn_gpu.cli.summary import cell_table, walk_line
 @existing_run
 def command(folder: str, resolve: Resolve, force: bool) -> None:
     """Sample paths on the KP graph in run folder DIR and link seeds along them."""
-    from linksyn_gpu.pipeline import stages, store
+    from linksyn_gpu.pipeline import stages
     from linksyn_gpu.pipeline.folder import Workspace
 
     with Workspace(folder, create=False) as ws, progress_bars() as progress:
         config = resolve(ws.settings("walk"))
         counts = stages.walk(ws, config, force=force, progress=progress)
-        cells = store.read_plan(ws)
+        cells = stages.campaign_figures(ws)[1]
     result(f"{walk_line(counts)}\n{cell_table(cells)}")

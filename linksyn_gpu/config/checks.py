@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from linksyn_gpu.errors import ConfigError
@@ -22,6 +23,22 @@ def require(ok: bool, message: str) -> None:
 def one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
     """Raise `ConfigError` unless `value` is one of `allowed`."""
     require(value in allowed, f"{name} = {shown(repr(value))} is not one of {', '.join(map(str, allowed))}")
+
+
+def each_of(name: str, values: Iterable[object], kind: str, allowed: tuple[object, ...]) -> None:
+    """Raise `ConfigError` unless each value of the setting `name` is one of `allowed`; `kind` is what a value is."""
+    for value in values:
+        require(
+            value in allowed, f"{name}: {shown(repr(value))} is not {kind}; allowed: {', '.join(map(str, allowed))}"
+        )
+
+
+def check_shares(name: str, shares: Mapping[str, object]) -> None:
+    """Raise `ConfigError` unless `shares` are finite numbers >= 0, and not all of them 0."""
+    for key, share in shares.items():
+        number = isinstance(share, (int, float)) and not isinstance(share, bool) and 0.0 <= share < float("inf")
+        require(number, f"{name}.{key} = {shown(repr(share))} must be a number >= 0")
+    require(not shares or any(shares.values()), f"{name}: all shares are 0")
 
 
 def server_address(name: str, url: str) -> None:

@@ -16,6 +16,10 @@ from linksyn_gpu.config import RunConfig, require
 from linksyn_gpu.config.checks import shown
 from linksyn_gpu.errors import ConfigError
 
+TABLES = frozenset(
+    f.name for f in dataclasses.fields(RunConfig) if dataclasses.is_dataclass(getattr(RunConfig(), f.name))
+)
+"""Settings that are tables with fixed names."""
 MAX_TOML_SIGNS = 100
 MAX_TOML_NAME = 200
 
@@ -31,11 +35,25 @@ def settings_digest(settings: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def file_digest(path: str) -> str:
+    """SHA-256 of a file that a setting names.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read.
+    """
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+
+
 def known_settings(recorded: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of recorded settings that `RunConfig` has; other versions may have had other names."""
     return {
         name: {key: value for key, value in recorded[name].items() if key in default}
-        if isinstance(default, Mapping)
+        if name in TABLES
         else recorded[name]
         for name, default in to_mapping(RunConfig()).items()
         if name in recorded

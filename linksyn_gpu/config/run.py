@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from linksyn_gpu.config.checks import one_of, require
@@ -9,8 +10,9 @@ from linksyn_gpu.config.curate import CurateConfig
 from linksyn_gpu.config.enhance import EnhanceConfig
 from linksyn_gpu.config.extract import ExtractConfig
 from linksyn_gpu.config.graph import GraphConfig
+from linksyn_gpu.config.plan import PlanConfig
 from linksyn_gpu.config.seeds import SeedsConfig
-from linksyn_gpu.config.synthesis import SynthesisConfig
+from linksyn_gpu.config.synthesis import SynthesisConfig, check_question_types
 from linksyn_gpu.config.walk import BundleConfig, QuotaConfig, WalkConfig
 
 BACKENDS = ("auto", "cpu", "gpu")
@@ -40,11 +42,18 @@ class RunConfig:
     walk: WalkConfig = field(default_factory=lambda: WalkConfig(distinct=True))
     quota: QuotaConfig = field(default_factory=QuotaConfig)
     bundle: BundleConfig = field(default_factory=BundleConfig)
+    question_types: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Discipline, group or 'default' -> shares of question types; what it does not name is as in
+    `SynthesisConfig.question_types`."""
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     enhance: EnhanceConfig = field(default_factory=EnhanceConfig)
+    plan: PlanConfig = field(default_factory=PlanConfig)
     curate: CurateConfig = field(default_factory=CurateConfig)
 
     def __post_init__(self) -> None:
+        if (total := self.quota.total_qa) is not None:
+            require(self.qa in (None, total), f"qa = {self.qa}, but the quota counts {total} QA: leave qa out")
+            object.__setattr__(self, "qa", total)
         for name in ("paths", "qa"):
             value = getattr(self, name)
             require(value is None or 1 <= value <= MAX_PATHS, f"{name} = {value} must be in 1 .. {MAX_PATHS:,}")
@@ -59,5 +68,6 @@ class RunConfig:
             f"bundle.min_seeds = {self.bundle.min_seeds}, but a path of walk.length = {self.walk.length} steps "
             f"has at most {self.walk.length} seeds; lower min_seeds or raise length",
         )
+        check_question_types(self.question_types)
         require(0 <= self.seed < 2**64, f"seed = {self.seed} must be in 0 .. 2^64 - 1")
         one_of("backend", self.backend, BACKENDS)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from linksyn_gpu.config.checks import one_of, require, server_address
+from linksyn_gpu.config.checks import check_shares, each_of, one_of, require, server_address
 
 ENGINES = ("smol", "vllm", "openai", "batch")
 QUESTION_TYPES = ("open", "multiple_choice", "calculation", "proof", "case")
+DEFAULT = "default"
+"""Name in `[question_types]` for all disciplines that it does not name."""
+DEFAULT_TYPES = ("open", "multiple_choice", "calculation")
 LANGUAGES = ("auto", "en", "zh")
 PARAMETERS = ("temperature", "top_p", "seed", "max_tokens", "response_format")
 """Parameters of a request that `without` and `rename` may name."""
@@ -45,8 +48,9 @@ class SynthesisConfig:
     """Model name sent with each request; None: the first model of the server. Engine 'vllm' serves this model."""
     per_path: int = 1
     """New QA per request."""
-    question_types: tuple[str, ...] = ("open", "multiple_choice", "calculation")
-    """Question types; successive requests use them in turn."""
+    question_types: tuple[str, ...] = DEFAULT_TYPES
+    """Question types with equal shares, where `[question_types]` gives none. The default stands for those that the
+    taxonomy gives the discipline."""
     language: str = "auto"
     """Language of the new QA: 'en', 'zh', or 'auto': the language of the bundle's seeds."""
     temperature: float = 0.7
@@ -99,8 +103,7 @@ class SynthesisConfig:
         one_of("engine", self.engine, ENGINES)
         one_of("language", self.language, LANGUAGES)
         require(bool(self.question_types), "question_types must name at least one type")
-        for kind in self.question_types:
-            one_of("a question type", kind, QUESTION_TYPES)
+        each_of("question_types", self.question_types, "a question type", QUESTION_TYPES)
         require(
             self.engine != "openai" or self.base_url is not None,
             "engine 'openai' needs base_url, e.g. --base-url http://127.0.0.1:8000/v1",
@@ -123,8 +126,8 @@ class SynthesisConfig:
 
     def _check_parameters(self) -> None:
         require(self.max_tokens < 2**31, f"max_tokens = {self.max_tokens} must be below 2^31")
-        for name in (*self.without, *self.rename):
-            one_of("a parameter in without or rename", name, PARAMETERS)
+        each_of("without", self.without, "a parameter of a request", PARAMETERS)
+        each_of("rename", self.rename, "a parameter of a request", PARAMETERS)
         for name, new in self.rename.items():
             require(isinstance(new, str) and new.isidentifier(), f"rename: {new!r} is not a name for {name}")
         both = sorted(set(self.without) & set(self.rename))
@@ -159,3 +162,14 @@ class SynthesisConfig:
         if self.max_field_chars is None and self.engine == "smol":
             return 240
         return self.max_field_chars
+
+
+def check_question_types(table: Mapping[str, Mapping[str, float]]) -> None:
+    """Raise `ConfigError` unless a table `[question_types]` holds shares of question types by discipline."""
+    for name, shares in table.items():
+        require(
+            isinstance(shares, Mapping) and bool(shares),
+            f"question_types.{name} must be a table of shares, such as {{ open = 0.5, multiple_choice = 0.5 }}",
+        )
+        each_of(f"question_types.{name}", shares, "a question type", QUESTION_TYPES)
+        check_shares(f"question_types.{name}", shares)

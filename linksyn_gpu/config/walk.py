@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from linksyn_gpu.config.checks import one_of, require
+from linksyn_gpu.config.checks import check_shares, each_of, one_of, require
 
 WALKERS = ("exact", "cugraph")
+PRESETS = ("seeds", "uniform")
 MAX_WALK_LENGTH = 255
 
 
@@ -39,6 +41,12 @@ class WalkConfig:
     """Redraw a path whose set of KPs was sampled earlier in the campaign."""
     max_redraws: int = 8
     """Redraws of one path, at most; after that the path is dropped with its reason."""
+    kp_scores: str | None = None
+    """File with the accuracy or the loss of a student model for each KP, .jsonl or .csv: weak KPs get more paths."""
+    kp_scores_kind: str = "accuracy"
+    """Column of that file: 'accuracy' or 'loss'."""
+    kp_scores_strength: float = 1.0
+    """Exponent of the factor that the scores give the target; 0: none."""
     walker: str = "exact"
     """'exact': walks of this project, with the same bits on every backend; 'cugraph': biased_random_walks of cuGraph on
     a GPU, with the same transition table and other random numbers, without no_revisit, p and q."""
@@ -46,6 +54,9 @@ class WalkConfig:
     def __post_init__(self) -> None:
         require(1 <= self.length <= MAX_WALK_LENGTH, f"length = {self.length} must be in 1..{MAX_WALK_LENGTH}")
         one_of("walker", self.walker, WALKERS)
+        one_of("kp_scores_kind", self.kp_scores_kind, ("accuracy", "loss"))
+        strength = self.kp_scores_strength
+        require(0.0 <= strength <= 8.0, f"kp_scores_strength = {strength} must be in 0..8")
         require(
             self.walker == "exact" or (not self.no_revisit and self.p == self.q == 1.0),
             "walker 'cugraph' does not support no_revisit, p and q: pass --revisit and leave p and q at 1",
@@ -76,7 +87,14 @@ class QuotaConfig:
     discipline: Mapping[str, float] = field(default_factory=dict)
     """Discipline -> share of the paths; shares are relative and need not sum to 1."""
     difficulty: Mapping[str, float] = field(default_factory=dict)
-    """Level 1..5 (a string, as TOML keys are) -> share of the paths."""
+    """Level 1..5 -> share of the paths."""
+    discipline_preset: str | None = None
+    """Instead of `discipline`: 'seeds', shares as in the seeds, or 'uniform', equal shares of their disciplines."""
+    difficulty_preset: str | None = None
+    """Instead of `difficulty`: 'seeds', shares as in the rated seeds, or 'uniform', equal shares of their levels."""
+    unit: str = "share"
+    """'share'; or 'qa': the numbers of `discipline` and `difficulty` are kept QA to reach, which set `qa`. If both are
+    given, their sums must be equal."""
     cross_discipline: float = 0.1
     """Share of the steps of a cell's walks that may leave its discipline."""
     min_own_share: float = 0.5
@@ -88,16 +106,25 @@ class QuotaConfig:
     """Width, in levels, of the Gaussian kernel that prefers KPs of the difficulty of a cell."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "difficulty", {str(level): share for level, share in self.difficulty.items()})
+        one_of("unit", self.unit, ("share", "qa"))
+        each_of("difficulty", self.difficulty, "a level", ("1", "2", "3", "4", "5"))
         for name in ("discipline", "difficulty"):
-            shares = getattr(self, name)
-            for key, share in shares.items():
-                require(
-                    isinstance(share, (int, float)) and 0.0 <= share < float("inf"),
-                    f"{name}.{key} = {share!r} must be a share >= 0",
-                )
-            require(not shares or sum(shares.values()) > 0.0, f"{name}: all shares are 0")
-        for level in self.difficulty:
-            one_of("a level of difficulty", level, ("1", "2", "3", "4", "5"))
+            shares, preset = getattr(self, name), getattr(self, f"{name}_preset")
+            check_shares(name, shares)
+            require(not (shares and preset), f"{name} and {name}_preset are both set; remove one of them")
+            if preset is not None:
+                one_of(f"{name}_preset", preset, PRESETS)
+                require(self.unit == "share", f"{name}_preset gives shares: leave unit = {self.unit!r} out")
+            if self.unit == "qa":
+                whole = all(float(n).is_integer() for n in shares.values())
+                require(whole, f"{name}: numbers of QA must be whole numbers with unit = 'qa'")
+        sums = {sum(shares.values()) for shares in (self.discipline, self.difficulty) if shares}
+        require(
+            self.unit == "share" or len(sums) == 1,
+            f"with unit = 'qa' the numbers of discipline sum to {sum(self.discipline.values()):g} and those of "
+            f"difficulty to {sum(self.difficulty.values()):g}: make them equal, or leave one of the two out",
+        )
         for name in ("cross_discipline", "min_own_share"):
             require(0.0 <= getattr(self, name) < 1.0, f"{name} = {getattr(self, name)} must be at least 0 and below 1")
         require(
@@ -105,11 +132,25 @@ class QuotaConfig:
             f"cross_discipline = {self.cross_discipline} leaves no path with more than min_own_share = "
             f"{self.min_own_share} of its seeds in the discipline; lower one of them",
         )
-        require(self.max_overdraw >= 1.0, f"max_overdraw = {self.max_overdraw} must be at least 1")
+        require(
+            1.0 <= self.max_overdraw < math.inf, f"max_overdraw = {self.max_overdraw} must be a number of at least 1"
+        )
         require(
             self.difficulty_width > 0.0,
             f"difficulty_width = {self.difficulty_width} must be positive",
         )
+
+    @property
+    def total_qa(self) -> int | None:
+        """Kept QA that the numbers of a quota in QA sum to; None: the numbers are shares."""
+        return int(sum((self.discipline or self.difficulty).values())) if self.unit == "qa" else None
+
+    @property
+    def sums(self) -> dict[str, float]:
+        """Sums of the shares that do not sum to 1: these are used in proportion."""
+        named = {"discipline": self.discipline, "difficulty": self.difficulty}
+        totals = {name: sum(shares.values()) for name, shares in named.items() if shares and self.unit == "share"}
+        return {name: total for name, total in totals.items() if abs(total - 1.0) > 1e-9}
 
 
 @dataclass(frozen=True)

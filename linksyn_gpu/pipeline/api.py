@@ -155,24 +155,14 @@ def run(
     LinkSynError
         As the stages do. An engine that failed after its first answer does not raise: see `Run.counts`.
     """
-    plain = {name: to_mapping(value) if is_dataclass(value) else value for name, value in settings.items()}
-    config = config_or_fields(RunConfig, config, plain)
+    config = _config(config, settings)
     config = replace(config, synthesis=_asking(config.synthesis, engine))
     with Workspace(out) as ws, stages.engine_of(ws, config, _starter(engine)) as start:
-        if isinstance(seeds, Seeds):
-            done("ingest", keep_seeds(ws, seeds, force=force))
-        else:
-            files = [str(seeds)] if isinstance(seeds, (str, Path)) else [str(file) for file in seeds]
-            done("ingest", stages.ingest(ws, files, config, force=force, progress=progress))
-        if stages.resolve_extractor(ws, config)[0].extract.asked_for:
-            counts = stages.extract(ws, config, engine=start, progress=progress)
-            done("extract", counts)
-            if counts.get("pending"):
-                return Run(out)
-        done("build", stages.build(ws, config, progress=progress))
+        if not _until_graph(ws, seeds, config, start, force=force, progress=progress, done=done):
+            return Run(out)
         while True:
             counts = stages.walk_and_synthesize(ws, config, engine=start, progress=progress)
-            done("walk", {**ws.counts("walk"), "cells": store.read_plan(ws)})
+            done("walk", {**ws.counts("walk"), "cells": stages.campaign_figures(ws)[1]})
             done("synthesize", counts)
             if config.enhance.asked_for and ws.finished("synthesize"):
                 counts = stages.enhance(ws, config, start, progress=progress)
@@ -185,6 +175,75 @@ def run(
                 break
         stages.report(ws)
     return Run(out)
+
+
+def plan(
+    seeds: str | Path | Sequence[str | Path] | Seeds,
+    out: str | Path,
+    config: RunConfig | None = None,
+    *,
+    engine: Engine | None = None,
+    force: bool = False,
+    progress: Progress = silent,
+    done: OnStage = lambda stage, counts: None,
+    **settings: Any,
+) -> Run:
+    """Sample all paths and write the requests of a campaign, and forecast what it gives and costs. Asks for no QA.
+
+    `run` with the same arguments executes exactly these paths and requests. The figures are in `Run.stats`, the tokens,
+    cost and time in its `forecast`. Prices and rates are fields of `PlanConfig`: plan={"tokens_per_second": 2000}.
+
+    Parameters
+    ----------
+    seeds, out, config, engine, force, progress, done, settings
+        As of `run`. A running engine only counts the tokens of prompts, unless stage extract asks a model.
+
+    Raises
+    ------
+    LinkSynError
+        As the stages do.
+    """
+    config = _config(config, settings)
+    config = replace(config, synthesis=_asking(config.synthesis, engine))
+    with Workspace(out) as ws, stages.engine_of(ws, config, _starter(engine)) as start:
+        if not _until_graph(ws, seeds, config, start, force=force, progress=progress, done=done):
+            return Run(out)
+        done("walk", stages.walk(ws, config, progress=progress))
+        stages.prepare(ws, config, progress=progress)
+        stages.forecast(ws, config, engine=engine, progress=progress)
+        stages.report(ws)
+    return Run(out)
+
+
+def _config(config: RunConfig | None, settings: Mapping[str, Any]) -> RunConfig:
+    plain = {name: to_mapping(value) if is_dataclass(value) else value for name, value in settings.items()}
+    made: RunConfig = config_or_fields(RunConfig, config, plain)
+    return made
+
+
+def _until_graph(
+    ws: Workspace,
+    seeds: str | Path | Sequence[str | Path] | Seeds,
+    config: RunConfig,
+    start: StartEngine,
+    *,
+    force: bool,
+    progress: Progress,
+    done: OnStage,
+) -> bool:
+    """The stages from seeds to the graph. False: there is none yet, since requests of stage extract are pending."""
+    if isinstance(seeds, Seeds):
+        done("ingest", keep_seeds(ws, seeds, force=force))
+    else:
+        files = [str(seeds)] if isinstance(seeds, (str, Path)) else [str(file) for file in seeds]
+        done("ingest", stages.ingest(ws, files, config, force=force, progress=progress))
+    if stages.resolve_extractor(ws, config)[0].extract.asked_for:
+        counts = stages.extract(ws, config, engine=start, progress=progress)
+        done("extract", counts)
+        if counts.get("pending"):
+            return False
+    done("build", stages.build(ws, config, progress=progress))
+    return True
 
 
 def synthesize(

@@ -26,8 +26,9 @@ from typing import Any, Self
 
 from linksyn_gpu import __version__
 from linksyn_gpu.config import RunConfig
-from linksyn_gpu.config.loader import known_settings, merged, settings_digest, to_mapping
+from linksyn_gpu.config.loader import TABLES, known_settings, merged, settings_digest, to_mapping
 from linksyn_gpu.errors import ConfigError, DataError
+from linksyn_gpu.pipeline.older import current_counts
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -40,10 +41,10 @@ OPTIONAL = ("extract", "enhance", "curate")
 CHEAP = ("curate",)
 """Stages that are repeated without being asked for when an earlier one is added: they ask no model."""
 OUTPUTS = {
-    "ingest": ("seeds.parquet", "rejects.jsonl"),
+    "ingest": ("seeds.arrow", "seeds.parquet", "rejects.jsonl"),  # .parquet: of an older version
     "extract": ("annotated.parquet", "extracted.parquet", "merges.jsonl", "doubtful.jsonl", "merges.md"),
     "build": ("kps.parquet", "graph"),
-    "walk": ("plan.json", "paths.parquet"),
+    "walk": ("plan.json", "paths.parquet", "visits.npz", "kp-factors.npy"),
     "synthesize": (
         "requests",
         "requests.jsonl",  # of versions that wrote a single file
@@ -58,7 +59,7 @@ OUTPUTS = {
     "curate": ("curated.parquet", "curated.jsonl", "reserve.parquet", "curate-dropped.parquet"),
 }
 # Made from the files of a stage by a separate command; out of date once the stage runs again.
-DERIVED = {"build": ("analytics.parquet",)}
+DERIVED = {"build": ("analytics.parquet",), "walk": ("forecast.json",)}
 REPORT = "report.html"
 NOT_SUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.EINVAL, errno.ENOTSUP)
 """Errors of file systems that have no locks, or cannot sync a folder."""
@@ -222,7 +223,7 @@ class Workspace:
     def counts_so_far(self, stage: str) -> dict[str, Any] | None:
         """Return the counts of a stage, finished or not; None when it has none yet."""
         entry = self.manifest["stages"].get(stage, {})
-        return dict(entry["counts"]) if "counts" in entry else None
+        return current_counts(stage, entry["counts"]) if "counts" in entry else None
 
     def counts(self, stage: str) -> dict[str, Any]:
         """Return the counts of a finished stage.
@@ -236,7 +237,7 @@ class Workspace:
             ended = "finished" in self.manifest["stages"].get(stage, {})
             state = "has missing or damaged files" if ended else "is not finished"
             raise ConfigError(f"{self.folder}: stage '{stage}' {state}; run 'linksyn-gpu {stage}' first")
-        return dict(self.manifest["stages"][stage]["counts"])
+        return current_counts(stage, self.manifest["stages"][stage]["counts"])
 
     def begin(
         self,
@@ -246,7 +247,7 @@ class Workspace:
         operational: Mapping[str, Any] | None = None,
         force: bool = False,
         ahead: bool = False,
-        grows: bool = False,
+        growing: Sequence[str] = (),
     ) -> bool:
         """Record in the manifest that a stage starts, and return whether it has work to do.
 
@@ -262,9 +263,9 @@ class Workspace:
             Discard what the folder holds of this stage and the later ones; answers are set aside.
         ahead : bool
             The stage before may still be running; this one reads its output as it comes.
-        grows : bool
-            Other settings add to the output of the stage and change nothing in it: the later stages stay valid, and
-            continue with the larger output.
+        growing : sequence of str
+            Settings, by their names in `settings`, whose change adds to the output of the stage and changes nothing in
+            it: the later stages stay valid, and continue with the larger output.
 
         Returns
         -------
@@ -280,9 +281,11 @@ class Workspace:
             self.counts(before)
         entry = self.manifest["stages"].get(stage)
         changes = [] if entry is None else self._changes(stage, entry, settings)
-        if changes and grows and not force and entry is not None:
-            self._grow(stage, entry, settings)
-            changes = []
+        if entry is not None and changes and not force:
+            grown = {**settings, **{name: entry["settings"].get(name) for name in growing}}
+            if not self._changes(stage, entry, grown):
+                self._grow(stage, entry, settings)
+                changes = []
         if changes and not force and (self._holds(stage) or self._answers_after(stage)):
             raise ConfigError(
                 f"{self.folder}: stage '{stage}' was started with other settings ({'; '.join(changes)}); use the same "
@@ -490,12 +493,11 @@ def _stage_of(name: str) -> str | None:
 
 def _check_entry(stage: str, entry: Mapping[str, Any]) -> None:
     """Raise ValueError unless an entry of the manifest has the parts that are used without a check."""
-    tables = {name for name, default in to_mapping(RunConfig()).items() if isinstance(default, Mapping)}
     parts = [
         entry["settings"],
         *(entry[name] for name in ("operational", "counts", "files", "checksums") if name in entry),
     ]
-    parts += [values[name] for values in parts[:2] for name in tables if name in values]
+    parts += [values[name] for values in parts[:2] for name in TABLES if name in values]
     if stage not in STAGES or not isinstance(entry["digest"], str) or not all(isinstance(p, dict) for p in parts):
         raise ValueError(f"wrong entry of stage {stage!r}")
     if "finished" in entry and not {"counts", "files"} <= entry.keys():
@@ -533,7 +535,7 @@ def _fill(settings: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str,
     filled: dict[str, Any] = {}
     for name, value in settings.items():
         default = defaults.get(name, value)
-        if name in defaults and isinstance(default, Mapping):
+        if name in TABLES:
             table = recorded.get(name, {})
             filled[name] = {key: table.get(key, default.get(key, now)) for key, now in value.items()}
         else:

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.pipeline.folder import Workspace
-from linksyn_gpu.tables import PATH_STATUS, Bundles, Int32, KPGraph, KPStatistics, Seeds, WalkBatch, named_lists
+from linksyn_gpu.tables import (
+    PATH_STATUS,
+    Bundles,
+    Float64,
+    Int32,
+    Int64,
+    KPGraph,
+    KPStatistics,
+    Reject,
+    Seeds,
+    WalkBatch,
+    json_line,
+    named_lists,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,15 +37,84 @@ GRAPH_ARRAYS = ("indptr", "indices", "count", "weight", "seed_count", "evidence_
 ROWS_PER_READ = 65_536
 
 
+class SeedFiles:
+    """seeds.arrow and rejects.jsonl while they are written, a batch or a reject at a time."""
+
+    def __init__(self, seeds: Path, rejects: IO[bytes], schema: pa.Schema) -> None:
+        import pyarrow as pa
+
+        self._path, self._rejects = seeds, rejects
+        self._writer = pa.ipc.new_file(str(seeds), schema)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append seeds."""
+        self._writer.write_batch(batch)
+
+    def reject(self, reject: Reject) -> None:
+        """Append a rejected record."""
+        self._rejects.write(json_line(vars(reject)))
+
+    def close(self) -> None:
+        """End the file of seeds."""
+        self._writer.close()
+
+    def table(self) -> pa.Table:
+        """Return the seeds that were written, after `close`."""
+        return _mapped(self._path)
+
+
+@contextlib.contextmanager
+def replacing_seeds(ws: Workspace, schema: pa.Schema) -> Iterator[SeedFiles]:
+    """Yield `SeedFiles` to write; their files get their names when the block succeeds."""
+    with ws.replacing("rejects.jsonl") as rejects, ws.replacing("seeds.arrow") as seeds, rejects.open("wb") as lines:
+        files = SeedFiles(seeds, lines, schema)
+        try:
+            yield files
+        finally:
+            files.close()
+    ws.path("seeds.parquet").unlink(missing_ok=True)  # of an older version
+
+
 def write_seeds(ws: Workspace, seeds: Seeds) -> None:
-    """Write seeds.parquet and rejects.jsonl."""
-    write_lines(ws, "rejects.jsonl", map(vars, seeds.rejects))
-    write_table(ws, "seeds.parquet", seeds.table)
+    """Write seeds.arrow and rejects.jsonl."""
+    with replacing_seeds(ws, seeds.table.schema) as files:
+        for batch in seeds.table.to_batches():
+            files.write(batch)
+        for reject in seeds.rejects:
+            files.reject(reject)
 
 
 def read_seed_table(ws: Workspace, columns: Sequence[str] | None = None) -> Seeds:
     """Read the seeds that stages after `extract` use, annotated if that stage ran, or some of their columns."""
-    return Seeds(read_table(ws, "annotated.parquet" if ws.finished("extract") else "seeds.parquet", columns))
+    return Seeds(read_table(ws, "annotated.parquet", columns) if ws.finished("extract") else read_taken(ws, columns))
+
+
+def file_of_seeds(ws: Workspace) -> str:
+    """Return the name of the file that stage `ingest` wrote; older versions wrote seeds.parquet."""
+    old = ws.path("seeds.parquet").exists() and not ws.path("seeds.arrow").exists()
+    return "seeds.parquet" if old else "seeds.arrow"
+
+
+def read_taken(ws: Workspace, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read the seeds as stage `ingest` took them, or some of their columns, memory-mapped."""
+    import pyarrow as pa
+
+    name = file_of_seeds(ws)
+    if name == "seeds.parquet":
+        return read_table(ws, name, columns)
+    path = ws.checked(name)
+    try:
+        table = _mapped(path)
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
+    return table if columns is None else table.select(list(columns))
+
+
+def _mapped(path: Path) -> pa.Table:
+    """Open an Arrow file; its pages are read when they are used."""
+    import pyarrow as pa
+
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
 def read_table(ws: Workspace, name: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -195,26 +278,57 @@ def paths_of(table: pa.Table, length: int) -> tuple[WalkBatch, Bundles]:
     """Return rows of paths.parquet as the arrays that `paths_table` made them from."""
     statuses = {reason: code for code, reason in enumerate(PATH_STATUS)} | {None: 0}
     status = np.array([statuses[reason] for reason in table.column("drop_reason").to_pylist()], np.uint8)
-    nodes, lengths = _padded(table.column("nodes"), length + 1)
-    seeds, _ = _padded(table.column("seeds"), length)
+    nodes, lengths = _padded(table.column("nodes").combine_chunks(), length + 1)
+    seeds, _ = _padded(table.column("seeds").combine_chunks(), length)
     columns = [table.column(name).to_numpy() for name in ("walk_id", "cell", "round")]
     return WalkBatch(nodes, lengths, columns[0], status, *columns[1:]), Bundles(seeds, status)
 
 
-def _padded(column: pa.ChunkedArray, width: int) -> tuple[Int32, Int32]:
+def padded_lists(lists: pa.ListArray, width: int) -> Int32:
+    """Lists of numbers as rows of `width` entries, padded with -1."""
+    return _padded(lists, width)[0]
+
+
+def _padded(lists: pa.ListArray, width: int) -> tuple[Int32, Int32]:
     """Lists as rows padded with -1, and the length of each."""
-    lists = column.combine_chunks()
     sizes = np.diff(lists.offsets.to_numpy()).astype(np.int32)
     padded = np.full((sizes.size, width), -1, np.int32)
     padded[np.arange(width) < sizes[:, None]] = lists.flatten().to_numpy()
     return padded, sizes
 
 
+def write_visits(ws: Workspace, visits: Int64, rows: int) -> None:
+    """Write visits.npz: int64 [n_cells, n_kps] visits of the walks of the first `rows` paths."""
+    with ws.replacing("visits.npz") as part, part.open("wb") as file:
+        np.savez_compressed(file, visits=visits, rows=np.int64(rows))
+
+
+def read_visits(ws: Workspace) -> tuple[Int64, int] | None:
+    """Read the visits, and of how many paths; None if the file is missing or damaged."""
+    if not (ws.path("visits.npz").is_file() and ws.intact("visits.npz")):
+        return None
+    with np.load(ws.path("visits.npz"), allow_pickle=False) as file:
+        return np.asarray(file["visits"], np.int64), int(file["rows"])
+
+
+def write_factors(ws: Workspace, factor: Float64) -> None:
+    """Write kp-factors.npy: float64 [n_kps] factor of each KP's target by the scores of a student model."""
+    with ws.replacing("kp-factors.npy") as part, part.open("wb") as file:
+        np.save(file, factor)
+
+
+def read_factors(ws: Workspace) -> Float64 | None:
+    """Read the factors; None if the campaign has no scores."""
+    if not ws.path("kp-factors.npy").is_file():
+        return None
+    return np.asarray(np.load(ws.checked("kp-factors.npy"), allow_pickle=False), np.float64)
+
+
 def count_rows(ws: Workspace, name: str) -> int:
-    """Return the number of rows of a Parquet file; 0 if it does not exist."""
+    """Return the number of rows of a Parquet file; 0 if it is missing or damaged."""
     import pyarrow.parquet as pq
 
-    return pq.read_metadata(ws.checked(name)).num_rows if ws.path(name).is_file() else 0
+    return pq.read_metadata(ws.path(name)).num_rows if ws.intact(name) else 0
 
 
 def read_schema(ws: Workspace, name: str) -> pa.Schema:

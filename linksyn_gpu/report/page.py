@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,29 +37,36 @@ def render_page(stats: RunStats, title: str) -> str:
     template = environment.get_template("report.html.jinja")
     picture = _curves(stats.coverage) if stats.coverage is not None else None
     levels = _levels(stats.stages["enhance"])
-    return template.render(stats=stats, title=title, picture=picture, funnel=_funnel(stats), levels=levels)
+    curve = _growth(stats.campaign["curve"]) if stats.campaign is not None else None
+    return template.render(stats=stats, title=title, picture=picture, curve=curve, funnel=_funnel(stats), levels=levels)
 
 
 def _funnel(stats: RunStats) -> list[dict[str, Any]]:
-    """One bar per stage: records in, kept, and dropped with the reasons."""
+    """One bar per unit that is counted: how many came, how many stayed, and why the others did not."""
     rows = [
-        ("ingest", "records", "seeds"),
-        ("walk", "paths", "kept"),
-        ("synthesize", "generated", "kept"),
-        ("enhance", "candidates", "kept"),
+        ("ingest", "records", "seeds", "rejected"),
+        ("walk", "paths", "kept", "dropped"),
+        ("synthesize", "requests", "answered", "failed"),
+        ("synthesize", "written", "kept", "dropped"),
+        ("enhance", "candidates", "kept", "dropped"),
     ]
     bars = []
-    for stage, came, stayed in rows:
+    for stage, came, stayed, lost in rows:
         counts = stats.stages[stage]
         if counts is not None:
+            reasons = Counter(counts[f"{lost}_by_reason"]).most_common()
+            if came != "written" and (pending := counts.get("pending", 0)):
+                reasons.append(("pending", pending))
             bars.append(
                 {
                     "stage": stage,
-                    "what": came,
+                    "what": "QA written" if came == "written" else came,
                     "in": counts[came],
                     "kept": counts[stayed],
                     "share": counts[stayed] / max(1, counts[came]),
-                    "reasons": _reasons(counts),
+                    "stayed": "kept" if stayed == "seeds" else stayed,
+                    "lost": lost,
+                    "reasons": reasons,
                 }
             )
     return bars
@@ -84,13 +92,31 @@ def _levels(counts: dict[str, Any] | None) -> list[dict[str, Any]]:
     ]
 
 
-def _reasons(counts: dict[str, Any]) -> list[tuple[str, int]]:
-    """Drops of a stage by reason, most frequent first."""
-    found = Counter[str](counts.get("rejected_by_reason", counts.get("dropped_by_reason", {})))
-    for stage, reasons in counts.get("reasons", {}).items():
-        if stage != "path":  # counted with the paths
-            found.update(reasons)
-    return found.most_common()
+def _growth(curve: Sequence[tuple[int, int, int]]) -> dict[str, Any] | None:
+    """Distinct KPs and seeds against the number of paths, linear axes; None without a kept path."""
+    paths, most = curve[-1][0], max(max(point[1:]) for point in curve)
+    if not (paths and most):
+        return None
+    lines = []
+    for name, column in (("knowledge points", 1), ("seeds", 2)):
+        places = (
+            (
+                MARGIN + (WIDTH - 2 * MARGIN) * point[0] / paths,
+                HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * point[column] / most,
+            )
+            for point in curve
+        )
+        lines.append({"name": name, "points": " ".join(f"{x:.1f},{y:.1f}" for x, y in places)})
+    size = {"width": WIDTH, "height": HEIGHT, "margin": MARGIN}
+    return {
+        "lines": lines,
+        **size,
+        "top": f"{most:,}",
+        "bottom": "0",
+        "first": "0",
+        "legend": HEIGHT - MARGIN - 54,
+        "last": f"{paths:,}",
+    }
 
 
 def _curves(coverage: Coverage) -> dict[str, Any]:
@@ -116,5 +142,7 @@ def _curves(coverage: Coverage) -> dict[str, Any]:
         "margin": MARGIN,
         "top": f"{top:.2g}",
         "bottom": f"{bottom:.2g}",
+        "first": "1",
+        "legend": MARGIN,
         "last": f"{longest:,}",
     }

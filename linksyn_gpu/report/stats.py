@@ -21,7 +21,7 @@ class Coverage:
     visited: int
     gini: float
     divergence: float
-    """KL(visits || target) in nats, target f^tau over the reachable KPs; NaN unless the plan is one open cell."""
+    """KL(visits || target) in nats; NaN unless the plan is one cell: each cell has a target of its own."""
     noise_floor: float
     """Mean KL if visits were drawn from the target itself: (KPs - 1) / (2 visits)."""
     seeds_used: int
@@ -34,9 +34,16 @@ class RunStats:
 
     stages: dict[str, dict[str, Any] | None]
     cells: list[dict[str, Any]] = field(default_factory=list)
+    """Rows of plan.json with the figures of `pipeline.stages.forecast.campaign_figures`."""
     coverage: Coverage | None = None
     kept_by: dict[str, Counter[str]] = field(default_factory=dict)
     """Kept QA by language, question type, discipline and difficulty."""
     samples: list[dict[str, Any]] = field(default_factory=list)
+    campaign: dict[str, Any] | None = None
+    """Coverage curve, distinct KP sets, and KPs without a path by cause."""
+    forecast: dict[str, Any] | None = None
+    """Tokens, cost and time, if the command `plan` computed them for these paths."""
+    judged: dict[tuple[str, str], int] = field(default_factory=dict)
+    """QA of stage enhance by (level of the cell, level that the judge gave), as text; "any" without one."""
     outcomes: dict[str, int] = field(default_factory=dict)
     """Requests that have an answer or a failure by now, for 'synthesize' and 'enhance' while they are not finished."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 
@@ -11,7 +10,7 @@ from scipy import sparse
 
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.tables import Bool, SeedLabels, Seeds
-from linksyn_gpu.taxonomy.disciplines import UNKNOWN, load_taxonomy
+from linksyn_gpu.taxonomy.disciplines import default_taxonomy, discipline_key
 from linksyn_gpu.text import name_key
 
 MAX_LISTED = 8  # disciplines that a message lists
@@ -38,14 +37,6 @@ def seed_labels(seeds: Seeds) -> SeedLabels:
     return SeedLabels(list(names.values()), membership, level)
 
 
-def discipline_key(label: str) -> str:
-    """Key under which two labels are one discipline: its name in the taxonomy, or the folded label."""
-    for text in (label, re.sub(r"[(（][^()（）]*[)）]", "", label)):  # "法学（1级学科）" is "法学"
-        if (known := load_taxonomy().map_label(text)) != UNKNOWN:
-            return known
-    return name_key(label)
-
-
 def find_discipline(discipline: str, labels: Sequence[str]) -> list[int]:
     """Which labels are a discipline, or belong to it if it is a group of the taxonomy: "Math" and "数学" are one.
 
@@ -54,7 +45,7 @@ def find_discipline(discipline: str, labels: Sequence[str]) -> list[int]:
     ConfigError
         No label is; the message names similar ones.
     """
-    wanted, group = discipline_key(discipline), load_taxonomy().group
+    wanted, group = discipline_key(discipline), default_taxonomy().group
     keys = [discipline_key(label) for label in labels]
     if found := [i for i, key in enumerate(keys) if wanted in (key, group(key))]:
         return found
@@ -69,7 +60,10 @@ def find_discipline(discipline: str, labels: Sequence[str]) -> list[int]:
     raise ConfigError(f"quota names discipline {discipline!r}, which no seed has; {hint}")
 
 
-def seeds_of(discipline: str, labels: SeedLabels) -> Bool:
-    """Which seeds are of a discipline: bool [n_seeds]."""
-    columns = labels.membership[:, find_discipline(discipline, labels.disciplines)]
-    return np.asarray(columns.sum(axis=1)).ravel() > 0
+def seeds_of(discipline: str, labels: SeedLabels, *, exactly: bool = False) -> Bool:
+    """Which seeds are of a discipline: bool [n_seeds]; `exactly`: a group has none of the seeds of its disciplines."""
+    columns = find_discipline(discipline, labels.disciplines)
+    if exactly:
+        key = discipline_key(discipline)
+        columns = [i for i in columns if discipline_key(labels.disciplines[i]) == key]
+    return np.asarray(labels.membership[:, columns].sum(axis=1)).ravel() > 0

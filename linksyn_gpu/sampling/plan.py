@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -12,9 +14,10 @@ from scipy import sparse
 
 from linksyn_gpu.config import QuotaConfig
 from linksyn_gpu.errors import ConfigError
-from linksyn_gpu.sampling.labels import discipline_key, find_discipline, seeds_of
+from linksyn_gpu.sampling.labels import find_discipline, seeds_of
 from linksyn_gpu.sampling.value import level_kernel, target_shares
 from linksyn_gpu.tables import Bool, Cell, Float64, Int32, Int64, KPGraph, KPStatistics, SeedLabels
+from linksyn_gpu.taxonomy.disciplines import default_taxonomy, discipline_key
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,45 @@ def largest_remainder(shares: Sequence[float], total: int) -> list[int]:
     for i in largest[: total - sum(counts)]:
         counts[i] += 1
     return counts
+
+
+def resolve_quota(quota: QuotaConfig, labels: SeedLabels) -> QuotaConfig:
+    """A quota with the shares that its presets stand for.
+
+    'seeds': shares as of the seeds of each discipline, or of the rated seeds of each level. 'uniform': equal shares of
+    the disciplines or levels that have seeds. Labels of one discipline count as one. A group of the taxonomy counts
+    only if the bank has none of its disciplines. A discipline needs 2 seeds: with fewer, no bundle is of it.
+
+    Raises
+    ------
+    ConfigError
+        No seed has a discipline, or a level.
+    """
+    if quota.discipline_preset is not None:
+        keys = [discipline_key(label) for label in labels.disciplines]
+        counts = {key: int(seeds_of(key, labels, exactly=True).sum()) for key in dict.fromkeys(keys)}
+        group = default_taxonomy().group
+        covered = {group(key) for key in counts if group(key) != key}
+        counts = {key: n for key, n in counts.items() if n >= MIN_SEEDS and key not in covered}
+        shares = _preset_shares(quota.discipline_preset, counts, "discipline")
+        quota = replace(quota, discipline_preset=None, discipline=shares)
+    if quota.difficulty_preset is not None:
+        levels, numbers = np.unique(labels.difficulty[labels.difficulty > 0], return_counts=True)
+        counts = {str(level): n for level, n in zip(levels.tolist(), numbers.tolist(), strict=True)}
+        shares = _preset_shares(quota.difficulty_preset, counts, "difficulty")
+        quota = replace(quota, difficulty_preset=None, difficulty=shares)
+    return quota
+
+
+MIN_SEEDS = 2
+"""Seeds of a discipline in a preset, at least."""
+
+
+def _preset_shares(preset: str, counts: Mapping[str, int], what: str) -> dict[str, float]:
+    if not counts:
+        raise ConfigError(f"quota.{what}_preset = {preset!r}, but the seeds have no {what}; leave it out")
+    total = sum(counts.values())
+    return {key: n / total if preset == "seeds" else 1.0 / len(counts) for key, n in counts.items()}
 
 
 def plan_cells(quota: QuotaConfig, n_paths: int) -> list[Cell]:
@@ -121,7 +163,8 @@ class CellGoal:
     target: Float64
     """[n_kps] T(v)."""
     starts: Float64
-    """[n_kps] T(v) where a walk may start: at KPs with a seed of the cell's discipline."""
+    """[n_kps] T(v) where a walk may start: at KPs with a neighbour and a seed of the cell's discipline. All 0: none of
+    these KPs has a neighbour, and no walk of the cell can start."""
     weight: Int32 | None = None
     """[n_entries] edge weights: > 0 for edges with a seed of the discipline, -w(e) for foreign ones; None: those of the
     graph."""
@@ -129,23 +172,50 @@ class CellGoal:
     """Share of the steps that should go over foreign edges."""
 
 
+def goals_digest(goals: Sequence[CellGoal]) -> str:
+    """SHA-256 of what the cells aim at, in bits.
+
+    Targets are the only inputs of walks that are computed with `**` and `exp` of the host's mathematical library, whose
+    last bit may differ between processors and library versions. Equal digests mean equal inputs, and then the walks
+    have the same bits on any machine and backend.
+    """
+    digest = hashlib.sha256()
+    for goal in goals:
+        for array, dtype in ((goal.target, "<f8"), (goal.starts, "<f8"), (goal.weight, "<i4")):
+            digest.update(b"" if array is None else np.ascontiguousarray(array, dtype).data)
+            digest.update(b"-" if array is None else b"+")
+        digest.update(struct.pack("<d", goal.cross_discipline))
+    return digest.hexdigest()
+
+
 def cell_goals(
-    cells: Sequence[Cell], graph: KPGraph, statistics: KPStatistics, quota: QuotaConfig, tau: float
+    cells: Sequence[Cell],
+    graph: KPGraph,
+    statistics: KPStatistics,
+    quota: QuotaConfig,
+    tau: float,
+    factor: Float64 | None = None,
 ) -> list[CellGoal]:
     """What the walks of each cell aim at.
+
+    Parameters
+    ----------
+    factor : float64 [n_kps], optional
+        Of each KP's target in every cell, as `scores.score_factor` returns it; None: 1.
 
     Raises
     ------
     ConfigError
-        A cell names a discipline that no seed has, or one whose KPs have no neighbours.
+        A cell names a discipline that no seed has.
     """
     reachable = np.where(graph.degree > 0, graph.seed_count, 0)
     weights: dict[str, Int32] = {}
     goals = []
     for cell in cells:
-        kernel = None
+        kernel = factor
         if cell.difficulty is not None:
-            kernel = level_kernel(statistics.mean_difficulty, cell.difficulty, quota.difficulty_width)
+            level = level_kernel(statistics.mean_difficulty, cell.difficulty, quota.difficulty_width)
+            kernel = level if factor is None else level * factor
         if cell.discipline is None:
             target = target_shares(graph.seed_count, tau, kernel=kernel)
             goals.append(CellGoal(target, target))
@@ -158,11 +228,6 @@ def cell_goals(
         x = quota.cross_discipline
         target = target_shares(reachable, tau, own_count=own_count, cross_discipline=x, kernel=kernel)
         starts = np.where(own_count > 0, target, 0.0)
-        if not starts.any():
-            raise ConfigError(
-                f"quota cell ({cell.label}): no knowledge point of its seeds has a neighbour, so no walk can start; "
-                "remove the discipline from the quota, or add seeds that share knowledge points"
-            )
         goals.append(CellGoal(target, starts, weights[cell.discipline], x))
     return goals
 

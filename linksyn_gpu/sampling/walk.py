@@ -19,11 +19,11 @@ from linksyn_gpu.config import QuotaConfig, WalkConfig
 from linksyn_gpu.config.loader import config_or_fields, to_mapping
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.sampling.bundle import SeedLinker
-from linksyn_gpu.sampling.plan import CellGoal, Round, cell_goals, plan_cells, plan_rounds
+from linksyn_gpu.sampling.plan import CellGoal, Round, cell_goals, plan_cells, plan_rounds, resolve_quota
 from linksyn_gpu.sampling.value import target_shares
-from linksyn_gpu.tables import Bundles, Cell, Int32, Int64, KPGraph, WalkBatch
+from linksyn_gpu.tables import PATH_STATUS, Bundles, Cell, Int32, Int64, KPGraph, WalkBatch
 
-WALKS_PER_KP = 4  # default size of a calibration round ...
+WALKS_PER_KP = 4  # default size of a calibration round, for each KP at which walks of the cell may start ...
 MIN_CALIBRATION, MAX_CALIBRATION = 1 << 10, 1 << 22  # ... and its bounds
 COUNTED_WALKS = 1 << 16  # walks of a calibration round whose foreign steps are counted: their share is exact to 0.1%
 
@@ -39,6 +39,7 @@ class _CellWalks:
         if goal.weight is not None:
             foreign = (goal.target > 0.0) & (goal.starts == 0.0)
             self.own, self.foreign = ops.asarray(1.0 - foreign), ops.asarray(foreign.astype(np.float64))
+        self.n_starts = int((goal.starts > 0.0).sum())
         self.potential: Array | None = None
         """Calibrated P, from the cell's first round on."""
         self.visits = ops.asarray(np.zeros(goal.target.size, np.int64))
@@ -101,6 +102,8 @@ class Walker:
         self.quota = quota
         if quota is not None and (goals is not None or graph.statistics is None):
             raise ConfigError("quota needs a graph that build_graph made from seeds, and replaces goals")
+        if quota is not None and graph.statistics is not None and graph.statistics.labels is not None:
+            self.quota = quota = resolve_quota(quota, graph.statistics.labels)
         cells = plan_cells(quota, 0) if quota is not None else []
         self.seed = seed
         self.backend = resolve(backend)
@@ -194,15 +197,20 @@ class Walker:
         batch, seeds = self._round(n, cell, linker)
         return batch, Bundles(seeds, batch.status)
 
-    def resume(self, batch: WalkBatch) -> None:
-        """Take over the walks of an earlier campaign with the same cells: their visits, KP sets and ids.
+    @property
+    def cell_visits(self) -> Int64:
+        """[n_cells, n_kps] visits of each cell's walks so far; walks that were drawn again count too."""
+        return np.stack([self._ops.to_host(walks.visits) for walks in self._cells])
 
-        Of walks that were drawn again only the last draw is known here.
+    def resume(self, batch: WalkBatch, *, count: bool) -> None:
+        """Continue from the walks of an earlier campaign with the same cells: their KP sets and ids.
 
         Parameters
         ----------
         batch : WalkBatch
-            On the host, after all walks that were taken over before.
+            On the host, after the walks of all earlier calls.
+        count : bool
+            Count their visits too. Walks that were drawn again are not in the batch: prefer `add_visits`.
         """
         if len(batch) == 0:
             return
@@ -210,16 +218,24 @@ class Walker:
             rows = slice(begin, begin + self.batch_size)
             drawn = self._ops.asarray(batch.nodes[rows])
             self._ops.screen_paths(drawn, self.config.min_length, self._seen)
-            for cell in np.unique(batch.cell[rows]).tolist():
+            for cell in np.unique(batch.cell[rows]).tolist() if count else ():
                 own = self._ops.asarray(batch.cell[rows] == cell)
                 walks = self._cells[cell]
                 walks.visits = walks.visits + self._ops.count_occurrences(drawn, own, self._n_kps)
         self._n_walks = int(batch.ids[-1]) + 1
         self._n_rounds = int(batch.round[-1]) + 1
 
+    def add_visits(self, visits: Int64) -> None:
+        """Add the `cell_visits` of an earlier campaign, with as many cells and KPs or fewer."""
+        for walks, earlier in zip(self._cells, visits, strict=False):
+            more = np.zeros(self._n_kps - earlier.size, np.int64)
+            walks.visits = walks.visits + self._ops.asarray(np.concatenate([earlier, more]))
+
     def _round(self, n: int, cell: int, linker: SeedLinker | None) -> tuple[WalkBatch, Int32]:
         ops, config = self._ops, self.config
         walks, graph = self._cells[cell], self._graph_of(cell)
+        if walks.n_starts == 0:
+            return self._no_walks(n, cell)
         if walks.potential is None:
             walks.potential = self._calibrate(cell)
         value = self._value(walks, walks.potential, walks.visits, float(config.beta))
@@ -255,6 +271,17 @@ class Walker:
         lengths = (nodes >= 0).sum(axis=1, dtype=np.int32)
         return WalkBatch(nodes, lengths, ids, status, cells, rounds, redraws), seeds
 
+    def _no_walks(self, n: int, cell: int) -> tuple[WalkBatch, Int32]:
+        """Rows without a walk, for a cell in which none can start."""
+        ids = np.arange(self._n_walks, self._n_walks + n)
+        status = np.full(n, PATH_STATUS.index("no_start"), np.uint8)
+        cells, rounds = np.full(n, cell, np.int32), np.full(n, self._n_rounds, np.int32)
+        self._n_walks += n
+        self._n_rounds += 1
+        length = self.config.length
+        nodes, seeds = np.full((n, length + 1), -1, np.int32), np.full((n, length), -1, np.int32)
+        return WalkBatch(nodes, np.zeros(n, np.int32), ids, status, cells, rounds), seeds
+
     def _value(self, walks: _CellWalks, potential: Array, visits: Array, beta: float) -> Array:
         """V of each KP; 1 at KPs without a seed of the cell's discipline.
 
@@ -279,7 +306,7 @@ class Walker:
         ops, config = self._ops, self.config
         walks, graph = self._cells[cell], self._graph_of(cell)
         key = derive_key(self.seed, Purpose.CALIBRATION, cell)
-        size = config.calibration_paths or min(max(WALKS_PER_KP * self._n_kps, MIN_CALIBRATION), MAX_CALIBRATION)
+        size = config.calibration_paths or min(max(WALKS_PER_KP * walks.n_starts, MIN_CALIBRATION), MAX_CALIBRATION)
         potential = ops.asarray(np.ones(self._n_kps))
         for i in range(config.calibration_rounds):
             value = self._value(walks, potential, self._no_visits, 0.0)

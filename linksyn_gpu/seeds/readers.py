@@ -1,32 +1,37 @@
-"""Seed files to records: JSONL, JSON, CSV, TSV and Parquet, plain or compressed.
+"""Seed files to records: JSONL, JSON, CSV and TSV, plain or compressed, Parquet and Arrow.
 
 A reader yields `(line, record)` for every record of a file, in order. In place of a record that cannot be read it
 yields an `Unfit`, and continues with the next one. A file that cannot be read as a whole (missing, truncated, not
 Parquet at all) is a `DataError` that names it.
 
 All formats are streamed. Only a `.json` file that is an object with the list in it is read into memory.
-To support another format, add its suffix to `FORMATS` and a reader to `read_records`.
+To support another format, add its suffix to `files.FORMATS` and a reader to `read_records`.
 """
 
 from __future__ import annotations
 
 import codecs
 import csv
-import glob
 import io
 import json
 import re
+import string
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import orjson
 
 from linksyn_gpu.errors import DataError
+from linksyn_gpu.seeds.encodings import UTF8, Transcoded, detect_encoding
+from linksyn_gpu.seeds.files import SourceFile
+from linksyn_gpu.seeds.layouts import has_question
 from linksyn_gpu.seeds.values import Unfit, listed
 
-FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # Upper limit of a JSONL line in bytes and of a CSV cell in characters: longer ones are never held in memory.
 MAX_LINE = 2**26
@@ -36,108 +41,67 @@ _PARQUET_BYTES = 2**28
 MAX_JSON = 2**28
 # A .jsonl file that begins, within so many bytes, as a JSON list of objects is read as one.
 MAX_PEEK = 1024
-_GLOB = re.compile(r"[*?\[]")
-
+# So much of a text file is looked at to find its encoding.
+_SAMPLE = 2**20
+# A longer line is read by Python's own parser.
+_FAST_LINE = 2**20
+# Records that are taken together.
+CHUNK_ROWS, CHUNK_CHARS = 8192, 2**24
+_DELIMITERS = ",;\t|"
 
 Records = Iterator[tuple[int, Any]]
 """(1-based line, or record number in a format without lines; the record, or an `Unfit` in its place)."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some records of a file, one after the other."""
+
+    lines: Sequence[int]
+    """As in `Records`."""
+    records: list[Any] | None
+    """As in `Records`; None where they are rows of `batch`."""
+    batch: pa.RecordBatch | None
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def some(self, first: int, last: int) -> list[Any]:
+        """Return the records from place `first` to before `last`."""
+        if self.records is not None:
+            return self.records[first:last]
+        assert self.batch is not None
+        return list(self.batch.slice(first, last - first).to_pylist())
+
+
+Chunks = Iterator[Chunk]
 
 Select = Callable[[Sequence[str]], list[str]]
 """Given the columns of a file that has a header, returns those to read."""
 
 
-@dataclass(frozen=True)
-class SourceFile:
-    """One input file."""
-
-    name: str
-    """As the user wrote it; for a pattern, as the pattern matched it."""
-    path: Path
-    format: str
-    """A value of `FORMATS`."""
-    compression: str | None
-    """A value of `COMPRESSIONS`, or None."""
-
-
-def find_files(paths: str | Path | Iterable[str | Path]) -> list[SourceFile]:
-    """Find the files that `paths` name.
-
-    Parameters
-    ----------
-    paths : path or glob pattern, or several
-        Files keep the order given; the files of a pattern are sorted by name. Patterns follow the shell:
-        `*` skips names that begin with a dot, `**` matches any folders.
-
-    Returns
-    -------
-    list of SourceFile
-        Each file once, even when it is named twice.
-
-    Raises
-    ------
-    DataError
-        A file is missing, is a folder or has an unknown suffix, or a pattern matches no file.
-    """
-    named = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    found: dict[Path, SourceFile] = {}
-    for name in named:
-        try:
-            for match in _expand(str(name)):
-                file = _source_file(match)
-                found.setdefault(file.path.resolve(), file)
-        except OSError as error:  # no permission to enter a folder, a name that is too long
-            raise DataError(f"{name}: cannot be opened: {error.strerror}") from error
-    if not found:
-        raise DataError("no seed file is named; pass at least one path")
-    return list(found.values())
-
-
-def _expand(name: str) -> list[str]:
-    # An existing file whose name contains brackets is that file, not a pattern.
-    if not _GLOB.search(name) or Path(name).is_file():
-        return [name]
-    matches = glob.glob(name, recursive=True)  # noqa: PTH207 - Path.glob refuses absolute patterns
-    files = sorted(match for match in matches if Path(match).is_file())
-    if not files:
-        raise DataError(f"{name}: the pattern matches no file; check the folder and the suffix")
-    return files
-
-
-def _source_file(name: str) -> SourceFile:
-    path = Path(name)
-    if path.is_dir():
-        raise DataError(f"{name} is a folder; name the files in it, e.g. '{path / '*.jsonl'}'")
-    if not path.is_file():
-        raise DataError(f"{name}: no such file")
-    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
-    compression = COMPRESSIONS.get(suffixes[-1]) if suffixes else None
-    if compression is not None:
-        suffixes.pop()
-    format_ = FORMATS.get(suffixes[-1]) if suffixes else None
-    if format_ is None or (format_ == "parquet" and compression is not None):
-        raise DataError(
-            f"{name}: unknown suffix; seeds are read from {', '.join(FORMATS)}"
-            f" (also followed by {' or '.join(COMPRESSIONS)}, except .parquet)"
-        )
-    return SourceFile(name, path, format_, compression)
-
-
-def read_records(file: SourceFile, select: Select) -> Records:
+def read_chunks(
+    file: SourceFile, select: Select, encoding: str | None = None, remarks: list[str] | None = None
+) -> Chunks:
     """Read the records of one file, in order.
 
     Parameters
     ----------
     file : SourceFile
     select : callable
-        Called once with the column names of a CSV, TSV or Parquet file, before its first record; returns
-        the columns that are needed. Parquet reads no others.
+        Called once with the column names of a CSV, TSV, Parquet or Arrow file, before its first record; returns
+        the columns that are needed. Parquet and Arrow read no others.
+    encoding : str, optional
+        Encoding of a text file; None: UTF-8, or the one that is detected.
+    remarks : list of str, optional
+        Gets a remark for what was detected: another encoding or delimiter, a CSV without a header.
 
     Yields
     ------
-    (int, object)
-        The 1-based line where the record begins (JSONL, CSV, TSV) or its 1-based number (JSON, Parquet),
-        and the record: any JSON value, a dict for CSV, TSV and Parquet, or an `Unfit`. Blank lines are
-        skipped.
+    Chunk
+        For each record the 1-based line where it begins (JSONL, CSV, TSV) or its 1-based number (JSON, Parquet,
+        Arrow), and the record: any JSON value, a dict for CSV and TSV, a row of a batch for Parquet and Arrow, or an
+        `Unfit`. Blank lines are skipped.
 
     Raises
     ------
@@ -148,20 +112,66 @@ def read_records(file: SourceFile, select: Select) -> Records:
 
     try:
         if file.format == "parquet":
-            yield from _parquet_records(file, select)
+            yield from _parquet_chunks(file, select)
             return
+        if file.format == "arrow":
+            yield from _arrow_file_chunks(file, select)
+            return
+        remarks = [] if remarks is None else remarks
         with pa.input_stream(str(file.path), compression=file.compression) as source:
-            stream = io.BufferedReader(source, 2**20)
+            stream = _as_utf8(file, io.BufferedReader(source, _SAMPLE), encoding, remarks)
             if file.format == "jsonl":
-                yield from _jsonl_records(file, stream)
+                records = _jsonl_records(file, stream)
             elif file.format == "json":
-                yield from _json_records(file, stream)
+                records = _json_records(file, stream)
             else:
-                yield from _table_records(file, stream, select)
+                records = _table_records(file, stream, select, remarks)
+            yield from chunked(records)
     # A UnicodeDecodeError here comes from the structure of the file; text of a record is an `Unfit`.
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         kind = file.format if file.compression is None else f"{file.compression} of {file.format}"
         raise DataError(f"{file.name}: cannot be read to its end as {kind}: {error}") from error
+
+
+def chunked(records: Records) -> Chunks:
+    """Collect records into chunks of at most `CHUNK_ROWS`, or fewer long ones."""
+    lines: list[int] = []
+    found: list[Any] = []
+    chars = 0
+    for line, record in records:
+        lines.append(line)
+        found.append(record)
+        chars += _weight(record)
+        if len(found) >= CHUNK_ROWS or chars >= CHUNK_CHARS:
+            yield Chunk(lines, found, None)
+            lines, found, chars = [], [], 0
+    if found:
+        yield Chunk(lines, found, None)
+
+
+def _weight(record: Any) -> int:
+    """Count the characters of a record, about."""
+    chars = 0
+    for value in record.values() if type(record) is dict else (record,):
+        if type(value) is str:
+            chars += len(value)
+        elif type(value) is list and all(type(entry) is str for entry in value):
+            chars += sum(map(len, value))
+        elif type(value) in (list, dict):
+            chars += len(repr(value))
+    return chars
+
+
+def _as_utf8(
+    file: SourceFile, stream: io.BufferedReader, encoding: str | None, remarks: list[str]
+) -> io.BufferedReader:
+    """Return a text stream as UTF-8."""
+    found = encoding or detect_encoding(stream.peek(_SAMPLE)[:_SAMPLE])
+    if codecs.lookup(found).name == UTF8:
+        return stream
+    if encoding is None:
+        remarks.append(f"{file.name}: read as {found}, which was detected; to name another: --encoding")
+    return io.BufferedReader(Transcoded(stream, found), _SAMPLE)
 
 
 def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
@@ -192,8 +202,15 @@ def _jsonl_records(file: SourceFile, stream: io.BufferedReader) -> Records:
         return
     for number, line in _lines(stream):
         if line := line.rstrip():  # the line end would shift the parser's column to the next line
-            text = _decoded_line(line)
-            yield number, text if isinstance(text, Unfit) else _json_value(text)
+            try:
+                # In long lines it keeps more memory, and it has no limit on the depth of a value.
+                value = orjson.loads(line) if len(line) < _FAST_LINE else None
+            except orjson.JSONDecodeError:  # also for NaN, lone surrogates and integers of more than 64 bits
+                value = None
+            if value is None:
+                text = _decoded_line(line)
+                value = text if isinstance(text, Unfit) else _json_value(text)
+            yield number, value
 
 
 def _json_value(text: str) -> Any:
@@ -369,16 +386,38 @@ class _TableLines:
 _STRAY_QUOTE = Unfit("not_a_record", "a quote in this line does not enclose a whole cell")
 
 
-def _table_records(file: SourceFile, stream: BinaryIO, select: Select) -> Records:
+def _delimiter_and_header(start: bytes) -> tuple[str, list[str] | None]:
+    """Find the delimiter of a CSV file from its start, and its columns if it is an MMLU file without a header."""
+    line = start.removeprefix(codecs.BOM_UTF8).split(b"\n", 1)[0].decode(errors="replace").strip("\r")
+    rows = {delimiter: next(csv.reader([line], delimiter=delimiter), []) for delimiter in _DELIMITERS}
+    # Of the delimiters that give a column of questions, or else of all, the one with the most columns.
+    usual = [delimiter for delimiter, row in rows.items() if has_question(row)]
+    delimiter = max(usual or _DELIMITERS, key=lambda one: len(rows[one])) if usual or len(rows[","]) < 2 else ","
+    row = rows[delimiter]
+    letters = list(string.ascii_uppercase[: max(0, len(row) - 2)])
+    is_mmlu = len(letters) >= 2 and row[-1].strip() in letters and row[1:-1] != letters and not has_question(row)
+    return delimiter, ["question", *letters, "answer"] if is_mmlu else None
+
+
+def _table_records(file: SourceFile, stream: io.BufferedReader, select: Select, remarks: list[str]) -> Records:
     """Read CSV or TSV. A stray quote never joins records: in TSV it is text, in CSV its line is rejected."""
     # The limit holds for the whole process; raising it does not affect other readers.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
-    delimiter = "\t" if file.format == "tsv" else ","
+    made: list[str] | None = None
+    delimiter = "\t"
+    if file.format == "csv":
+        delimiter, made = _delimiter_and_header(stream.peek(_SAMPLE)[:_SAMPLE])
+        if delimiter != ",":
+            remarks.append(f"{file.name}: read with {delimiter!r} between the cells")
+        if made is not None:
+            remarks.append(f"{file.name}: has no header; its columns are read as {', '.join(made)}")
     lines = _TableLines(stream)
     # Without strict, `"Hi" he said` loses its quotes, and a missing closing quote takes in the rest of the file.
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
-    header: list[str] = []
-    places: dict[str, int] = {}
+    header: list[str] = made or []
+    places = {name: place for place, name in enumerate(header)}
+    if made is not None:
+        select(made)
     while True:
         again = lines.start()
         problem: Unfit | None = None
@@ -426,36 +465,93 @@ def _are_records(lines: Sequence[tuple[int, str | Unfit]], header: Sequence[str]
     Then a stray quote opened a cell and another one closed it; lines of a text have other numbers of commas. A comma
     before a space does not count: it is part of a sentence.
     """
-    separator = re.compile(",(?! )" if delimiter == "," else delimiter)
+    separator = re.compile(",(?! )" if delimiter == "," else re.escape(delimiter))
     return len(header) > 1 and all(
         isinstance(line, str) and len(separator.findall(line)) == len(header) - 1 for _, line in lines
     )
 
 
-def _parquet_records(file: SourceFile, select: Select) -> Records:
+def _parquet_chunks(file: SourceFile, select: Select) -> Chunks:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(str(file.path)) as parquet:
         used = select(parquet.schema_arrow.names)
-        # All rows may share one value of a dictionary page, so a batch takes up to rows times the size of a row group.
-        # (The size of a single column would be closer, but Arrow aborts on a damaged one.)
-        groups = map(parquet.metadata.row_group, range(parquet.num_row_groups))
-        largest = max((group.total_byte_size for group in groups), default=1)
-        rows = min(_PARQUET_ROWS, max(1, _PARQUET_BYTES // max(1, largest)))
+        leaves = [parquet.schema.column(number) for number in range(len(parquet.schema))]
+        texts = [leaf.path for leaf in leaves if leaf.logical_type.type == "STRING"]
+        rows = _PARQUET_ROWS
+        if all(map(_TEXTS.fullmatch, texts)):
+            texts = [path for path in texts if "." not in path]  # Arrow reads no lists of dictionaries
+        else:
+            # All rows may share one value of a dictionary page, so a batch takes up to rows times the size of a row
+            # group. (The size of a single column would be closer, but Arrow aborts on a damaged one.)
+            groups = map(parquet.metadata.row_group, range(parquet.num_row_groups))
+            largest = max((group.total_byte_size for group in groups), default=1)
+            rows, texts = min(rows, max(1, _PARQUET_BYTES // max(1, largest))), []
+    with pq.ParquetFile(str(file.path), read_dictionary=texts) as parquet:
         # Without a usable column all are read: every record is counted.
-        yield from arrow_records(parquet.iter_batches(batch_size=rows, columns=used or None))
+        batches = parquet.iter_batches(batch_size=rows, columns=used or None)
+        yield from arrow_chunks(part for batch in batches for part in _decoded(batch))
 
 
-def arrow_records(batches: Iterable[Any]) -> Records:
-    """Yield the rows of Arrow record batches as dicts, with an `Unfit` in place of one that Python cannot hold."""
+# Leaves of Parquet columns that are texts or lists of texts. Entries of lists are taken to be short.
+_TEXTS = re.compile(r"[^.]+(\.list\.(element|item))?")
+
+
+def _decoded(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Replace dictionaries by their texts, in parts of at most `_PARQUET_BYTES`: many rows may share a long text."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    sizes = np.zeros(batch.num_rows, np.int64)
+    for column in batch.columns:
+        if isinstance(column, pa.DictionaryArray):
+            lengths = pc.binary_length(column.dictionary).take(column.indices)
+            sizes += pc.fill_null(lengths, 0).to_numpy(False)
+    ends = np.cumsum(sizes)
+    first = 0
+    while first < batch.num_rows:
+        before = ends[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, before + _PARQUET_BYTES, "right")))
+        part = batch.slice(first, last - first)
+        columns = [c.dictionary_decode() if isinstance(c, pa.DictionaryArray) else c for c in part.columns]
+        yield pa.RecordBatch.from_arrays(columns, part.schema.names)
+        first = last
+
+
+def _arrow_file_chunks(file: SourceFile, select: Select) -> Chunks:
+    """Read an Arrow IPC file or stream, memory-mapped."""
+    import pyarrow as pa
+
+    with pa.memory_map(str(file.path)) as source:
+        if source.size() == 0:
+            return
+        is_file = source.read(6) == b"ARROW1"
+        source.seek(0)
+        with pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source) as reader:
+            used = select(reader.schema.names) or reader.schema.names
+            batches = map(reader.get_batch, range(reader.num_record_batches)) if is_file else reader
+            yield from arrow_chunks(_sound(batch.select(used)) for batch in batches)
+
+
+def _sound(batch: Any) -> Any:
+    """Return a record batch after all its offsets and texts were checked: Arrow follows wrong ones out of the file."""
+    batch.validate(full=True)
+    return batch
+
+
+def arrow_chunks(batches: Iterable[Any]) -> Chunks:
+    """Yield Arrow record batches as chunks: as columns if all texts in them are valid, row by row otherwise."""
+    import pyarrow as pa
+
     number = 1
     for batch in batches:
         try:
-            rows = batch.to_pylist()
-        except (ValueError, OverflowError):
-            # Arrow does not check the text that it reads; convert row by row to find the bad one.
-            rows = [_row_record(batch.slice(row, 1)) for row in range(batch.num_rows)]
-        yield from enumerate(rows, number)
+            batch.validate(full=True)
+        except pa.ArrowInvalid:
+            records = [_row_record(batch.slice(row, 1)) for row in range(batch.num_rows)]
+            yield Chunk(range(number, number + batch.num_rows), records, None)
+        else:
+            yield Chunk(range(number, number + batch.num_rows), None, batch)
         number += batch.num_rows
 
 

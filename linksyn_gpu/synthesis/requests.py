@@ -9,7 +9,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
@@ -21,6 +21,7 @@ from linksyn_gpu.llm.asking import request_model
 from linksyn_gpu.llm.prompting import content_request, prompt_chars
 from linksyn_gpu.llm.refusals import Dialect
 from linksyn_gpu.synthesis import prompts
+from linksyn_gpu.synthesis.question_types import TypeAssigner
 from linksyn_gpu.tables import Cell, RowWriter, json_line
 from linksyn_gpu.text import estimate_tokens
 from linksyn_gpu.text.languages import guess_language
@@ -37,6 +38,7 @@ BATCH_ROWS = 1024
 MAX_FILE_REQUESTS, MAX_FILE_BYTES = 50_000, 200 * 10**6
 """Largest batch file that services accept."""
 PATH_COLUMNS = ("walk_id", "cell", "nodes", "seeds", "drop_reason")
+TypeOf = Callable[[str | None], str]
 OpenRequests = Callable[[int], contextlib.AbstractContextManager[Path]]
 ANY_CELL = Cell(None, None, 0)
 OTHER_LANGUAGES = 0.01
@@ -53,6 +55,8 @@ class Sources:
     seeds: pa.Table
     """Columns of `tables.seed_schema`."""
     config: SynthesisConfig
+    question_types: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """`RunConfig.question_types`."""
 
 
 def tasks_schema() -> pa.Schema:
@@ -71,6 +75,7 @@ def tasks_schema() -> pa.Schema:
             ("language", pa.string()),
             ("discipline", pa.string()),
             ("difficulty", pa.int8()),
+            ("difficulty_asked", pa.int8()),  # of the cell; null: any
             ("prompt_chars", pa.int32()),
             ("prompt_tokens_estimated", pa.int32()),
             ("seed", pa.int64()),
@@ -93,17 +98,26 @@ class RequestsWriter:
         format. The next file is begun when one is full.
     tasks_file : path
         Parquet: what each request is for, and why a path made none.
+    recorded_types : iterable of str or None
+        Question types of the first paths, where they are known.
     """
 
     def __init__(
-        self, sources: Sources, cells: Sequence[Cell], open_requests: OpenRequests, tasks_file: str | Path
+        self,
+        sources: Sources,
+        cells: Sequence[Cell],
+        open_requests: OpenRequests,
+        tasks_file: str | Path,
+        *,
+        recorded_types: Iterable[str | None] = (),
     ) -> None:
         self._sources, self._cells = sources, cells
         self._seed_rows = SeedRows(sources.seeds)
         config = sources.config
         # A client adapts requests itself, and learns more from the server.
         self._dialect = Dialect(config.without, config.rename) if config.engine == "batch" else Dialect()
-        self._made = 0
+        self._recorded_types = iter(recorded_types)
+        self._types = TypeAssigner(sources.question_types, config.question_types)
         self._files = RequestFiles(open_requests)
         self._tasks = RowWriter(tasks_schema(), tasks_file)
 
@@ -115,10 +129,16 @@ class RequestsWriter:
         self._files.__exit__(*error)
 
     def resume(self, tasks: pa.Table) -> None:
-        """Take over rows of an earlier tasks file, in order and before any path is written: their requests exist."""
+        """Continue from rows of an earlier tasks file, in order and before any path is written; they have requests."""
         self._tasks.copy(tasks)
-        self._made += tasks.num_rows - tasks.column("request_id").null_count
+        for pair in zip(*(tasks.column(name).to_pylist() for name in ("discipline", "question_type")), strict=True):
+            if pair[1] is not None:
+                self._types.count(*pair)
         self._files.number = max(self._files.number, request_files(tasks))
+
+    def begin_file(self) -> None:
+        """Write the next requests to a new file: each part of a campaign has its own files."""
+        self._files.end()
 
     def write(self, paths: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Write the requests of some paths, and return them in the order of the paths.
@@ -133,7 +153,6 @@ class RequestsWriter:
         for path in paths:
             row, request = self._task_row(path, seeds)
             if request is not None:
-                self._made += 1
                 requests.append(request)
                 line = json_line({**request, "body": self._dialect.apply(request["body"])})
                 row["request_file"] = self._files.write(line)
@@ -141,19 +160,27 @@ class RequestsWriter:
         self._tasks.write(rows)
         return requests
 
+    def _next_type(self, recorded: str | None, discipline: str | None) -> str:
+        if recorded is None:
+            return self._types.next(discipline)
+        self._types.count(discipline, recorded)
+        return recorded
+
     def _task_row(
         self, path: dict[str, Any], seeds: Mapping[int, dict[str, Any]]
     ) -> tuple[dict[str, Any], dict[str, Any] | None]:
         """One row of tasks.parquet, and the request if the path makes one."""
         config = self._sources.config
+        recorded = next(self._recorded_types, None)
         row = {name: path[name] for name in ("walk_id", "cell", "nodes", "seeds")}
         if path["drop_reason"] is not None:
             return {**row, "drop_reason": path["drop_reason"]}, None
+        cell = self._cells[path["cell"]] if self._cells else ANY_CELL
         task = make_task(
             [seeds[i] for i in path["seeds"]],
             [self._sources.kp_names[v] for v in path["nodes"]],
-            self._cells[path["cell"]] if self._cells else ANY_CELL,
-            config.question_types[self._made % len(config.question_types)],
+            cell,
+            functools.partial(self._next_type, recorded),
             config,
         )
         request = qa_request(task, path["walk_id"], config)
@@ -164,6 +191,7 @@ class RequestsWriter:
             "language": task.language,
             "discipline": task.discipline,
             "difficulty": task.difficulty,
+            "difficulty_asked": cell.difficulty,
             "prompt_chars": chars,
             "prompt_tokens_estimated": sum(estimate_tokens(message["content"]) for message in messages),
         }
@@ -204,10 +232,15 @@ class RequestFiles:
     def __exit__(self, *error: Any) -> None:
         self._open.__exit__(*error)
 
+    def end(self) -> None:
+        """End the file that is open, if one is."""
+        self._open.close()
+        self._file = None
+
     def write(self, line: bytes) -> int:
         """Write a line, and return the number of its file."""
         if self._file is None or self._lines == MAX_FILE_REQUESTS or self._bytes + len(line) > MAX_FILE_BYTES:
-            self._open.close()
+            self.end()
             path = self._open.enter_context(self._open_file(self.number))
             self._file = self._open.enter_context(path.open("wb"))
             self.number += 1
@@ -239,9 +272,12 @@ def _values(column: pa.ChunkedArray | pa.Array) -> list[Any]:
 
 
 def make_task(
-    bundle: Sequence[dict[str, Any]], kp_path: Sequence[str], cell: Cell, question_type: str, config: SynthesisConfig
+    bundle: Sequence[dict[str, Any]], kp_path: Sequence[str], cell: Cell, type_of: TypeOf, config: SynthesisConfig
 ) -> prompts.Task:
-    """What to ask for. A discipline or level that the cell leaves open is the most common or mean of the bundle."""
+    """What to ask for; `type_of` gives the type of question of a discipline.
+
+    A discipline or level that the cell leaves open is the most common or mean of the bundle.
+    """
     discipline, difficulty, language = cell.discipline, cell.difficulty, config.language
     if discipline is None:
         discipline = _most_common([seed["disciplines"][0] for seed in bundle if seed.get("disciplines")])
@@ -251,7 +287,7 @@ def make_task(
     if language == "auto":
         found = [_language(seed) for seed in bundle] or [guess_language(" ".join(kp_path))]
         language = _most_common([name for name in found if name in prompts.LANGUAGES]) or "en"
-    return prompts.Task(bundle, kp_path, discipline, difficulty, question_type, language, config.per_path)
+    return prompts.Task(bundle, kp_path, discipline, difficulty, type_of(discipline), language, config.per_path)
 
 
 def qa_request(task: prompts.Task, walk_id: int, config: SynthesisConfig) -> dict[str, Any]:

@@ -7,8 +7,9 @@ seed and about 9 per kept QA.
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +27,14 @@ if TYPE_CHECKING:
     from linksyn_gpu.llm.protocol import Completion, Outcome
 
 TALLIES = (
-    "requests_answered",
+    "answers_with_surplus",
     "explanations_left_out",
     "prompt_tokens",
     "completion_tokens",
     "prompt_tokens_estimated",
     "pending_prompt_tokens",
 )
-STAGES = ("path", "request", "answer", "qa")
+STAGES = ("path", "request", "answer", "items", "qa")
 INT32_MAX = 2**31 - 1
 """Largest number of tokens in a row; some servers report nonsense."""
 
@@ -42,7 +43,10 @@ Check = Callable[[Item, Asked], tuple[str, str] | None]
 
 
 def dropped_schema() -> pa.Schema:
-    """Columns of dropped.parquet. `stage` is one of `STAGES`; `text` is what the model wrote, if anything."""
+    """Columns of dropped.parquet. `stage` is one of `STAGES`; `text` is what the model wrote, if anything.
+
+    A row of stage 'items' says that an answer has fewer or more items than were asked for: nothing else is dropped.
+    """
     import pyarrow as pa
 
     names = ("stage", "reason", "detail", "request_id", "walk_id", "text")
@@ -64,11 +68,12 @@ def assemble(
     Returns
     -------
     dict
-        `generated` = `kept` + `dropped`, where `generated` counts the items asked for, one for each request or answer
-        that gave none, and one ('item_surplus') for each answer with more items than that; `paths_dropped` made no
-        request. `pending` requests are still to be asked: `pending_reasons` is {reason: n} of them, 'no_answer' or a
-        failure that passes (`llm.protocol.TRANSIENT`). `reasons` is
-        {stage: {reason: n}}, `kept_by_cell` {cell: n}; `explanations_left_out` were cut off by the schema's limit.
+        Requests and QA are counted apart. `requests` = `answered` + `failed` (no usable answer, `failed_by_reason`) +
+        `pending` (still to be asked; `pending_reasons`: 'no_answer' or a failure that passes,
+        `llm.protocol.TRANSIENT`). `paths_dropped` made no request (`paths_dropped_by_reason`). QA: `written` = `kept` +
+        `dropped` (`dropped_by_reason`); `items_missing` were asked for, and are not in the answers; the further items
+        of `answers_with_surplus` are not read. `cells` has the same counts for each cell of the plan that has paths.
+        `explanations_left_out` were cut off by the schema's limit.
     """
     import pyarrow.parquet as pq
 
@@ -88,6 +93,48 @@ def assemble(
     return {**out.summary(), "journal_damaged": index.damaged}
 
 
+@dataclass
+class AnswerCounts:
+    """Requests and QA, each divided without a rest: of one cell of the plan, or of all."""
+
+    answered: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    """Requests without a usable answer, by reason."""
+    pending: Counter[str] = field(default_factory=Counter)
+    paths_dropped: Counter[str] = field(default_factory=Counter)
+    """Paths that made no request."""
+    kept: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    """QA, by reason."""
+    items_missing: int = 0
+
+    def add(self, other: AnswerCounts) -> None:
+        """Add the counts of another tally."""
+        self.answered += other.answered
+        self.kept += other.kept
+        self.items_missing += other.items_missing
+        for name in ("failed", "pending", "paths_dropped", "dropped"):
+            getattr(self, name).update(getattr(other, name))
+
+    def counts(self) -> dict[str, Any]:
+        """The counts as plain data, see `assemble`."""
+        return {
+            "requests": self.answered + self.failed.total() + self.pending.total(),
+            "answered": self.answered,
+            "failed": self.failed.total(),
+            "failed_by_reason": dict(self.failed),
+            "pending": self.pending.total(),
+            "pending_reasons": dict(self.pending),
+            "paths_dropped": self.paths_dropped.total(),
+            "paths_dropped_by_reason": dict(self.paths_dropped),
+            "written": self.kept + self.dropped.total(),
+            "kept": self.kept,
+            "dropped": self.dropped.total(),
+            "dropped_by_reason": dict(self.dropped),
+            "items_missing": self.items_missing,
+        }
+
+
 class Assembly:
     """Decides on answers and counts them; the rows of the current batch are in `kept` and `dropped`.
 
@@ -98,7 +145,7 @@ class Assembly:
     """
 
     def __init__(self, sources: Sources, check: Check) -> None:
-        self._ids = SeedRows(sources.seeds.select(["id"]))
+        self._ids = SeedRows(sources.seeds.select(["id", "difficulty"]))
         self._kp_names = sources.kp_names
         self._config = sources.config
         self._limits = prompts.text_limits(sources.config.field_limit)
@@ -108,9 +155,7 @@ class Assembly:
         self.kept: list[dict[str, Any]] = []
         self.dropped: list[dict[str, Any]] = []
         self._counts: Counter[str] = Counter()
-        self._pending: Counter[str] = Counter()
-        self._reasons: dict[str, Counter[str]] = {stage: Counter() for stage in STAGES}
-        self._by_cell: Counter[int] = Counter()
+        self._cells: defaultdict[int, AnswerCounts] = defaultdict(AnswerCounts)
 
     def begin(self, tasks: Sequence[dict[str, Any]]) -> None:
         """Start the next batch of tasks."""
@@ -122,7 +167,6 @@ class Assembly:
         if isinstance(outcome, Failure) and outcome.transient:  # the same rule as in `Index.settled`
             self.wait_for(task, outcome.reason)
             return
-        self._counts["requests_answered"] += 1
         self._counts["prompt_tokens_estimated"] += task["prompt_tokens_estimated"]
         self._counts["prompt_tokens"] += outcome.prompt_tokens
         self._counts["completion_tokens"] += outcome.completion_tokens
@@ -133,11 +177,12 @@ class Assembly:
         if reason := unusable(outcome):  # only batch files bring such answers: a client asks again
             self.drop("answer", reason, f"finish_reason {outcome.finish_reason}", task, outcome.text)
             return
-        n = self._config.per_path
+        n, tally = self._config.per_path, self._cells[task["cell"]]
         parsed = answers.parse(outcome.text, n)
         if parsed.reason is not None:
             self.drop("answer", parsed.reason, parsed.detail, task, outcome.text)
             return
+        tally.answered += 1
         asked = Asked(task["question_type"], task["language"], self._limits)
         for number, written in enumerate(parsed.items):
             item = without_cut_explanation(written, self._limits)
@@ -145,25 +190,31 @@ class Assembly:
             found = self._check(item, asked)
             if found is None:
                 self.kept.append(self._qa_row(task, outcome, item, number))
-                self._counts["kept"] += 1
-                self._by_cell[task["cell"]] += 1
+                tally.kept += 1
             else:
                 text = {"question": item.question, "options": item.options, "answer": item.answer}
                 self.drop("qa", *found, task, json.dumps(text, ensure_ascii=False))
-        for _ in range(n - len(parsed.items)):
-            self.drop("qa", ITEM_MISSING, f"{len(parsed.items)} of {n} items in the answer", task)
+        if missing := n - len(parsed.items):
+            tally.items_missing += missing
+            self._add_row("items", ITEM_MISSING, f"{len(parsed.items)} of {n} items in the answer", task)
         if parsed.surplus:
-            self.drop("qa", "item_surplus", f"{parsed.surplus:,} more than the {n} asked for", task)
+            self._counts["answers_with_surplus"] += 1
+            self._add_row("items", "item_surplus", f"{parsed.surplus:,} more than the {n} asked for", task)
 
     def wait_for(self, task: dict[str, Any], reason: str) -> None:
         """Count a request that is still to be asked."""
-        self._pending[reason] += 1
+        self._cells[task["cell"]].pending[reason] += 1
         self._counts["pending_prompt_tokens"] += task["prompt_tokens_estimated"]
 
     def drop(self, stage: str, reason: str, detail: str | None, task: dict[str, Any], text: str | None = None) -> None:
-        """Count a drop and add its row."""
-        self._reasons[stage][reason] += 1
-        self._counts["paths_dropped" if stage == "path" else "dropped"] += 1
+        """Count a path, a request or a QA that is dropped, and add its row."""
+        tally = self._cells[task["cell"]]
+        {"path": tally.paths_dropped, "qa": tally.dropped}.get(stage, tally.failed)[reason] += 1
+        self._add_row(stage, reason, detail, task, text)
+
+    def _add_row(
+        self, stage: str, reason: str, detail: str | None, task: dict[str, Any], text: str | None = None
+    ) -> None:
         self.dropped.append(
             {
                 "stage": stage,
@@ -175,24 +226,21 @@ class Assembly:
         )
 
     def summary(self) -> dict[str, Any]:
-        """Counts of all batches so far."""
-        counts = self._counts
+        """Counts of all batches so far, see `assemble`."""
+        total = AnswerCounts()
+        for tally in self._cells.values():
+            total.add(tally)
         return {
-            "generated": counts["kept"] + counts["dropped"],
-            **{name: counts[name] for name in ("kept", "dropped", "paths_dropped")},
-            "pending": self._pending.total(),
-            "pending_reasons": dict(self._pending),
-            **{name: counts[name] for name in TALLIES},
-            "pending_completion_tokens": self._expected_completions(),
-            "requests_failed": self._reasons["request"].total() + self._reasons["answer"].total(),
-            "reasons": {stage: dict(found) for stage, found in self._reasons.items() if found},
-            "kept_by_cell": dict(sorted(self._by_cell.items())),
+            **total.counts(),
+            **{name: self._counts[name] for name in TALLIES},
+            "pending_completion_tokens": self._expected_completions(total),
+            "cells": [{"cell": cell, **tally.counts()} for cell, tally in sorted(self._cells.items())],
         }
 
-    def _expected_completions(self) -> int:
-        answered = self._counts["requests_answered"]
-        mean = self._counts["completion_tokens"] / answered if answered else COMPLETION_GUESS
-        return round(mean * self._pending.total())
+    def _expected_completions(self, total: AnswerCounts) -> int:
+        settled = total.answered + total.failed.total()
+        mean = self._counts["completion_tokens"] / settled if settled else COMPLETION_GUESS
+        return round(mean * total.pending.total())
 
     def _qa_row(self, task: dict[str, Any], answer: Completion, item: Item, number: int) -> dict[str, Any]:
         return {
@@ -203,6 +251,8 @@ class Assembly:
             **{name: task[name] for name in ("language", "question_type", "walk_id", "cell", "request_id")},
             "path": [self._kp_names[v] for v in task["nodes"]],
             "seed_ids": [self._seeds[i]["id"] for i in task["seeds"]],
+            "seed_difficulties": [self._seeds[i]["difficulty"] for i in task["seeds"]],
+            "difficulty_asked": task["difficulty_asked"],
             "prompt_digest": self._digest,
             "seed": task["seed"] if answer.seed is None else answer.seed,
             "max_tokens": task["max_tokens"] if answer.max_tokens is None else answer.max_tokens,

@@ -6,20 +6,24 @@ counted.
 
 from __future__ import annotations
 
+import functools
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from linksyn_gpu.config.checks import shown
+from linksyn_gpu.config import QUESTION_TYPES
+from linksyn_gpu.config.checks import each_of, shown
 from linksyn_gpu.config.loader import read_toml
 from linksyn_gpu.errors import ConfigError
+from linksyn_gpu.text import name_key
 
 FOLDER = Path(__file__).parent
 UNKNOWN = "unknown"
 BENCHMARKS = ("mmlu", "cmmlu")
-_LISTS = ("aliases", *BENCHMARKS)
+_LISTS = ("aliases", "question_types", *BENCHMARKS)
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Discipline:
     aliases: tuple[str, ...] = ()
     mmlu: tuple[str, ...] = ()
     cmmlu: tuple[str, ...] = ()
+    question_types: tuple[str, ...] = ()
+    """Question types that suit it; empty: those of its group."""
 
     @property
     def labels(self) -> Iterator[str]:
@@ -68,6 +74,11 @@ class Taxonomy:
         known = self.disciplines.get(discipline)
         return None if known is None else known.group
 
+    def question_types(self, discipline: str) -> tuple[str, ...]:
+        """Question types that suit a discipline or its group; empty: the taxonomy says nothing of it."""
+        own, group = (self.disciplines.get(name) for name in (discipline, self.group(discipline) or ""))
+        return (own.question_types if own else ()) or (group.question_types if group else ())
+
     @property
     def leaves(self) -> list[str]:
         """Names of the disciplines without the groups, in the order of the file."""
@@ -77,6 +88,20 @@ class Taxonomy:
 def label_key(label: str) -> str:
     """Key under which two labels are equal: their letters and digits after NFKC and case folding."""
     return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", label).casefold()))
+
+
+@functools.cache
+def default_taxonomy() -> Taxonomy:
+    """The taxonomy of the package, read once."""
+    return load_taxonomy()
+
+
+def discipline_key(label: str) -> str:
+    """Key under which two labels are one discipline: its name in the taxonomy, or the folded label."""
+    for text in (label, re.sub(r"[(（][^()（）]*[)）]", "", label)):  # "法学（1级学科）" is "法学"
+        if (known := default_taxonomy().map_label(text)) != UNKNOWN:
+            return known
+    return name_key(label)
 
 
 def load_taxonomy(path: str | Path | None = None) -> Taxonomy:
@@ -115,4 +140,5 @@ def _discipline(path: str | Path, name: str, group: str, entry: Mapping[str, Any
     for key, value in (*lists.items(), ("zh", [entry.get("zh", "")])):
         if not isinstance(value, list) or not all(isinstance(label, str) for label in value):
             raise ConfigError(f"{path}: {name}.{key} must be text" + ("" if key == "zh" else ", in a list"))
+    each_of(f"{path}: {name}.question_types", lists["question_types"], "a question type", QUESTION_TYPES)
     return Discipline(name, entry.get("zh", name), group, **{key: tuple(value) for key, value in lists.items()})

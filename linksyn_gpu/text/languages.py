@@ -17,6 +17,7 @@ FORMULA = re.compile(r"\$\$[^$]*\$\$|\$[^$]*\$|`[^`]*`|\\[A-Za-z]+|\{[^{}]*\}")
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _TEX_COMMAND = re.compile(r"\\[A-Za-z]+")
 LATIN = re.compile("[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
+_LATIN_OR_CJK = re.compile(f"[{LATIN.pattern[1:-1]}{CJK.pattern[1:-1]}]+")
 KANA = re.compile("[\u3040-\u30ff\u31f0-\u31ff]")
 FUNCTION_WORDS = {
     language: frozenset(words.split())
@@ -93,12 +94,14 @@ def guess_language(text: str) -> str:
     A tenth of Chinese characters among the letters makes a text Chinese, or with enough kana Japanese. Otherwise most
     letters are of another script, or function words decide (`other_language`). TeX commands (\frac) do not count.
     """
-    letters = [c for c in _TEX_COMMAND.sub("", text) if c.isalpha()]
+    prose = _TEX_COMMAND.sub("", text)
+    letters = sum(map(str.isalpha, prose))
     cjk, kana = len(CJK.findall(text)), len(KANA.findall(text))
-    foreign = Counter(_script(c) for c in letters if not LATIN.match(c) and not CJK.match(c) and _script(c) != "GREEK")
-    if foreign.total() > max(cjk, len(letters) // 2):
-        return CODES.get(foreign.most_common(1)[0][0], "und")
-    if cjk and cjk * 10 >= len(letters):
+    scripts = Counter(_script(c) for c in _LATIN_OR_CJK.sub("", prose) if c.isalpha())
+    del scripts["GREEK"]
+    if scripts.total() > max(cjk, letters // 2):
+        return CODES.get(scripts.most_common(1)[0][0], "und")
+    if cjk and cjk * 10 >= letters:
         return "ja" if kana * KANA_SHARE > cjk - kana else "zh"
     return CODES.get(other_language(text, "en") or "", "en")
 

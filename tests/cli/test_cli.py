@@ -79,7 +79,7 @@ def test_help_shows_the_default_of_a_setting():
 
 
 def test_every_stage_command_takes_the_run_folder_in_the_same_place():
-    for name in set(COMMANDS) - {"run", "ingest", "bench"}:
+    for name in set(COMMANDS) - {"run", "plan", "ingest", "bench"}:
         command = main.get_command(None, name)
         (folder,) = (param for param in command.params if isinstance(param, click.Argument))
         assert (folder.name, folder.make_metavar(click.Context(command)).strip("[]")) == ("folder", "DIR")
@@ -126,7 +126,7 @@ def test_collected_answers_become_qa_with_path_kps_and_seeds(out, tmp_path):
     assert "no answer yet" not in result.stdout
     kept = [json.loads(line) for line in (out / "qa.jsonl").read_text(encoding="utf-8").splitlines()]
     dropped = pq.read_table(out / "dropped.parquet").to_pylist()
-    assert f"{len(requests)} generated = {len(kept)} kept + {len(dropped)}" in result.stdout
+    assert f"{len(requests)} written = {len(kept)} kept + {len(dropped)}" in result.stdout
     assert kept
     seeds = {json.loads(line)["id"]: json.loads(line) for line in Path(SEEDS).read_text(encoding="utf-8").splitlines()}
     for qa in kept:
@@ -136,7 +136,9 @@ def test_collected_answers_become_qa_with_path_kps_and_seeds(out, tmp_path):
         assert len(held & set(qa["path"])) >= 2
     report = invoke("report", out).stdout
     assert f"= {len(kept)} kept" in report
-    assert "<svg" in (out / "report.html").read_text(encoding="utf-8")
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 2
+    assert "&lt;svg" not in page
 
 
 def test_the_stages_one_by_one_give_the_same_paths_as_run(finished_run, tmp_path):
@@ -158,7 +160,7 @@ def test_the_same_seed_gives_the_same_files_and_another_does_not(tmp_path):
 
 
 def test_running_again_writes_nothing(out):
-    made = [out / name for name in ("seeds.parquet", "kps.parquet", "paths.parquet", "requests/requests-00000.jsonl")]
+    made = [out / name for name in ("seeds.arrow", "kps.parquet", "paths.parquet", "requests/requests-00000.jsonl")]
     before = [path.stat().st_mtime_ns for path in made]
     run(out)
     assert [path.stat().st_mtime_ns for path in made] == before
@@ -178,7 +180,9 @@ def test_a_changed_input_file_is_noticed(tmp_path):
     seeds.write_text("".join(lines), encoding="utf-8")
     invoke("run", seeds, "--out", tmp_path / "out", *QUICK)
     seeds.write_text("".join(lines[:-1]), encoding="utf-8")
-    assert "sha256" in invoke("run", seeds, "--out", tmp_path / "out", *QUICK, code=2).stderr
+    assert (
+        "the content of 'seeds.jsonl' changed" in invoke("run", seeds, "--out", tmp_path / "out", *QUICK, code=2).stderr
+    )
 
 
 def test_quotas_print_asked_and_delivered_for_each_cell(tmp_path):
@@ -213,7 +217,7 @@ def test_dropped_paths_are_counted_with_their_reasons(tmp_path):
         (["run", SEEDS, "--out", "o", "--config", "none.toml"], 2, "none.toml"),
         (["run", SEEDS, "--out", "o", "--engine", "openai"], 2, "needs base_url"),
         (["run", SEEDS, "--out", "o", "--map", "question"], 2, "FIELD=COLUMN"),
-        (["run", SEEDS, "--out", "o", "--map", "kps=concepts"], 2, "is not one of id, question"),
+        (["run", SEEDS, "--out", "o", "--map", "kps=concepts"], 2, "is not a field of a seed; allowed: id, question"),
         (["run", SEEDS, "--out", "o", "--beta", "3"], 2, "beta = 3.0 is not one of"),
         (["run", SEEDS, "--out", "o", "--backend", "gpu"], 1, "--backend cpu"),
         (["frobnicate"], 2, "No such command"),
@@ -256,7 +260,7 @@ def test_a_run_killed_in_every_stage_ends_with_the_files_of_an_undisturbed_run(t
     command = [sys.executable, "-m", "linksyn_gpu", "run", SEEDS, *flags, "--out"]
     subprocess.run([*command, undisturbed], check=True, capture_output=True)
     killed_at = []
-    for mark in ("manifest.json", "seeds.parquet", "graph", ".paths.parquet.*.part", "plan.json",
+    for mark in ("manifest.json", "seeds.arrow", "graph", ".paths.parquet.*.part", "plan.json",
                  ".tasks.parquet.*.part", "requests/requests-00000.jsonl"):  # fmt: skip
         if any(out.glob(mark)):
             continue
@@ -270,7 +274,7 @@ def test_a_run_killed_in_every_stage_ends_with_the_files_of_an_undisturbed_run(t
     assert len(killed_at) >= 5, killed_at
     subprocess.run([*command, out], check=True, capture_output=True)
     for name in (
-        "seeds.parquet",
+        "seeds.arrow",
         "kps.parquet",
         "paths.parquet",
         "requests/requests-00000.jsonl",
@@ -321,7 +325,7 @@ def test_force_sets_answers_aside(out, tmp_path):
     invoke("synthesize", out, "--collect", answers)
     run(out, "--length", 3, "--force")
     assert (out / "journal.1").is_dir()
-    assert "0 generated" in invoke("report", out).stdout
+    assert "0 written" in invoke("report", out).stdout
 
 
 def test_answers_that_arrive_after_the_end_are_still_collected(out, tmp_path):

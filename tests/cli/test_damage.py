@@ -46,8 +46,8 @@ def flip(path):
 @pytest.mark.parametrize(
     "name",
     [
-        *("seeds.parquet", "kps.parquet", "graph/indices.npy", "graph/indptr.npy", "paths.parquet", "plan.json"),
-        *("requests/requests-00000.jsonl", "tasks.parquet", "qa.parquet", "dropped.parquet"),
+        *("seeds.arrow", "kps.parquet", "graph/indices.npy", "graph/indptr.npy", "paths.parquet", "plan.json"),
+        *("visits.npz", "requests/requests-00000.jsonl", "tasks.parquet", "qa.parquet", "dropped.parquet"),
     ],
 )
 def test_one_changed_bit_is_noticed_and_the_same_command_restores_the_files(run, name):

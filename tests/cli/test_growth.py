@@ -1,12 +1,15 @@
 """A campaign that grows: more paths, more kept QA, more seeds; what is there stays as it is."""
 
 import json
-import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
+from linksyn_gpu.cli import main
+from linksyn_gpu.pipeline.stages.walk import CampaignPart
 from tests.cli.test_server import SEEDS, invoke, reply
 from tests.llm.fake_server import FakeServer, ok
 
@@ -70,8 +73,13 @@ def test_a_grown_campaign_is_the_same_for_every_way_to_get_there(tmp_path):
     for name in ("paths.parquet", "plan.json"):
         assert (tmp_path / "a" / name).read_bytes() == (b / name).read_bytes()
     assert request_lines(tmp_path / "a") == request_lines(b)
-    (b / "paths.parquet").write_bytes(b"damaged")
-    invoke("walk", b)
+    for name in ("paths.parquet", "visits.npz"):
+        (b / name).write_bytes(b"damaged")
+        invoke("walk", b)
+        assert (tmp_path / "a" / "paths.parquet").read_bytes() == (b / "paths.parquet").read_bytes()
+    (b / "visits.npz").unlink()
+    invoke("walk", b, "--paths", "40")
+    run(tmp_path / "a", "--paths", "40", *BATCH)
     assert (tmp_path / "a" / "paths.parquet").read_bytes() == (b / "paths.parquet").read_bytes()
 
 
@@ -83,6 +91,21 @@ def test_fewer_paths_are_refused_and_none_given_means_as_many_as_there_are(tmp_p
     assert parts(out) == [30]
     run(out, "--paths", "12", "--force", *BATCH)
     assert parts(out) == [12]
+
+
+def test_a_mistyped_number_of_paths_is_corrected_as_long_as_none_of_them_is_walked(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    run(out, "--paths", "12", *BATCH)
+
+    def stop(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CampaignPart, "rounds", stop)
+        run(out, "--paths", "1000000000", *BATCH, code=130)
+    assert parts(out) == [12, 999_999_988]
+    run(out, "--paths", "20", *BATCH)
+    assert parts(out) == [12, 8]
 
 
 def test_a_quota_stays_exact_while_a_campaign_grows(tmp_path):
@@ -129,7 +152,7 @@ def test_a_cell_without_kept_qa_ends_at_the_bound_and_says_what_is_missing(tmp_p
 
 
 def test_a_killed_closed_loop_continues_where_it_was(tmp_path):
-    """A copy of the folder from after each stop continues to the same files as a run without one."""
+    """A campaign that is stopped several times ends with the same files as one that is not."""
 
     def answer(body, n):
         bad = int(json.dumps(body["messages"]).encode().hex(), 16) % 3 == 0
@@ -139,8 +162,9 @@ def test_a_killed_closed_loop_continues_where_it_was(tmp_path):
         words = ("--qa", "16", *server_words(server))
         run(tmp_path / "whole", *words)
         for limit in (3, 9, 15, 17, 20):
-            run(tmp_path / "stopped", *words, "--max-requests", str(limit))
-            shutil.copytree(tmp_path / "stopped", tmp_path / f"after-{limit}")
+            stopped = ("run", SEEDS, "--out", tmp_path / "stopped", *QUICK, *words, "--max-requests", str(limit))
+            # 3: no answer so far was usable
+            assert CliRunner().invoke(main, [str(word) for word in stopped]).exit_code in (0, 3)
         run(tmp_path / "stopped", *words, "--max-requests", "1000")
     for name in ("paths.parquet", "tasks.parquet", "qa.jsonl", "curated.jsonl"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "stopped" / name).read_bytes(), name
@@ -179,19 +203,20 @@ def test_new_seeds_join_a_campaign_and_earlier_rows_keep_their_provenance(tmp_pa
 def test_files_that_are_not_added_at_the_end_are_other_seeds(tmp_path):
     out, (first, second) = tmp_path / "out", bank(tmp_path, 120, 60)
     invoke("run", first, "--out", out, *QUICK, *BATCH)
-    assert "other settings" in invoke("run", second, first, "--out", out, *QUICK, *BATCH, code=2).stderr
-    assert "other settings" in invoke("run", second, "--out", out, *QUICK, *BATCH, code=2).stderr
+    for files in ((second, first), (second,)):
+        refused = invoke("run", *files, "--out", out, *QUICK, *BATCH, code=2).stderr
+        assert "Seeds are added by files after all earlier ones, in their order: 'bank-0.jsonl'" in refused
     invoke("run", first, second, "--out", out, *QUICK, *BATCH)
     assert len(parts(out)) == 1
     invoke("run", first, "--out", out, *QUICK, *BATCH)  # no path refers to the second file yet
-    assert len(rows(out, "seeds.parquet")) == 120
+    assert len(pa.ipc.open_file(out / "seeds.arrow").read_all()) == 120
 
 
 def test_seeds_that_paths_refer_to_cannot_be_taken_away(tmp_path):
     out, (first, second) = tmp_path / "out", bank(tmp_path, 120, 60)
     invoke("run", first, second, "--out", out, *QUICK, *BATCH)
     assert "paths refer to 180 seeds" in invoke("run", first, "--out", out, *QUICK, *BATCH, code=2).stderr
-    assert len(rows(out, "seeds.parquet")) == 180
+    assert len(pa.ipc.open_file(out / "seeds.arrow").read_all()) == 180
     invoke("run", first, second, "--out", out, *QUICK, *BATCH)
 
 

@@ -43,7 +43,7 @@ def test_an_unknown_key_is_refused_with_the_allowed_ones(tmp_path):
         ("walk = 3", "walk must be a table"),
         ("[walk]\nbeta = 7", "beta = 7.0 is not one of"),
         ("[synthesis]\nengine = 'openai'", "needs base_url"),
-        ("[seeds.columns]\nquery = 'q'", "is not one of id, question"),
+        ("[seeds.columns]\nquery = 'q'", "is not a field of a seed; allowed: id, question"),
         ("paths = ", "not valid TOML"),
         ("paths = " + "1" * 5000, "a number is too long"),
         (f"paths = {2**63}", "numbers of up to 64 bits"),

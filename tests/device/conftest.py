@@ -14,7 +14,9 @@ from linksyn_gpu.backend.gpu import cuda as kernels
 from linksyn_gpu.backend.gpu.memory import crossings
 from tests.device import standin_cupy, standin_cuvs, standin_rapids
 
-STANDINS = ("cupy", "cudf", "pylibcugraph", "cuvs", "cuvs.neighbors")
+STANDINS = (
+    "cupy", "rmm", "rmm.mr", "rmm.allocators", "rmm.allocators.cupy", "cudf", "pylibcugraph", "cuvs", "cuvs.neighbors",
+)  # fmt: skip
 
 
 def imports_cupy(module: str) -> bool:
@@ -24,16 +26,22 @@ def imports_cupy(module: str) -> bool:
 
 
 @contextmanager
-def gpu_over_standins() -> Iterator[Any]:
-    """`linksyn_gpu.backend.gpu.operations`, imported again while the stand-ins replace the real packages."""
+def gpu_over_standins(*, rapids: bool = True) -> Iterator[Any]:
+    """`linksyn_gpu.backend.gpu.operations`, imported again while the stand-ins replace the real packages.
+
+    Without `rapids` there is a stand-in for CuPy alone.
+    """
     import linksyn_gpu.backend.gpu as package
 
     hidden = {n: sys.modules.pop(n) for n in list(sys.modules) if n in STANDINS or imports_cupy(n)}
     kept = {n: vars(package).pop(n) for n in list(vars(package)) if imports_cupy(f"{package.__name__}.{n}")}
     sys.modules["cupy"] = standin_cupy.module()
-    sys.modules["cudf"] = standin_rapids.cudf_module()
-    sys.modules["pylibcugraph"] = standin_rapids.pylibcugraph_module()
-    sys.modules["cuvs"], sys.modules["cuvs.neighbors"] = standin_cuvs.modules()
+    finder = standin_rapids.CudfFinder()
+    if rapids:
+        sys.modules |= standin_rapids.rmm_modules()
+        sys.meta_path.insert(0, finder)
+        sys.modules["pylibcugraph"] = standin_rapids.pylibcugraph_module()
+        sys.modules["cuvs"], sys.modules["cuvs.neighbors"] = standin_cuvs.modules()
     kernels._module.cache_clear()
     try:
         gpu = importlib.import_module("linksyn_gpu.backend.gpu.operations")
@@ -41,6 +49,8 @@ def gpu_over_standins() -> Iterator[Any]:
         standin_cupy.READS.clear()
         yield gpu
     finally:
+        if rapids:
+            sys.meta_path.remove(finder)
         for name in [n for n in sys.modules if n in STANDINS or imports_cupy(n)]:
             del sys.modules[name]
         for name in [n for n in vars(package) if imports_cupy(f"{package.__name__}.{n}")]:

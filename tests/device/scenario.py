@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
 
+from linksyn_gpu.backend.gpu.cuda import declared_kernels
 from linksyn_gpu.backend.reference import operations as ref
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.tables import KPGraph
@@ -22,6 +24,12 @@ class Tables:
     graph: Any
     transition: Any
     start: Any
+
+
+def allowed_shape(blocks: int, threads: int) -> Callable[[str, int], tuple[int, int]]:
+    """In place of `launch_shape`: the same shape for every kernel, with the largest block that its bounds allow."""
+    declared = declared_kernels()
+    return lambda name, n_threads: (blocks, min(threads, declared[name].max_threads or threads))
 
 
 def assert_same(gpu: Any, expected: Any, found: Any, what: str) -> None:

@@ -1,4 +1,4 @@
-"""What the GPU backend calls in CuPy, cuDF, cuGraph and cuVS, and what those packages really offer.
+"""What the GPU backend calls in CuPy, RMM, cuDF, cuGraph and cuVS, and what those packages really offer.
 
 CuPy is asked itself; it imports without a GPU. The others are read from their wheels, which are not
 installed: Python files by ast, Cython files (.pyx) by their text.
@@ -21,6 +21,7 @@ ROOTS = {
     "cudf": "cudf",
     "plc": "pylibcugraph",
     "pylibcugraph": "pylibcugraph",
+    "mr": "rmm.mr",
     "brute_force": "cuvs.neighbors.brute_force",
     "ivf_flat": "cuvs.neighbors.ivf_flat",
 }
@@ -205,7 +206,8 @@ class Wheel:
         body = re.search(rf"^cdef class {name}\b.*?(?=^\S|\Z)", text, re.M | re.S)
         makers = ("__init__", "__cinit__")  # where a class has both, its arguments are named in __init__
         of_class = (body and re.search(rf"^ +def {maker}\((.*?)\):", body[0], re.M | re.S) for maker in makers)
-        declared = next(filter(None, of_class), None) or re.search(rf"^def {name}\((.*?)\):", text, re.M | re.S)
+        function = re.search(rf"^(?:def|cpdef)(?: \w+)? {name}\((.*?)\):", text, re.M | re.S)
+        declared = next(filter(None, of_class), None) or function
         if declared is None and body is not None:
             return inspect.Signature()
         if declared is None:

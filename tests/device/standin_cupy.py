@@ -8,6 +8,8 @@ that a test can look it up in the real CuPy.
 from __future__ import annotations
 
 import operator
+import re
+import time
 import types
 import weakref
 from collections import Counter
@@ -64,8 +66,7 @@ class ndarray:  # noqa: N801 - the name that CuPy gives it
     def __init__(self, host: Any) -> None:
         self._host = np.asarray(host)
         if self._host.base is None:
-            _POOL.take(self._host.nbytes)
-            weakref.finalize(self, _POOL.give_back, self._host.nbytes)
+            self._memory = _allocator[0](self._host.nbytes)
 
     dtype, shape, size, ndim, itemsize, nbytes, strides, flags = (
         attribute(name) for name in ("dtype", "shape", "size", "ndim", "itemsize", "nbytes", "strides", "flags")
@@ -234,6 +235,10 @@ def searchsorted(a: ndarray, v: ndarray, side: str = "left") -> ndarray:
 # ---------------------------------------------------------------------- device
 
 
+class CUDADriverError(RuntimeError):
+    """What the driver refuses."""
+
+
 class RawModule:
     """Kernels of one source text, compiled by g++ instead of NVRTC."""
 
@@ -248,27 +253,40 @@ class RawModule:
 
     @used
     def get_function(self, name: str) -> Any:
+        bounds = re.search(rf"__launch_bounds__\((\d+)[^)]*\)\s+{name}\(", self._code)
+        most = int(bounds[1]) if bounds else 1024
+
         def call(grid: tuple[int], block: tuple[int], args: tuple[Any, ...]) -> None:
             LAUNCHES[name] += 1
             assert 1 <= grid[0] < 2**31
-            assert 1 <= block[0] <= 1024
+            if not 1 <= block[0] <= most:
+                raise CUDADriverError("CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES: too many resources requested for launch")
             hostbuild.run(self._code, name, grid[0], block[0], unwrap(args), order=ORDER)
 
         return call
 
 
-class _Pool:
-    """A memory pool that counts the bytes of live arrays; like the real one it keeps what it allocated."""
+class Block:
+    """Memory of one array, returned to its pool when the array is gone."""
+
+
+class CountedPool:
+    """A memory pool that counts the bytes of live arrays; like the real ones it keeps what it allocated."""
 
     limit = live = held = 0
 
-    def take(self, n_bytes: int) -> None:
+    def allocate(self, n_bytes: int) -> Block:
         self.live += n_bytes
         self.held = max(self.held, self.live)
+        block = Block()
+        weakref.finalize(block, self._give_back, n_bytes)
+        return block
 
-    def give_back(self, n_bytes: int) -> None:
+    def _give_back(self, n_bytes: int) -> None:
         self.live -= n_bytes
 
+
+class MemoryPool(CountedPool):
     @used
     def total_bytes(self) -> int:
         return self.held
@@ -294,15 +312,22 @@ class _Pool:
         self.held = self.live
 
 
-class MemoryPool(_Pool):
-    pass
-
-
-class PinnedMemoryPool(_Pool):
-    pass
+class PinnedMemoryPool(CountedPool):
+    @used
+    def free_all_blocks(self) -> None:
+        self.held = self.live
 
 
 _POOL, _PINNED = MemoryPool(), PinnedMemoryPool()
+_allocator: list[Any] = [_POOL.allocate]
+
+
+def get_allocator() -> Any:
+    return _allocator[0]
+
+
+def set_allocator(allocator: Any) -> None:
+    _allocator[0] = allocator or CountedPool().allocate
 
 
 class Device:
@@ -313,8 +338,23 @@ class Device:
         assert device == 0
 
 
+class Event:
+    """Launches of the stand-in are finished when they return, so an event is a look at the clock."""
+
+    time = 0.0
+
+    @used
+    def record(self) -> None:
+        self.time = time.perf_counter()
+
+    @used
+    def synchronize(self) -> None:
+        assert self.time > 0.0, "an event that was not recorded"
+
+
 def module(free_bytes: int = 16 << 30) -> types.ModuleType:
     """The stand-in as a module named cupy, with `free_bytes` on its device."""
+    set_allocator(_POOL.allocate)
     found = types.ModuleType("cupy")
     for name in ("ndarray", "asarray", "asnumpy", "empty", "zeros", "ones", "full", "arange", "argsort",
                  "concatenate", "cumsum", "flatnonzero", "minimum", "searchsorted", "RawModule"):  # fmt: skip
@@ -326,13 +366,17 @@ def module(free_bytes: int = 16 << 30) -> types.ModuleType:
     error = type("CUDARuntimeError", (RuntimeError,), {})
     found.cuda = types.SimpleNamespace(
         Device=Device,
+        Event=Event,
+        get_elapsed_time=lambda start_event, end_event: 1e3 * (end_event.time - start_event.time),
+        get_allocator=get_allocator,
+        set_allocator=set_allocator,
         is_available=lambda: True,
         compiler=types.SimpleNamespace(CompileException=type("CompileException", (Exception,), {})),
-        driver=types.SimpleNamespace(CUDADriverError=type("CUDADriverError", (RuntimeError,), {})),
+        driver=types.SimpleNamespace(CUDADriverError=CUDADriverError),
         runtime=types.SimpleNamespace(
             CUDARuntimeError=error,
             deviceSynchronize=lambda: None,
-            getDeviceProperties=lambda device: {"name": b"a stand-in"},
+            getDeviceProperties=lambda device: {"name": b"a stand-in, not a device"},
             memGetInfo=lambda: (free_bytes, 2 * free_bytes),
         ),
     )

@@ -7,6 +7,7 @@ import sys
 from tests.device import standin_cupy, standin_cuvs, standin_rapids
 
 sys.modules["cupy"] = standin_cupy.module()
-sys.modules["cudf"] = standin_rapids.cudf_module()
+sys.modules |= standin_rapids.rmm_modules()
+sys.meta_path.insert(0, standin_rapids.CudfFinder())
 sys.modules["pylibcugraph"] = standin_rapids.pylibcugraph_module()
 sys.modules["cuvs"], sys.modules["cuvs.neighbors"] = standin_cuvs.modules()

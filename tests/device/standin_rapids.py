@@ -1,11 +1,14 @@
-"""Stand-ins for cuDF and pylibcugraph, over Arrow and SciPy, that return device arrays of the CuPy stand-in.
+"""Stand-ins for RMM, cuDF and pylibcugraph, over Arrow and SciPy, that return device arrays of the CuPy stand-in.
 
 If the real packages do not promise an order, these deliberately return an inconvenient one.
 """
 
 from __future__ import annotations
 
+import sys
 import types
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,57 @@ import pyarrow.compute as pc
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from tests.device.standin_cupy import READS, USED, ndarray, unwrap, used
+from tests.device.standin_cupy import READS, USED, Block, CountedPool, ndarray, set_allocator, unwrap, used
+
+# ---------------------------------------------------------------------- RMM
+
+
+class CudaMemoryResource(CountedPool):
+    """Memory without a pool."""
+
+
+class PoolMemoryResource(CountedPool):
+    def __init__(self, upstream_mr: Any, initial_pool_size: Any = None, maximum_pool_size: Any = None) -> None:
+        assert initial_pool_size == 0, "the default is half of the device"
+        self.maximum = maximum_pool_size
+
+    def allocate(self, n_bytes: int) -> Block:
+        if self.maximum is not None and self.live + n_bytes > self.maximum:
+            raise MemoryError("std::bad_alloc: out_of_memory: maximum pool size exceeded")
+        return super().allocate(n_bytes)
+
+    def pool_size(self) -> int:
+        return self.held
+
+
+class StatisticsResourceAdaptor:
+    def __init__(self, upstream_mr: Any) -> None:
+        self._pool = upstream_mr
+
+    def allocate(self, n_bytes: int) -> Block:
+        return self._pool.allocate(n_bytes)
+
+    @property
+    def allocation_counts(self) -> Any:
+        return types.SimpleNamespace(current_bytes=self._pool.live, peak_bytes=self._pool.held)
+
+
+def rmm_modules() -> dict[str, types.ModuleType]:
+    names = ("rmm", "rmm.mr", "rmm.allocators", "rmm.allocators.cupy")
+    found = {name: types.ModuleType(name) for name in names}
+    for name, module in found.items():
+        module.__spec__ = ModuleSpec(name, None)
+    mr = found["rmm"].mr = found["rmm.mr"]
+    current: list[Any] = [CudaMemoryResource()]
+    for resource in (CudaMemoryResource, PoolMemoryResource, StatisticsResourceAdaptor):
+        setattr(mr, resource.__name__, resource)
+    mr.get_current_device_resource = lambda: current[0]
+    mr.set_current_device_resource = lambda resource: current.__setitem__(0, resource)
+    found["rmm.allocators.cupy"].rmm_cupy_allocator = lambda n_bytes: current[0].allocate(n_bytes)
+    return found
+
+
+# ---------------------------------------------------------------------- cuDF
 
 
 class StringMethods:
@@ -107,6 +160,19 @@ def cudf_module() -> types.ModuleType:
 
     found.concat, found.Series = concat, Series
     return found
+
+
+class CudfFinder(MetaPathFinder, Loader):
+    """Imports the stand-in for cuDF, which makes RMM the allocator of CuPy as the real one does."""
+
+    def find_spec(self, fullname: Any, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        return ModuleSpec("cudf", self) if fullname == "cudf" else None
+
+    def create_module(self, spec: ModuleSpec) -> types.ModuleType:
+        return cudf_module()
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        set_allocator(sys.modules["rmm.allocators.cupy"].rmm_cupy_allocator)
 
 
 # ---------------------------------------------------------------------- pylibcugraph

@@ -1,6 +1,7 @@
 """What a machine with a device runs is run here over the stand-ins; and the messages of a machine without one."""
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -26,6 +27,20 @@ def test_the_tests_for_a_device_pass_over_the_standins():
     assert "passed" in done.stdout
 
 
+@pytest.mark.slow
+def test_the_tests_for_a_device_need_only_cupy_and_what_walks_need():
+    command = [
+        *(sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-p", "tests.device.lean_plugin"),
+        *("-c", os.devnull, "--rootdir", ".", "--confcutdir", "tests/gpu", "tests/gpu"),
+    ]
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert "passed" in done.stdout
+    for package in ("cuGraph", "cuDF", "cuVS"):
+        assert f"{package} is not installed" in done.stdout
+
+
 BENCH = """
 import runpy, sys
 from pathlib import Path
@@ -33,14 +48,15 @@ from pathlib import Path
 sys.path.insert(0, "bench")
 import graphs
 graphs.SIZES["tiny"] = (400, 150)
-sys.argv = ["gpu.py", "--size", "tiny", "--walks", "300", "--length", "3", "--turns", "2"]
+sys.argv = ["gpu.py", "--size", "tiny", "--walks", "300", "--length", "3", "--turns", "2", "--loop", "2",
+            "--table-bytes", "65536", "--out", sys.argv[1]]
 runpy.run_path("bench/gpu.py", run_name="__main__")
 """
 
 
 def bench(prepare, cache):
     environment = {**os.environ, "LINKSYN_BENCH_CACHE": str(cache)}
-    command = [sys.executable, "-c", BENCH.format(prepare=prepare)]
+    command = [sys.executable, "-c", BENCH.format(prepare=prepare), str(cache / "gpu.json")]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
 
 
@@ -49,7 +65,17 @@ def test_the_benchmark_runs_over_the_standins_and_stops_where_parity_fails(tmp_p
     done = bench("import tests.device.standin_plugin", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "parity: same bits" in done.stdout
-    assert done.stdout.count("gpu: ") == 5
+    assert "a stand-in, not a device" in done.stdout
+    assert done.stdout.count("gpu: ") == 2
+    assert done.stdout.count("M steps/s") == 2
+    assert "of the random reads" in done.stdout
+    record = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
+    assert set(record["compile_seconds"]) == set(kernels.source_files())
+    assert len(record["device_seconds"]) == 11
+    assert all(seconds > 0 for seconds in (*record["device_seconds"].values(), *record["memory"].values()))
+    done = bench("import tests.device.lean_plugin", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "parity: same bits" in done.stdout
     broken = (
         "import tests.device.standin_plugin\n"
         "from linksyn_gpu.backend.gpu import operations as gpu\n"

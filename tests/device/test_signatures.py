@@ -28,6 +28,7 @@ CUPY_CLASSES = {
     "RawModule": ("RawModule",),
     "MemoryPool": ("cuda", "MemoryPool"),
     "PinnedMemoryPool": ("cuda", "PinnedMemoryPool"),
+    "Event": ("cuda", "Event"),
 }
 CUDF_CLASSES = ("Series", "StringMethods", "ListMethods")
 
@@ -84,6 +85,7 @@ def methods():
         gpu.sample_walks_cugraph(
             tables.graph, tables.transition, tables.start, gpu.walk_ids(0, 9), length=2, rule=plain, key=1
         )
+    with gpu_over_standins(rapids=False) as gpu:  # with RMM, CuPy's own pool is not used
         gpu.walks_that_fit(graph, 4, memory=1 << 30)
         gpu.free_memory()
         gpu.release()
@@ -110,7 +112,13 @@ def test_methods_of_cupy(methods):
 
 @pytest.mark.parametrize(
     ("package", "least"),
-    [("cudf", 2), ("pylibcugraph", 3), ("cuvs.neighbors.brute_force", 2), ("cuvs.neighbors.ivf_flat", 4)],
+    [
+        ("cudf", 2),
+        ("rmm.mr", 6),
+        ("pylibcugraph", 3),
+        ("cuvs.neighbors.brute_force", 2),
+        ("cuvs.neighbors.ivf_flat", 4),
+    ],
 )
 def test_functions_of_rapids(package, least):
     found = all_uses(package)

@@ -49,7 +49,7 @@ def test_the_defaults_only_map_disciplines(folder):
         assert [row["knowledge_points"] for row in rows(ws)] == [seed["knowledge_points"] for seed in SEEDS]
         assert [row["disciplines"] for row in rows(ws)] == [["unknown", "Chem 101"], ["chemistry"], ["biology"]]
         assert counts["unknown_disciplines"] == {"Chem 101": 1}
-        assert store.read_seed_table(ws).table.schema == store.read_table(ws, "seeds.parquet").schema
+        assert store.read_seed_table(ws).table.schema == store.read_taken(ws).schema
 
 
 def test_merged_names_reach_the_graph_with_their_aliases(folder):

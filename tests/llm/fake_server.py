@@ -80,6 +80,8 @@ class FakeServer:
         """(body, requests so far, from 1) -> what to do, for embeddings."""
         self.embedded: Counter[str] = Counter()
         """Texts that vectors were asked for."""
+        self.tokenizer: Callable[[str, dict[str, Any]], dict[str, Any] | None] = lambda path, body: None
+        """(path, body) -> the reply of /tokenize and /apply-template; None: there is no such address."""
         self.models = models
         self.key = key
         self.asked: Counter[str] = Counter()
@@ -112,6 +114,8 @@ class FakeServer:
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/embeddings", self._embeddings)
         app.router.add_get("/v1/models", self._list)
+        for path in ("/tokenize", "/apply-template"):
+            app.router.add_post(path, self._tokenize)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -125,6 +129,10 @@ class FakeServer:
         if self._refused(request):
             return web.json_response({"error": {"message": "wrong key"}}, status=401)
         return web.json_response({"data": [{"id": name} for name in self.models]})
+
+    async def _tokenize(self, request: web.Request) -> web.Response:
+        value = self.tokenizer(request.path, await request.json())
+        return web.json_response(value) if value is not None else web.Response(status=404, text="not found")
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         if self._refused(request):

@@ -237,6 +237,22 @@ def test_pending_answers_about_names_keep_the_stage_unfinished(tmp_path):
         assert not ws.finished("extract")
 
 
+def test_a_plan_stops_at_pending_extractions_and_goes_on_later(tmp_path):
+    with FakeServer(labels) as server:
+        words = ("plan", seeds_file(tmp_path), "--out", tmp_path / "out", *QUICK)
+        words += ("--engine", "openai", "--base-url", server.url)
+        first = invoke(*words, "--max-requests", 3)
+        assert "5 requests are pending" in first.stdout
+        assert "paths " not in first.stdout
+        assert "4 requested" in invoke(*words).stdout
+        assert len(server.bodies) == 8
+
+
+def test_a_batch_engine_cannot_extract(tmp_path):
+    words = ("run", seeds_file(tmp_path), "--out", tmp_path / "out", *QUICK, "--engine", "batch", "--extractor", "llm")
+    assert "batch" in invoke(*words, code=2).stderr
+
+
 def test_a_finished_extraction_does_not_start_the_engine_again(tmp_path):
     out = tmp_path / "out"
     invoke("ingest", seeds_file(tmp_path), "--out", out)

@@ -10,10 +10,10 @@ import textwrap
 import zlib
 from pathlib import Path
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 import pytest
 
-from linksyn_gpu.cli.summary import cell_table
+from linksyn_gpu.cli.summary import cell_table, synthesis_line
 from linksyn_gpu.config import RunConfig, WalkConfig
 from linksyn_gpu.config.loader import from_mapping
 from linksyn_gpu.errors import ConfigError, DataError
@@ -363,7 +363,7 @@ def walked(tmp_path, monkeypatch):
     """A run with graph and paths, made without checksums, as older versions did."""
     monkeypatch.setattr(Workspace, "_record_checksum", lambda *_: None)
     seeds = tmp_path / "seeds.jsonl"
-    rows = [{"question": f"Question {i}?", "kps": [f"k{i % 4}", f"k{(i + 1) % 4}"]} for i in range(8)]
+    rows = [{"question": f"Question {i}?", "answer": "yes", "kps": [f"k{i % 4}", f"k{(i + 1) % 4}"]} for i in range(8)]
     seeds.write_text("".join(json.dumps(row) + "\n" for row in rows))
     config = RunConfig(paths=3, backend="cpu", walk=WalkConfig(length=2, calibration_rounds=0))
     with Workspace(tmp_path / "run") as ws:
@@ -377,7 +377,7 @@ def walked(tmp_path, monkeypatch):
 
 
 READERS = {
-    "seeds.parquet": store.read_seed_table,
+    "seeds.arrow": store.read_seed_table,
     "kps.parquet": store.read_graph,
     "graph/indices.npy": store.read_graph,
     "paths.parquet": lambda ws: list(store.read_batches(ws, "paths.parquet")),
@@ -397,10 +397,10 @@ def test_a_good_file_that_cannot_be_opened_is_not_called_damaged(walked, monkeyp
     def refuse(*_, **__):
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(pq, "read_table", refuse)
+    monkeypatch.setattr(pa, "memory_map", refuse)
     with (
         Workspace(walked) as ws,
-        pytest.raises(DataError, match=r"seeds.parquet cannot be opened: Too many open files"),
+        pytest.raises(DataError, match=r"seeds.arrow cannot be opened: Too many open files"),
     ):
         store.read_seed_table(ws)
 
@@ -503,3 +503,28 @@ def test_a_plan_of_an_older_version_is_read_and_shown(tmp_path):
         cells = store.read_plan(ws)
     assert cells[0]["dropped_by_reason"] == {}
     assert cell_table(cells).split()[-4:] == ["level", "3,000", "2,831", "169"]
+
+
+def test_the_counts_of_an_older_version_are_separated_by_their_reasons(tmp_path):
+    older = {
+        **{"generated": 14, "kept": 5, "dropped": 9, "paths_dropped": 2, "pending": 1},
+        **{"requests_answered": 6, "requests_failed": 3, "explanations_left_out": 0, "pending_reasons": {"timeout": 1}},
+        **dict.fromkeys(("prompt_tokens", "completion_tokens", "prompt_tokens_estimated"), 40),
+        **dict.fromkeys(("pending_prompt_tokens", "pending_completion_tokens"), 7),
+        "reasons": {
+            "path": {"few_seeds": 1, "prompt_too_long": 1},
+            "request": {"bad_request": 1},
+            "answer": {"cut_off": 2},
+            "qa": {"repeats_seed": 2, "item_missing": 3, "item_surplus": 1},
+        },
+        "kept_by_cell": {"0": 5},
+    }
+    with Workspace(tmp_path) as ws:
+        ws.manifest["stages"]["synthesize"] = {"digest": "", "settings": {}, "counts": older}
+        counts = ws.counts_so_far("synthesize")
+    assert (counts["requests"], counts["answered"], counts["failed"], counts["pending"]) == (7, 3, 3, 1)
+    assert (counts["written"], counts["kept"], counts["dropped"]) == (7, 5, 2)
+    assert (counts["items_missing"], counts["answers_with_surplus"]) == (3, 1)
+    lines = synthesis_line(counts).splitlines()
+    assert lines[0] == "requests   8 paths = 7 requests + 1 (prompt_too_long 1) dropped"
+    assert lines[1].endswith("3 (cut_off 2, bad_request 1) without a usable answer + 1 (timeout 1) pending")

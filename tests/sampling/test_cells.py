@@ -1,5 +1,7 @@
 """Cells: discipline by share, level without penalty for unrated seeds, the same paths on every backend."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from linksyn_gpu import QuotaConfig, WalkConfig, Walker, build_graph
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.sampling.bundle import SeedLinker
 from linksyn_gpu.sampling.labels import find_discipline, seed_labels, seeds_of
-from linksyn_gpu.sampling.plan import cell_goals, cell_weight, plan_cells, plan_table
+from linksyn_gpu.sampling.plan import CellGoal, cell_goals, cell_weight, goals_digest, plan_cells, plan_table
 from linksyn_gpu.tables import PATH_STATUS, Cell
 from tests.graphs import make_seeds
 
@@ -151,9 +153,30 @@ def test_a_discipline_whose_seeds_share_no_kp_cannot_start_a_walk():
         ]
     )
     graph = build_graph(seeds, backend="reference")
-    with pytest.raises(ConfigError, match="no walk can start"):
-        cell_goals([Cell("physics", None, 1)], graph, graph.statistics, QuotaConfig(), 0.5)
+    quota = QuotaConfig(discipline={"law": 1, "physics": 1})
+    for backend in ("reference", "cpu"):
+        walker = Walker(graph, WalkConfig(length=2, calibration_rounds=1), 0, backend, quota=quota)
+        batch = walker.sample(8)
+        reasons = [PATH_STATUS[code] for code in batch.status[batch.cell == 1]]
+        assert reasons == ["no_start"] * 4
+        assert (batch.nodes[batch.cell == 1] == -1).all()
+        assert batch.ids.tolist() == list(range(8))
 
 
 def test_reasons_of_dropped_paths_are_known_words():
-    assert PATH_STATUS == ("kept", "too_short", "repeated", "few_seeds", "off_cell")
+    assert PATH_STATUS == ("kept", "too_short", "repeated", "few_seeds", "off_cell", "no_start")
+
+
+def test_the_digest_of_goals_changes_with_the_last_bit_of_a_target():
+    target = np.array([0.25, 0.75])
+    goal = CellGoal(target, target, np.array([1, -1], np.int32), 0.1)
+    digest = goals_digest([goal])
+    assert digest == goals_digest([replace(goal, target=target.copy())])
+    others = [
+        replace(goal, target=np.nextafter(target, 1.0)),
+        replace(goal, starts=np.nextafter(target, 1.0)),
+        replace(goal, weight=None),
+        replace(goal, cross_discipline=0.2),
+    ]
+    assert digest not in {goals_digest([other]) for other in others}
+    assert goals_digest([goal, others[0]]) != goals_digest([others[0], goal])

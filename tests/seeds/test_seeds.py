@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from linksyn_gpu.config import SeedsConfig
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.seeds import layouts, readers
-from linksyn_gpu.seeds import normalize as seeds_module
 from linksyn_gpu.seeds.normalize import NOTES, REASONS, read_seeds
 from linksyn_gpu.seeds.values import decoded
 from linksyn_gpu.tables import Seeds, seed_schema
@@ -53,7 +52,10 @@ RECORDS = [
     },
 ]
 EXPECTED = [
-    {key: value for key, value in {**record, "disciplines": [record["discipline"]]}.items() if key != "discipline"}
+    {
+        **{key: value for key, value in record.items() if key != "discipline"},
+        **{"disciplines": [record["discipline"]], "source_id": record["id"], "explanation": None},
+    }
     for record in RECORDS
 ]
 
@@ -338,12 +340,12 @@ def test_a_long_text_that_many_parquet_rows_share_is_not_copied_for_all_of_them_
     texts = pa.DictionaryArray.from_arrays(pa.array([0] * 400, pa.int32()), pa.array(["q" * 100_000]))
     pq.write_table(pa.table({"question": texts}), path, dictionary_pagesize_limit=2**30, store_schema=False)
     sizes = []
-    convert = readers.arrow_records
+    convert = readers.arrow_chunks
 
     def watched(batches):
         return convert(sizes.append(batch.nbytes) or batch for batch in batches)
 
-    monkeypatch.setattr(readers, "arrow_records", watched)
+    monkeypatch.setattr(readers, "arrow_chunks", watched)
     monkeypatch.setattr(readers, "_PARQUET_BYTES", 1_000_000)
     with pytest.raises(DataError, match="too_long 400"):
         read_seeds(path)
@@ -389,7 +391,9 @@ def test_rejects_name_the_file_as_the_user_wrote_it(tmp_path, jsonl, monkeypatch
     [
         ("none.jsonl", "none.jsonl: no such file"),
         ("none*.jsonl", r"none\*.jsonl: the pattern matches no file"),
-        ("folder", "is a folder; name the files in it"),
+        ("folder", "folder: no file of seeds in this folder"),
+        ("hf://datasets/cais/mmlu/all", r"save_to_disk\('FOLDER'\).*hf download cais/mmlu"),
+        ("https://host/seeds.jsonl", "seeds are read from local files; download it first"),
         ("notes.txt", "unknown suffix; seeds are read from .jsonl, .ndjson"),
         ("table.parquet.gz", "unknown suffix"),
         ("packed.gz", "unknown suffix"),
@@ -401,7 +405,7 @@ def test_a_path_that_is_not_a_seed_file_is_an_error_with_the_cause(tmp_path, nam
     for other in ("notes.txt", "table.parquet.gz", "packed.gz"):
         (tmp_path / other).touch()
     with pytest.raises(DataError, match=message):
-        read_seeds(tmp_path / name)
+        read_seeds(name if "//" in name else tmp_path / name)
 
 
 def test_an_empty_list_of_paths_is_an_error():
@@ -454,7 +458,7 @@ def test_a_truncated_parquet_file_is_an_error(tmp_path):
     ("field", "name"), [(f, n) for f, names in layouts.USUAL_NAMES.items() for n in names if f != "question"]
 )
 def test_every_usual_name_is_found(jsonl, field, name):
-    seed = read_one(jsonl, {"question": "q", name: "4"})
+    seed = read_one(jsonl, {"question": "q", name: "4", **({"answer": "a"} if field == "explanation" else {})})
     assert seed[field] in ("4", ["4"], 4)
 
 
@@ -522,7 +526,8 @@ def test_options_in_lettered_columns_are_read_and_a_letter_stands_for_its_option
         ["rib", "skull", "tibia", "ulna"],
         ["x", "y"],
     ]
-    assert seeds.table["answer"].to_pylist() == ["femur", "tibia", "E"]
+    assert seeds.table["answer"].to_pylist() == ["femur", "tibia", ""]
+    assert (seeds.notes["answer_from_label"], seeds.notes["answer_unresolved"]) == (2, 1)
     table = pa.Table.from_pydict({"question": ["q"], "A": ["x"], "B": ["y"], "answer": ["A"]})
     pq.write_table(table, tmp_path / "mmlu.parquet")
     assert read_seeds(tmp_path / "mmlu.parquet")[0]["answer"] == "x"
@@ -540,9 +545,11 @@ def test_columns_a_and_b_are_no_options_next_to_a_column_of_options(jsonl):
         (1, "22", "answer_from_index"),
         (0, "12", "answer_from_index"),
         (12, "12", None),
-        (2, "2", "answer_not_an_option"),
-        (-1, "-1", "answer_not_an_option"),
-        ("1", "1", None),
+        (2, "22", "answer_from_index"),  # two options: answers of this file count from 1
+        (3.0, "", "answer_unresolved"),
+        (-1, "", "answer_unresolved"),
+        ("1", "22", "answer_from_index"),
+        ("12 bones", "12 bones", None),
         (True, "true", None),
     ],
 )
@@ -862,8 +869,8 @@ def test_duplicates_are_found_across_files_and_formats(tmp_path, jsonl):
     WRITERS[".parquet"](tmp_path / "b.parquet")
     seeds = read_seeds([tmp_path / "a.csv", tmp_path / "b.parquet", jsonl({**RECORDS[0], "id": "new"})])
     assert [(Path(r.file).name, r.line, r.reason) for r in seeds.rejects] == [
-        ("b.parquet", 1, "duplicate_id"),
-        ("b.parquet", 2, "duplicate_id"),
+        ("b.parquet", 1, "duplicate_question"),
+        ("b.parquet", 2, "duplicate_question"),
         ("seeds.jsonl", 1, "duplicate_question"),
     ]
 
@@ -945,7 +952,7 @@ def test_settings_are_fields_of_the_config(jsonl):
     ("settings", "message"),
     [
         ({"colums": {}}, "colums: no such setting; allowed here: columns"),
-        ({"columns": {"stem": "question"}}, "a field of columns = 'stem'"),
+        ({"columns": {"stem": "question"}}, "columns: 'stem' is not a field of a seed"),
         ({"columns": {"question": 3}}, "must be the name of a column"),
         ({"difficulty_scale": "1-7"}, "difficulty_scale"),
         ({"max_chars": 0}, "max_chars"),
@@ -960,8 +967,8 @@ def test_wrong_settings_fail_before_a_file_is_opened(settings, message):
 def test_the_batch_size_does_not_change_the_result(jsonl, monkeypatch):
     path = jsonl(*({"question": f"q{i}", "kps": ["k"] * (i % 3)} for i in range(50)))
     whole = read_seeds(path)
-    monkeypatch.setattr(seeds_module, "_BATCH_ROWS", 7)
-    monkeypatch.setattr(seeds_module, "_BATCH_CHARS", 60)
+    monkeypatch.setattr(readers, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(readers, "CHUNK_CHARS", 60)
     cut = read_seeds(path)
     assert cut.table["id"].num_chunks > 1
     assert cut.table.equals(whole.table)
@@ -997,7 +1004,7 @@ FUZZ = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCh
 def test_no_line_crashes_and_every_line_is_kept_or_has_a_reason(tmp_path, lines, keep, route):
     path = tmp_path / "fuzz.jsonl"
     path.write_bytes(b"\n".join(lines))
-    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    content = path.read_bytes().replace(b"\xef\xbb\xbf", b"")
     expected = sum(bool(line.strip()) for line in content.split(b"\n"))
     seeds = attempt(path, keep_duplicates=keep, route_separator=route)
     if isinstance(seeds, DataError):

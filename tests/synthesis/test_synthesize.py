@@ -111,9 +111,18 @@ class Run:
             )
         rows = [json.loads(line) for line in (self.folder / "qa.jsonl").read_text().splitlines()]
         assert pq.read_table(self.folder / "qa.parquet").to_pylist() == rows
-        assert counts["generated"] == counts["kept"] + counts["dropped"]
+        lost = pq.read_table(self.folder / "dropped.parquet").to_pylist()
+        for found in (counts, *counts["cells"]):
+            assert found["requests"] == found["answered"] + found["failed"] + found["pending"]
+            assert found["written"] == found["kept"] + found["dropped"]
+            assert found["answered"] * self.config.per_path == found["written"] + found["items_missing"]
+        for name in ("requests", "failed", "paths_dropped", "written", "dropped", "items_missing"):
+            assert counts[name] == sum(cell[name] for cell in counts["cells"])
+        stages = Counter(row["stage"] for row in lost)
+        assert (stages["qa"], stages["path"]) == (counts["dropped"], counts["paths_dropped"])
+        assert stages["request"] + stages["answer"] == counts["failed"]
         assert counts["kept"] == len(rows)
-        return counts, rows, pq.read_table(self.folder / "dropped.parquet").to_pylist()
+        return counts, rows, lost
 
 
 def qa(question, answer="because", **fields):
@@ -159,6 +168,8 @@ def test_a_kept_qa_names_everything_that_it_was_made_from(tmp_path, seeds):
             "walk_id": 101,
             "path": ["kp 1", "kp 2"],
             "seed_ids": ["seed-1", "seed-2"],
+            "seed_difficulties": [2, 3],
+            "difficulty_asked": None,
             "cell": 1,
             "request_id": request["custom_id"],
             "prompt_digest": prompts.synthesis_digest(),
@@ -174,7 +185,7 @@ def test_a_kept_qa_names_everything_that_it_was_made_from(tmp_path, seeds):
     ]
 
 
-def test_generated_is_kept_and_dropped_with_every_reason(tmp_path, seeds):
+def test_requests_and_qa_are_counted_apart_each_with_every_reason(tmp_path, seeds):
     run = Run(tmp_path, seeds, max_attempts=1, per_path=3)
     written = run.write([path(0, "few_seeds"), *(path(i) for i in range(1, 8))])
     assert len(written) == 7
@@ -191,18 +202,16 @@ def test_generated_is_kept_and_dropped_with_every_reason(tmp_path, seeds):
     stats = run.ask(lambda body, n: replies[number(body)] if "kp" in body["messages"][-1]["content"] else probe)
     assert (stats.completed, stats.failed) == (2, 5)
     counts, rows, dropped = run.assemble()
-    assert (counts["generated"], counts["kept"], counts["dropped"]) == (10, 1, 9)
-    assert (counts["pending"], counts["paths_dropped"]) == (1, 1)
+    assert (counts["requests"], counts["answered"], counts["failed"], counts["pending"]) == (7, 2, 4, 1)
+    assert (counts["written"], counts["kept"], counts["dropped"], counts["items_missing"]) == (4, 1, 3, 2)
+    assert counts["paths_dropped_by_reason"] == {"few_seeds": 1}
     assert counts["pending_reasons"] == {"server_error": 1}
-    assert counts["reasons"] == {
-        "path": {"few_seeds": 1},
-        "request": {"bad_request": 1},
-        "answer": {"invalid_json": 1, "cut_off": 1, "no_items": 1},
-        "qa": {"repeats_seed": 1, "empty_question": 1, "repeats_batch": 1, "item_missing": 2},
-    }
-    assert counts["kept_by_cell"] == {1: 1}
+    assert counts["failed_by_reason"] == {"bad_request": 1, "invalid_json": 1, "cut_off": 1, "no_items": 1}
+    assert counts["dropped_by_reason"] == {"repeats_seed": 1, "empty_question": 1, "repeats_batch": 1}
+    assert [(cell["cell"], cell["requests"], cell["kept"]) for cell in counts["cells"]] == [(0, 3, 0), (1, 4, 1)]
     by_reason = {row["reason"]: row for row in dropped}
-    assert len(dropped) == 10
+    assert len(dropped) == 9
+    assert by_reason["item_missing"]["detail"] == "1 of 3 items in the answer"
     assert by_reason["invalid_json"]["text"] == "no JSON at all"
     assert by_reason["bad_request"]["detail"] == "HTTP 400: refused"
     assert by_reason["few_seeds"]["request_id"] is None
@@ -230,7 +239,7 @@ def test_a_stopped_run_counts_pending_requests_and_then_continues(tmp_path, seed
     with FakeServer(script) as server, Journal(tmp_path / "journal") as journal:
         ask_all(run.requests()[:3], Engine(server.url, "fake"), journal, limits=Limits(concurrency=2))
     counts, rows, dropped = run.assemble()
-    assert (counts["generated"], counts["pending"], len(rows), dropped) == (3, 5, 3, [])
+    assert (counts["written"], counts["pending"], len(rows), dropped) == (3, 5, 3, [])
     assert counts["pending_reasons"] == {"no_answer": 5}
     stats = run.ask(script)
     assert (stats.completed, stats.skipped) == (5, 3)
@@ -243,7 +252,7 @@ def test_a_failure_that_passes_is_pending_until_an_answer_comes_and_never_droppe
     good = lambda body, n: answer(qa(f"What is new question {number(body)}?"))  # noqa: E731
     run.ask(lambda body, n: {"status": 500, "json": {"error": "boom"}} if number(body) % 2 else good(body, n))
     counts, rows, dropped = run.assemble()
-    assert (counts["generated"], counts["pending"], counts["requests_answered"]) == (2, 2, 2)
+    assert (counts["written"], counts["pending"], counts["answered"]) == (2, 2, 2)
     assert (counts["pending_reasons"], len(rows), dropped) == ({"server_error": 2}, 2, [])
     assert run.ask(good).completed == counts["pending"]
     counts, rows, _ = run.assemble()
@@ -287,11 +296,12 @@ def test_the_same_inputs_give_the_same_files(tmp_path, seeds):
     assert contents[0] == contents[1]
 
 
-def test_successive_requests_use_the_question_types_in_turn(tmp_path, seeds):
+def test_the_requests_of_a_discipline_use_the_question_types_in_turn(tmp_path, seeds):
     run = Run(tmp_path, seeds, question_types=("open", "proof", "case"))
     run.write([path(0), path(1, "few_seeds"), path(2), path(3), path(4)])
     types = pq.read_table(tmp_path / "tasks.parquet")["question_type"].to_pylist()
-    assert types == ["open", None, "proof", "case", "open"]
+    assert sorted(filter(None, types)) == ["case", "open", "open", "proof"]
+    assert types[1] is None
 
 
 def test_the_cells_discipline_and_level_are_asked_for(tmp_path, seeds):
@@ -306,7 +316,7 @@ def test_a_prompt_that_is_too_long_is_dropped_and_never_cut(tmp_path, seeds):
     assert run.write([path(0)]) == []
     (tmp_path / "journal").mkdir()
     counts, _, dropped = run.assemble()
-    assert counts["generated"] == 0
+    assert (counts["requests"], counts["written"]) == (0, 0)
     assert dropped[0]["stage"] == "path"
     assert "at most 50" in dropped[0]["detail"]
 
@@ -325,7 +335,7 @@ def test_an_answer_with_a_lone_surrogate_does_not_stop_the_run(tmp_path, seeds):
     run.write([path(1)])
     text = '{"qa": [{"question": "What is this sign \\ud800 good for?", "answer": "nothing"}]}'
     run.ask(lambda body, n: ok(text))
-    assert run.assemble()[0]["reasons"] == {"answer": {"invalid_json": 1}}
+    assert run.assemble()[0]["failed_by_reason"] == {"invalid_json": 1}
 
 
 def test_wrong_files_are_data_errors(tmp_path, seeds):
@@ -394,7 +404,7 @@ def test_every_item_that_was_asked_for_is_kept_or_dropped_with_a_reason(tmp_path
     assert asked == {1: 3, 2: 2, 3: 1, 4: 1}
     counts, rows, dropped = run.assemble()
     assert Counter(row["question"].split()[4] for row in rows) == {"1": 1, "2": 2, "3": 2, "4": 2}
-    assert counts["reasons"] == {"qa": {"item_missing": 1, "item_surplus": 1}}
+    assert (counts["dropped"], counts["items_missing"], counts["answers_with_surplus"]) == (0, 1, 1)
     details = {row["reason"]: row["detail"] for row in dropped}
     assert details == {"item_missing": "1 of 2 items in the answer", "item_surplus": "1 more than the 2 asked for"}
 
@@ -405,7 +415,7 @@ def test_a_part_of_an_answer_is_kept_when_later_attempts_are_worse(tmp_path, see
     replies = iter([answer(qa("How do these two points go together?")), ok("no JSON")])
     run.ask(lambda body, n: next(replies))
     counts, rows, _ = run.assemble()
-    assert (len(rows), counts["reasons"]) == (1, {"qa": {"item_missing": 1}})
+    assert (len(rows), counts["dropped"], counts["items_missing"]) == (1, 0, 1)
 
 
 def test_a_part_of_an_answer_waits_when_the_server_fails_afterwards(tmp_path, seeds):

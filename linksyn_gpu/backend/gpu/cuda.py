@@ -18,16 +18,8 @@ import numpy as np
 
 from linksyn_gpu.errors import BackendUnavailable, KernelError
 
-# Threads per block, by kernel; a walker needs more registers than an element of an array.
-BLOCK_ELEMENTS = 256
-BLOCK_ROWS = 256
-BLOCK_WALKERS = 128
-BLOCK_SIZES = {
-    "sample_walks": BLOCK_WALKERS,
-    "link_paths": BLOCK_WALKERS,
-    "prefix_short_rows": BLOCK_ROWS,
-    "prefix_long_rows": BLOCK_ROWS,
-}
+BLOCK_ELEMENTS = 256  # threads per block of a kernel whose source has no __launch_bounds__
+MAX_BLOCK = 1024  # threads per block that every device allows
 MAX_BLOCKS = 1 << 16  # every kernel has a grid-stride loop: more blocks would only queue
 WARP = 32
 
@@ -63,6 +55,8 @@ class Kernel:
     name: str
     file: str
     parameters: tuple[Parameter, ...]
+    max_threads: int | None
+    """Largest block that it was compiled for, from its `__launch_bounds__`; None: it has none."""
 
 
 def bench_folder() -> Path:
@@ -120,16 +114,25 @@ def _expanded(file: str, seen: set[str]) -> list[str]:
     return lines
 
 
+# A kernel up to its parameters: its launch bounds, if it has any, and its name.
+KERNEL = re.compile(r'extern "C" __global__ void[^(]*?(?:__launch_bounds__\((\d+)[\d, ]*\)\s*)?(\w+)\(')
+
+
+# A kernel up to its parameters: its launch bounds, if it has any, and its name.
+KERNEL = re.compile(r'extern "C" __global__ void[^(]*?(?:__launch_bounds__\((\d+)[\d, ]*\)\s*)?(\w+)\(')
+
+
 @cache
 def declared_kernels() -> dict[str, Kernel]:
-    """Every kernel, by name, with the parameters in its source."""
+    """Every kernel, by name, with the parameters and the launch bounds in its source."""
     found: dict[str, Kernel] = {}
     for file in source_files():
         text = (kernel_folder() / file).read_text(encoding="utf-8")
-        for match in re.finditer(r'extern "C" __global__ void[^(]*?(?:__launch_bounds__\([\d, ]+\)\s*)?(\w+)\(', text):
+        for match in KERNEL.finditer(text):
             declared = text[match.end() : text.index(")", match.end())]
-            name = match[1]
-            found[name] = Kernel(name, file, tuple(_parameter(item) for item in declared.split(",")))
+            bound, name = match.groups()
+            parameters = tuple(_parameter(item) for item in declared.split(","))
+            found[name] = Kernel(name, file, parameters, int(bound) if bound else None)
     return found
 
 
@@ -162,7 +165,8 @@ def launch(name: str, n_threads: int, *arguments: Any) -> None:
     Raises
     ------
     KernelError
-        An argument does not match the declaration of the kernel, or the device refused or failed.
+        An argument does not match the declaration of the kernel, the block is larger than its launch bounds, or the
+        device refused or failed.
     """
     import cupy
 
@@ -171,6 +175,8 @@ def launch(name: str, n_threads: int, *arguments: Any) -> None:
     if n_threads == 0:
         return
     blocks, block_size = launch_shape(name, n_threads)
+    if block_size > (most := kernel.max_threads or MAX_BLOCK):
+        raise KernelError(f"kernel {name}: blocks of {block_size} threads, but kernels/{kernel.file} allows {most}")
     function = _module(kernel.file, cupy.cuda.Device().id).get_function(name)
     try:
         function((blocks,), (block_size,), checked)
@@ -182,8 +188,13 @@ def launch(name: str, n_threads: int, *arguments: Any) -> None:
 
 def launch_shape(name: str, n_threads: int) -> tuple[int, int]:
     """Blocks, and threads per block, for `n_threads` threads of work; results do not depend on them."""
-    block_size = BLOCK_SIZES.get(name, BLOCK_ELEMENTS)
-    return min(-(-n_threads // block_size), MAX_BLOCKS), block_size
+    threads = block_size(name)
+    return min(-(-n_threads // threads), MAX_BLOCKS), threads
+
+
+def block_size(name: str) -> int:
+    """Threads per block of a kernel: its launch bounds, where it has any."""
+    return declared_kernels()[name].max_threads or BLOCK_ELEMENTS
 
 
 def checked_arguments(kernel: Kernel, arguments: tuple[Any, ...], array_type: type[Any]) -> tuple[Any, ...]:

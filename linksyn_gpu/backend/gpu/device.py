@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linksyn_gpu.backend.gpu.memory import crossings
+from linksyn_gpu.backend.gpu.pool import pool
 
 DeviceArray = Any  # a cupy.ndarray: CuPy has no types for type checkers
 
@@ -27,6 +28,7 @@ def to_device(array: Any, place: str) -> DeviceArray:
     """Copy a host array to the device, counted under `place`; an array on the device is returned as it is."""
     if isinstance(array, cp.ndarray):
         return array
+    pool().use()
     host = np.ascontiguousarray(array)
     crossings.count(f"{place}, to device", host.nbytes)
     return cp.asarray(host)
@@ -49,6 +51,7 @@ def size_of(scalar: Any) -> int:
 
 def walk_ids(begin: int, end: int) -> DeviceArray:
     """Walk ids begin .. end - 1, made on the device."""
+    pool().use()
     return cp.arange(begin, end, dtype=np.int64)
 
 
@@ -59,21 +62,21 @@ def flatnonzero(array: DeviceArray) -> DeviceArray:
 
 
 def free_memory() -> int:
-    """Bytes that can be allocated on the current device: free there, or held by the pool and unused."""
-    pool = cp.get_default_memory_pool()
-    free = int(cp.cuda.runtime.memGetInfo()[0]) + int(pool.free_bytes())
-    limit = int(pool.get_limit())
-    return min(free, limit - int(pool.used_bytes())) if limit > 0 else free
+    """Bytes that can be allocated on the current device."""
+    return pool().free_bytes()
 
 
 def limit_memory(n_bytes: int) -> None:
     """Let the pool allocate at most `n_bytes` on the current device."""
-    cp.get_default_memory_pool().set_limit(size=n_bytes)
+    pool().limit(n_bytes)
+
+
+def peak_memory() -> int:
+    """Most bytes of the pool since its last release."""
+    return pool().peak_bytes()
 
 
 def release() -> int:
-    """Free what the pools hold and no array uses."""
-    pool = cp.get_default_memory_pool()
-    pool.free_all_blocks()
+    """Free what the pools hold and no array uses; returns the bytes that arrays use."""
     cp.get_default_pinned_memory_pool().free_all_blocks()
-    return int(pool.used_bytes())
+    return pool().release()

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import cupy as cp
 import numpy as np
 from numpy.typing import NDArray
 
 from linksyn_gpu.backend.cpu.analytics import DAMPING, LEIDEN_ITERATIONS, LEIDEN_SEED, number_by_first, without_edges
+from linksyn_gpu.backend.cpu.incidence import incidence as host_incidence
 from linksyn_gpu.backend.gpu.cuda import launch
 from linksyn_gpu.backend.gpu.device import DeviceArray, flatnonzero, from_device, to_device
 from linksyn_gpu.backend.gpu.memory import crossings
+from linksyn_gpu.backend.gpu.pool import pool
 from linksyn_gpu.backend.gpu.walk import StartTable, WalkGraph
 from linksyn_gpu.backend.protocol import StepRule
 from linksyn_gpu.backend.reference.walk import TransitionTable
@@ -30,15 +34,25 @@ ASCII_SPACE = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f"
 # ---------------------------------------------------------------------- names of knowledge points
 
 
+def has_cudf() -> bool:
+    """Whether cuDF is installed; an installed but broken one is an error at its import."""
+    return find_spec("cudf") is not None
+
+
 def incidence(
     column: pa.ChunkedArray, *, kp_form: str = "folded", max_kps_per_seed: int | None = None
 ) -> tuple[DeviceArray, DeviceArray, list[str], Counter[str]]:
-    """Number the distinct spellings, then the mentions, with cuDF.
+    """Number the distinct spellings, then the mentions, with cuDF; on the host where cuDF is not installed.
 
     cuDF folds ASCII names and finds equal ones. Names with other characters need Unicode's NFKC, which cuDF does not
     have: their distinct spellings cross to the host and back. The names of the KPs cross once, at the end.
     """
-    import cudf
+    if not has_cudf():
+        indptr, kp_indices, names, drops = host_incidence(column, kp_form=kp_form, max_kps_per_seed=max_kps_per_seed)
+        place = "incidence read on the host"
+        return to_device(indptr, place), to_device(kp_indices, place), names, drops
+    pool().use()
+    import cudf  # makes RMM the allocator of CuPy
 
     crossings.count("KP lists, to device", column.nbytes)
     lists = cudf.Series(column)
@@ -146,6 +160,7 @@ def analytics(graph: KPGraph) -> dict[str, NDArray[Any]]:
         "core": plc.core_number(handle, network, "incoming", False),
         "community": plc.leiden(handle, LEIDEN_SEED, network, LEIDEN_ITERATIONS, 1.0, 1.0, False)[:2],
     }  # fmt: skip
+    cp.cuda.runtime.deviceSynchronize()
     by_kp = {}
     for name, (vertices, values) in found.items():
         column = cp.empty(n_kps, values.dtype)
@@ -158,6 +173,10 @@ def analytics(graph: KPGraph) -> dict[str, NDArray[Any]]:
         "core": by_kp["core"].astype(np.int32),
         "community": number_by_first(by_kp["community"]),
     }
+
+
+# Handle, graph and type of vertices by transition table: a table serves all batches and redraws of a round.
+_weighed: WeakKeyDictionary[TransitionTable, tuple[Any, Any, Any]] = WeakKeyDictionary()
 
 
 def sample_walks_cugraph(
@@ -192,11 +211,16 @@ def sample_walks_cugraph(
         graph.indptr, graph.indices, table.prefix, table.total, table.total, False, start.prefix,
         start.prefix.size, ids, n_walks, 0, key, False, False, 0, 0, 0, starts,
     )  # fmt: skip
-    handle = plc.ResourceHandle()
-    indptr, indices, mass = _live_entries(graph, table)
-    network = _network(plc, handle, indptr, indices, mass.astype(np.float32), symmetric=False)
-    starts = starts.astype(_index_type(indices.size))
+    if table not in _weighed:
+        indptr, indices, mass = _live_entries(graph, table)
+        handle = plc.ResourceHandle()
+        network = _network(plc, handle, indptr, indices, mass.astype(np.float32), symmetric=False)
+        _weighed[table] = handle, network, _index_type(indices.size)
+    handle, network, index_type = _weighed[table]
+    starts = starts.astype(index_type)
+    cp.cuda.runtime.deviceSynchronize()
     paths, _, _ = plc.biased_random_walks(handle, network, starts, length, random_state=key % 2**31)
+    cp.cuda.runtime.deviceSynchronize()
     nodes[...] = paths.reshape((n_walks, length + 1))
     return nodes
 
@@ -216,13 +240,18 @@ def _live_entries(graph: WalkGraph, table: TransitionTable) -> tuple[Any, Any, A
 
 
 def _network(plc: Any, handle: Any, indptr: Any, indices: Any, weight: Any, *, symmetric: bool) -> Any:
-    """A cuGraph graph over CSR arrays; every row is a vertex, isolated ones too."""
+    """A cuGraph graph over CSR arrays; every row is a vertex, isolated ones too.
+
+    cuGraph works on a stream of its handle, not on CuPy's: the device is waited for between the two.
+    """
     index_type = _index_type(indices.size)
+    offsets, neighbours = indptr.astype(index_type), indices.astype(index_type)
+    cp.cuda.runtime.deviceSynchronize()
     return plc.SGGraph(
         handle,
         plc.GraphProperties(is_symmetric=symmetric, is_multigraph=False),
-        indptr.astype(index_type),
-        indices.astype(index_type),
+        offsets,
+        neighbours,
         weight_array=weight,
         store_transposed=False,
         renumber=False,

@@ -8,7 +8,7 @@ from typing import Any
 import cupy as cp
 import numpy as np
 
-from linksyn_gpu.backend.gpu.cuda import BLOCK_SIZES, WARP, launch
+from linksyn_gpu.backend.gpu.cuda import WARP, block_size, launch
 from linksyn_gpu.backend.gpu.device import DeviceArray, free_memory, limit_memory, size_of, to_device
 from linksyn_gpu.backend.gpu.memory import plan_memory
 from linksyn_gpu.backend.protocol import MAX_BATCH, StepRule
@@ -122,7 +122,7 @@ def transition_table(graph: WalkGraph, value: DeviceArray, scale: DeviceArray | 
     )  # fmt: skip
     n_long = graph.long_rows.size
     launch(
-        "prefix_long_rows", BLOCK_SIZES["prefix_long_rows"] * n_long,
+        "prefix_long_rows", block_size("prefix_long_rows") * n_long,
         graph.indptr, graph.indices, graph.weight, scale, value, top, graph.long_rows, n_long, prefix, total,
     )  # fmt: skip
     return TransitionTable(prefix, total)

@@ -30,7 +30,7 @@ def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Pr
         seeds = store.read_seed_table(ws, ["knowledge_points", "difficulty", "disciplines"])
         progress("KP graph", 0, None)
         incidence = read_incidence(seeds, config.graph, backend.name)
-        if ws.path("kps.parquet").is_file() and ws.intact("kps.parquet"):
+        if ws.intact("kps.parquet"):
             check_kps(ws, store.read_kp_names(ws), incidence.names)
         graph = build_graph_from_incidence(
             incidence.indptr,

@@ -17,6 +17,7 @@ from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
+from linksyn_gpu.pipeline.growth import quota_of
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.sampling.plan import plan_cells
 from linksyn_gpu.tables import RowWriter
@@ -39,9 +40,9 @@ def curate(ws: Workspace, config: RunConfig, *, progress: Progress = silent) -> 
     from linksyn_gpu.quality.duplicates import clusters_of
     from linksyn_gpu.quality.select import best_first, best_of_cells, preference, representatives
 
-    cells = plan_cells(config.quota, config.qa or 0)
+    cells = plan_cells(quota_of(ws, config), config.qa or 0)
     asked = None if config.qa is None else [cell.n_paths for cell in cells]
-    if not ws.begin("curate", {"curate": to_mapping(config.curate), "asked": asked}, grows=True):
+    if not ws.begin("curate", {"curate": to_mapping(config.curate), "asked": asked}, growing=("curate", "asked")):
         return ws.counts("curate")
     name = "enhanced.parquet" if ws.finished("enhance") else "qa.parquet"
     progress("QA curated", 0, None)

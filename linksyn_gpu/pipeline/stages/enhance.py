@@ -82,7 +82,9 @@ def enhance(
             "use --engine openai --base-url URL, or --engine vllm"
         )
     shaping, operational = _settings(ws, config)
-    if not ws.begin("enhance", shaping, operational={"synthesis": operational}, force=force):
+    operational = {"synthesis": operational}
+    # Of a larger input, the QA that were here before keep their answers, which are found by content.
+    if not ws.begin("enhance", shaping, operational=operational, force=force, growing=("input",)):
         return ws.counts("enhance")
     counts = _Enhancement(ws, config, engine, progress).run()
     if counts["pending"] == 0 and "stopped" not in counts:
@@ -121,7 +123,7 @@ def _settings(ws: Workspace, config: RunConfig) -> tuple[dict[str, Any], dict[st
         "enhance": to_mapping(config.enhance),
         "synthesis": {name: every[name] for name in SHAPING},
         "content of --templates": enhancement_digest(config.synthesis.templates),
-        # Answers that are collected later give another qa.parquet with the same settings.
+        # A campaign that grows gives another qa.parquet with the same settings.
         "input": {"kept QA": made["kept"], "bytes of qa.parquet": ws.path("qa.parquet").stat().st_size},
     }
     return shaping, {name: every[name] for name in OPERATIONAL}

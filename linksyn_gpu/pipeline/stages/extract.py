@@ -1,4 +1,4 @@
-"""The optional stage `extract`: seeds.parquet -> annotated.parquet.
+"""The optional stage `extract`: seeds.arrow -> annotated.parquet.
 
 annotated.parquet   the seeds with the knowledge points, disciplines and difficulties that later stages use
 extracted.parquet   one row per seed: result of the extractor with confidences, or the reason why there is none
@@ -10,7 +10,6 @@ merges.md           a summary for review
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,8 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linksyn_gpu.config import RunConfig
-from linksyn_gpu.config.loader import to_mapping
-from linksyn_gpu.errors import ConfigError
+from linksyn_gpu.config.loader import file_digest, to_mapping
 from linksyn_gpu.knowledge.extract.choice import choose_extractor
 from linksyn_gpu.knowledge.extract.llm import TEMPLATES, Labels, extraction_request, read_labels
 from linksyn_gpu.knowledge.extract.plain_text import JOINT
@@ -119,7 +117,7 @@ def resolve_extractor(ws: Workspace, config: RunConfig, *, force: bool = False) 
 
 def _settings(config: RunConfig) -> dict[str, Any]:
     settings: dict[str, Any] = {"extract": to_mapping(config.extract)}
-    settings["files"] = {name: _file_digest(path) for name in FILES if (path := getattr(config.extract, name))}
+    settings["files"] = {name: file_digest(path) for name in FILES if (path := getattr(config.extract, name))}
     if config.extract.uses_model:
         settings["synthesis"] = {name: getattr(config.synthesis, name) for name in MODEL_SETTINGS}
         settings["prompts"] = _prompts_digest(config.synthesis.templates)
@@ -141,20 +139,13 @@ def _prompts_digest(templates: str | None) -> str:
     return prompt_digest("\0".join(own.get(name, text) for name, text in texts.items()))
 
 
-def _file_digest(path: str) -> str:
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-
-
 class _Extraction:
     """The steps of the stage; columns of the seeds are Python lists."""
 
     def __init__(self, ws: Workspace, config: RunConfig, progress: Progress) -> None:
         self._ws, self._config, self._settings, self._progress = ws, config, config.extract, progress
         self._taxonomy: Taxonomy = load_taxonomy(config.extract.taxonomy)
-        self._table: pa.Table = store.read_table(ws, "seeds.parquet")
+        self._table: pa.Table = store.read_taken(ws)
         self._points: list[list[str]] = self._table.column("knowledge_points").to_pylist()
         self._disciplines: list[list[str]] = self._table.column("disciplines").to_pylist()
         self._difficulty: list[int | None] = self._table.column("difficulty").to_pylist()
@@ -389,7 +380,7 @@ class _Extraction:
         store.write_table(self._ws, "extracted.parquet", self._extracted())
         with self._ws.replacing("merges.md") as part:
             part.write_text(merge_report(counts, merges, doubtful), encoding="utf-8")
-        if (used := seeds_in_use(self._ws)) and self._ws.path("annotated.parquet").is_file():
+        if (used := seeds_in_use(self._ws)) and self._ws.intact("annotated.parquet"):
             table = keep_rows(table, store.read_table(self._ws, "annotated.parquet"), used)
         store.write_table(self._ws, "annotated.parquet", table)
 

@@ -1,26 +1,40 @@
-"""Stage ingest over a run folder: files -> seeds.parquet and rejects.jsonl."""
+"""Stage ingest over a run folder: files -> seeds.arrow and rejects.jsonl."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import to_mapping
+from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
-from linksyn_gpu.pipeline.growth import check_seeds, continues, seeds_in_use
+from linksyn_gpu.pipeline.growth import (
+    INSTEAD,
+    check_seeds,
+    continues,
+    input_changed,
+    known_input,
+    record_parts,
+    seeds_in_use,
+)
 from linksyn_gpu.pipeline.progress import Progress, silent
-from linksyn_gpu.tables import Seeds
+from linksyn_gpu.seeds.files import SourceFiles, find_files
+from linksyn_gpu.seeds.normalize import NO_ANSWER, Intake, SeedTally
+from linksyn_gpu.seeds.values import listed
+from linksyn_gpu.tables import seed_schema
+
+MAX_REMARKS = 20
+"""Remarks on files that the manifest holds and the command prints."""
 
 
 def ingest(
     ws: Workspace, files: Sequence[str], config: RunConfig, *, force: bool = False, progress: Progress = silent
 ) -> dict[str, Any]:
-    """Files -> seeds.parquet and rejects.jsonl. Returns the stage's counts.
+    """Files -> seeds.arrow and rejects.jsonl. Returns the stage's counts.
 
     Further files after those of an earlier call add seeds to a campaign; its paths and answers stay.
 
@@ -28,42 +42,97 @@ def ingest(
     ------
     ConfigError
         The files are others, or give other seeds than those that paths of the campaign refer to.
+    DataError
+        No seed of a file has a usable answer, and the settings do not allow that.
     """
-    from linksyn_gpu.seeds.normalize import read_seeds
-    from linksyn_gpu.seeds.readers import find_files
-
-    hashes = _fingerprints([file.path for file in find_files(files)])
-    settings = {"seeds": to_mapping(config.seeds), "input": hashes}
-    same_input = ws.facts("ingest").get("settings", {}).get("input") == hashes
-    if ws.begin("ingest", settings, force=force, grows=continues(ws, hashes)):
+    found = find_files(files)
+    hashes = _fingerprints(found)
+    shaping = to_mapping(config.seeds)
+    allowed = {"allow_empty_answers": shaping.pop("allow_empty_answers")}
+    settings = {"seeds": shaping, "input": hashes}
+    grows = continues(ws, hashes)
+    if not grows and not force and seeds_in_use(ws) and input_changed(ws, hashes):
+        known = known_input(ws)
+        changed = [name for name in hashes if hashes[name] != known.get(name, hashes[name])]
+        why = (
+            f"the content of {listed(changed, 5)} changed"
+            if changed
+            else "the input files are not those of the campaign"
+        )
+        raise ConfigError(
+            f"{ws.folder}: {why}. Seeds are added by files after all "
+            f"earlier ones, in their order: {listed(list(known), 5)}; otherwise {INSTEAD}"
+        )
+    begin = functools.partial(
+        ws.begin,
+        "ingest",
+        settings,
+        operational={"seeds": allowed},
+        force=force,
+        growing=("input",) if grows else (),
+    )
+    compares = not force and seeds_in_use(ws) and input_changed(ws, hashes) and (grows or not ws.finished("ingest"))
+    if compares or begin():
+        if not compares:
+            record_parts(ws)
         progress("records read", 0, None)
-        seeds = read_seeds(files, config.seeds)
-        if seeds_in_use(ws) and not same_input:
-            check_seeds(ws, store.read_table(ws, "seeds.parquet"), seeds.table)
-        store.write_seeds(ws, seeds)
-        counts = seed_counts(seeds)
+        with store.replacing_seeds(ws, seed_schema()) as out:
+            tally = _read(found, config, out)
+            if compares:
+                check_seeds(ws, out.table())  # before anything is recorded
+                begin()
+                record_parts(ws)
+        counts = seed_counts(tally)
         progress("records read", counts["records"], counts["records"])
         ws.finish("ingest", counts)
     return ws.counts("ingest")
 
 
-def seed_counts(seeds: Seeds) -> dict[str, Any]:
+def seed_counts(tally: SeedTally) -> dict[str, Any]:
     """Counts of stage ingest: records = seeds + rejected."""
+    left = len(tally.remarks) - MAX_REMARKS
+    more = [f"and {left:,} more remarks on files"] if left > 0 else []
     return {
-        "records": len(seeds) + len(seeds.rejects),
-        "seeds": len(seeds),
-        "rejected": len(seeds.rejects),
-        "rejected_by_reason": dict(Counter(reject.reason for reject in seeds.rejects)),
-        "notes": dict(seeds.notes),
+        "records": tally.taken + tally.rejected.total(),
+        "seeds": tally.taken,
+        "rejected": tally.rejected.total(),
+        "rejected_by_reason": dict(tally.rejected),
+        "notes": dict(tally.notes),
+        "layouts": dict(tally.layouts),
+        "remarks": [*tally.remarks[:MAX_REMARKS], *more],
+        "files_without_answers": list(tally.unanswered[:MAX_REMARKS]),
     }
 
 
-def _fingerprints(paths: Sequence[Path]) -> dict[str, str]:
+def _read(files: SourceFiles, config: RunConfig, out: store.SeedFiles) -> SeedTally:
+    """Read the files; raise `DataError` for files without answers."""
+    intake = Intake(config.seeds, out.write, out.reject)
+    intake.read_files(files)
+    intake.finish()
+    out.close()
+    if intake.tally.unanswered and not config.seeds.allow_empty_answers:
+        raise DataError(_no_answers(intake.tally))
+    return intake.tally
+
+
+def _no_answers(tally: SeedTally) -> str:
+    """Say which files have no answers, and what to do about it."""
+    notes = {name: tally.notes[name] for name in NO_ANSWER if tally.notes[name]}
+    counts = ", ".join(f"{name} {n:,}" for name, n in notes.items())
+    remarks = "".join(f"\n  {remark}" for remark in tally.remarks[:MAX_REMARKS])
+    return (
+        f"no seed of {listed(tally.unanswered, 5)} has a usable answer ({counts}). Name the columns"
+        f" (--map answer=COLUMN, --map options=A,B,C,D), choose a --layout, set --index-base for answers that are"
+        f" numbers of options, or pass --allow-empty-answers to use the questions alone.{remarks}"
+    )
+
+
+def _fingerprints(files: SourceFiles) -> dict[str, str]:
     """Hashes of the input files: a changed file is another input."""
     found: dict[str, str] = {}
-    for path in paths:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        name = path.name if path.name not in found else f"{path.name} (file {len(found) + 1})"
-        found[name] = f"sha256 {digest}"
+    for file in files:
+        with file.path.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        name = file.name if file.copy is not None else file.path.name
+        found[name if name not in found else f"{name} (file {len(found) + 1})"] = f"sha256 {digest}"
     return found

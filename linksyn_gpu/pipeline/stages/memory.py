@@ -15,20 +15,21 @@ from linksyn_gpu.pipeline.stages.build import graph_counts
 from linksyn_gpu.pipeline.stages.ingest import seed_counts
 from linksyn_gpu.sampling.labels import seed_labels
 from linksyn_gpu.sampling.plan import plan_table
+from linksyn_gpu.seeds.normalize import SeedTally
 from linksyn_gpu.tables import Bundles, Cell, Seeds
 
 
 def keep_seeds(
     ws: Workspace, seeds: Seeds, others: Mapping[str, str] | None = None, *, force: bool = False
 ) -> dict[str, Any]:
-    """Seeds -> seeds.parquet and rejects.jsonl, as stage ingest. Returns the stage's counts.
+    """Seeds -> seeds.arrow and rejects.jsonl, as stage ingest. Returns the stage's counts.
 
     `others` are hashes of what else must be the same for the folder to be continued.
     """
     named = {"seeds in memory": _hash_of_table(seeds), **(others or {})}
     if ws.begin("ingest", {"seeds": {}, "input": named}, force=force):
         store.write_seeds(ws, seeds)
-        ws.finish("ingest", seed_counts(seeds))
+        ws.finish("ingest", seed_counts(SeedTally.of(seeds)))
     return ws.counts("ingest")
 
 
@@ -80,6 +81,8 @@ def _hash_of(*arrays: Any) -> str:
 
 def _hash_of_table(seeds: Seeds) -> str:
     found = hashlib.sha256()
-    for batch in seeds.table.combine_chunks().to_batches():
+    # Columns that older versions did not have are left out: a folder of them is continued.
+    columns = [name for name in seeds.table.column_names if name not in ("source_id", "explanation")]
+    for batch in seeds.table.select(columns).combine_chunks().to_batches():
         found.update(batch.serialize())
     return f"sha256 {found.hexdigest()}"

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import STAGES, Workspace
 from linksyn_gpu.pipeline.stages.enhance import JOURNAL as ENHANCE_JOURNAL
-from linksyn_gpu.report.stats import Coverage, RunStats
-from linksyn_gpu.sampling.value import divergence, gini, target_shares
+from linksyn_gpu.pipeline.stages.forecast import campaign_figures, read_forecast
+from linksyn_gpu.report.stats import RunStats
 
 SAMPLES = 5
 
@@ -36,10 +35,26 @@ def gather(ws: Workspace) -> RunStats:
     stages = {name: ws.counts(name) if ws.finished(name) else None for name in STAGES}
     for name in ("extract", "synthesize", "enhance"):
         stages[name] = ws.counts_so_far(name)  # also before they are finished
-    cells = store.read_plan(ws) if stages["walk"] is not None else []
-    coverage = _coverage(ws, open_plan=len(cells) == 1 and _is_open(cells[0])) if cells else None
     kept_by, samples = _kept(ws) if ws.path("qa.parquet").is_file() else ({}, [])
-    return RunStats(stages, cells, coverage, kept_by, samples, _outcomes(ws))
+    stats = RunStats(stages, kept_by=kept_by, samples=samples, judged=_judged(ws), outcomes=_outcomes(ws))
+    if (walked := stages["walk"]) is None:
+        return stats
+    coverage, cells, campaign = campaign_figures(ws)
+    forecast = read_forecast(ws, walked["paths"])
+    return replace(stats, coverage=coverage, cells=cells, campaign=campaign, forecast=forecast)
+
+
+def _judged(ws: Workspace) -> dict[tuple[str, str], int]:
+    """QA by the level that their cell asked for and the level that the judge gave."""
+    names = ["difficulty_asked", "level_judged"]
+    if not ws.path("enhanced.parquet").is_file() or not {*names} <= {*store.read_schema(ws, "enhanced.parquet").names}:
+        return {}
+    counts = Counter[tuple[str, str]]()
+    for batch in store.read_batches(ws, "enhanced.parquet", names):
+        for asked, judged in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            if judged is not None:
+                counts["any" if asked is None else str(asked), str(judged)] += 1
+    return dict(counts)
 
 
 def _outcomes(ws: Workspace) -> dict[str, int]:
@@ -52,35 +67,6 @@ def _outcomes(ws: Workspace) -> dict[str, int]:
             with Journal(ws.path(name), writable=False) as journal:
                 found[stage] = len(journal.index())
     return found
-
-
-def _is_open(cell: dict[str, Any]) -> bool:
-    return cell["discipline"] is None and cell["difficulty"] is None
-
-
-def _coverage(ws: Workspace, *, open_plan: bool) -> Coverage:
-    """Count visits and seeds of kept paths, in one pass over paths.parquet."""
-    graph, _ = store.read_graph(ws)
-    visits = np.zeros(graph.n_kps, np.int64)
-    used = np.zeros(graph.n_seeds or 0, np.int64)
-    for batch in store.read_batches(ws, "paths.parquet"):
-        kept = batch.filter(batch.column("drop_reason").is_null())
-        visits += np.bincount(kept.column("nodes").flatten().to_numpy(), minlength=visits.size)
-        used += np.bincount(kept.column("seeds").flatten().to_numpy(), minlength=used.size)
-    live = np.asarray(graph.degree > 0)
-    settings = ws.settings("walk") or {}
-    target = target_shares(np.asarray(graph.seed_count), settings["walk"]["tau"])
-    total = int(visits.sum())
-    return Coverage(
-        visits=visits,
-        popularity=graph.seed_count / max(1, int(graph.seed_count.sum())),
-        reachable=int(live.sum()),
-        visited=int((visits > 0).sum()),
-        gini=gini(visits[live]),
-        divergence=divergence(visits, target, live) if total and open_plan else float("nan"),
-        noise_floor=(int(live.sum()) - 1) / (2 * total) if total else float("nan"),
-        seeds_used=int((used > 0).sum()),
-    )
 
 
 def _kept(ws: Workspace) -> tuple[dict[str, Counter[str]], list[dict[str, Any]]]:

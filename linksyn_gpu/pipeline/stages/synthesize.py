@@ -10,15 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linksyn_gpu.config import RunConfig, SynthesisConfig
+from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import EngineError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.feed import Feed
 from linksyn_gpu.pipeline.folder import Workspace
+from linksyn_gpu.pipeline.growth import planned_parts
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.pipeline.serving import StartEngine, engine_of, run_budget
-from linksyn_gpu.pipeline.stages.walk import begin_walk, next_part, planned_parts, planned_paths, walk
+from linksyn_gpu.pipeline.stages.walk import begin_walk, next_part, planned_paths, walk
 from linksyn_gpu.synthesis.requests import (
     RequestsWriter,
     Sources,
@@ -41,6 +42,11 @@ Request = dict[str, Any]
 Put = Callable[[Request], None]
 Produce = Callable[[Put], None]
 """Makes all requests and passes each one to a function."""
+
+
+def ignore(request: Request) -> None:
+    """Do nothing with a request: it was passed on before."""
+
 
 OPERATIONAL = (
     *("base_url", "concurrency", "timeout", "max_attempts", "max_tokens_retry", "model_file", "templates"),
@@ -84,7 +90,7 @@ def synthesize(
     from linksyn_gpu.llm.journal import Journal
 
     ws.counts("walk")
-    work = _Synthesis(ws, config.synthesis, progress)
+    work = _Synthesis(ws, config, progress)
     if not (work.begin(force=force) or collect):
         return ws.counts("synthesize")
     with engine_of(ws, config, engine) as start, Journal(ws.path("journal")) as journal:
@@ -100,7 +106,7 @@ def synthesize(
 def prepare(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> None:
     """Write the requests of a run's paths, and ask nothing. A call of `synthesize` asks for exactly these."""
     ws.counts("walk")
-    work = _Synthesis(ws, config.synthesis, progress)
+    work = _Synthesis(ws, config, progress)
     if work.begin(force=force):
         work.write_requests()
 
@@ -121,7 +127,7 @@ def walk_and_synthesize(
     if config.synthesis.engine == "batch" or ws.finished("walk"):
         walk(ws, config, progress=progress)
         return synthesize(ws, config, engine=engine, progress=progress)
-    work = _Synthesis(ws, config.synthesis, progress)
+    work = _Synthesis(ws, config, progress)
     work.begin(ahead=True)
     with engine_of(ws, config, engine) as start, Journal(ws.path("journal")) as journal:
         if config.synthesis.engine == "vllm":
@@ -129,11 +135,12 @@ def walk_and_synthesize(
 
         def walk_and_write(put: Put) -> None:
             while (part := next_part(ws, config, progress)) is not None:
-                work.write_requests(put, part.cells)  # of earlier parts
-                with part.writer() as paths, work.writer(part.cells) as requests:
+                work.write_requests(put, part.cells, part.earlier_rows)
+                again = part.earlier_rows < work.rows_before  # a part that an earlier call did not record as walked
+                with part.writer() as paths, work.writer(part.cells, part.earlier_rows) as requests:
                     for table in part.rounds():
                         paths(table)
-                        write_requests_of(requests, table, put)
+                        write_requests_of(requests, table, ignore if again else put)
                 part.finish()
 
         work.make_and_ask(journal, start, walk_and_write)
@@ -150,16 +157,18 @@ def write_requests_of(writer: RequestsWriter, paths: pa.Table, put: Put) -> None
 class _Synthesis:
     """The steps of stage synthesize over a run folder."""
 
-    def __init__(self, ws: Workspace, config: SynthesisConfig, progress: Progress) -> None:
-        self._ws, self._config, self._progress = ws, config, progress
-        self._sources = Sources(store.read_kp_names(ws), store.read_seed_table(ws).table, config)
+    def __init__(self, ws: Workspace, config: RunConfig, progress: Progress) -> None:
+        self._ws, self._config, self._progress = ws, config.synthesis, progress
+        seeds, types = store.read_seed_table(ws).table, config.question_types
+        self._sources = Sources(store.read_kp_names(ws), seeds, config.synthesis, types)
         self._facts: dict[str, Any] = {}
         self._expected: int | None = None
         self._skipped = 0
         self._begun = False
         self._stats: Stats | None = None
         self._failed: EngineError | None = None
-        self._rows_before = 0
+        self.rows_before = 0
+        """Paths for which an earlier call wrote the requests; they are asked first."""
 
     def begin(self, *, force: bool = False, ahead: bool = False) -> bool:
         """Whether the stage has work to do; `ahead`: stage walk is not finished yet."""
@@ -170,9 +179,13 @@ class _Synthesis:
         shaping = to_mapping(self._config)
         operational = {name: shaping.pop(name) for name in OPERATIONAL}
         shaping["content of --templates"] = synthesis_digest(self._config.templates)
-        settings, server = {"synthesis": shaping}, {"synthesis": operational}
+        settings = {
+            "synthesis": shaping,
+            "question_types": {k: dict(v) for k, v in self._sources.question_types.items()},
+        }
+        server = {"synthesis": operational}
         work = self._ws.begin("synthesize", settings, operational=server, force=force, ahead=ahead)
-        self._rows_before = self._rows_made()
+        self.rows_before = self._rows_made()
         return work
 
     # ------------------------------------------------------------------ requests
@@ -180,12 +193,23 @@ class _Synthesis:
     def _rows_made(self) -> int:
         """Paths for which an earlier call wrote the requests; 0 where a file is damaged: all are written again."""
         ws = self._ws
-        if not (ws.path("tasks.parquet").is_file() and ws.intact("tasks.parquet")):
-            return 0
         rows = store.count_rows(ws, "tasks.parquet")
-        if rows > store.count_rows(ws, "paths.parquet") or store.read_schema(ws, "tasks.parquet") != tasks_schema():
-            return 0  # of other paths, or of an older version
+        if rows == 0 or rows > store.count_rows(ws, "paths.parquet"):
+            return 0
+        if store.read_schema(ws, "tasks.parquet") != tasks_schema():
+            return 0  # of an older version
         return rows if all(ws.intact(name) for name in self._request_files()) else 0
+
+    def _types_of_older_version(self) -> Sequence[str | None]:
+        """Question types of the requests in a tasks file of an older version, which chose them by another rule.
+
+        Requests with these types have the ids of before: their answers are found again.
+        """
+        ws, name = self._ws, "tasks.parquet"
+        if not ws.intact(name) or store.read_schema(ws, name) == tasks_schema():
+            return ()
+        types: list[str | None] = store.read_table(ws, name, ["question_type"]).column(0).to_pylist()
+        return types
 
     def _request_files(self) -> list[str]:
         """Names of the requests files, by tasks.parquet."""
@@ -193,37 +217,49 @@ class _Synthesis:
         return [requests_name(number) for number in range(request_files(column))]
 
     @contextlib.contextmanager
-    def writer(self, cells: Sequence[Cell]) -> Iterator[RequestsWriter]:
-        """A writer behind the requests that exist; new files appear when the block ends without an error."""
-        ws, rows = self._ws, self._rows_made()
+    def writer(self, cells: Sequence[Cell], after: int) -> Iterator[RequestsWriter]:
+        """A writer behind the requests of the first `after` paths; new files appear when the block ends without an
+        error."""
+        ws, rows = self._ws, min(after, self._rows_made())
         known = self._request_files() if rows else []
+        recorded = () if rows else self._types_of_older_version()
         for path in (ws.path("requests.jsonl"), *ws.path("requests").glob("requests-*.jsonl")):
             if path.name not in {Path(name).name for name in known}:  # of a call that was killed, or an older version
                 path.unlink(missing_ok=True)
         with (
             ws.replacing("tasks.parquet") as tasks,
-            RequestsWriter(self._sources, cells, lambda n: ws.replacing(requests_name(n)), tasks) as writer,
+            RequestsWriter(
+                self._sources, cells, lambda n: ws.replacing(requests_name(n)), tasks, recorded_types=recorded
+            ) as writer,
         ):
             for table in store.read_rows(ws, "tasks.parquet", 0, rows):
                 writer.resume(table)
             yield writer
 
-    def write_requests(self, put: Put = lambda request: None, cells: Sequence[Cell] | None = None) -> None:
-        """Write the requests of the paths in paths.parquet that have none; `cells` is the plan if it is not written."""
+    def write_requests(self, put: Put = ignore, cells: Sequence[Cell] | None = None, until: int | None = None) -> None:
+        """Write the requests of the paths in paths.parquet that have none: of all, or of the first `until`.
+
+        `cells` is the plan if it is not written.
+        """
         ws, made = self._ws, self._rows_made()
-        n_paths = store.count_rows(ws, "paths.parquet")
-        if made == n_paths:
+        n_paths = store.count_rows(ws, "paths.parquet") if until is None else until
+        if made >= n_paths:
             return
         if cells is None:
             cells = [Cell(cell["discipline"], cell["difficulty"], cell["asked"]) for cell in store.read_plan(ws)]
-        with self.writer(cells) as writer:
-            for table in store.read_rows(ws, "paths.parquet", made, n_paths):
-                write_requests_of(writer, table, put)
+        ends = itertools.accumulate(sum(part["paths"]) for part in planned_parts(ws))
+        with self.writer(cells, made) as writer:
+            for first, last in itertools.pairwise([made, *(end for end in ends if made < end <= n_paths)]):
+                writer.begin_file()
+                for table in store.read_rows(ws, "paths.parquet", first, last):
+                    write_requests_of(writer, table, put)
 
     def _earlier_requests(self) -> Iterator[Request]:
         """Requests that an earlier call wrote; none if all of them have an answer and the campaign goes on."""
-        grows = self._rows_before < sum(planned_paths(planned_parts(self._ws)))
-        if self._rows_before and not (grows and (self._ws.counts_so_far("synthesize") or {}).get("pending") == 0):
+        grows = self.rows_before < sum(planned_paths(planned_parts(self._ws)))
+        # The counts may be older than the requests: those of a call that was killed are not in them.
+        counts = Counter[str](self._ws.counts_so_far("synthesize"))
+        if self.rows_before > counts["requests_answered"] + counts["paths_dropped"] or not grows:
             yield from self._all_requests()
 
     def _all_requests(self) -> Iterator[Request]:
@@ -297,7 +333,7 @@ class _Synthesis:
         self._stats = stats
         if self._expected is None:
             self._expected = sum(planned_paths(planned_parts(self._ws)))  # as many requests at most
-            if self._rows_before == self._expected:
+            if self.rows_before == self._expected:
                 self._expected -= store.read_table(self._ws, "tasks.parquet", ["request_id"]).column(0).null_count
         self._progress("answers", self._skipped + stats.done + stats.skipped, self._expected)
 
@@ -350,7 +386,7 @@ class _Synthesis:
         from linksyn_gpu.llm import batchfile
         from linksyn_gpu.llm.refusals import Dialect
 
-        if not self._rows_before:
+        if not self.rows_before and len(index) == 0:
             return "requests/*.jsonl"
         dialect = Dialect(self._config.without, self._config.rename)
         with self._ws.replacing("requests-pending.jsonl") as part:
