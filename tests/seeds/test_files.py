@@ -167,7 +167,7 @@ def as_parquet():
         b'{"question": "q", "answer": "a"}\n',
         b'\xef\xbb\xbf [{"question": "q", "answer": "a"}]',
         b"question,answer\nq,a\n",
-        gzip.compress(b'{"question": "q", "answer": "a"}\n'),
+        gzip.compress(b'{"question": "q", "answer": "a"}\n', mtime=0),
         as_parquet(),
     ],
 )
