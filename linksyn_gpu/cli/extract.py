@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from linksyn_gpu.cli.console import STOPPED_EARLY, progress_bars, result, status
+from linksyn_gpu.cli.console import STOPPED_EARLY, exit_if_stopped, progress_bars, result, status
 from linksyn_gpu.cli.options import Resolve, existing_run, settings_command
 from linksyn_gpu.cli.summary import extract_line
 
 
-@settings_command("Knowledge points", "--templates", "Server", "Machine")
+@settings_command("Knowledge points", "--templates", "--max-requests", "--budget-tokens", "Server", "Machine")
 @existing_run
 def command(folder: str, resolve: Resolve, force: bool) -> None:
     """Find, label and merge the knowledge points of the seeds in run folder DIR. Runs between ingest and build.
@@ -22,7 +22,11 @@ def command(folder: str, resolve: Resolve, force: bool) -> None:
     with Workspace(folder, create=False) as ws, progress_bars() as progress:
         config = resolve(ws.settings("extract"))
         counts = stages.extract(ws, config, force=force, progress=progress)
+    if counts.get("pending"):
+        result(extract_line(counts))
+        exit_if_stopped(counts, config.synthesis.engine)
+        return
     result(f"{extract_line(counts)}\nlook at    {folder}/merges.md")
-    if counts["asked_about"] and not counts["labelled"]:
+    if counts["asked_about"] and not counts["labelled"] and counts.get("extractor") != "names":
         status("No seed got a knowledge point; extracted.parquet holds the reason of each one.")
         sys.exit(STOPPED_EARLY)

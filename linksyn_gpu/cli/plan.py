@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from linksyn_gpu.cli import summary
-from linksyn_gpu.cli.console import progress_bars, result, status
+from linksyn_gpu.cli.console import exit_if_stopped, progress_bars, result, status
 from linksyn_gpu.cli.options import FORECAST, GROUPS, Resolve, new_run, settings_command
 
 
@@ -24,10 +24,16 @@ def command(seeds: tuple[str, ...], out: str, resolve: Resolve, force: bool) -> 
     backend = choose_backend(config.backend)
     status(f"backend: {backend.name} ({backend.reason})")
 
+    last: dict[str, Mapping[str, Any]] = {}
+
     def done(stage: str, counts: Mapping[str, Any]) -> None:
+        last[stage] = counts
         result(summary.LINES[stage](counts))
 
     with progress_bars() as progress:
-        stats = plan(seeds, out, config, force=force, progress=progress, done=done).stats
-    result(summary.plan_text(stats))
+        planned = plan(seeds, out, config, force=force, progress=progress, done=done)
+    if "walk" not in last:  # requests of stage extract are pending
+        exit_if_stopped(last["extract"], config.synthesis.engine)
+        return
+    result(summary.plan_text(planned.stats))
     result(f"next       linksyn-gpu run with the same arguments; the pictures are in {out}/report.html")

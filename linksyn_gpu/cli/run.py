@@ -32,6 +32,9 @@ def command(seeds: tuple[str, ...], out: str, resolve: Resolve, force: bool) -> 
     with progress_bars() as progress:
         run(seeds, out, config, force=force, progress=progress, done=done)
     engine = config.synthesis.engine
+    if "synthesize" not in last:  # requests of stage extract are pending
+        exit_if_stopped(last["extract"], engine)
+        return
     result(summary.where_to_look(out, last["synthesize"], engine))
     if "enhance" in last:
         result(summary.where_enhanced(out))

@@ -40,7 +40,15 @@ def ingest_line(counts: Mapping[str, Any]) -> str:
 def extract_line(counts: Mapping[str, Any]) -> str:
     """Seeds labelled by the extractor, and names merged."""
     failed = _with_reasons(counts["failed"], counts["failed_by_reason"])
-    lines = [f"extracted  {counts['asked_about']:,} seeds = {counts['labelled']:,} labelled + {failed} failed"]
+    lines = [f"extractor  {counts['extractor']}: {counts['chosen_because']}"] if counts.get("chosen_because") else []
+    lines.append(f"extracted  {counts['asked_about']:,} seeds = {counts['labelled']:,} labelled + {failed} failed")
+    if counts.get("pending"):
+        lines.append(f"           {counts['pending']:,} requests are pending ({reasons(counts['pending_reasons'])})")
+    if "requests_answered" in counts:
+        lines.append(
+            f"tokens     {counts['prompt_tokens']:,} read, {counts['completion_tokens']:,} written, "
+            f"in {counts['requests_answered']:,} answers"
+        )
     if counts["without_knowledge_points"]:
         lines.append(f"           {counts['without_knowledge_points']:,} seeds have no knowledge point")
     if (merging := counts["merging"]) is not None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from linksyn_gpu.config.checks import one_of, require, server_address
 
-EXTRACTORS = ("given", "llm", "yake", "terms")
+EXTRACTORS = ("auto", "given", "llm", "yake", "terms", "names")
 MERGES = ("none", "forms", "fuzzy")
 
 
@@ -14,8 +14,9 @@ MERGES = ("none", "forms", "fuzzy")
 class ExtractConfig:
     """How knowledge points are found, labelled and merged. `SynthesisConfig` names the language model."""
 
-    extractor: str = "given"
-    """'given': those of the seeds; 'llm': a language model; 'yake': key phrases; 'terms': terms of a glossary."""
+    extractor: str = "auto"
+    """'given': those of the seeds; 'llm': a language model; 'yake': key phrases; 'terms': terms of a glossary; 'names':
+    the names that other seeds of the bank have; 'auto': chosen by the seeds and the engine, see `choose_extractor`."""
     merge: str = "none"
     """'none'; 'forms': names with the same merge key; 'fuzzy': also stated synonyms and similar names."""
     only_missing: bool = False
@@ -66,8 +67,9 @@ class ExtractConfig:
 
     @property
     def asked_for(self) -> bool:
-        """Whether `run` includes the stage."""
-        return self != ExtractConfig()
+        """Whether `run` includes the stage; 'auto' stands for 'given' here, as long as it is not resolved."""
+        unlike_the_defaults = replace(self, extractor="auto", glossary=None) != ExtractConfig()
+        return self.extractor not in ("auto", "given") or self.glossary is not None or unlike_the_defaults
 
     @property
     def uses_model(self) -> bool:

@@ -2,49 +2,113 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from linksyn_gpu.errors import EngineError
 from linksyn_gpu.knowledge.extract.llm import PERCENT, TEMPLATES, share
-from linksyn_gpu.llm.asking import NO_ANSWER
+from linksyn_gpu.llm.asking import NO_ANSWER, is_pending
 from linksyn_gpu.llm.json_answer import read_object
 from linksyn_gpu.llm.prompting import content_request, object_schema, render_messages
 from linksyn_gpu.llm.protocol import Failure, Outcome
 from linksyn_gpu.taxonomy.disciplines import UNKNOWN, Taxonomy
 
 if TYPE_CHECKING:
+    from linksyn_gpu.config import SynthesisConfig
     from linksyn_gpu.knowledge.merge.units import Unit
     from linksyn_gpu.llm import Engine
-    from linksyn_gpu.llm.client import Limits, Stats
+    from linksyn_gpu.llm.budget import Budget
+    from linksyn_gpu.llm.client import Stats
     from linksyn_gpu.llm.journal import Journal
 
 
-@dataclass(frozen=True)
 class Asker:
-    """An engine, the journal of its answers, and the limits of the client."""
+    """Asks through the journal, within the budget, and counts what is pending and what the answers cost.
 
-    engine: Engine
-    journal: Journal
-    limits: Limits
-    templates: str | None = None
+    Parameters
+    ----------
+    start : callable
+        Returns the running engine; called only when there is something to ask.
+    journal : Journal
+    config : SynthesisConfig
+        Settings of the requests and of the client.
+    budget : Budget
+        What may still be asked.
+    """
+
+    def __init__(self, start: Callable[[], Engine], journal: Journal, config: SynthesisConfig, budget: Budget) -> None:
+        self._start, self._journal, self._config, self._budget = start, journal, config, budget
+        self._read: set[str] = set()
+        self._spent = Counter[str]()
+        self.pending = Counter[str]()
+        """Requests that a later call asks again, by reason."""
+        self.stopped: str | None = None
+        """Message of an engine that failed after it had started."""
 
     def ask(
         self,
         requests: Iterable[Mapping[str, Any]],
         validate: Callable[[str], str | None],
         on_progress: Callable[[Stats], None] | None = None,
-    ) -> Stats:
-        """Send the requests that have no answer in the journal, each id once."""
+    ) -> None:
+        """Send the requests that have no answer in the journal, each id once. After a failure nothing more is sent.
+
+        Raises
+        ------
+        EngineError
+            The engine could not be started or reached at all.
+        """
+        from linksyn_gpu.llm.client import Limits
         from linksyn_gpu.llm.dispatch import ask_all
 
-        todo = self.journal.index().unsettled(requests)
-        return ask_all(todo, self.engine, self.journal, limits=self.limits, validate=validate, on_progress=on_progress)
+        index = self._journal.index()
+        todo = index.unsettled(requests)
+        first = next(todo, None)
+        if first is None or self.stopped is not None or self._budget.refuses(known=first["custom_id"] in index):
+            return
+        engine = self._start()
+        try:
+            ask_all(
+                itertools.chain([first], todo),
+                engine,
+                self._journal,
+                limits=Limits.of(self._config, engine),
+                validate=validate,
+                budget=self._budget,
+                on_progress=on_progress,
+            )
+        except EngineError as error:
+            self.stopped = str(error)
 
     def outcomes(self, requests: Iterable[Mapping[str, Any]]) -> Iterator[Outcome]:
         """What the journal holds of each request; a failure with the reason `NO_ANSWER` if that is nothing."""
         for request in requests:
-            yield self.journal.outcome(request["custom_id"]) or Failure(request["custom_id"], NO_ANSWER, "")
+            name = request["custom_id"]
+            outcome = self._journal.outcome(name) or Failure(name, NO_ANSWER, "")
+            if name not in self._read:
+                self._read.add(name)
+                self._count(outcome)
+            yield outcome
+
+    def _count(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Failure) and is_pending(outcome):
+            self.pending[outcome.reason] += 1
+        else:
+            self._spent["requests_answered"] += 1
+            self._spent["prompt_tokens"] += outcome.prompt_tokens
+            self._spent["completion_tokens"] += outcome.completion_tokens
+
+    def counts(self) -> dict[str, Any]:
+        """Answers that were read and their tokens, and what is pending and why."""
+        spent = {name: self._spent[name] for name in ("requests_answered", "prompt_tokens", "completion_tokens")}
+        found: dict[str, Any] = {**spent, "pending": self.pending.total(), "pending_reasons": dict(self.pending)}
+        if found["pending"] and self.stopped is not None:
+            found["stopped"] = self.stopped
+        if found["pending"] and self._budget.met is not None:
+            found["bound"] = self._budget.met
+        return found
 
     def same(self, pairs: Sequence[tuple[Unit, Unit, str]]) -> list[tuple[bool, float] | None]:
         """Whether each pair of units is the same knowledge point: (same?, confidence), or None without an answer."""
@@ -69,7 +133,7 @@ class Asker:
         return [value["discipline"] if value else UNKNOWN for value in found]
 
     def _request(self, template: str, values: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-        messages = render_messages(TEMPLATES, f"{template}.en.jinja", values, self.templates)
+        messages = render_messages(TEMPLATES, f"{template}.en.jinja", values, self._config.templates)
         return content_request(messages, template, object_schema(fields), max_tokens=64)
 
     def _objects(

@@ -158,7 +158,8 @@ def run(
     config = _config(config, settings)
     config = replace(config, synthesis=_asking(config.synthesis, engine))
     with Workspace(out) as ws, stages.engine_of(ws, config, _starter(engine)) as start:
-        _until_graph(ws, seeds, config, start, force=force, progress=progress, done=done)
+        if not _until_graph(ws, seeds, config, start, force=force, progress=progress, done=done):
+            return Run(out)
         while True:
             counts = stages.walk_and_synthesize(ws, config, engine=start, progress=progress)
             done("walk", {**ws.counts("walk"), "cells": stages.campaign_figures(ws)[1]})
@@ -205,7 +206,8 @@ def plan(
     config = _config(config, settings)
     config = replace(config, synthesis=_asking(config.synthesis, engine))
     with Workspace(out) as ws, stages.engine_of(ws, config, _starter(engine)) as start:
-        _until_graph(ws, seeds, config, start, force=force, progress=progress, done=done)
+        if not _until_graph(ws, seeds, config, start, force=force, progress=progress, done=done):
+            return Run(out)
         done("walk", stages.walk(ws, config, progress=progress))
         stages.prepare(ws, config, progress=progress)
         stages.forecast(ws, config, engine=engine, progress=progress)
@@ -228,16 +230,20 @@ def _until_graph(
     force: bool,
     progress: Progress,
     done: OnStage,
-) -> None:
-    """The stages from seeds to the graph."""
+) -> bool:
+    """The stages from seeds to the graph. False: there is none yet, since requests of stage extract are pending."""
     if isinstance(seeds, Seeds):
         done("ingest", keep_seeds(ws, seeds, force=force))
     else:
         files = [str(seeds)] if isinstance(seeds, (str, Path)) else [str(file) for file in seeds]
         done("ingest", stages.ingest(ws, files, config, force=force, progress=progress))
-    if config.extract.asked_for:
-        done("extract", stages.extract(ws, config, engine=start, progress=progress))
+    if stages.resolve_extractor(ws, config)[0].extract.asked_for:
+        counts = stages.extract(ws, config, engine=start, progress=progress)
+        done("extract", counts)
+        if counts.get("pending"):
+            return False
     done("build", stages.build(ws, config, progress=progress))
+    return True
 
 
 def synthesize(

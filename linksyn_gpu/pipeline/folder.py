@@ -391,7 +391,7 @@ class Workspace:
 
     def _check_nothing_after(self, stage: str) -> None:
         others = (name for name in STAGES[STAGES.index(stage) + 1 :] if name not in CHEAP)
-        later = [name for name in others if name in self.manifest["stages"]]
+        later = [name for name in others if name in self.manifest["stages"] and self._holds(name)]
         if later:
             raise ConfigError(
                 f"{self.folder}: stage '{later[0]}' ran without '{stage}'; pass --force to discard it, "

@@ -13,7 +13,13 @@ from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
 
 if TYPE_CHECKING:
+    from linksyn_gpu.config import SynthesisConfig
     from linksyn_gpu.llm import Engine
+    from linksyn_gpu.llm.budget import Budget
+    from linksyn_gpu.llm.journal import Index
+
+JOURNALS = {"extract": "extract-journal", "synthesize": "journal", "enhance": "enhance-journal"}
+"""Folder with the answers of each stage that asks a model."""
 
 StartEngine = Callable[[], "Engine"]
 """Returns the running engine; starts it on the first call."""
@@ -65,3 +71,19 @@ def engine_of(ws: Workspace, config: RunConfig, given: StartEngine | None = None
 
     with launch.lazily(config.synthesis, folder=ws.folder, walk_bytes=lambda: walk_bytes(ws, config)) as start:
         yield start
+
+
+def run_budget(ws: Workspace, config: SynthesisConfig, stage: str, own: Index) -> Budget:
+    """What a stage may still ask: the limits hold for all stages of a run together; `own` is its journal's index."""
+    from linksyn_gpu.llm.budget import Budget
+    from linksyn_gpu.llm.journal import Journal
+
+    limits = config.max_requests, config.budget_tokens
+    if limits == (None, None):
+        return Budget()
+    requests, tokens = len(own), own.tokens
+    for name in (name for other, name in JOURNALS.items() if other != stage and ws.path(name).is_dir()):
+        with Journal(ws.path(name), writable=False) as journal:
+            requests += len(journal.index())
+            tokens += journal.index().tokens
+    return Budget(*limits, requests=requests, tokens=tokens)

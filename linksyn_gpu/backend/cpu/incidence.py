@@ -25,7 +25,10 @@ def incidence(
     lists = column.cast(pa.large_list(pa.large_string())).combine_chunks()
     offsets = lists.offsets.to_numpy().astype(np.int64)
     if offsets[-1] == offsets[0]:
-        raise DataError("no seed has a knowledge point; map their column with --map knowledge_points=COLUMN")
+        raise DataError(
+            "no seed has a knowledge point; find them with 'linksyn-gpu extract', or name their column with "
+            "--map knowledge_points=COLUMN"
+        )
     # Distinct spellings first: each is normalised once, however many seeds hold it.
     encoded = lists.values[offsets[0] : offsets[-1]].dictionary_encode()
     numbers: dict[str, int] = {}

@@ -58,7 +58,10 @@ def incidence(
     lists = cudf.Series(column)
     mentions = lists.list.leaves
     if len(mentions) == 0:
-        raise DataError("no seed has a knowledge point; map their column with --map knowledge_points=COLUMN")
+        raise DataError(
+            "no seed has a knowledge point; find them with 'linksyn-gpu extract', or name their column with "
+            "--map knowledge_points=COLUMN"
+        )
     spelling, spellings = mentions.factorize()
     spellings = cudf.Series(spellings)
     group = _groups(spellings) if kp_form == "folded" else cp.arange(len(spellings), dtype=np.int64)

@@ -7,14 +7,14 @@ request whose answer is invalid; after that the seed is recorded with the reason
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from linksyn_gpu.knowledge.extract.plain_text import is_name
 from linksyn_gpu.knowledge.merge.normal_form import merge_key, normal_form
-from linksyn_gpu.llm.json_answer import read_level, read_object
+from linksyn_gpu.llm.json_answer import TruncatedAnswer, json_values, read_level
 from linksyn_gpu.llm.prompting import content_request, object_schema, render_messages
 from linksyn_gpu.taxonomy.difficulty import LEVELS
 from linksyn_gpu.taxonomy.disciplines import UNKNOWN, Taxonomy
@@ -26,7 +26,6 @@ REASONS = {
     "invalid_json": "the answer is not the requested JSON object",
     "no_knowledge_points": "the answer has no usable knowledge point",
     "prompt_too_long": "the prompt is longer than max_prompt_chars or the context of the model",
-    "no_answer": "the request has no answer yet",
 }
 """Why a seed was not labelled, in addition to the reasons of `llm.protocol`."""
 
@@ -72,20 +71,41 @@ def labels_schema(taxonomy: Taxonomy, most: int) -> dict[str, Any]:
 def read_labels(text: str, taxonomy: Taxonomy, most: int = 8) -> Labels | str:
     """Labels of an answer, or the reason (of `REASONS`) why it has none.
 
-    A discipline is mapped to the taxonomy like any label; an invalid difficulty is left out.
+    The first object with a usable name counts: prose, an example, or a bare list of names around it do no harm. A
+    discipline is mapped to the taxonomy like any label; an invalid difficulty is left out.
     """
-    value = read_object(text)
-    if value is None:
+    reason = "invalid_json"
+    try:
+        for value in json_values(text):
+            for answer in _answers(value):
+                if points := _points(answer["knowledge_points"]):
+                    return _labels(answer, points[:most], taxonomy)
+            reason = "no_knowledge_points"
+    except TruncatedAnswer:
         return "invalid_json"
+    return reason
+
+
+def _answers(value: Any) -> Iterator[Mapping[str, Any]]:
+    """Objects with the key 'knowledge_points' in a decoded value; a bare list of names is read as one."""
+    if isinstance(value, list):
+        yield {"knowledge_points": value}
+    for inner in value if isinstance(value, list) else (value, *value.values()):
+        if isinstance(inner, dict) and "knowledge_points" in inner:
+            yield inner
+
+
+def _points(listed: Any) -> Sequence[tuple[str, float | None]]:
+    """Usable names with their confidences, each name once."""
     points: dict[str, tuple[str, float | None]] = {}
-    listed = value.get("knowledge_points")
     for point in listed if isinstance(listed, list) else ():
         name, confidence = (point.get("name"), point.get("confidence")) if isinstance(point, dict) else (point, None)
         if isinstance(name, str) and is_name(name := " ".join(name.split()).rstrip(",;: ")) and len(name) < MAX_NAME:
             points.setdefault(merge_key(normal_form(name)), (name, share(confidence)))
-    if not points:
-        return "no_knowledge_points"
-    kept: Sequence[tuple[str, float | None]] = list(points.values())[:most]
+    return list(points.values())
+
+
+def _labels(value: Mapping[str, Any], kept: Sequence[tuple[str, float | None]], taxonomy: Taxonomy) -> Labels:
     label, level = value.get("discipline"), read_level(value.get("difficulty"))
     return Labels(
         tuple(name for name, _ in kept),

@@ -16,6 +16,7 @@ from linksyn_gpu.pipeline.stages.curate import curate as curate
 from linksyn_gpu.pipeline.stages.enhance import enhance as enhance
 from linksyn_gpu.pipeline.stages.enhance import recorded_enhancement as recorded_enhancement
 from linksyn_gpu.pipeline.stages.extract import extract as extract
+from linksyn_gpu.pipeline.stages.extract import resolve_extractor as resolve_extractor
 from linksyn_gpu.pipeline.stages.forecast import campaign_figures as campaign_figures
 from linksyn_gpu.pipeline.stages.forecast import forecast as forecast
 from linksyn_gpu.pipeline.stages.ingest import ingest as ingest

@@ -23,6 +23,7 @@ from linksyn_gpu.llm.prompting import prompt_digest, stage_templates
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
 from linksyn_gpu.pipeline.progress import Progress, silent
+from linksyn_gpu.pipeline.serving import JOURNALS, run_budget
 from linksyn_gpu.pipeline.stages.synthesize import OPERATIONAL
 from linksyn_gpu.quality import checks, judge
 from linksyn_gpu.sampling.extend import extend_path
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from linksyn_gpu.llm.journal import Journal
     from linksyn_gpu.llm.protocol import Outcome
 
-JOURNAL = "enhance-journal"
+JOURNAL = JOURNALS["enhance"]
 """Answers by content. Not an output of the stage: --force and other settings find paid answers again."""
 ROWS_IN_WORK = 4096
 """QA that take each step together. Up to eight times as many rows of other disciplines are held with them."""
@@ -159,7 +160,7 @@ class _Enhancement:
             RowWriter(enhanced_schema(), parquet, jsonl) as kept_file,
             RowWriter(enhance_dropped_schema(), dropped) as dropped_file,
         ):
-            self._budget = self._make_budget()
+            self._budget = run_budget(ws, self._config.synthesis, "enhance", self._journal.index())
             enhancer = self._make_enhancer()
             done = 0
             for block in self._blocks():
@@ -194,19 +195,6 @@ class _Enhancement:
             self._seed_rows.take,
             self._names,
         )
-
-    def _make_budget(self) -> Budget:
-        """What may still be asked: the limits hold for stage synthesize and this one together."""
-        from linksyn_gpu.llm.budget import Budget
-        from linksyn_gpu.llm.journal import Journal
-
-        synthesis, own = self._config.synthesis, self._journal.index()
-        limits = synthesis.max_requests, synthesis.budget_tokens
-        if limits == (None, None):
-            return Budget()
-        with Journal(self._ws.path("journal"), writable=False) as journal:
-            before = journal.index()
-        return Budget(*limits, requests=len(before) + len(own), tokens=before.tokens + own.tokens)
 
     def _kept(self, block: Sequence[Work | dict[str, Any]]) -> list[dict[str, Any]]:
         """Rows of the final data set, in the order of qa.parquet."""

@@ -11,22 +11,25 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import file_digest, to_mapping
+from linksyn_gpu.knowledge.extract.choice import choose_extractor
 from linksyn_gpu.knowledge.extract.llm import TEMPLATES, Labels, extraction_request, read_labels
 from linksyn_gpu.knowledge.extract.plain_text import JOINT
 from linksyn_gpu.knowledge.merge.report import merge_report
+from linksyn_gpu.llm.asking import is_pending
 from linksyn_gpu.llm.prompting import prompt_chars, prompt_digest, read_templates
 from linksyn_gpu.llm.protocol import Failure
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
 from linksyn_gpu.pipeline.growth import keep_rows, seeds_in_use
 from linksyn_gpu.pipeline.progress import Progress, silent
-from linksyn_gpu.pipeline.serving import StartEngine, engine_of
+from linksyn_gpu.pipeline.serving import JOURNALS, StartEngine, engine_of, run_budget
 from linksyn_gpu.pipeline.stages.synthesize import OPERATIONAL
 from linksyn_gpu.taxonomy.disciplines import UNKNOWN, Taxonomy, load_taxonomy
 
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     from linksyn_gpu.knowledge.ask import Asker
     from linksyn_gpu.knowledge.merge.merge import Merging
 
-JOURNAL = "extract-journal"
+JOURNAL = JOURNALS["extract"]
 """Answers by request id. The journal is not an output of the stage: --force and other settings reuse its answers."""
 VECTORS = "embed-journal"
 """Vectors by model and name."""
@@ -55,21 +58,61 @@ def extract(
 ) -> dict[str, Any]:
     """Find, label and merge the knowledge points of a run's seeds; return the counts of the stage.
 
+    Returns
+    -------
+    dict
+        'pending' counts requests that are still to be asked (no answer, or a failure that passes), and
+        'pending_reasons' says why: the stage is finished, and writes its files, when it is 0. 'stopped' is the message
+        of an engine that failed.
+
     Raises
     ------
     ConfigError
         A setting is wrong, or a later stage was made without this one and `force` is not set.
     EngineError
-        The engine failed. Its answers are kept and the next call continues from there.
+        The engine could not be started or reached at all.
     """
+    config, why = resolve_extractor(ws, config, force=force)
     if ws.begin("extract", _settings(config), operational=_operational(config), force=force):
         work = _Extraction(ws, config, progress)
+        merging = None
         with work.engine(engine):
             work.find()
-            work.label()
-            merging = work.merge()
-        ws.finish("extract", work.write(merging))
+            if not work.pending:
+                work.label()
+                merging = work.merge()
+        counts = {"extractor": config.extract.extractor, "chosen_because": why, **work.counts(merging)}
+        if work.pending:
+            ws.note("extract", counts)
+            return counts
+        work.write(merging, counts)
+        ws.finish("extract", counts)
     return ws.counts("extract")
+
+
+def resolve_extractor(ws: Workspace, config: RunConfig, *, force: bool = False) -> tuple[RunConfig, str]:
+    """The settings with the extractor that 'auto' stands for in this folder, and the reason; '' if it was set.
+
+    A folder keeps the choice with which it was made, except with `force`. An extractor that 'auto' stands for reads
+    only the seeds without knowledge points.
+    """
+    settings = config.extract
+    if settings.extractor != "auto":
+        return config, ""
+    recorded = (ws.settings("extract") or {}).get("extract", {})
+    if not force and ws.path("annotated.parquet").is_file() and "extractor" in recorded:
+        kept = {name: recorded[name] for name in ("extractor", "only_missing") if name in recorded}
+        return replace(config, extract=replace(settings, **kept)), "this folder was made with it"
+    if not force and ws.path("kps.parquet").is_file():
+        return replace(config, extract=replace(settings, extractor="given")), "this folder was made without extraction"
+    ingested = ws.counts("ingest")
+    without = ingested["notes"].get("no_knowledge_points", 0)
+    if settings.glossary is not None and without:
+        extractor, why = "terms", f"{without:,} seeds have no knowledge points, and a glossary is set"
+    else:
+        extractor, why = choose_extractor(ingested["seeds"], without, config.synthesis.engine)
+    only_missing = settings.only_missing or extractor != "given"
+    return replace(config, extract=replace(settings, extractor=extractor, only_missing=only_missing)), why
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:
@@ -118,14 +161,17 @@ class _Extraction:
             yield
             return
         from linksyn_gpu.knowledge.ask import Asker
-        from linksyn_gpu.llm.client import Limits
         from linksyn_gpu.llm.journal import Journal
 
-        synthesis = self._config.synthesis
-        with Journal(self._ws.path(JOURNAL)) as journal, engine_of(self._ws, self._config, given) as start:
-            engine = start()
-            self._asker = Asker(engine, journal, Limits.of(synthesis, engine), synthesis.templates)
+        ws, synthesis = self._ws, self._config.synthesis
+        with Journal(ws.path(JOURNAL)) as journal, engine_of(ws, self._config, given) as start:
+            self._asker = Asker(start, journal, synthesis, run_budget(ws, synthesis, "extract", journal.index()))
             yield
+
+    @property
+    def pending(self) -> int:
+        """Requests that a later call asks again."""
+        return 0 if self._asker is None else self._asker.pending.total()
 
     # ------------------------------------------------------------------ knowledge points
 
@@ -148,7 +194,7 @@ class _Extraction:
                     self._difficulty[row] = labels.difficulty
 
     def _match(self, rows: Sequence[int], extractor: str) -> None:
-        from linksyn_gpu.knowledge.extract.glossary import find_terms, read_glossary
+        from linksyn_gpu.knowledge.extract.glossary import Glossary, Term, find_terms, read_glossary
         from linksyn_gpu.knowledge.extract.keyphrases import find_keyphrases
 
         most = self._settings.max_kps
@@ -156,6 +202,9 @@ class _Extraction:
         if extractor == "terms":
             assert self._settings.glossary is not None  # ExtractConfig checks it
             found = find_terms(texts, read_glossary(self._settings.glossary), most)
+        elif extractor == "names":
+            known = dict.fromkeys(name for points in self._points for name in points)
+            found = find_terms(texts, Glossary(map(Term, known)), most)
         else:
             languages = self._table.column("language").to_pylist()
             found = find_keyphrases(((text, languages[row]) for row, text in self._texts(rows)), most)
@@ -198,6 +247,8 @@ class _Extraction:
             self._found[row] = ("prompt_too_long", f"over {limit} characters")
         made = (request for _, request in requests() if request is not None)
         for row, outcome in zip(kept, self._asker.outcomes(made), strict=True):
+            if is_pending(outcome):
+                continue
             if isinstance(outcome, Failure):
                 self._found[row] = (outcome.reason, outcome.detail)
             else:
@@ -294,8 +345,23 @@ class _Extraction:
 
     # ------------------------------------------------------------------ results
 
-    def write(self, merging: Merging | None) -> dict[str, Any]:
-        """Write the files of the stage and return its counts."""
+    def counts(self, merging: Merging | None) -> dict[str, Any]:
+        """Counts of the stage; 'asked_about' leaves out the seeds whose requests are pending."""
+        failed = Counter(found[0] for found in self._found.values() if isinstance(found, tuple))
+        return {
+            "seeds": self._table.num_rows,
+            "asked_about": len(self._found),
+            "labelled": len(self._found) - failed.total(),
+            "failed": failed.total(),
+            "failed_by_reason": dict(failed),
+            "without_knowledge_points": sum(not points for points in self._points),
+            "unknown_disciplines": dict(self._unmapped.most_common()),
+            "merging": None if merging is None else merging.counts,
+            **({"pending": 0} if self._asker is None else self._asker.counts()),
+        }
+
+    def write(self, merging: Merging | None, counts: Mapping[str, Any]) -> None:
+        """Write the files of the stage."""
         import pyarrow as pa
 
         schema = self._table.schema
@@ -308,17 +374,6 @@ class _Extraction:
             table = table.set_column(
                 schema.get_field_index(name), schema.field(name), pa.array(values, schema.field(name).type)
             )
-        failed = Counter(found[0] for found in self._found.values() if isinstance(found, tuple))
-        counts: dict[str, Any] = {
-            "seeds": table.num_rows,
-            "asked_about": len(self._found),
-            "labelled": len(self._found) - failed.total(),
-            "failed": failed.total(),
-            "failed_by_reason": dict(failed),
-            "without_knowledge_points": sum(not points for points in self._points),
-            "unknown_disciplines": dict(self._unmapped.most_common()),
-            "merging": None if merging is None else merging.counts,
-        }
         merges, doubtful = (merging.merges, merging.doubtful) if merging is not None else ([], [])
         store.write_lines(self._ws, "merges.jsonl", merges)
         store.write_lines(self._ws, "doubtful.jsonl", doubtful)
@@ -328,7 +383,6 @@ class _Extraction:
         if (used := seeds_in_use(self._ws)) and self._ws.intact("annotated.parquet"):
             table = keep_rows(table, store.read_table(self._ws, "annotated.parquet"), used)
         store.write_table(self._ws, "annotated.parquet", table)
-        return counts
 
     def _extracted(self) -> pa.Table:
         import pyarrow as pa

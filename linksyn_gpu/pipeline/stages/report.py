@@ -33,7 +33,7 @@ def write_page(ws: Workspace, stats: RunStats) -> None:
 def gather(ws: Workspace) -> RunStats:
     """Read the figures of a run, finished or not."""
     stages = {name: ws.counts(name) if ws.finished(name) else None for name in STAGES}
-    for name in ("synthesize", "enhance"):
+    for name in ("extract", "synthesize", "enhance"):
         stages[name] = ws.counts_so_far(name)  # also before they are finished
     kept_by, samples = _kept(ws) if ws.path("qa.parquet").is_file() else ({}, [])
     stats = RunStats(stages, kept_by=kept_by, samples=samples, judged=_judged(ws), outcomes=_outcomes(ws))

@@ -18,7 +18,7 @@ from linksyn_gpu.pipeline.feed import Feed
 from linksyn_gpu.pipeline.folder import Workspace
 from linksyn_gpu.pipeline.growth import planned_parts
 from linksyn_gpu.pipeline.progress import Progress, silent
-from linksyn_gpu.pipeline.serving import StartEngine, engine_of
+from linksyn_gpu.pipeline.serving import StartEngine, engine_of, run_budget
 from linksyn_gpu.pipeline.stages.walk import begin_walk, next_part, planned_paths, walk
 from linksyn_gpu.synthesis.requests import (
     RequestsWriter,
@@ -286,12 +286,11 @@ class _Synthesis:
         A failure of the engine is kept for `finish`: the requests are written to the end first.
         """
         from linksyn_gpu.llm import dispatch
-        from linksyn_gpu.llm.budget import Budget
         from linksyn_gpu.llm.client import Limits
         from linksyn_gpu.synthesis.answers import validator
 
         config, index = self._config, journal.index()
-        budget = Budget(config.max_requests, config.budget_tokens, requests=len(index), tokens=index.tokens)
+        budget = run_budget(self._ws, config, "synthesize", index)
         for first in requests:
             if not index.settled(first["custom_id"]):
                 break
