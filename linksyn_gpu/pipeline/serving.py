@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from linksyn_gpu.backend import resolve
 from linksyn_gpu.backend.gpu.memory import MemoryPlan, plan_memory
-from linksyn_gpu.config import DEFAULT_PATHS, RunConfig
+from linksyn_gpu.config import DEFAULT_PATHS, QuotaConfig, RunConfig
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
+from linksyn_gpu.pipeline.growth import quota_of
+from linksyn_gpu.sampling.plan import plan_cells
 
 if TYPE_CHECKING:
     from linksyn_gpu.config import SynthesisConfig
@@ -28,8 +30,10 @@ UNKNOWN_SHARE = 4
 """1/4 of the free memory is reserved for a graph that is not built yet."""
 
 
-def plan_of(ws: Workspace, length: int, round_paths: int, free_bytes: int) -> MemoryPlan:
-    """The memory plan of a run's graph, for rounds of `round_paths` walks.
+def plan_of(
+    ws: Workspace, length: int, round_paths: int, free_bytes: int, quota: QuotaConfig | None = None
+) -> MemoryPlan:
+    """The memory plan of a run's graph, for rounds of `round_paths` walks of the cells of a quota.
 
     Raises
     ------
@@ -38,7 +42,10 @@ def plan_of(ws: Workspace, length: int, round_paths: int, free_bytes: int) -> Me
     """
     graph, _ = store.read_graph(ws)
     n_evidence = 0 if graph.evidence is None else graph.evidence.size
-    return plan_memory(graph.n_kps, graph.indices.size, n_evidence, round_paths, length, free_bytes)
+    cells = plan_cells(quota or QuotaConfig(), 0)
+    weighted = any(cell.discipline for cell in cells)
+    sizes = (graph.n_kps, graph.indices.size, n_evidence, round_paths, length, free_bytes)
+    return plan_memory(*sizes, n_cells=len(cells), cell_weights=weighted)
 
 
 def walk_bytes(ws: Workspace, config: RunConfig) -> int:
@@ -58,7 +65,7 @@ def walk_bytes(ws: Workspace, config: RunConfig) -> int:
     if not ws.finished("build"):
         return free // UNKNOWN_SHARE
     paths = config.paths or config.qa or DEFAULT_PATHS
-    return plan_of(ws, config.walk.length, -(-paths // config.walk.rounds), free).peak_bytes
+    return plan_of(ws, config.walk.length, -(-paths // config.walk.rounds), free, quota_of(ws, config)).peak_bytes
 
 
 @contextlib.contextmanager

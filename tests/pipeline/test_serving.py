@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from linksyn_gpu.config import RunConfig, SynthesisConfig
+from linksyn_gpu.config import QuotaConfig, RunConfig, SynthesisConfig
 from linksyn_gpu.pipeline import serving
 from linksyn_gpu.pipeline import stages as pipeline
 from linksyn_gpu.pipeline.folder import Workspace
@@ -47,3 +47,9 @@ def test_no_memory_is_kept_where_the_cpu_walks_or_no_server_is_started(ws, monke
     assert serving.walk_bytes(ws, replace(CONFIG, backend="cpu")) == 0
     monkeypatch.setattr(serving, "resolve", lambda name: pytest.fail("no device needs to be asked"))
     assert serving.walk_bytes(ws, RunConfig()) == 0
+
+
+def test_cells_with_weights_of_their_own_are_in_the_plan(ws):
+    pipeline.build(ws, CONFIG)
+    quota = QuotaConfig(discipline={"law": 1.0, "physics": 1.0})
+    assert serving.plan_of(ws, 4, 1000, FREE, quota).peak_bytes > serving.plan_of(ws, 4, 1000, FREE).peak_bytes
