@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linksyn_gpu.errors import DataError
+from linksyn_gpu.taxonomy.disciplines import Taxonomy, default_taxonomy
 from linksyn_gpu.text import name_key
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ class Seeds:
     """What to know about the files: encodings found, answer columns that were not used, files that were skipped."""
     unanswered: Sequence[str] = ()
     """Files of which no seed has a usable answer."""
+    taxonomy: Taxonomy = field(default_factory=default_taxonomy)
+    """By which discipline labels are compared."""
 
     @classmethod
     def from_records(cls, records: Iterable[Any], config: SeedsConfig | None = None, **fields: Any) -> Seeds:
@@ -148,6 +151,8 @@ class SeedLabels:
     """scipy CSR array [n_seeds, n_disciplines] of int64: 1 where a seed is of a discipline."""
     difficulty: Int64
     """[n_seeds] level 1..5; 0 where a seed has none."""
+    taxonomy: Taxonomy
+    """By which discipline labels are compared."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -122,7 +122,7 @@ class QuotaConfig:
         sums = {sum(shares.values()) for shares in (self.discipline, self.difficulty) if shares}
         require(
             self.unit == "share" or len(sums) == 1,
-            f"with unit = 'qa' the numbers of discipline sum to {sum(self.discipline.values()):g} and those of "
+            f"unit = 'qa', but the numbers of discipline sum to {sum(self.discipline.values()):g} and those of "
             f"difficulty to {sum(self.difficulty.values()):g}: make them equal, or leave one of the two out",
         )
         for name in ("cross_discipline", "min_own_share"):

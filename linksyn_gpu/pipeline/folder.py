@@ -42,7 +42,14 @@ CHEAP = ("curate",)
 """Stages that are repeated without being asked for when an earlier one is added: they ask no model."""
 OUTPUTS = {
     "ingest": ("seeds.arrow", "seeds.parquet", "rejects.jsonl"),  # .parquet: of an older version
-    "extract": ("annotated.parquet", "extracted.parquet", "merges.jsonl", "doubtful.jsonl", "merges.md"),
+    "extract": (
+        "annotated.parquet",
+        "extracted.parquet",
+        "merges.jsonl",
+        "doubtful.jsonl",
+        "merges.md",
+        "taxonomy.toml",
+    ),
     "build": ("kps.parquet", "graph"),
     "walk": ("plan.json", "paths.parquet", "visits.npz", "kp-factors.npy"),
     "synthesize": (

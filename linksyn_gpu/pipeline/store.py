@@ -28,6 +28,7 @@ from linksyn_gpu.tables import (
     json_line,
     named_lists,
 )
+from linksyn_gpu.taxonomy.disciplines import default_taxonomy, load_taxonomy
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 GRAPH_ARRAYS = ("indptr", "indices", "count", "weight", "seed_count", "evidence_indptr", "evidence")
 ROWS_PER_READ = 65_536
+TAXONOMY = "taxonomy.toml"
+"""A copy of the file of `extract.taxonomy`, if that is set."""
 
 
 class SeedFiles:
@@ -86,7 +89,11 @@ def write_seeds(ws: Workspace, seeds: Seeds) -> None:
 
 def read_seed_table(ws: Workspace, columns: Sequence[str] | None = None) -> Seeds:
     """Read the seeds that stages after `extract` use, annotated if that stage ran, or some of their columns."""
-    return Seeds(read_table(ws, "annotated.parquet", columns) if ws.finished("extract") else read_taken(ws, columns))
+    if not ws.finished("extract"):
+        return Seeds(read_taken(ws, columns))
+    own = ws.path(TAXONOMY)  # one that is missing or damaged makes the stage unfinished
+    taxonomy = load_taxonomy(own) if own.is_file() else default_taxonomy()
+    return Seeds(read_table(ws, "annotated.parquet", columns), taxonomy=taxonomy)
 
 
 def file_of_seeds(ws: Workspace) -> str:

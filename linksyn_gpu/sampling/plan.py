@@ -17,7 +17,7 @@ from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.sampling.labels import find_discipline, seeds_of
 from linksyn_gpu.sampling.value import level_kernel, target_shares
 from linksyn_gpu.tables import Bool, Cell, Float64, Int32, Int64, KPGraph, KPStatistics, SeedLabels
-from linksyn_gpu.taxonomy.disciplines import default_taxonomy, discipline_key
+from linksyn_gpu.taxonomy.disciplines import Taxonomy
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ def resolve_quota(quota: QuotaConfig, labels: SeedLabels) -> QuotaConfig:
         No seed has a discipline, or a level.
     """
     if quota.discipline_preset is not None:
-        keys = [discipline_key(label) for label in labels.disciplines]
+        keys = [labels.taxonomy.key(label) for label in labels.disciplines]
         counts = {key: int(seeds_of(key, labels, exactly=True).sum()) for key in dict.fromkeys(keys)}
-        group = default_taxonomy().group
+        group = labels.taxonomy.group
         covered = {group(key) for key in counts if group(key) != key}
         counts = {key: n for key, n in counts.items() if n >= MIN_SEEDS and key not in covered}
         shares = _preset_shares(quota.discipline_preset, counts, "discipline")
@@ -82,16 +82,7 @@ def _preset_shares(preset: str, counts: Mapping[str, int], what: str) -> dict[st
 
 
 def plan_cells(quota: QuotaConfig, n_paths: int) -> list[Cell]:
-    """Cells of a quota: the product of its discipline and difficulty shares, whose counts sum to `n_paths`.
-
-    Raises
-    ------
-    ConfigError
-        Two names of the quota are the same discipline.
-    """
-    keys = [discipline_key(name) for name in quota.discipline]
-    if len(set(keys)) < len(keys):
-        raise ConfigError(f"quota.discipline has the same discipline twice: {', '.join(quota.discipline)}")
+    """Cells of a quota: the product of its discipline and difficulty shares, whose counts sum to `n_paths`."""
     disciplines: list[tuple[str | None, float]] = [*quota.discipline.items()] or [(None, 1.0)]
     levels: list[tuple[str | None, float]] = [*quota.difficulty.items()] or [(None, 1.0)]
     pairs = [(d, s, a * b) for d, a in disciplines for s, b in levels if a * b > 0.0]
@@ -206,8 +197,10 @@ def cell_goals(
     Raises
     ------
     ConfigError
-        A cell names a discipline that no seed has.
+        A cell names a discipline that no seed has, or two names of the quota are the same discipline.
     """
+    if statistics.labels is not None:
+        _check_names([*quota.discipline], statistics.labels.taxonomy)
     reachable = np.where(graph.degree > 0, graph.seed_count, 0)
     weights: dict[str, Int32] = {}
     goals = []
@@ -232,9 +225,16 @@ def cell_goals(
     return goals
 
 
+def _check_names(names: Sequence[str], taxonomy: Taxonomy) -> None:
+    if len({taxonomy.key(name) for name in names}) < len(names):
+        raise ConfigError(f"quota.discipline has the same discipline twice: {', '.join(names)}")
+
+
 def _count_own(discipline: str, statistics: KPStatistics) -> Int64:
     """f_d(v): int64 [n_kps]. A seed with two labels of the discipline counts twice."""
-    columns = statistics.discipline_counts[:, find_discipline(discipline, statistics.disciplines)]
+    assert statistics.labels is not None
+    found = find_discipline(discipline, statistics.disciplines, statistics.labels.taxonomy)
+    columns = statistics.discipline_counts[:, found]
     return np.asarray(columns.sum(axis=1), np.int64).ravel()
 
 

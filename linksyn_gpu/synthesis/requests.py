@@ -23,6 +23,7 @@ from linksyn_gpu.llm.refusals import Dialect
 from linksyn_gpu.synthesis import prompts
 from linksyn_gpu.synthesis.question_types import TypeAssigner
 from linksyn_gpu.tables import Cell, RowWriter, json_line
+from linksyn_gpu.taxonomy.disciplines import Taxonomy
 from linksyn_gpu.text import estimate_tokens
 from linksyn_gpu.text.languages import guess_language
 
@@ -57,6 +58,8 @@ class Sources:
     config: SynthesisConfig
     question_types: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """`RunConfig.question_types`."""
+    taxonomy: Taxonomy | None = None
+    """By which disciplines are compared; None: that of the package."""
 
 
 def tasks_schema() -> pa.Schema:
@@ -117,7 +120,7 @@ class RequestsWriter:
         # A client adapts requests itself, and learns more from the server.
         self._dialect = Dialect(config.without, config.rename) if config.engine == "batch" else Dialect()
         self._recorded_types = iter(recorded_types)
-        self._types = TypeAssigner(sources.question_types, config.question_types)
+        self._types = TypeAssigner(sources.question_types, config.question_types, sources.taxonomy)
         self._files = RequestFiles(open_requests)
         self._tasks = RowWriter(tasks_schema(), tasks_file)
 

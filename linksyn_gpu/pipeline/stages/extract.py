@@ -382,6 +382,9 @@ class _Extraction:
             part.write_text(merge_report(counts, merges, doubtful), encoding="utf-8")
         if (used := seeds_in_use(self._ws)) and self._ws.intact("annotated.parquet"):
             table = keep_rows(table, store.read_table(self._ws, "annotated.parquet"), used)
+        if self._settings.taxonomy is not None:
+            with self._ws.replacing(store.TAXONOMY) as part:
+                part.write_bytes(Path(self._settings.taxonomy).read_bytes())
         store.write_table(self._ws, "annotated.parquet", table)
 
     def _extracted(self) -> pa.Table:

@@ -159,8 +159,8 @@ class _Synthesis:
 
     def __init__(self, ws: Workspace, config: RunConfig, progress: Progress) -> None:
         self._ws, self._config, self._progress = ws, config.synthesis, progress
-        seeds, types = store.read_seed_table(ws).table, config.question_types
-        self._sources = Sources(store.read_kp_names(ws), seeds, config.synthesis, types)
+        seeds, types = store.read_seed_table(ws), config.question_types
+        self._sources = Sources(store.read_kp_names(ws), seeds.table, config.synthesis, types, seeds.taxonomy)
         self._facts: dict[str, Any] = {}
         self._expected: int | None = None
         self._skipped = 0
