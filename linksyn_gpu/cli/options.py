@@ -220,6 +220,19 @@ FORECAST_FLAGS = (
     Flag("--completion-tokens", "plan.completion_tokens", float, "Tokens assumed per answer."),
     Flag("--tokenizer", "plan.tokenizer", click.Path(), "tokenizer.json of the model, to count prompt tokens."),
 )
+PUBLISHED = "Published data set"
+PUBLISHED_FLAGS = (
+    Flag("--forms", "export.forms", NAMES, "Forms of the rows: qa, chat, alpaca, text, with commas."),
+    Flag("--by-language", "export.by_language", bool, "Also write each language as a configuration, such as qa-en."),
+    Flag("--reasoning", "export.reasoning", bool, "Put the model's reasoning into the messages of form chat."),
+    Flag("--validation", "export.validation", float, "Share of the validation split, with seeds of its own."),
+    Flag("--max-withheld", "export.max_withheld", float, "Share of rows that the split may leave out, at most."),
+    Flag("--shard-bytes", "export.shard_bytes", BYTES, "Size of a Parquet file, such as 500MiB."),
+    Flag("--name", "export.name", str, "Title of the data set; default: the name of DIR."),
+    Flag("--license", "export.license", str, "License of the new texts, which you decide."),
+    Flag("--teacher-terms", "export.teacher_terms", str, "What the model's terms say about its outputs."),
+    Flag("--contact", "export.contact", str, "Who publishes it, and the address for takedown requests."),
+)
 RUN_FOLDER = "Run folder"
 Resolve = Callable[[Any], RunConfig]
 """Gives the settings of a call: defaults, then what the folder recorded (the argument), then --config, then flags."""
@@ -257,7 +270,7 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
 
     The function receives `resolve` (see `Resolve`), `force`, and its own parameters.
     """
-    known = {**GROUPS, FORECAST: FORECAST_FLAGS}
+    known = {**GROUPS, FORECAST: FORECAST_FLAGS, PUBLISHED: PUBLISHED_FLAGS}
     chosen = [
         (title, flag) for title, flags in known.items() for flag in flags if title in groups or flag.flag in groups
     ]

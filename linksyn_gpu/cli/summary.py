@@ -310,6 +310,18 @@ def where_curated(folder: str) -> str:
     return f"look at    {folder}/curated.jsonl (the data set), {folder}/curate-dropped.parquet (near-duplicates)"
 
 
+def export_lines(counts: Mapping[str, Any]) -> list[str]:
+    """Rows of each split, files, and what the publisher should know."""
+    rows = counts["rows"]
+    parts = " + ".join(f"{n:,} {name}" for name, n in rows.items())
+    files = f"{counts['files']:,} Parquet files, {counts['bytes'] / 1e6:,.1f} MB: {', '.join(counts['forms'])}"
+    return [
+        f"exported   {sum(rows.values()):,} QA = {parts}",
+        f"           {files}",
+        *(f"note       {remark}" for remark in counts["remarks"]),
+    ]
+
+
 def _cell_label(cell: Mapping[str, Any]) -> str:
     level = f"level {cell['difficulty']}" if cell["difficulty"] else "any level"
     return f"{cell['discipline'] or 'any discipline'}, {level}"

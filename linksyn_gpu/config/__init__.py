@@ -7,6 +7,7 @@ from linksyn_gpu.config.checks import require as require
 from linksyn_gpu.config.curate import CurateConfig as CurateConfig
 from linksyn_gpu.config.enhance import ALL as ALL
 from linksyn_gpu.config.enhance import EnhanceConfig as EnhanceConfig
+from linksyn_gpu.config.export import ExportConfig as ExportConfig
 from linksyn_gpu.config.extract import EXTRACTORS as EXTRACTORS
 from linksyn_gpu.config.extract import MERGES as MERGES
 from linksyn_gpu.config.extract import ExtractConfig as ExtractConfig

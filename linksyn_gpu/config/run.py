@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from linksyn_gpu.config.checks import one_of, require
 from linksyn_gpu.config.curate import CurateConfig
 from linksyn_gpu.config.enhance import EnhanceConfig
+from linksyn_gpu.config.export import ExportConfig
 from linksyn_gpu.config.extract import ExtractConfig
 from linksyn_gpu.config.graph import GraphConfig
 from linksyn_gpu.config.plan import PlanConfig
@@ -49,6 +50,7 @@ class RunConfig:
     enhance: EnhanceConfig = field(default_factory=EnhanceConfig)
     plan: PlanConfig = field(default_factory=PlanConfig)
     curate: CurateConfig = field(default_factory=CurateConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
 
     def __post_init__(self) -> None:
         if (total := self.quota.total_qa) is not None:

@@ -15,6 +15,7 @@ from linksyn_gpu.pipeline.stages.build import build as build
 from linksyn_gpu.pipeline.stages.curate import curate as curate
 from linksyn_gpu.pipeline.stages.enhance import enhance as enhance
 from linksyn_gpu.pipeline.stages.enhance import recorded_enhancement as recorded_enhancement
+from linksyn_gpu.pipeline.stages.export import export as export
 from linksyn_gpu.pipeline.stages.extract import extract as extract
 from linksyn_gpu.pipeline.stages.extract import resolve_extractor as resolve_extractor
 from linksyn_gpu.pipeline.stages.forecast import campaign_figures as campaign_figures
