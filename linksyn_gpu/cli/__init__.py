@@ -19,6 +19,8 @@ COMMANDS = {
     "enhance": "Raise the QA of chosen disciplines to a difficulty level (optional).",
     "curate": "Choose the data set: no near-duplicates, and the number asked for.",
     "export": "Write the data set for publication: Parquet, card, Croissant metadata.",
+    "prove": "Make rows again from the seeds, and say whether they agree.",
+    "trace": "List the QA that used a seed.",
     "analyze": "Compute graph analytics per KP: components, PageRank, cores, communities.",
     "report": "Print the figures of a run, and write its report page.",
     "doctor": "Show what this machine has and which backend would be used.",

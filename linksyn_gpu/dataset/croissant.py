@@ -5,11 +5,16 @@ Format: https://docs.mlcommons.org/croissant/docs/croissant-spec.html
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from linksyn_gpu.dataset.facts import DatasetFacts, PublishedFile
+from linksyn_gpu.errors import DataError
 
+METADATA = "croissant.json"
 METHOD = "https://arxiv.org/abs/2508.01317"
 TYPES = {"string": "sc:Text", "int": "sc:Integer", "float": "sc:Float", "double": "sc:Float", "bool": "sc:Boolean"}
 CONTEXT: dict[str, Any] = {
@@ -159,6 +164,35 @@ def croissant(facts: DatasetFacts, files: Sequence[PublishedFile]) -> dict[str, 
         "distribution": distribution,
         "recordSet": records,
     }
+
+
+def changed_files(folder: str | Path) -> list[str]:
+    """Files of a published data set that are missing or do not have the SHA-256 of its metadata.
+
+    Raises
+    ------
+    DataError
+        The metadata cannot be read.
+    """
+    path = Path(folder) / METADATA
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))["distribution"]
+        recorded = {entry["contentUrl"]: entry["sha256"] for entry in listed if "sha256" in entry}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not the metadata of a data set: {error}; export it again") from error
+    return [name for name, digest in recorded.items() if _sha256(Path(folder) / name) != digest]
+
+
+def _sha256(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def published_file(folder: Path, path: Path) -> PublishedFile:
+    """A file of a data set, with its size and hash."""
+    return PublishedFile(path.relative_to(folder).as_posix(), _sha256(path) or "", path.stat().st_size)
 
 
 CITATION = (

@@ -21,6 +21,9 @@ from linksyn_gpu.pipeline.stages.extract import resolve_extractor as resolve_ext
 from linksyn_gpu.pipeline.stages.forecast import campaign_figures as campaign_figures
 from linksyn_gpu.pipeline.stages.forecast import forecast as forecast
 from linksyn_gpu.pipeline.stages.ingest import ingest as ingest
+from linksyn_gpu.pipeline.stages.prove import all_ids as all_ids
+from linksyn_gpu.pipeline.stages.prove import prove as prove
+from linksyn_gpu.pipeline.stages.prove import trace as trace
 from linksyn_gpu.pipeline.stages.report import gather as gather
 from linksyn_gpu.pipeline.stages.report import report as report
 from linksyn_gpu.pipeline.stages.report import write_page as write_page

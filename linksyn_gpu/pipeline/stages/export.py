@@ -24,8 +24,8 @@ import numpy as np
 
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.dataset.card import render_card, render_summary, settings_toml
-from linksyn_gpu.dataset.croissant import croissant
-from linksyn_gpu.dataset.facts import UNKNOWN, DatasetFacts, PublishedFile, SourceLicense
+from linksyn_gpu.dataset.croissant import METADATA, croissant, published_file
+from linksyn_gpu.dataset.facts import UNKNOWN, DatasetFacts, SourceLicense
 from linksyn_gpu.dataset.forms import maker_of, schema_of
 from linksyn_gpu.dataset.shards import ShardWriter
 from linksyn_gpu.dataset.split import SPLITS, WITHHELD, split_rows
@@ -44,7 +44,6 @@ EXTENT = ("paths", "qa")
 """Settings that do not shape a path, and are published."""
 COUNTED = ("language", "question_type", "discipline", "difficulty")
 TEXTS = ("question", "answer", "explanation")
-METADATA = "croissant.json"
 FILES = ("glossary", "merge_rules", "homographs", "taxonomy", "kp_scores", "templates", "model_file")
 """Settings that name a file of this machine: only its name is published."""
 
@@ -77,7 +76,7 @@ def export(ws: Workspace, config: RunConfig, to: str | Path, *, progress: Progre
     seeds = _Seeds(ws)
     split = split_rows(seeds.offsets, seeds.numbers, seeds.ids, config.export.validation, config.export.max_withheld)
     facts = _Rows(ws, config, part, seeds, split, progress).write()
-    files = [_published(part, path) for path in sorted(part.rglob("*.parquet"))]
+    files = [published_file(part, path) for path in sorted(part.rglob("*.parquet"))]
     (part / "README.md").write_text(render_card(facts), encoding="utf-8")
     (part / "TRAINING_SUMMARY.md").write_text(render_summary(facts), encoding="utf-8")
     (part / "settings.toml").write_text(settings_toml(list(_tables(facts.stages))), encoding="utf-8")
@@ -319,12 +318,6 @@ def _tables(stages: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, dict
     for name, values in tables.items():
         known = {key: value for key, value in values.items() if not key.endswith("_url") and " " not in key}
         yield name, {key: Path(v).name if key in FILES and isinstance(v, str) else v for key, v in known.items()}
-
-
-def _published(folder: Path, path: Path) -> PublishedFile:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return PublishedFile(path.relative_to(folder).as_posix(), digest, path.stat().st_size)
 
 
 def _remarks(config: RunConfig, facts: DatasetFacts) -> list[str]:
