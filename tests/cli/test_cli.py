@@ -81,7 +81,7 @@ def test_help_shows_the_default_of_a_setting():
 def test_every_stage_command_takes_the_run_folder_in_the_same_place():
     for name in set(COMMANDS) - {"run", "plan", "ingest", "bench"}:
         command = main.get_command(None, name)
-        (folder,) = (param for param in command.params if isinstance(param, click.Argument))
+        folder = next(param for param in command.params if isinstance(param, click.Argument))
         assert (folder.name, folder.make_metavar(click.Context(command)).strip("[]")) == ("folder", "DIR")
 
 
