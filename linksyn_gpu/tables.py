@@ -411,18 +411,21 @@ def _check_evidence(graph: KPGraph) -> None:
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination of discipline and difficulty in a campaign's quota."""
+    """One combination of discipline, difficulty and group of licenses in a campaign."""
 
     discipline: str | None
     """None: any."""
     difficulty: int | None
     """Level 1..5; None: any."""
     n_paths: int
+    license_group: str | None = None
+    """Group of licenses that all seeds of its bundles have; None: any."""
 
     @property
     def label(self) -> str:
         """The cell as text."""
         parts = [self.discipline or "any discipline", f"level {self.difficulty}" if self.difficulty else ""]
+        parts.append(f"licenses {self.license_group}" if self.license_group else "")
         return ", ".join(part for part in parts if part)
 
 
@@ -642,6 +645,7 @@ def qa_schema() -> pa.Schema:
             ("left_out", texts),  # parameters that were not sent
             ("prompt_tokens", pa.int32()),
             ("completion_tokens", pa.int32()),
+            ("license_group", pa.string()),  # of all its seeds; null: the campaign has no groups
         ]
     )
 

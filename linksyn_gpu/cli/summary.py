@@ -324,7 +324,8 @@ def export_lines(counts: Mapping[str, Any]) -> list[str]:
 
 def _cell_label(cell: Mapping[str, Any]) -> str:
     level = f"level {cell['difficulty']}" if cell["difficulty"] else "any level"
-    return f"{cell['discipline'] or 'any discipline'}, {level}"
+    group = f", licenses {cell['license_group']}" if cell.get("license_group") else ""
+    return f"{cell['discipline'] or 'any discipline'}, {level}{group}"
 
 
 def level_table(counts: Mapping[str, Any]) -> str:

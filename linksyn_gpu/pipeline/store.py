@@ -392,7 +392,7 @@ def write_plan(part: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def read_plan(ws: Workspace) -> list[dict[str, Any]]:
     """Read the rows of plan.json; what an older version did not write there is None or empty."""
     path = ws.checked("plan.json")
-    later: dict[str, Any] = {"seeds": None, "seeds_of_level": None, "dropped_by_reason": {}}
+    later: dict[str, Any] = {"license_group": None, "seeds": None, "seeds_of_level": None, "dropped_by_reason": {}}
     try:
         return [{**later, **cell} for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -114,14 +114,21 @@ class Walker:
         fitting = ops.walks_that_fit(graph, self.config.length, n_cells=n_cells, cell_weights=weighted, memory=memory)
         self.batch_size = fitting if batch_size is None else min(batch_size, fitting)
         self._rule = StepRule(self.config.no_revisit, self.config.p, self.config.q)
-        self._graph = ops.load_graph(graph, second_order=self._rule.second_order)  # refuses a damaged graph
+        loaded: dict[int, WalkGraph] = {}
+        if goals is None or any(goal.graph is None for goal in goals):
+            loaded[id(graph)] = ops.load_graph(graph, second_order=self._rule.second_order)  # refuses a damaged graph
         if quota is not None and graph.statistics is not None:
             goals = cell_goals(cells, graph, graph.statistics, quota, self.config.tau)
         elif goals is None:
             target = target_shares(graph.seed_count, self.config.tau)
             goals = [CellGoal(target, target)]
+        of_cell = [graph if goal.graph is None else goal.graph for goal in goals]
+        for own in of_cell:
+            if id(own) not in loaded:
+                loaded[id(own)] = ops.load_graph(own, second_order=self._rule.second_order)
+        self._graphs = [loaded[id(own)] for own in of_cell]
         self._cells = [_CellWalks(ops, goal) for goal in goals]
-        self._cell_graph: tuple[Int32 | None, WalkGraph] = (None, self._graph)
+        self._cell_graph: tuple[Int32, WalkGraph] | None = None
         self._no_visits = ops.asarray(np.zeros(graph.n_kps, np.int64))
         self._seen = ops.key_set() if self.config.distinct else None
         self._n_walks = 0
@@ -293,12 +300,12 @@ class Walker:
 
     def _graph_of(self, cell: int) -> WalkGraph:
         """The graph with the weights of a cell; only the last one stays in the backend's memory."""
-        weight = self._cells[cell].weight
+        weight, graph = self._cells[cell].weight, self._graphs[cell]
         if weight is None:
-            return self._graph
-        if self._cell_graph[0] is not weight:
-            self._cell_graph = (None, self._graph)
-            self._cell_graph = (weight, self._ops.cell_graph(self._graph, self._ops.asarray(weight)))
+            return graph
+        if self._cell_graph is None or self._cell_graph[0] is not weight:
+            self._cell_graph = None
+            self._cell_graph = (weight, self._ops.cell_graph(graph, self._ops.asarray(weight)))
         return self._cell_graph[1]
 
     def _calibrate(self, cell: int) -> Array:

@@ -181,6 +181,7 @@ def test_a_kept_qa_names_everything_that_it_was_made_from(tmp_path, seeds):
             "left_out": [],
             "prompt_tokens": 10,
             "completion_tokens": 5,
+            "license_group": None,
         }
     ]
 

@@ -81,6 +81,10 @@ def enhance(
             "stage enhance asks step by step and needs a server, which engine 'batch' does not have: "
             "use --engine openai --base-url URL, or --engine vllm"
         )
+    if (ws.settings("walk") or {}).get("bundle", {}).get("license_groups"):
+        raise ConfigError(
+            "stage enhance adds seeds to a bundle without regard to bundle.license_groups: leave one of the two out"
+        )
     shaping, operational = _settings(ws, config)
     operational = {"synthesis": operational}
     # Of a larger input, the QA that were here before keep their answers, which are found by content.

@@ -18,12 +18,11 @@ from linksyn_gpu.backend import resolve
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
-from linksyn_gpu.pipeline.growth import planned_parts, quota_of
+from linksyn_gpu.pipeline.growth import planned_parts, quota_of, recorded_config
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.pipeline.stages.export import campaign_digest
-from linksyn_gpu.pipeline.stages.forecast import recorded_config
 from linksyn_gpu.sampling.plan import cell_goals, plan_cells, plan_rounds
-from linksyn_gpu.tables import Seeds
+from linksyn_gpu.tables import KPGraph, Seeds
 from linksyn_gpu.text.words import word_list
 
 if TYPE_CHECKING:
@@ -202,7 +201,7 @@ def _rows_again(ws: Workspace, ids: set[str], walks: set[int], progress: Progres
                 progress("paths made again", table.column("walk_id")[-1].as_py() + 1, total)
                 if table.column("walk_id")[-1].as_py() >= last:
                     break
-        assembly = Assembly(sources, lambda item, asked: None)
+        assembly = Assembly(sources, lambda item, asked: None, [cell.license_group for cell in cells])
         index = journal.index()
         import pyarrow.parquet as pq
 
@@ -248,11 +247,12 @@ def _paths_again(ws: Workspace, parts: Sequence[Mapping[str, Any]]) -> Iterator[
     """Names of the KPs, and paths, of each round: the walks of the campaign, sampled again part by part."""
     from linksyn_gpu.sampling.bundle import SeedLinker
     from linksyn_gpu.sampling.graph import build_graph_from_incidence, kp_statistics, read_incidence
+    from linksyn_gpu.sampling.licenses import group_graphs
     from linksyn_gpu.sampling.walk import Walker
 
     config = recorded_config(ws, "walk")
     graph_config = recorded_config(ws, "build").graph
-    columns = ["knowledge_points", "difficulty", "disciplines"]
+    columns = ["knowledge_points", "difficulty", "disciplines", "license"]
     every = store.read_seed_table(ws, columns)
     plan = plan_cells(quota_of(ws, config), 0)
     backend = resolve("auto")
@@ -272,17 +272,26 @@ def _paths_again(ws: Workspace, parts: Sequence[Mapping[str, Any]]) -> Iterator[
         )
         cells = [replace(cell, n_paths=n) for cell, n in zip(plan, part["paths"], strict=True)]
         statistics = kp_statistics(seeds, incidence)
-        goals = cell_goals(cells, graph, statistics, config.quota, config.walk.tau, factor)
+        groups = {}
+        if config.bundle.license_groups:
+            groups = group_graphs(seeds, config.bundle.license_groups, graph_config, backend.name)
+        goals = cell_goals(cells, graph, statistics, config.quota, config.walk.tau, factor, groups)
         walker = Walker(graph, config.walk, config.seed, backend.name, goals=goals)
-        linker = SeedLinker(graph, seeds, config.bundle, config.seed, backend.name, quota=config.quota)
+        graphs: dict[str | None, KPGraph] = {name: own for name, (own, _) in groups.items()} or {None: graph}
+        linkers = {
+            name: SeedLinker(own, seeds, config.bundle, config.seed, backend.name, quota=config.quota)
+            for name, own in graphs.items()
+        }
         if visits is not None:
             walker.add_visits(visits)
         for table in earlier:
             batch, bundles = store.paths_of(table, config.walk.length)
             walker.resume(batch, count=False)
-            linker.resume(bundles)
+            for linker in linkers.values():
+                linker.resume(bundles)
         names = list(incidence.names)
         for step in plan_rounds(cells, config.walk.rounds):
+            linker = linkers[cells[step.cell].license_group]
             linker.begin_round(cells[step.cell])
             table = store.paths_table(*walker.sample_linked(step.n_paths, step.cell, linker))
             earlier.append(table)

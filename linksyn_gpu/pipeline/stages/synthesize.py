@@ -246,7 +246,8 @@ class _Synthesis:
         if made >= n_paths:
             return
         if cells is None:
-            cells = [Cell(cell["discipline"], cell["difficulty"], cell["asked"]) for cell in store.read_plan(ws)]
+            columns = ("discipline", "difficulty", "asked", "license_group")
+            cells = [Cell(*(cell[name] for name in columns)) for cell in store.read_plan(ws)]
         ends = itertools.accumulate(sum(part["paths"]) for part in planned_parts(ws))
         with self.writer(cells, made) as writer:
             for first, last in itertools.pairwise([made, *(end for end in ends if made < end <= n_paths)]):
@@ -368,7 +369,8 @@ class _Synthesis:
 
         ws, parts = self._ws, self._sources.seeds.select(COMPARED).to_batches()
         seeds = (row for part in parts for row in part.to_pylist())
-        assembly = Assembly(self._sources, Checker(seeds, instruction_text(self._config.templates)).check)
+        groups = [cell["license_group"] for cell in store.read_plan(ws)]
+        assembly = Assembly(self._sources, Checker(seeds, instruction_text(self._config.templates)).check, groups)
         with (
             ws.replacing("qa.parquet") as qa_parquet,
             ws.replacing("qa.jsonl") as qa_jsonl,

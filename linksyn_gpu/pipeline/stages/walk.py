@@ -23,7 +23,7 @@ from linksyn_gpu.config.loader import file_digest, to_mapping
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
-from linksyn_gpu.pipeline.growth import planned_parts, quota_of
+from linksyn_gpu.pipeline.growth import license_graphs, planned_parts, quota_of
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.sampling.plan import (
     cell_goals,
@@ -38,7 +38,7 @@ from linksyn_gpu.sampling.plan import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from linksyn_gpu.tables import Bundles, Float64, Int64, WalkBatch
+    from linksyn_gpu.tables import Bundles, Float64, Int64, KPGraph, WalkBatch
 
 
 def walk(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> dict[str, Any]:
@@ -212,7 +212,9 @@ class CampaignPart:
         cells = [replace(cell, n_paths=n) for cell, n in zip(self.cells, own, strict=True)]
         seeds = store.read_seed_table(self._ws, ["difficulty", "disciplines"])
         statistics = replace(self._statistics, labels=seed_labels(seeds))
-        goals = cell_goals(cells, self._graph, statistics, config.quota, config.walk.tau, self._factor())
+        groups = license_graphs(self._ws, config)
+        settings = config.quota, config.walk.tau, self._factor()
+        goals = cell_goals(cells, self._graph, statistics, *settings, groups)
         self._goals_digest = goals_digest(goals)
         if self._parts[self._number].get("goals", self._goals_digest) != self._goals_digest:
             raise DataError(
@@ -222,17 +224,22 @@ class CampaignPart:
             )
         shared = (config.seed, config.backend)
         walker = Walker(self._graph, config.walk, *shared, goals=goals, memory=config.gpu_memory)
-        linker = SeedLinker(self._graph, seeds, config.bundle, *shared, quota=config.quota)
+        graphs: dict[str | None, KPGraph] = {name: graph for name, (graph, _) in groups.items()} or {None: self._graph}
+        linkers = {
+            name: SeedLinker(graph, seeds, config.bundle, *shared, quota=config.quota) for name, graph in graphs.items()
+        }
         visits = store.read_visits(self._ws) if self.earlier_rows else None
         if visits is not None:
             walker.add_visits(visits[0])
         for table in store.read_rows(self._ws, "paths.parquet", 0, self.earlier_rows):
             batch, bundles = store.paths_of(table, config.walk.length)
             walker.resume(batch, count=visits is None)
-            linker.resume(bundles)
+            for linker in linkers.values():
+                linker.resume(bundles)
         done, total = 0, sum(own)
         for part in plan_rounds(cells, config.walk.rounds):
             self._progress("paths walked", done, total)
+            linker = linkers[cells[part.cell].license_group]
             linker.begin_round(cells[part.cell])
             batch, bundles = walker.sample_linked(part.n_paths, part.cell, linker)
             self._redraws += batch.redraws
@@ -242,7 +249,7 @@ class CampaignPart:
             self._progress("paths walked", done, total)
         self._visits = walker.cell_visits
         self._facts = {**walker.backend.facts(), "walks_in_memory": min(walker.batch_size, total)}
-        del linker
+        linkers.clear()
         backend = walker.backend
         del walker
         backend.ops.release()  # before synthesis starts: a server may need the device
