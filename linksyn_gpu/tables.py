@@ -430,7 +430,7 @@ class Cell:
 
 
 # Why a path was not kept; the index is the code in `WalkBatch.status`.
-PATH_STATUS = ("kept", "too_short", "repeated", "few_seeds", "off_cell", "no_start")
+PATH_STATUS = ("kept", "too_short", "repeated", "few_seeds", "off_cell", "no_start", "revoked")
 _WALK_COLUMNS = ("nodes", "lengths", "ids", "status", "cell", "round")  # the first fields of a `WalkBatch`, in order
 
 

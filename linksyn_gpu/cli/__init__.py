@@ -21,6 +21,7 @@ COMMANDS = {
     "export": "Write the data set for publication: Parquet, card, Croissant metadata.",
     "prove": "Make rows again from the seeds, and say whether they agree.",
     "trace": "List the QA that used a seed.",
+    "revoke": "Remove seeds, and every QA that used one of them.",
     "analyze": "Compute graph analytics per KP: components, PageRank, cores, communities.",
     "report": "Print the figures of a run, and write its report page.",
     "doctor": "Show what this machine has and which backend would be used.",

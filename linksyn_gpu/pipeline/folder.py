@@ -68,6 +68,8 @@ OUTPUTS = {
 # Made from the files of a stage by a separate command; out of date once the stage runs again.
 DERIVED = {"build": ("analytics.parquet",), "walk": ("forecast.json",)}
 REPORT = "report.html"
+REVOKING = "revoking"
+"""In the manifest while a takedown is under way: ids of its seeds."""
 NOT_SUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.EINVAL, errno.ENOTSUP)
 """Errors of file systems that have no locks, or cannot sync a folder."""
 PACKAGES = ("numpy", "scipy", "numba", "pyarrow", "cupy-cuda13x", "cudf-cu13", "cugraph-cu13")
@@ -94,6 +96,7 @@ class Workspace:
     def __init__(self, folder: str | Path, *, create: bool = True, lock: bool = True) -> None:
         self.folder = Path(folder)
         self._wants_lock = lock
+        self.revoking = False
         if self.folder.exists() and not self.folder.is_dir():
             raise ConfigError(f"{self.folder} is a file; pass the name of a folder")
         self._lock = -1
@@ -284,6 +287,8 @@ class Workspace:
         ConfigError
             The stage was started with other settings, and not `force`; the message lists the differences.
         """
+        if REVOKING in self.manifest and not self.revoking:
+            raise ConfigError(self._interrupted())
         if (before := self._before(stage)) is not None and not ahead:
             self.counts(before)
         entry = self.manifest["stages"].get(stage)
@@ -332,6 +337,45 @@ class Workspace:
         """Record facts about a stage that is not finished: it runs again, and so do the later ones."""
         self._reopen(STAGES[STAGES.index(stage) :])
         self.manifest["stages"][stage].update(facts)
+        self._write_manifest()
+
+    def begin_takedown(self, ids: Sequence[str], *names: str) -> list[str]:
+        """Record a takedown of seeds: until `end_takedown`, no stage begins outside of it.
+
+        Returns the stages that were finished before it, and those of the files `names` that were there.
+
+        Raises
+        ------
+        ConfigError
+            A stage is under way, or a takedown of other seeds was interrupted.
+        """
+        known = self.manifest.get(REVOKING)
+        if known is not None and known["seeds"] != [*ids]:
+            raise ConfigError(self._interrupted())
+        if known is None:
+            done = [name for name in STAGES if self.finished(name)]
+            begun = [name for name in self.manifest["stages"] if name not in done and self._holds(name)]
+            if begun:
+                raise ConfigError(f"{self.folder}: stage '{begun[0]}' is not finished: finish it before a takedown")
+            known = {"seeds": [*ids], "finished": [*done, *(name for name in names if self.path(name).is_file())]}
+        self.revoking = True
+        self.manifest[REVOKING] = known
+        self._write_manifest()
+        return list(known["finished"])
+
+    def _interrupted(self) -> str:
+        command = f"linksyn-gpu revoke {self.folder} {' '.join(self.manifest[REVOKING]['seeds'])}"
+        return f"{self.folder}: a takedown was interrupted; finish it first: {command}"
+
+    def end_takedown(self) -> None:
+        """Record that the takedown is complete."""
+        self.revoking = False
+        self.manifest.pop(REVOKING, None)
+        self._write_manifest()
+
+    def reopen(self, stage: str) -> None:
+        """The stage and the later ones run again, with what they have."""
+        self._reopen(STAGES[STAGES.index(stage) :])
         self._write_manifest()
 
     def note(self, stage: str, counts: Mapping[str, Any]) -> None:

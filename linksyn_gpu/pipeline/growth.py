@@ -80,7 +80,13 @@ def license_graphs(ws: Workspace, config: RunConfig) -> dict[str, tuple[KPGraph,
     if not config.bundle.license_groups:
         return {}
     seeds = store.read_seed_table(ws, ["knowledge_points", "difficulty", "disciplines", "license"])
-    return group_graphs(seeds, config.bundle.license_groups, recorded_config(ws, "build").graph, config.backend)
+    return group_graphs(
+        seeds,
+        config.bundle.license_groups,
+        recorded_config(ws, "build").graph,
+        config.backend,
+        without=ws.facts("ingest").get("revoked", ()),
+    )
 
 
 def planned_parts(ws: Workspace) -> list[dict[str, Any]]:

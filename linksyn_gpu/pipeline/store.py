@@ -41,16 +41,24 @@ TAXONOMY = "taxonomy.toml"
 
 
 class SeedFiles:
-    """seeds.arrow and rejects.jsonl while they are written, a batch or a reject at a time."""
+    """seeds.arrow and rejects.jsonl while they are written, a batch or a reject at a time.
 
-    def __init__(self, seeds: Path, rejects: IO[bytes], schema: pa.Schema) -> None:
+    The seeds at the rows `revoked` are written without their texts.
+    """
+
+    def __init__(self, seeds: Path, rejects: IO[bytes], schema: pa.Schema, revoked: Sequence[int] = ()) -> None:
         import pyarrow as pa
 
         self._path, self._rejects = seeds, rejects
+        self._revoked, self._rows = np.array(sorted(revoked), np.int64), 0
         self._writer = pa.ipc.new_file(str(seeds), schema)
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append seeds."""
+        first, last = np.searchsorted(self._revoked, [self._rows, self._rows + batch.num_rows])
+        if first < last:
+            batch = without_texts(batch, self._revoked[first:last] - self._rows)
+        self._rows += batch.num_rows
         self._writer.write_batch(batch)
 
     def reject(self, reject: Reject) -> None:
@@ -69,13 +77,29 @@ class SeedFiles:
 @contextlib.contextmanager
 def replacing_seeds(ws: Workspace, schema: pa.Schema) -> Iterator[SeedFiles]:
     """Yield `SeedFiles` to write; their files get their names when the block succeeds."""
+    revoked = ws.facts("ingest").get("revoked", ())
     with ws.replacing("rejects.jsonl") as rejects, ws.replacing("seeds.arrow") as seeds, rejects.open("wb") as lines:
-        files = SeedFiles(seeds, lines, schema)
+        files = SeedFiles(seeds, lines, schema, revoked)
         try:
             yield files
         finally:
             files.close()
     ws.path("seeds.parquet").unlink(missing_ok=True)  # of an older version
+
+
+def without_texts(batch: pa.RecordBatch, rows: Int64) -> pa.RecordBatch:
+    """Seeds of which those at some rows have no question, answer, options and explanation."""
+    import pyarrow as pa
+
+    blank: dict[str, Any] = {"question": "", "answer": "", "options": [], "explanation": None}
+    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+    for name, value in blank.items():
+        if name in columns:
+            values = columns[name].to_pylist()
+            for row in rows.tolist():
+                values[row] = value
+            columns[name] = pa.array(values, batch.schema.field(name).type)
+    return pa.RecordBatch.from_arrays([*columns.values()], schema=batch.schema)
 
 
 def write_seeds(ws: Workspace, seeds: Seeds) -> None:

@@ -17,6 +17,7 @@ from linksyn_gpu.errors import DataError
 from linksyn_gpu.sampling.labels import seed_labels
 from linksyn_gpu.tables import (
     MAX_KPS,
+    Bool,
     Float64,
     Int32,
     Int64,
@@ -135,6 +136,18 @@ def read_incidence(seeds: Seeds, config: GraphConfig, backend: str = "auto") -> 
         seeds.table.column("knowledge_points"), kp_form=config.kp_form, max_kps_per_seed=config.max_kps_per_seed
     )
     return Incidence(ops.to_host(indptr), ops.to_host(kp_indices), names, drops)
+
+
+def only_seeds(incidence: Incidence, keep: Bool) -> Incidence:
+    """The incidence in which the seeds that are not kept hold nothing; KPs keep their numbers.
+
+    Parameters
+    ----------
+    keep : bool [n_seeds]
+    """
+    sizes = np.diff(incidence.indptr)
+    indptr = np.concatenate([[0], np.cumsum(np.where(keep, sizes, 0))]).astype(np.int64)
+    return replace(incidence, indptr=indptr, kp_indices=incidence.kp_indices[np.repeat(keep, sizes)])
 
 
 def kp_statistics(seeds: Seeds, incidence: Incidence) -> KPStatistics:

@@ -7,13 +7,12 @@ see only the edges that a seed of the group holds, and its bundles only seeds of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from linksyn_gpu.backend import resolve
 from linksyn_gpu.config import GraphConfig
-from linksyn_gpu.sampling.graph import build_graph_from_incidence, kp_statistics, read_incidence
+from linksyn_gpu.sampling.graph import build_graph_from_incidence, kp_statistics, only_seeds, read_incidence
 from linksyn_gpu.tables import Int32, KPGraph, KPStatistics, Seeds
 from linksyn_gpu.text.licenses import license_key
 
@@ -37,24 +36,23 @@ def group_numbers(seeds: Seeds, groups: Groups) -> Int32:
 
 
 def group_graphs(
-    seeds: Seeds, groups: Groups, config: GraphConfig, backend: str = "auto"
+    seeds: Seeds, groups: Groups, config: GraphConfig, backend: str = "auto", *, without: Sequence[int] = ()
 ) -> dict[str, tuple[KPGraph, KPStatistics]]:
     """The graph of each group that has seeds, and the statistics of its KPs.
 
-    `seeds` has the columns 'knowledge_points', 'disciplines', 'difficulty' and 'license'.
+    `seeds` has the columns 'knowledge_points', 'disciplines', 'difficulty' and 'license'; the rows `without` are not
+    in any graph.
     """
     backend = resolve(backend).name
     incidence = read_incidence(seeds, config, backend)
     number = group_numbers(seeds, groups)
-    row = np.repeat(np.arange(len(seeds)), np.diff(incidence.indptr))
+    number[list(without)] = -1
     found = {}
     for group, name in enumerate(group_names(groups)):
         own = number == group
         if not own.any():
             continue
-        sizes = np.where(own, np.diff(incidence.indptr), 0)
-        indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        part = replace(incidence, indptr=indptr, kp_indices=incidence.kp_indices[own[row]])
+        part = only_seeds(incidence, own)
         n_kps = len(incidence.names)
         graph = build_graph_from_incidence(
             part.indptr, part.kp_indices, n_kps, config, names=incidence.names, backend=backend

@@ -106,9 +106,8 @@ def plan_cells(quota: QuotaConfig, n_paths: int) -> list[Cell]:
     levels: list[tuple[str | None, float]] = [*quota.difficulty.items()] or [(None, 1.0)]
     found, shares = [], []
     for discipline, a in disciplines:
-        groups: list[tuple[str | None, float]] = [*quota.license_group.get(discipline or "", {}).items()] or [
-            (None, 1.0)
-        ]
+        own = quota.license_group.get(discipline or "", {})
+        groups: list[tuple[str | None, float]] = [*own.items()] or [(None, 1.0)]
         in_all = sum(share for _, share in groups)
         for level, b in levels:
             for group, c in groups:

@@ -27,6 +27,7 @@ from linksyn_gpu.pipeline.stages.prove import trace as trace
 from linksyn_gpu.pipeline.stages.report import gather as gather
 from linksyn_gpu.pipeline.stages.report import report as report
 from linksyn_gpu.pipeline.stages.report import write_page as write_page
+from linksyn_gpu.pipeline.stages.revoke import revoke as revoke
 from linksyn_gpu.pipeline.stages.synthesize import prepare as prepare
 from linksyn_gpu.pipeline.stages.synthesize import synthesize as synthesize
 from linksyn_gpu.pipeline.stages.synthesize import walk_and_synthesize as walk_and_synthesize

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from linksyn_gpu.config import RunConfig
+from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.dataset.card import render_card, render_summary, settings_toml
 from linksyn_gpu.dataset.croissant import METADATA, croissant, published_file
 from linksyn_gpu.dataset.facts import UNKNOWN, DatasetFacts, SourceLicense
@@ -79,7 +80,8 @@ def export(ws: Workspace, config: RunConfig, to: str | Path, *, progress: Progre
     files = [published_file(part, path) for path in sorted(part.rglob("*.parquet"))]
     (part / "README.md").write_text(render_card(facts), encoding="utf-8")
     (part / "TRAINING_SUMMARY.md").write_text(render_summary(facts), encoding="utf-8")
-    (part / "settings.toml").write_text(settings_toml(list(_tables(facts.stages))), encoding="utf-8")
+    tables = [*_tables(facts.stages), ("export", to_mapping(config.export))]
+    (part / "settings.toml").write_text(settings_toml(tables), encoding="utf-8")
     metadata = json.dumps(croissant(facts, files), indent=1, ensure_ascii=False) + "\n"
     (part / METADATA).write_text(metadata, encoding="utf-8")
     if target.exists():

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from linksyn_gpu.backend import resolve
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.pipeline import store
@@ -21,6 +23,7 @@ from linksyn_gpu.pipeline.folder import Workspace
 from linksyn_gpu.pipeline.growth import planned_parts, quota_of, recorded_config
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.pipeline.stages.export import campaign_digest
+from linksyn_gpu.pipeline.stages.revoke import marked
 from linksyn_gpu.sampling.plan import cell_goals, plan_cells, plan_rounds
 from linksyn_gpu.tables import KPGraph, Seeds
 from linksyn_gpu.text.words import word_list
@@ -246,7 +249,7 @@ def _nowhere(number: int) -> Iterator[Path]:
 def _paths_again(ws: Workspace, parts: Sequence[Mapping[str, Any]]) -> Iterator[tuple[list[str], pa.Table]]:
     """Names of the KPs, and paths, of each round: the walks of the campaign, sampled again part by part."""
     from linksyn_gpu.sampling.bundle import SeedLinker
-    from linksyn_gpu.sampling.graph import build_graph_from_incidence, kp_statistics, read_incidence
+    from linksyn_gpu.sampling.graph import build_graph_from_incidence, kp_statistics, only_seeds, read_incidence
     from linksyn_gpu.sampling.licenses import group_graphs
     from linksyn_gpu.sampling.walk import Walker
 
@@ -257,11 +260,17 @@ def _paths_again(ws: Workspace, parts: Sequence[Mapping[str, Any]]) -> Iterator[
     plan = plan_cells(quota_of(ws, config), 0)
     backend = resolve("auto")
     factor = store.read_factors(ws)
+    revoked = ws.facts("ingest").get("revoked", [])
     earlier: list[pa.Table] = []
     visits = None
     for part in parts:
         seeds = replace(every, table=every.table.slice(0, part.get("seeds", len(every))))
         incidence = read_incidence(Seeds(seeds.table, taxonomy=every.taxonomy), graph_config, backend.name)
+        gone = revoked[: part.get("revoked", 0)]
+        keep = np.ones(len(seeds), bool)
+        keep[gone] = False
+        incidence = only_seeds(incidence, keep)
+        earlier = [marked(table, np.array(gone, np.int64)) for table in earlier]
         graph = build_graph_from_incidence(
             incidence.indptr,
             incidence.kp_indices,
@@ -274,7 +283,7 @@ def _paths_again(ws: Workspace, parts: Sequence[Mapping[str, Any]]) -> Iterator[
         statistics = kp_statistics(seeds, incidence)
         groups = {}
         if config.bundle.license_groups:
-            groups = group_graphs(seeds, config.bundle.license_groups, graph_config, backend.name)
+            groups = group_graphs(seeds, config.bundle.license_groups, graph_config, backend.name, without=gone)
         goals = cell_goals(cells, graph, statistics, config.quota, config.walk.tau, factor, groups)
         walker = Walker(graph, config.walk, config.seed, backend.name, goals=goals)
         graphs: dict[str | None, KPGraph] = {name: own for name, (own, _) in groups.items()} or {None: graph}

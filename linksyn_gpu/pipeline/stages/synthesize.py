@@ -16,7 +16,7 @@ from linksyn_gpu.errors import EngineError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.feed import Feed
 from linksyn_gpu.pipeline.folder import Workspace
-from linksyn_gpu.pipeline.growth import planned_parts
+from linksyn_gpu.pipeline.growth import planned_parts, recorded_config
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.pipeline.serving import StartEngine, engine_of, run_budget
 from linksyn_gpu.pipeline.stages.walk import begin_walk, next_part, planned_paths, walk
@@ -100,6 +100,15 @@ def synthesize(
                 work.collect(journal, collect)
         else:
             work.make_and_ask(journal, start, work.write_requests)
+        return work.finish(journal)
+
+
+def assemble_again(ws: Workspace) -> dict[str, Any]:
+    """Write the files of kept and dropped QA again from the journal, with the settings of before; ask nothing."""
+    from linksyn_gpu.llm.journal import Journal
+
+    work = _Synthesis(ws, recorded_config(ws, "synthesize"), silent)
+    with Journal(ws.path("journal"), writable=False) as journal:
         return work.finish(journal)
 
 

@@ -65,7 +65,8 @@ def begin_walk(ws: Workspace, config: RunConfig, *, force: bool = False) -> None
     ws.begin("walk", shaping, operational=extent, force=force)
     parts = planned_parts(ws)
     if config.paths is not None:  # parts that were planned and not walked may be too large: a mistyped number
-        while parts and not parts[-1].keys() - {"paths"} and sum(planned_paths(parts)) > config.paths:
+        gone = sum(revoked_paths(ws, len(planned_paths(parts))))
+        while parts and not parts[-1].keys() - {"paths"} and sum(planned_paths(parts)) - gone > config.paths:
             parts = parts[:-1]
     if parts != planned_parts(ws):
         ws.record("walk", parts=parts)
@@ -80,9 +81,16 @@ def planned_paths(parts: Sequence[Mapping[str, Any]]) -> list[int]:
     return [sum(counts) for counts in zip(*padded, strict=True)]
 
 
+def revoked_paths(ws: Workspace, n_cells: int) -> list[int]:
+    """Paths of each cell that a takedown of seeds removed."""
+    known = ws.facts("walk").get("revoked_paths", {})
+    return [known.get(str(cell), 0) for cell in range(n_cells)]
+
+
 def _further_part(ws: Workspace, config: RunConfig) -> list[int] | None:
     """Paths of each cell that the campaign needs beyond its parts; None: none, or it is not known yet."""
     planned = planned_paths(planned_parts(ws))
+    planned = [n - gone for n, gone in zip(planned, revoked_paths(ws, len(planned)), strict=True)]
     have = sum(planned)
     if planned and len(planned) != len(plan_cells(quota_of(ws, config), 0)):
         raise ConfigError(
@@ -327,4 +335,6 @@ class CampaignPart:
                 f"this program. Use that one, or pass --force to start over"
             )
         size = {"seeds": self._graph.n_seeds, "kps": self._graph.n_kps}
+        if revoked := self._ws.facts("ingest").get("revoked"):
+            size["revoked"] = len(revoked)
         return {**part, "redraws": self._redraws, **size, "goals": self._goals_digest, "digest": digest}
