@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from linksyn_gpu.quality.checks.row import Row
+from linksyn_gpu.quality.checks.row import Row, length
+from linksyn_gpu.text import CJK_RANGES
 from linksyn_gpu.text.words import word_list
 
 ASKING = frozenset(
@@ -17,9 +18,9 @@ ASKING = frozenset(
 """Words that ask or give a task."""
 FILLING = frozenset(
     word_list(
-        "an the of in on to for by with from and or so as be not that this these those it its they he she we you your "
-        "one please following above below correct right wrong true false statement statements option options answer "
-        "question"
+        "an the of in on to for by with from and or so as be not that this these those it its they he she we you "
+        "your one please following above below correct right wrong true false statement statements option options "
+        "answer question"
     )
 )
 """Other words that do not name a subject."""
@@ -28,7 +29,10 @@ ASKING_CJK = re.compile(
 )
 FILLING_CJK = re.compile("问题?|答案?|题目?|下列|下面|以下|说法|叙述|选项|正确|错误|原因|这样|[不的有它其这那会]")
 """The same in Chinese."""
-BLANK = re.compile(r"_{2,}|[(（]\s*[)）]")
+BLANK = re.compile(
+    r"_{2,}|[(（][\s~]*[)）]|\\_|\\(?:uline|underline)\b|\\(?:blank|square|Box|boxed)\b|□|\.{4,}|…{2}|~{2,}"
+)
+"""A blank to fill in."""
 FORMULA_SIGN = re.compile(r"[=<>≤≥≠≈+×÷√∫∑^→⟶]|\\[A-Za-z]{2}")
 
 
@@ -40,9 +44,9 @@ def empty_question(row: Row) -> str | None:
 def too_short(row: Row) -> str | None:
     """A question without a subject, or a title: a few words, none of which asks. Options count as a subject."""
     question, words, ideographs = row.item.question, row.words, row.ideographs
-    short = question[:80]
-    if FORMULA_SIGN.search(question):
+    if len(words) > MANY_WORDS or len(ideographs) > MANY_WORDS or FORMULA_SIGN.search(question):
         return None
+    short = question[:80]
     if row.item.options:
         return short if len(ideographs) + len(words) < row.config.min_question // 2 else None
     named = [word for word in words if word not in ASKING | FILLING and (len(word) > 1 or word.isdigit())]
@@ -51,3 +55,158 @@ def too_short(row: Row) -> str | None:
     asks = not ASKING.isdisjoint(words) or ASKING_CJK.search(ideographs) or BLANK.search(question)
     long_enough = len(words) >= row.config.min_question or len(ideographs) >= row.config.min_question_zh
     return None if asks or long_enough else short
+
+
+MANY_WORDS = 30
+"""A question of more words than this has a subject."""
+
+# ------------------------------------------------------------------------------------------------- asks nothing
+
+_BEGIN = r"(?:^|[.!?;:。][)\"”']?\s+|\n\s*|[,，]\s*(?:and |then |or )?|\b(?:and|then|please|also|to|now|briefly|clearly|first|next) )"
+_LABEL = r"(?:\(?[a-zA-Z0-9]{1,4}[.):]\s*|[-*•]\s*)?"
+INTERROGATIVE = (
+    "what which who whom whose when where why how is are was were do does did can could should would will has have if"
+)
+IMPERATIVES = (
+    "account add analy[sz]e apply argue arrange assess assign assume balance calculate change check choose circle cite "
+    "classify comment compare complete compute conclude consider construct contrast convert correct count create "
+    "critique deduce define demonstrate derive describe design determine develop diagram differentiate discuss "
+    "distinguish divide draw elaborate estimate evaluate examine expand explain explore express extend factori?[sz]?e? fill find "
+    "formulate generali[sz]e give graph identify illustrate imagine indicate infer integrate interpret investigate "
+    "judge justify label let list locate make mark match measure model multiply name note order outline perform pick "
+    "place plan plot point predict prepare present propose prove provide put rank rate read rearrange recall recommend "
+    "record reduce refer reflect relate repeat replace rewrite round say select sequence show simplify sketch solve "
+    "sort specify split state subtract suggest summari[sz]e suppose synthesi[sz]e test think trace transform translate "
+    "try use using verify write work"
+)
+ASKS = re.compile(
+    _BEGIN + _LABEL + "(?:" + "|".join([*word_list(INTERROGATIVE), *word_list(IMPERATIVES)]) + r")\b", re.IGNORECASE
+)
+"""An interrogative or imperative at the start of a sentence or clause."""
+TRUE_FALSE = re.compile(r"\btrue\b.{0,12}\bfalse\b|\bstatement (?:\d|I)|判断|对错|正误", re.IGNORECASE)
+ASKS_CJK = re.compile(
+    "[?？]|什么|怎[么样]|如何|何[为谓时处种以]|哪|多少|几[^何乎]|是否|吗|呢|能否|可否|请|求|试[述析论说比]|计算|证明|解释|说明|简述|回答|分析|比较|写出|指出"
+    "|化简|解方程|解不等式|列举|论述|填|选|画出|描述|讨论|概括|归纳|谈谈|评价|阐述|推导|判断|设计|补充|改正|完成|翻译|举例|给出|列出|找出|确定"
+    f"|(?:[是为有得共少多大小数于值元分人次个种米时天岁页块支只=]|不可能|正确的|错误的)[^{CJK_RANGES}。．]{{0,12}}[。．.:：]?\\s*$"
+)
+OPEN_END = re.compile(r"[:：=]\s*\W{0,4}$")
+
+
+def asks_nothing(row: Row) -> str | None:
+    """The question contains no question mark, interrogative, imperative or blank; with options it may be unfinished."""
+    question = row.item.question
+    if "?" in question or "？" in question or BLANK.search(question) or OPEN_END.search(question):
+        return None
+    if ASKS_CJK.search(question) if row.chinese else ASKS.search(question) or TRUE_FALSE.search(question):
+        return None
+    if row.item.options and (not question.endswith((".", "。")) or row.chinese):
+        return None
+    return None if row.asked.question_type == "calculation" and FORMULA_SIGN.search(question) else question[:80]
+
+
+# ------------------------------------------------------------------------------------------------- several questions
+
+_ASKED = re.compile(r"[^?？]+[?？]")
+_CONTENT = re.compile(rf"[a-z]{{4,}}|[{CJK_RANGES}]{{2}}")
+
+
+def several_questions(row: Row) -> str | None:
+    """More questions than allowed, or two that have no word in common."""
+    question = row.item.question
+    marks = question.count("?") + question.count("？")
+    if marks < 2:
+        return None
+    if marks > row.config.max_questions:
+        return f"{marks} questions"
+    contents = [_content(part) for part in _ASKED.findall(question)]
+    long = [words for words in contents if len(words) >= row.config.min_standalone]
+    shared = [any(words & other for other in contents if other is not words) for words in long]
+    return f"{len(long)} questions on different subjects" if len(long) >= 2 and not any(shared) else None
+
+
+def _content(text: str) -> frozenset[str]:
+    """Words that name the subject, by their first letters, so that "force" is "forces"."""
+    return frozenset(word[:5] for word in _CONTENT.findall(text.casefold()) if word not in COMMON)
+
+
+COMMON = frozenset(
+    word_list(
+        "what which who whose when where why how does following this that these those there their they them from with "
+        "have been were will would could should than then into about each other same many much most more some such "
+        "between after before also only your answer question correct true false statement best 什么 多少 哪个 哪些 下列 "
+        "一个 这个 可以 正确 如果"
+    )
+)
+
+# ------------------------------------------------------------------------------------------------- not self-contained
+
+_TEXTS = "passage|text|article|paragraph|excerpt|story|essay|reading|case study|dialogue|conversation"
+_FIGURES = "figure|diagram|graph|picture|image|chart|illustration|photo|photograph|drawing|map"
+PASSAGE = re.compile(
+    rf"\b(?:{_TEXTS}) (?:above|below)\b|\b(?:above|previous|given|preceding|following) (?:{_TEXTS})\b"
+    rf"|\b(?:according to|based on|from|stated in|mentioned in|described in|in|read) (?:the|this) (?:{_TEXTS})\b"
+    "|(?:根据|阅读|由|从|结合|依据)(?:上述|以上|上面|下面|下列|所给|给出的)?的?(?:短文|材料|文章|课文|段落|文段|资料)|上文|上述(?:材料|短文|文章|段落)",
+    re.IGNORECASE,
+)
+FIGURE = re.compile(
+    rf"\b(?:{_FIGURES}|table) (?:above|below|shown|on the right|on the left|at (?:the )?right|provided)\b"
+    rf"|\b(?:above|following|previous|given) (?:{_FIGURES})\b|\b(?:see|shown in|refer to) (?:the )?(?:{_FIGURES})\b"
+    rf"|\bin (?:the|this) (?:figure|diagram|picture|image|photo|photograph|illustration|drawing)\b|\bas shown (?:below|above)\b"
+    "|如[左右上下]?图|[上下左右]图|图中|见图|如[上下]?表|[上下]表|图所示",
+    re.IGNORECASE,
+)
+OTHERS = re.compile(
+    r"\b(?:previous|preceding|earlier|above|last|seed|solved|reference|example|other|given) (?:questions?|problems?|exercises?)\b"
+    r"|\b(?:answer to|result of|result from|in|from|like|using|see|of) (?:question|problem|exercise) #?\d+\b"
+    r"|\b(?:seed|solved) (?:questions?|problems?)|\b(?:reference|seed) data\b|\bknowledge (?:points? )?path\b|\bquestions? above\b"
+    r"|第\s*\d+\s*题|上一?[道个]?题|前一?[道个]?题|前面的?题|种子(?:题|问题)|参考数据|知识点?路径|已解题",
+    re.IGNORECASE,
+)
+OF_CONTEST = re.compile(r"\b(?:level|paper|amc|contest|olympiad|competition|kangaroo|adapted)\b", re.IGNORECASE)
+
+
+def not_self_contained(row: Row) -> str | None:
+    """A text speaks of a passage, a figure, another question or the prompt, which a reader does not have.
+
+    A long question may contain its passage, and one with a table its figures.
+    """
+    question = row.item.question
+    if match := OTHERS.search(question):
+        if not OF_CONTEST.search(question):
+            return match[0]
+    if match := FIGURE.search(question):
+        if "|" not in question:
+            return match[0]
+    if (match := PASSAGE.search(question)) and length(question) < row.config.passage:
+        return match[0]
+    for _, text in row.texts[1:]:
+        if match := REFERS.search(text):
+            return match[0]
+    return None
+
+
+REFERS = re.compile(
+    r"\b(?:seed|solved) questions?\b|\breference data\b|\bknowledge (?:points? )?path\b|\b(?:answer to|see) question \d+\b"
+    rf"|\b(?:see|refer to) the (?:{_TEXTS}|{_FIGURES})\b|\b(?:{_TEXTS}|{_FIGURES}) (?:above|below)\b"
+    r"|种子题|参考数据|知识点?路径|已解题目|见[上下]?[图表]",
+    re.IGNORECASE,
+)
+
+# ------------------------------------------------------------------------------------------------- length
+
+
+def implausible_length(row: Row) -> str | None:
+    """A text is much longer than texts of its kind, or a proof or case answer is much shorter."""
+    item, config = row.item, row.config
+    if len(item.question) > config.max_question and (n := length(item.question)) > config.max_question:
+        return f"question of {n} words"
+    for option in item.options:
+        if len(option) > config.max_option and (n := length(option)) > config.max_option:
+            return f"option of {n} words"
+    for name, text in row.texts[1:]:
+        if len(text) > config.max_answer and (n := length(text)) > config.max_answer:
+            return f"{name} of {n} words"
+    least = {"proof": config.min_proof, "case": config.min_case_answer}.get(row.asked.question_type, 0)
+    if least and len(item.answer) < 20 * least and (n := length(item.answer)) < least:
+        return f"{row.asked.question_type} with an answer of {n} words"
+    return None

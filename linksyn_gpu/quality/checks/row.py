@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from linksyn_gpu.config import ChecksConfig
+from linksyn_gpu.quality.options import by_letter, match_option, plain_answer
 from linksyn_gpu.tables import Asked, Item
 from linksyn_gpu.text import CJK
 from linksyn_gpu.text.languages import guess_language
@@ -26,26 +27,50 @@ class Row:
     similarity: float | None = None
     """Cosine of the vectors of question and answer; None: not known."""
 
-    @cached_property
-    def ideographs(self) -> str:
-        """Chinese characters of the question."""
-        return "".join(CJK.findall(self.item.question))
-
-    @cached_property
-    def words(self) -> list[str]:
-        """Words and numbers of the question, case folded, without Chinese."""
-        return ALPHANUMERIC.findall(CJK.sub(" ", self.item.question).casefold())
+    @property
+    def chinese(self) -> bool:
+        """Whether Chinese was asked for."""
+        return self.asked.language == "zh"
 
     @property
     def multiple_choice(self) -> bool:
         """Whether a multiple choice question was asked for."""
         return self.asked.question_type == "multiple_choice"
 
-    @property
+    @cached_property
     def texts(self) -> tuple[tuple[str, str], ...]:
-        """(name, text) of question, answer and explanation."""
+        """(name, text) of question, answer and explanation, without empty ones."""
         item = self.item
-        return ("question", item.question), ("answer", item.answer), ("explanation", item.explanation)
+        texts = (("question", item.question), ("answer", item.answer), ("explanation", item.explanation))
+        return tuple(pair for pair in texts if pair[1])
+
+    @cached_property
+    def ideographs(self) -> str:
+        """Chinese characters of the question."""
+        return "" if self.item.question.isascii() else "".join(CJK.findall(self.item.question))
+
+    @cached_property
+    def words(self) -> list[str]:
+        """Words and numbers of the question, case folded, without Chinese."""
+        question = CJK.sub(" ", self.item.question) if self.ideographs else self.item.question
+        return ALPHANUMERIC.findall(question.casefold())
+
+    @cached_property
+    def options(self) -> dict[str, str]:
+        """Options by letter, in the form in which they are compared."""
+        return {letter: plain_answer(text) for letter, text in by_letter(self.item.options).items()}
+
+    @cached_property
+    def right(self) -> int | None:
+        """Number of the option that the answer names."""
+        return match_option(self.item.answer, self.item.options)
+
+
+def length(text: str) -> int:
+    """Length of a text: its words and numbers, and each Chinese character as one."""
+    if text.isascii():
+        return len(ALPHANUMERIC.findall(text))
+    return len(CJK.findall(text)) + len(ALPHANUMERIC.findall(CJK.sub(" ", text)))
 
 
 def item_of(row: Mapping[str, Any]) -> tuple[Item, Asked]:

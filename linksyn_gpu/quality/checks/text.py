@@ -1,4 +1,4 @@
-"""Checks of any text of a QA: complete, clean, in the right language."""
+"""Checks of any text of a QA: complete, clean, and in the language asked for."""
 
 from __future__ import annotations
 
@@ -7,40 +7,258 @@ import re
 from linksyn_gpu.quality.checks.row import Row
 from linksyn_gpu.quality.repetition import repetition
 from linksyn_gpu.tables import cut_field
-from linksyn_gpu.text.languages import other_language
+from linksyn_gpu.text import CJK
+from linksyn_gpu.text.languages import FORMULA, FUNCTION_WORDS, WORD, other_language
+from linksyn_gpu.text.words import word_list
 
+# ------------------------------------------------------------------------------------------------- placeholders
+
+_PART = "question|answer|explanation|option|response|solution"
 PLACEHOLDER = re.compile(
-    r"\W{0,3}(?:your|insert|insert the|insert your) (?:NAME)(?: text)?(?: goes)?(?: here)?\W{0,3}"
-    r"|\W{0,3}(?:the |new )?(?:NAME)(?: text)?(?: goes)? here\W{0,3}|[<\[{]+ *(?:NAME) *[>\]}]+".replace(
-        "NAME", "question|answer|explanation|option"
-    ),
+    r"\W{0,3}(?:your|insert|insert the|insert your|enter your|write your) (?:PART)(?: text)?(?: goes)?(?: here)?\W{0,3}"
+    r"|\W{0,3}(?:the |new )?(?:PART)(?: text)?(?: goes)? here\W{0,3}|[<\[{]+ *(?:your )?(?:PART) *[>\]}]+"
+    r"|\W{0,3}(?:todo|tbd|tba|placeholder|to be (?:completed|determined|added|filled)|n/a|xxx+|correct answer text)\W{0,3}"
+    r"|\W{0,3}(?:待补充|待完善|待填写|答案内容|问题内容|此处略|略)\W{0,3}".replace("PART", _PART),
     re.IGNORECASE,
 )
-"""A whole text that is a placeholder: "The answer goes here", "<answer>"."""
-
-
-def cut_text(row: Row) -> str | None:
-    """A text is as long as the schema allows: it was cut off there."""
-    limits = row.asked.limits
-    return None if limits is None else cut_field(row.item, limits)
+"""A whole text that is a placeholder: "The answer goes here", "<answer>", "TODO"."""
+PLACEHOLDER_INSIDE = re.compile(
+    r"\[(?:insert|enter|fill in|add|your|placeholder|todo|tbd)\b[^\]\n]{0,60}\]|<(?:insert|enter|your)\b[^>\n]{0,60}>"
+    r"|\[(?:topic|name|x|value|number|placeholder)\]|\{\{ ?[a-z_]{3,30} ?\}\}|\blorem ipsum\b"
+    r"|[\[【（(](?:此处|在此|请)(?:填写|输入|插入|填入|补充)[^\]】）)\n]{0,20}[\]】）)]",
+    re.IGNORECASE,
+)
+"""A placeholder inside a text."""
 
 
 def placeholder(row: Row) -> str | None:
-    """A text is a placeholder."""
-    for text in (row.item.question, row.item.answer):
-        if match := PLACEHOLDER.fullmatch(text):
-            return match.group(0)
+    """A text is a placeholder, or contains one."""
+    for name, text in row.texts:
+        if name != "explanation" and (match := PLACEHOLDER.fullmatch(text)):
+            return match[0]
+        if match := PLACEHOLDER_INSIDE.search(text):
+            return match[0]
     return None
+
+
+# ------------------------------------------------------------------------------------------------- markup, characters
+
+MARKUP = re.compile(
+    r"</?(?:p|br|b|i|u|em|strong|div|span|sub|sup|img|a|table|tr|td|th|ul|ol|li|h[1-6]|font|hr|pre|code|center|s)"
+    r"(?:\s[^<>\n]{0,200})?/?>"
+    r"|&(?:nbsp|lt|gt|amp|quot|apos|ndash|mdash|#\d{1,7}|#x[0-9a-f]{1,6});"
+    r"|\*\*[^*\s][^*\n]{0,300}\*\*|^ {0,3}#{1,6} +\S|!\[[^\]\n]{0,200}\]\(|\]\((?:https?:|/|\w+\.)"
+    r"|^ {0,3}\|?(?: *:?-{3,}:? *\|)+(?: *:?-{3,}:?)? *$|^-{3,}$|<\|[a-z_]{1,30}\|>|\[/?INST\]|<</?SYS>>",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""HTML tags and entities, bold text, headings, images, links and tables of Markdown, tokens of chat templates."""
+ABOUT_MARKUP = re.compile(r"\b(?:html|xml|css|markdown|tags?|web|browser)\b|标签|网页", re.IGNORECASE)
+CONTROL = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ue000-\uf8ff\ufdd0-\ufdef\ufffd\ufffe\uffff]|[\ud800-\udfff]"
+)
+MOJIBAKE = re.compile("[\u00c2\u00c3][\u0080-\u00bf\u2018-\u2022]|\u00e2\u20ac|ï»¿|锟斤拷")
+"""UTF-8 that was read as Latin-1, Windows-1252 or GBK."""
+
+
+def markup(row: Row) -> str | None:
+    """HTML, Markdown or a token of a chat template is left in a text; a question about markup may contain it."""
+    for _, text in row.texts:
+        if (match := MARKUP.search(text)) and not ABOUT_MARKUP.search(row.item.question):
+            return match[0][:80]
+    return None
+
+
+def control_characters(row: Row) -> str | None:
+    """A control or private character, or UTF-8 that was read in another encoding."""
+    for _, text in row.texts:
+        if not text.isprintable() and (match := CONTROL.search(text)):
+            return f"U+{ord(match[0]):04X}"
+        if not text.isascii() and (match := CONTROL.search(text) or MOJIBAKE.search(text)):
+            return ascii(match[0])
+    return None
+
+
+# ------------------------------------------------------------------------------------------------- cut off
+
+DANGLING = frozenset(
+    word_list(
+        "the a an of and or by with to is are was were from as at into than that which because its their this these "
+        "has have had be been between when where while if so such very more most your our his for on per we they"
+    )
+)
+"""Words that do not end a sentence without a stop."""
+STOPPED = re.compile(r"[.!?。！？．…:：;；)）\]】}\"”’'」』$%°|~_=\d>*`\-]$|\\[)\]]$")
+SENTENCE_END = re.compile(r"[a-z0-9)$][.!?](?: [A-Z]|\s*$)|[。！？．；]")
+
+
+def cut_text(row: Row) -> str | None:
+    """A text is as long as the schema allows, or ends in mid-sentence."""
+    limits = row.asked.limits
+    if limits is not None and (field := cut_field(row.item, limits)):
+        return field
+    for name, text in row.texts:
+        if (name != "answer" or not row.item.options) and _ends_inside_sentence(text, name, row):
+            return f"{name}: ...{text[-40:]}"
+    return None
+
+
+def _ends_inside_sentence(text: str, name: str, row: Row) -> bool:
+    """Whether a text stops before its sentence does.
+
+    A comma, or a word such as "the", says so. Other words say so in prose that has sentences with stops; a question
+    with options may be the beginning of a sentence.
+    """
+    if STOPPED.search(text):
+        return False
+    if name == "question" and row.item.options:
+        return False
+    if text[-1] in ",，、":
+        return True
+    if row.chinese and CJK.match(text[-1]):
+        return name != "answer" and len(text) >= row.config.min_prose and not ENDING_CJK.search(text)
+    last = text[-20:].split()[-1]
+    if not last.isalpha():
+        return False
+    words = text.count(" ") + 1
+    if words < MIN_CUT:
+        return False
+    if last in DANGLING:
+        return True
+    return words >= row.config.min_prose and (name == "question" or SENTENCE_END.search(text) is not None)
+
+
+MIN_CUT = 5
+ENDING_CJK = re.compile(r"[是为吗呢几少么个种]$|有$|选$|故选|得$|分$|元$|人$|天$|米$")
+
+
+# ------------------------------------------------------------------------------------------------- balance
+
+MONEY = re.compile(r"(?<![\w$])\$\d[\d,]*(?:\.\d+)?(?![\d$\\^_{}])")
+ESCAPED = re.compile(r"\\[\\${}]")
+ENUMERATION = re.compile(r"(?:^|(?<=[\s;,:.；，。：(（]))[A-Za-z0-9一二三四五六]{1,4}[)）](?!\w*[(（])", re.MULTILINE)
+INTERVAL = re.compile(
+    r"[\[(（][^()\[\]（）\n]{1,40}[,，][^()\[\]（）\n]{1,40}[\])）]|[\])][^()\[\]\n]{1,20}[,;][^()\[\]\n]{1,20}[\[(]"
+)
+PAIRS = (("(（", ")）"), ("[【", "]】"), ("“", "”"), ("《", "》"), ("「", "」"))
+TEX_PAIRS = (("\\left", "\\right"), ("\\begin", "\\end"), ("\\(", "\\)"), ("\\[", "\\]"))
+_TEX = re.compile(r"\\(?:left(?![a-z])|right(?![a-z])|begin|end|[()\[\]])")
+
+
+def unbalanced(row: Row) -> str | None:
+    """A formula, bracket, quotation mark or code fence is opened and not closed, or the reverse."""
+    for name, text in row.texts:
+        if sign := _unbalanced_sign(text):
+            return f"{name}: {sign}"
+    for option in row.item.options:
+        if sign := _unbalanced_sign(option):
+            return f"option: {sign}"
+    return None
+
+
+def _unbalanced_sign(text: str) -> str | None:
+    if "```" in text and text.count("```") % 2:
+        return "```"
+    if "\\" in text:
+        found = _TEX.findall(text)
+        for left, right in TEX_PAIRS:
+            if found.count(left) != found.count(right) and not (left in "\\(\\[" and "\\\\" in text):
+                return left
+    if "$" in text or "{" in text or "}" in text:
+        plain = ESCAPED.sub("", text)
+        if plain.count("{") != plain.count("}"):
+            return "{"
+        if plain.count("$") % 2 and MONEY.sub("", plain).count("$") % 2:
+            return "$"
+    if "(" in text or ")" in text or "[" in text or "]" in text or not text.isascii():
+        return _unbalanced_bracket(text)
+    return None
+
+
+def _unbalanced_bracket(text: str) -> str | None:
+    for lefts, rights in PAIRS:
+        if sum(map(text.count, lefts)) != sum(map(text.count, rights)):
+            break
+    else:
+        return None
+    plain = ENUMERATION.sub(" ", INTERVAL.sub(" ", text))
+    for lefts, rights in PAIRS:
+        if sum(map(plain.count, lefts)) != sum(map(plain.count, rights)):
+            return lefts[0]
+    return None
+
+
+# ------------------------------------------------------------------------------------------------- degenerate
+
+NOISE = re.compile(r"\b(?![A-Z])[bcdfghjklmnpqrstvwxz]{5,}\b")
+"""Letters without a vowel."""
 
 
 def degenerate(row: Row) -> str | None:
-    """A text repeats itself."""
+    """A text repeats itself, or is no language."""
     for _, text in row.texts:
-        if repeated := repetition(text):
+        if repeated := repetition(text, row.config.loop_share, row.config.distinct_share):
             return repeated
+        noise = NOISE.findall(text)
+        if len(noise) >= row.config.min_noise and len(noise) * 2 > text.count(" "):
+            return " ".join(noise)[:80]
     return None
 
 
+# ------------------------------------------------------------------------------------------------- language
+
+ABOUT_LANGUAGE = re.compile(
+    r"\b(?:chinese|english|french|german|latin|greek|spanish|japanese|translat\w+|language|words?|pronounced?|poem)\b"
+    r"|翻译|英语|英文|单词|译|诗|语言|词",
+    re.IGNORECASE,
+)
+GLOSS = re.compile(r"[(（][^()（）]{0,80}[)）]|[\"“‘'「『《][^\"”’'」』》]{0,80}[\"”’'」』》]|\"[^\"]{0,80}\"")
+"""What stands in brackets or quotation marks: a name or term in its own language."""
+NO_FUNCTION_WORD = "no English function word"
+
+
 def wrong_language(row: Row) -> str | None:
-    """The question is not in the language asked for."""
-    return other_language(row.item.question, row.asked.language)
+    """A text is not in the language asked for. An answer of a few words is not judged, nor a list of names."""
+    language = row.asked.language
+    if other := other_language(row.item.question, language):
+        return other
+    for name, text in row.texts[1:]:
+        if len(text) < row.config.min_language:
+            continue
+        other = other_language(text, language)
+        if other and other != NO_FUNCTION_WORD and not ABOUT_LANGUAGE.search(row.item.question):
+            few = row.chinese and len(WORD.findall(FORMULA.sub(" ", text))) < MIN_FOREIGN_WORDS
+            if not few:
+                return f"{name}: {other}"
+    return None
+
+
+MIN_FOREIGN_WORDS = 4
+"""Fewest words of an English text in a Chinese QA; fewer are a name."""
+
+
+def mixed_languages(row: Row) -> str | None:
+    """A text changes its language: Chinese characters in English, or English sentences in Chinese."""
+    for name, text in row.texts:
+        if row.chinese:
+            found = _english_in_chinese(text)
+            limit = row.config.max_english_in_chinese
+        elif text.isascii():
+            continue
+        else:
+            found = CJK.findall(GLOSS.sub(" ", text))
+            limit = row.config.max_chinese_in_english
+        if len(found) > limit and not ABOUT_LANGUAGE.search(row.item.question):
+            return f"{name}: {' '.join(found)[:60]}"
+    return None
+
+
+_LATIN_WORD = re.compile(r"(?<![\\A-Za-z])[a-z]{2,}(?![A-Za-z])")
+
+
+def _english_in_chinese(text: str) -> list[str]:
+    """English function words in a text."""
+    words = _LATIN_WORD.findall(text)
+    if len(words) < MIN_FOREIGN_WORDS:
+        return []
+    prose = FORMULA.sub(" ", GLOSS.sub(" ", text))
+    return [word for word in _LATIN_WORD.findall(prose) if word in FUNCTION_WORDS["English"]]
