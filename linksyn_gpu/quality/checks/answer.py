@@ -80,7 +80,7 @@ def answer_is_label(row: Row) -> str | None:
     letter = next(filter(None, match.groups()))
     if letter == answer and (letter.islower() or LETTER_ASKED.search(row.item.question)):
         return None  # a variable or a symbol
-    named = re.search(rf"(?<![A-Za-z]){letter.upper()}(?![A-Za-z])", row.item.question)
+    named = re.search(rf"(?<![A-Za-z]){letter}(?![A-Za-z])", row.item.question, re.IGNORECASE)
     return None if named else answer
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from linksyn_gpu.quality.checks.row import Row
 
 FOLLOWING = re.compile(
-    r"\b(?:which|what|any|one|each|all|none)(?: \w+){0,3} of (?:the )?(?:following|these|options|statements below|choices)\b|\b(?:choose|select|pick) the (?:\w+ )?(?:correct|right|best|true)\b"
+    r"\b(?:which|what|any|one|each|all|none)(?: \w+){0,3} of (?:the )?(?:following|options|statements below|choices)\b|\b(?:choose|select|pick) the (?:\w+ )?(?:correct|right|best|true)\b"
     r"|\bwhich (?:statement|option|choice|answer)\b|下列|下面.{0,10}[哪是]|以下.{0,10}[哪是]|选项中",
     re.IGNORECASE,
 )
@@ -29,14 +29,15 @@ def missing_options(row: Row) -> str | None:
     if row.multiple_choice:
         return f"{len(item.options)} options" if len(item.options) < 2 else None
     if not item.options and (match := FOLLOWING.search(item.question)):
-        listed = LISTED.search(item.question, match.end()) or (row.words and "|" in item.question)
+        rest = item.question[match.end() :]
+        listed = LISTED.search(rest) or rest.count(",") >= 2 or "|" in rest
         return None if listed else match[0]
     return None
 
 
 def options_in_question(row: Row) -> str | None:
     """An open question contains its options: the letters A, B, C in the same form."""
-    if row.multiple_choice:
+    if row.multiple_choice or "|" in row.item.question or "__" in row.item.question:  # a table to match, blanks
         return None
     wanted = {}
     for match in LETTERED.finditer(row.item.question):

@@ -84,6 +84,8 @@ ASKS = re.compile(
 )
 """An interrogative or imperative at the start of a sentence or clause."""
 TRUE_FALSE = re.compile(r"\btrue\b.{0,12}\bfalse\b|\bstatement (?:\d|I)|判断|对错|正误", re.IGNORECASE)
+JUDGEMENT = re.compile(r"(?:[A-H]\W+)?(?:true|false|对|错|正确|错误|√|×)\W*", re.IGNORECASE)
+"""The answer to a statement that is to be judged."""
 ASKS_CJK = re.compile(
     "[?？]|什么|怎[么样]|如何|何[为谓时处种以]|哪|多少|几[^何乎]|是否|吗|呢|能否|可否|请|求|试[述析论说比]|计算|证明|解释|说明|简述|回答|分析|比较|写出|指出"
     "|化简|解方程|解不等式|列举|论述|填|选|画出|描述|讨论|概括|归纳|谈谈|评价|阐述|推导|判断|设计|补充|改正|完成|翻译|举例|给出|列出|找出|确定"
@@ -96,6 +98,8 @@ def asks_nothing(row: Row) -> str | None:
     """The question contains no question mark, interrogative, imperative or blank; with options it may be unfinished."""
     question = row.item.question
     if "?" in question or "？" in question or BLANK.search(question) or OPEN_END.search(question):
+        return None
+    if JUDGEMENT.fullmatch(row.item.answer) or JUDGEMENT.fullmatch(row.item.options[0] if row.item.options else ""):
         return None
     if ASKS_CJK.search(question) if row.chinese else ASKS.search(question) or TRUE_FALSE.search(question):
         return None

@@ -24,7 +24,7 @@ PLACEHOLDER = re.compile(
 """A whole text that is a placeholder: "The answer goes here", "<answer>", "TODO"."""
 PLACEHOLDER_INSIDE = re.compile(
     r"\[(?:insert|enter|fill in|add|your|placeholder|todo|tbd)\b[^\]\n]{0,60}\]|<(?:insert|enter|your)\b[^>\n]{0,60}>"
-    r"|\[(?:topic|name|x|value|number|placeholder)\]|\{\{ ?[a-z_]{3,30} ?\}\}|\blorem ipsum\b"
+    r"|\[(?:topic|name|value|number|placeholder)\]|(?<!\w)(?-i:\[X\])|\{\{ ?[a-z_]{3,30} ?\}\}|\blorem ipsum\b"
     r"|[\[【（(](?:此处|在此|请)(?:填写|输入|插入|填入|补充)[^\]】）)\n]{0,20}[\]】）)]",
     re.IGNORECASE,
 )
@@ -47,7 +47,7 @@ MARKUP = re.compile(
     r"</?(?:p|br|b|i|u|em|strong|div|span|sub|sup|img|a|table|tr|td|th|ul|ol|li|h[1-6]|font|hr|pre|code|center|s)"
     r"(?:\s[^<>\n]{0,200})?/?>"
     r"|&(?:nbsp|lt|gt|amp|quot|apos|ndash|mdash|#\d{1,7}|#x[0-9a-f]{1,6});"
-    r"|\*\*[^*\s][^*\n]{0,300}\*\*|^ {0,3}#{1,6} +\S|!\[[^\]\n]{0,200}\]\(|\]\((?:https?:|/|\w+\.)"
+    r"|\*\*[^*\s][^*\n]{0,300}\*\*|^ {0,3}#{1,6} +\S|!\[[^\]\n]{0,200}\]\(|\]\((?:https?:|/|\w+\.(?:png|jpe?g|gif|svg|html?|pdf))"
     r"|^ {0,3}\|?(?: *:?-{3,}:? *\|)+(?: *:?-{3,}:?)? *$|^-{3,}$|<\|[a-z_]{1,30}\|>|\[/?INST\]|<</?SYS>>",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -110,7 +110,7 @@ def _ends_inside_sentence(text: str, name: str, row: Row) -> bool:
     """
     if STOPPED.search(text):
         return False
-    if name == "question" and row.item.options:
+    if (name == "question" and row.item.options) or "\n" in text:  # an unfinished statement; a list
         return False
     if text[-1] in ",，、":
         return True
@@ -134,7 +134,7 @@ ENDING_CJK = re.compile(r"[是为吗呢几少么个种]$|有$|选$|故选|得$|�
 # ------------------------------------------------------------------------------------------------- balance
 
 MONEY = re.compile(r"(?<![\w$])\$\d[\d,]*(?:\.\d+)?(?![\d$\\^_{}])")
-ESCAPED = re.compile(r"\\[\\${}]")
+ESCAPED = re.compile(r"\\[\\${}]|\\(?:left|right|textbackslash)\s*[{}$]|\$(?=\$\$\d)")
 ENUMERATION = re.compile(r"(?:^|(?<=[\s;,:.；，。：(（]))[A-Za-z0-9一二三四五六]{1,4}[)）](?!\w*[(（])", re.MULTILINE)
 INTERVAL = re.compile(
     r"[\[(（][^()\[\]（）\n]{1,40}[,，][^()\[\]（）\n]{1,40}[\])）]|[\])][^()\[\]\n]{1,20}[,;][^()\[\]\n]{1,20}[\[(]"
@@ -226,8 +226,8 @@ def wrong_language(row: Row) -> str | None:
             continue
         other = other_language(text, language)
         if other and other != NO_FUNCTION_WORD and not ABOUT_LANGUAGE.search(row.item.question):
-            few = row.chinese and len(WORD.findall(FORMULA.sub(" ", text))) < MIN_FOREIGN_WORDS
-            if not few:
+            few = len(WORD.findall(CJK.sub(" ", FORMULA.sub(" ", text)))) < MIN_FOREIGN_WORDS
+            if not few or other in ("Chinese", "Japanese"):
                 return f"{name}: {other}"
     return None
 
