@@ -617,7 +617,7 @@ def html(rng: random.Random, row: Row, good: Sequence[Row]) -> Row | None:
     form = rng.choice(
         ["<p>{}</p>", "{}<br/>", "<b>{}</b>", '<div class="q">{}</div>', "{} <img src='a.png'>", "<span>{}</span>"]
     )
-    return {name: form.format(row[name])}
+    return {name: form.format(row[name] or row["answer"])}
 
 
 @kind
@@ -634,7 +634,7 @@ def markdown(rng: random.Random, row: Row, good: Sequence[Row]) -> Row | None:
             "## Solution\n{}",
         ]
     )
-    return {name: form.format(row[name])}
+    return {name: form.format(row[name] or row["answer"])}
 
 
 @kind

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from linksyn_gpu.quality.checks.row import Row
-from linksyn_gpu.quality.equivalence import read_quantity
+from linksyn_gpu.quality.equivalence import TOLERANCE, Quantity, read_quantity
 from linksyn_gpu.quality.options import fold, match_option
 from linksyn_gpu.text import CJK_RANGES
-from linksyn_gpu.text.words import NUMBER_WORDS, word_list
+from linksyn_gpu.text.words import word_list
 
 PUNCTUATION = frozenset(".,;:!?…\"'()[]{}_-–—~。，、；：！？“”‘’（）【】《》")
 
@@ -104,8 +104,9 @@ def answer_given_away(row: Row) -> str | None:
 
 # ------------------------------------------------------------------------------------------------- numbers
 
+NUMBER_WORDS = "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fifteen|twenty|thirty|forty|fifty|sixty|ninety"
 HAS_NUMBER = re.compile(
-    rf"\d|[零一二两三四五六七八九十百千万亿半]|\$|\\[A-Za-z]|[=≈√π∞∑∫²³]|\b(?:{'|'.join(NUMBER_WORDS)}|half|twice|double|triple|dozen|hundred|thousand|million)\b",
+    rf"\d|[零一二两三四五六七八九十百千万亿半]|\$|\\[A-Za-z]|[=≈√π∞∑∫²³]|\b(?:{NUMBER_WORDS}|half|twice|double|triple|dozen|hundred|thousand|million)\b",
     re.IGNORECASE,
 )
 
@@ -145,9 +146,9 @@ def answers_disagree(row: Row) -> str | None:
     if given is None:
         return None
     if said is not None:
-        return said if _other_number(given.value, said) else None
+        return said if _other_number(given, said) else None
     if row.asked.question_type == "calculation" and (values := LAST_VALUE.findall(explanation)):
-        texts = [values[-1]] if all(_other_number(given.value, value) for value in values) else []
+        texts = [values[-1]] if all(_other_number(given, value) for value in values) else []
         return texts[0] if texts and row.item.answer.strip("$ ") not in explanation else None
     return None
 
@@ -175,9 +176,13 @@ def _other_option(row: Row, said: str) -> str | None:
     return said[:80] if named is not None and named != row.right else None
 
 
-def _other_number(value: float, said: str) -> bool:
+def _other_number(given: Quantity, said: str) -> bool:
     other = read_quantity(said.strip("$ "))
-    return other is not None and abs(other.value - value) > 0.01 * max(abs(value), abs(other.value))
+    if other is None or (given.unit and other.unit and given.unit != other.unit):
+        return False
+    if given.whole and other.whole:
+        return given.value != other.value
+    return not math.isclose(given.value, other.value, rel_tol=TOLERANCE)
 
 
 # ------------------------------------------------------------------------------------------------- unrelated
@@ -210,7 +215,7 @@ def unrelated_answer(row: Row) -> str | None:
     return item.answer[:80] if len(asked) >= MIN_ASKED and not asked & said else None
 
 
-MIN_ASKED = 4
+MIN_ASKED = 3
 
 
 def _content(text: str) -> set[str]:

@@ -8,7 +8,7 @@ from collections import Counter
 from linksyn_gpu.quality.checks.row import Row
 
 FOLLOWING = re.compile(
-    r"\b(?:which|what|any|one|each|all|none)(?: \w+){0,3} of (?:the )?(?:following|options|statements below|choices)\b|\b(?:choose|select|pick) the (?:\w+ )?(?:correct|right|best|true)\b"
+    r"\b(?:which|what|any|one|each|all|none)(?: \w+){0,3} of (?:the )?(?:followings?|options|statements below|choices)\b|\b(?:choose|select|pick) the (?:\w+ )?(?:correct|right|best|true)\b"
     r"|\bwhich (?:statement|option|choice|answer)\b|下列|下面.{0,10}[哪是]|以下.{0,10}[哪是]|选项中",
     re.IGNORECASE,
 )
@@ -37,7 +37,7 @@ def missing_options(row: Row) -> str | None:
 
 def options_in_question(row: Row) -> str | None:
     """An open question contains its options: the letters A, B, C in the same form."""
-    if row.multiple_choice or "|" in row.item.question or "__" in row.item.question:  # a table to match, blanks
+    if row.multiple_choice or TO_MATCH.search(row.item.question):
         return None
     wanted = {}
     for match in LETTERED.finditer(row.item.question):
@@ -49,6 +49,8 @@ def options_in_question(row: Row) -> str | None:
     return None
 
 
+TO_MATCH = re.compile(r"\||_{2,}\w|\bmatch", re.IGNORECASE)
+"""Signs of an exercise that matches two lists."""
 MIN_LETTERED = 3
 
 

@@ -122,10 +122,12 @@ def several_questions(row: Row) -> str | None:
         return None
     if marks > row.config.max_questions:
         return f"{marks} questions"
+    if row.ideographs and len(row.words) > len(row.ideographs) // 4:
+        return None  # the same question in two languages
     contents = [_content(part) for part in _ASKED.findall(question)]
     long = [words for words in contents if len(words) >= row.config.min_standalone]
-    shared = [any(words & other for other in contents if other is not words) for words in long]
-    return f"{len(long)} questions on different subjects" if len(long) >= 2 and not any(shared) else None
+    alone = sum(not any(words & other for other in contents if other is not words) for words in long)
+    return f"{alone} questions on different subjects" if alone >= 2 else None
 
 
 def _content(text: str) -> frozenset[str]:
@@ -163,7 +165,7 @@ OTHERS = re.compile(
     r"\b(?:previous|preceding|earlier|above|last|seed|solved|reference|example|other|given) (?:questions?|problems?|exercises?)\b"
     r"|\b(?:answer to|result of|result from|in|from|like|using|see|of) (?:question|problem|exercise) #?\d+\b"
     r"|\b(?:seed|solved) (?:questions?|problems?)|\b(?:reference|seed) data\b|\bknowledge (?:points? )?path\b|\bquestions? above\b"
-    r"|第\s*\d+\s*题|上一?[道个]?题|前一?[道个]?题|前面的?题|种子(?:题|问题)|参考数据|知识点?路径|已解题",
+    r"|第\s*\d+\s*题|上一?[道个]?题|前一?[道个]?题|前面的?题|种子(?:题|问题)|参考数据(?![:：])|知识点?路径|已解题",
     re.IGNORECASE,
 )
 OF_CONTEST = re.compile(r"\b(?:level|paper|amc|contest|olympiad|competition|kangaroo|adapted)\b", re.IGNORECASE)
@@ -175,12 +177,10 @@ def not_self_contained(row: Row) -> str | None:
     A long question may contain its passage, and one with a table its figures.
     """
     question = row.item.question
-    if match := OTHERS.search(question):
-        if not OF_CONTEST.search(question):
-            return match[0]
-    if match := FIGURE.search(question):
-        if "|" not in question:
-            return match[0]
+    if (match := OTHERS.search(question)) and not OF_CONTEST.search(question):
+        return match[0]
+    if (match := FIGURE.search(question)) and "|" not in question and "[image" not in question:
+        return match[0]
     if (match := PASSAGE.search(question)) and length(question) < row.config.passage:
         return match[0]
     for _, text in row.texts[1:]:

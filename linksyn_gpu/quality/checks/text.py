@@ -7,8 +7,8 @@ import re
 from linksyn_gpu.quality.checks.row import Row
 from linksyn_gpu.quality.repetition import repetition
 from linksyn_gpu.tables import cut_field
-from linksyn_gpu.text import CJK
-from linksyn_gpu.text.languages import FORMULA, FUNCTION_WORDS, WORD, other_language
+from linksyn_gpu.text import CJK, CJK_RANGES
+from linksyn_gpu.text.languages import FORMULA, FUNCTION_WORDS, other_language
 from linksyn_gpu.text.words import word_list
 
 # ------------------------------------------------------------------------------------------------- placeholders
@@ -97,7 +97,7 @@ def cut_text(row: Row) -> str | None:
     if limits is not None and (field := cut_field(row.item, limits)):
         return field
     for name, text in row.texts:
-        if (name != "answer" or not row.item.options) and _ends_inside_sentence(text, name, row):
+        if (name == "explanation" or not row.item.options) and _ends_inside_sentence(text, name, row):
             return f"{name}: ...{text[-40:]}"
     return None
 
@@ -105,40 +105,46 @@ def cut_text(row: Row) -> str | None:
 def _ends_inside_sentence(text: str, name: str, row: Row) -> bool:
     """Whether a text stops before its sentence does.
 
-    A comma, or a word such as "the", says so. Other words say so in prose that has sentences with stops; a question
-    with options may be the beginning of a sentence.
+    A comma, or a word such as "the", says so. So does any other word in prose: in a question, and in a text that has
+    sentences with stops or is long. The items of a list have no stops.
     """
     if STOPPED.search(text):
         return False
-    if (name == "question" and row.item.options) or "\n" in text:  # an unfinished statement; a list
-        return False
     if text[-1] in ",，、":
         return True
+    last_line = text[text.rfind("\n") + 1 :]
+    if len(last_line) < len(text) and (ITEM.match(last_line) or last_line.count(" ") < MIN_CUT):
+        return False
     if row.chinese and CJK.match(text[-1]):
-        return name != "answer" and len(text) >= row.config.min_prose and not ENDING_CJK.search(text)
-    last = text[-20:].split()[-1]
-    if not last.isalpha():
+        whole = ENDING_CJK.search(text) or (name != "question" and RESULT.search(text[-30:]))
+        return name != "answer" and len(text) >= row.config.min_prose and not whole
+    last, words = text[-20:].split()[-1], text.count(" ") + 1
+    if not (last.isalpha() and last.islower()) or words < MIN_CUT:
         return False
-    words = text.count(" ") + 1
-    if words < MIN_CUT:
-        return False
-    if last in DANGLING:
+    if last in DANGLING or name == "question":
         return True
-    return words >= row.config.min_prose and (name == "question" or SENTENCE_END.search(text) is not None)
+    if PART.search(text) or RESULT.search(text[-40:]):
+        return False
+    return words >= (MIN_CUT if SENTENCE_END.search(text) else row.config.min_prose)
 
 
+RESULT = re.compile(r"[=≈$]|\d [a-z]")
+"""A calculation, which often ends with its result instead of a stop."""
+PART = re.compile(r"\([a-z0-9]{1,3}\) ")
+ITEM = re.compile(r"\s*(?:\(?[A-Za-z0-9]{1,3}[).:]|[-*•_|])")
 MIN_CUT = 5
-ENDING_CJK = re.compile(r"[是为吗呢几少么个种]$|有$|选$|故选|得$|分$|元$|人$|天$|米$")
+ENDING_CJK = re.compile(r"[是为吗呢几少么个种有得分元人天米]$")
 
 
 # ------------------------------------------------------------------------------------------------- balance
 
 MONEY = re.compile(r"(?<![\w$])\$\d[\d,]*(?:\.\d+)?(?![\d$\\^_{}])")
-ESCAPED = re.compile(r"\\[\\${}]|\\(?:left|right|textbackslash)\s*[{}$]|\$(?=\$\$\d)")
+ESCAPED = re.compile(r"\\[\\${}]|\\(?:left|right) *[{}]|\\textbackslash(?:\{\})? *\$?|(?<!\$)\$(?=\$\$\d)")
 ENUMERATION = re.compile(r"(?:^|(?<=[\s;,:.；，。：(（]))[A-Za-z0-9一二三四五六]{1,4}[)）](?!\w*[(（])", re.MULTILINE)
 INTERVAL = re.compile(
     r"[\[(（][^()\[\]（）\n]{1,40}[,，][^()\[\]（）\n]{1,40}[\])）]|[\])][^()\[\]\n]{1,20}[,;][^()\[\]\n]{1,20}[\[(]"
 )
+SIZED = re.compile(r"\\(?:left|right|[bB]igg?[lr]?)\s*[()\[\]]|\\[()\[\]]")
 PAIRS = (("(（", ")）"), ("[【", "]】"), ("“", "”"), ("《", "》"), ("「", "」"))
 TEX_PAIRS = (("\\left", "\\right"), ("\\begin", "\\end"), ("\\(", "\\)"), ("\\[", "\\]"))
 _TEX = re.compile(r"\\(?:left(?![a-z])|right(?![a-z])|begin|end|[()\[\]])")
@@ -175,12 +181,12 @@ def _unbalanced_sign(text: str) -> str | None:
 
 
 def _unbalanced_bracket(text: str) -> str | None:
-    for lefts, rights in PAIRS:
+    for lefts, rights in PAIRS:  # the usual case: nothing to look at more closely
         if sum(map(text.count, lefts)) != sum(map(text.count, rights)):
             break
     else:
         return None
-    plain = ENUMERATION.sub(" ", INTERVAL.sub(" ", text))
+    plain = ENUMERATION.sub(" ", INTERVAL.sub(" ", SIZED.sub(" ", text)))
     for lefts, rights in PAIRS:
         if sum(map(plain.count, lefts)) != sum(map(plain.count, rights)):
             return lefts[0]
@@ -221,12 +227,13 @@ def wrong_language(row: Row) -> str | None:
     language = row.asked.language
     if other := other_language(row.item.question, language):
         return other
+    both = other_language(row.item.question, "en" if row.chinese else "zh") is None  # or no prose at all
     for name, text in row.texts[1:]:
-        if len(text) < row.config.min_language:
+        if both or len(text) < row.config.min_language:
             continue
         other = other_language(text, language)
         if other and other != NO_FUNCTION_WORD and not ABOUT_LANGUAGE.search(row.item.question):
-            few = len(WORD.findall(CJK.sub(" ", FORMULA.sub(" ", text)))) < MIN_FOREIGN_WORDS
+            few = len(LONG_WORD.findall(FORMULA.sub(" ", text))) < MIN_FOREIGN_WORDS  # formulas: Au(s), ΔH
             if not few or other in ("Chinese", "Japanese"):
                 return f"{name}: {other}"
     return None
@@ -237,28 +244,29 @@ MIN_FOREIGN_WORDS = 4
 
 
 def mixed_languages(row: Row) -> str | None:
-    """A text changes its language: Chinese characters in English, or English sentences in Chinese."""
+    """A sentence changes its language. A text that says everything in both languages, sentence by sentence, may."""
     for name, text in row.texts:
-        if row.chinese:
-            found = _english_in_chinese(text)
-            limit = row.config.max_english_in_chinese
-        elif text.isascii():
+        if text.isascii() or not _LATIN_WORD.search(text):
             continue
-        else:
-            found = CJK.findall(GLOSS.sub(" ", text))
-            limit = row.config.max_chinese_in_english
-        if len(found) > limit and not ABOUT_LANGUAGE.search(row.item.question):
-            return f"{name}: {' '.join(found)[:60]}"
+        for sentence in SENTENCES.split(text):
+            if (ideographs := len(CJK.findall(sentence))) and (found := _mixed(sentence, ideographs, row)):
+                if not ABOUT_LANGUAGE.search(row.item.question):
+                    return f"{name}: {found[:60]}"
     return None
 
 
+def _mixed(sentence: str, ideographs: int, row: Row) -> str | None:
+    """The words of the other language in a sentence, if they are too many."""
+    prose = FORMULA.sub(" ", GLOSS.sub(" ", sentence))
+    words = _LATIN_WORD.findall(prose)
+    if row.chinese:
+        found = [word for word in words if word in FUNCTION_WORDS["English"]]
+        return " ".join(words) if len(found) > row.config.max_english_in_chinese and ideographs > MIN_MIXED else None
+    found = CJK.findall(prose)
+    return "".join(found) if len(found) > row.config.max_chinese_in_english and len(words) > MIN_MIXED else None
+
+
+SENTENCES = re.compile(r"[.?!。？！．\n]|  +")
+MIN_MIXED = 2
+LONG_WORD = re.compile(rf"(?<![\\\w])[^\W\d_A-Z{CJK_RANGES}]{{4,}}")
 _LATIN_WORD = re.compile(r"(?<![\\A-Za-z])[a-z]{2,}(?![A-Za-z])")
-
-
-def _english_in_chinese(text: str) -> list[str]:
-    """English function words in a text."""
-    words = _LATIN_WORD.findall(text)
-    if len(words) < MIN_FOREIGN_WORDS:
-        return []
-    prose = FORMULA.sub(" ", GLOSS.sub(" ", text))
-    return [word for word in _LATIN_WORD.findall(prose) if word in FUNCTION_WORDS["English"]]
