@@ -58,7 +58,7 @@ class ChecksConfig:
     """A question of at least so many words may contain the passage that it speaks of."""
     min_given_away: int = 25
     """Shortest answer that must not stand in the question word by word, in characters."""
-    min_related: int = 15
+    min_related: int = 12
     """Fewest different words of the subject in an answer and its explanation that must share one with the question."""
     min_similarity: float = 0.0
     """Least cosine of the vectors of question and answer, where vectors are configured."""

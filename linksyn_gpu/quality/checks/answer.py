@@ -80,8 +80,15 @@ def answer_is_label(row: Row) -> str | None:
     letter = next(filter(None, match.groups()))
     if letter == answer and (letter.islower() or LETTER_ASKED.search(row.item.question)):
         return None  # a variable or a symbol
-    named = re.search(rf"(?<![A-Za-z]){letter}(?![A-Za-z])", row.item.question, re.IGNORECASE)
-    return None if named else answer
+    return None if _names(row.item.question, letter) else answer
+
+
+def _names(question: str, letter: str) -> bool:
+    """Whether a question gives a letter a meaning: "point B", or one of several parts between which it asks to choose.
+    """
+    if re.search(rf"(?<![A-Za-z(（]){letter.upper()}(?![A-Za-z])", question):
+        return True
+    return "hich" in question and f"({letter.lower()})" in question
 
 
 # ------------------------------------------------------------------------------------------------- gives answer away
@@ -195,7 +202,10 @@ COMMON = frozenset(
         "were will would could should than then into about each other same many much most more some such between "
         "after before also only your answer question correct explain describe discuss compare because example used "
         "using make made different first very like being both during through over under while where people time "
-        "number change form find give given show part work result great large small high well"
+        "number change form find give given show part work result great large small high well figure image diagram table "
+        "label state effect include often sometimes usually certain several various another however therefore thus "
+        "either whether since until above below less least still just even every always never type kind amount level "
+        "increase decrease produce require cause consider determine identify describe"
     )
 )
 

@@ -49,7 +49,7 @@ def options_in_question(row: Row) -> str | None:
     return None
 
 
-TO_MATCH = re.compile(r"\||_{2,}\w|\bmatch", re.IGNORECASE)
+TO_MATCH = re.compile(r"\||_{2,}[^\W_]|\bmatch", re.IGNORECASE)
 """Signs of an exercise that matches two lists."""
 MIN_LETTERED = 3
 

@@ -62,8 +62,8 @@ MANY_WORDS = 30
 
 # ------------------------------------------------------------------------------------------------- asks nothing
 
-_BEGIN = r"(?:^|[.!?;:。][)\"”']?\s+|\n\s*|[,，]\s*(?:and |then |or )?|\b(?:and|then|please|also|to|now|briefly|clearly|first|next) )"
-_LABEL = r"(?:\(?[a-zA-Z0-9]{1,4}[.):]\s*|[-*•]\s*)?"
+_BEGIN = r"(?:^|\s{2,}|[.!?;:。][)\"”']?\s+|\n\s*|[,，]\s*(?:and |then |or )?|\b(?:and|then|please|also|to|now|briefly|clearly|first|next) )"
+_LABEL = r"(?:[a-zA-Z]+ly )?(?:\(?[a-zA-Z0-9]{1,4}[.):]\s*|[-*•]\s*)?"
 INTERROGATIVE = (
     "what which who whom whose when where why how is are was were do does did can could should would will has have if"
 )
@@ -72,7 +72,7 @@ IMPERATIVES = (
     "classify comment compare complete compute conclude consider construct contrast convert correct count create "
     "critique deduce define demonstrate derive describe design determine develop diagram differentiate discuss "
     "distinguish divide draw elaborate estimate evaluate examine expand explain explore express extend factori?[sz]?e? fill find "
-    "formulate generali[sz]e give graph identify illustrate imagine indicate infer integrate interpret investigate "
+    "formulate generate generali[sz]e give graph identify illustrate imagine indicate infer integrate interpret investigate "
     "judge justify label let list locate make mark match measure model multiply name note order outline perform pick "
     "place plan plot point predict prepare present propose prove provide put rank rate read rearrange recall recommend "
     "record reduce refer reflect relate repeat replace rewrite round say select sequence show simplify sketch solve "
@@ -91,7 +91,9 @@ ASKS_CJK = re.compile(
     "|化简|解方程|解不等式|列举|论述|填|选|画出|描述|讨论|概括|归纳|谈谈|评价|阐述|推导|判断|设计|补充|改正|完成|翻译|举例|给出|列出|找出|确定"
     f"|(?:[是为有得共少多大小数于值元分人次个种米时天岁页块支只=]|不可能|正确的|错误的)[^{CJK_RANGES}。．]{{0,12}}[。．.:：]?\\s*$"
 )
-OPEN_END = re.compile(r"[:：=]\s*\W{0,4}$")
+UNFINISHED = re.compile(r"\b(?:is|are|was|were|be|of|by|to|the|an?|in|than|as|has|have|equals|always|and|at|with)\W*$")
+"""The end of a statement to be completed whose blank was lost."""
+OPEN_END = re.compile(r"[:：=]\s*\W{0,4}$|:\s*\n")
 
 
 def asks_nothing(row: Row) -> str | None:
@@ -103,7 +105,7 @@ def asks_nothing(row: Row) -> str | None:
         return None
     if ASKS_CJK.search(question) if row.chinese else ASKS.search(question) or TRUE_FALSE.search(question):
         return None
-    if row.item.options and (not question.endswith((".", "。")) or row.chinese):
+    if row.item.options and (row.chinese or not question.endswith((".", "。")) or UNFINISHED.search(question)):
         return None
     return None if row.asked.question_type == "calculation" and FORMULA_SIGN.search(question) else question[:80]
 
@@ -126,8 +128,13 @@ def several_questions(row: Row) -> str | None:
         return None  # the same question in two languages
     contents = [_content(part) for part in _ASKED.findall(question)]
     long = [words for words in contents if len(words) >= row.config.min_standalone]
-    alone = sum(not any(words & other for other in contents if other is not words) for words in long)
+    shared = 1 if len(long) == 2 else MIN_SHARED
+    alone = sum(not any(len(words & other) >= shared for other in contents if other is not words) for words in long)
     return f"{alone} questions on different subjects" if alone >= 2 else None
+
+
+MIN_SHARED = 2
+"""Words that one of three or more questions shares with another if it belongs to it."""
 
 
 def _content(text: str) -> frozenset[str]:
@@ -181,7 +188,7 @@ def not_self_contained(row: Row) -> str | None:
         return match[0]
     if (match := FIGURE.search(question)) and "|" not in question and "[image" not in question:
         return match[0]
-    if (match := PASSAGE.search(question)) and length(question) < row.config.passage:
+    if (match := PASSAGE.search(question)) and (length(question) < row.config.passage or _at_start(match)):
         return match[0]
     for _, text in row.texts[1:]:
         if match := REFERS.search(text):
@@ -189,6 +196,12 @@ def not_self_contained(row: Row) -> str | None:
     return None
 
 
+def _at_start(match: re.Match[str]) -> bool:
+    """Whether a question begins with a reference to a passage, which can then not stand before it."""
+    return match.start() < 20 and not FOLLOWS.search(match[0])
+
+
+FOLLOWS = re.compile("follow|below|this|下", re.IGNORECASE)
 REFERS = re.compile(
     r"\b(?:seed|solved) questions?\b|\breference data\b|\bknowledge (?:points? )?path\b|\b(?:answer to|see) question \d+\b"
     rf"|\b(?:see|refer to) the (?:{_TEXTS}|{_FIGURES})\b|\b(?:{_TEXTS}|{_FIGURES}) (?:above|below)\b"

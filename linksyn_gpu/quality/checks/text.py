@@ -108,7 +108,7 @@ def _ends_inside_sentence(text: str, name: str, row: Row) -> bool:
     A comma, or a word such as "the", says so. So does any other word in prose: in a question, and in a text that has
     sentences with stops or is long. The items of a list have no stops.
     """
-    if STOPPED.search(text):
+    if STOPPED.search(text) or "__" in text:
         return False
     if text[-1] in ",，、":
         return True
@@ -123,12 +123,12 @@ def _ends_inside_sentence(text: str, name: str, row: Row) -> bool:
         return False
     if last in DANGLING or name == "question":
         return True
-    if PART.search(text) or RESULT.search(text[-40:]):
+    if PART.search(text) or RESULT.search(text[-30:]):
         return False
     return words >= (MIN_CUT if SENTENCE_END.search(text) else row.config.min_prose)
 
 
-RESULT = re.compile(r"[=≈$]|\d [a-z]")
+RESULT = re.compile(r"[=≈$\d][)）$ ]*(?:[^\W\d]+ ?){0,2}$")
 """A calculation, which often ends with its result instead of a stop."""
 PART = re.compile(r"\([a-z0-9]{1,3}\) ")
 ITEM = re.compile(r"\s*(?:\(?[A-Za-z0-9]{1,3}[).:]|[-*•_|])")
@@ -139,6 +139,8 @@ ENDING_CJK = re.compile(r"[是为吗呢几少么个种有得分元人天米]$")
 # ------------------------------------------------------------------------------------------------- balance
 
 MONEY = re.compile(r"(?<![\w$])\$\d[\d,]*(?:\.\d+)?(?![\d$\\^_{}])")
+NUMBER = re.compile(r"\$\d+\$")
+"""A number as a formula: in such a text "$5" is no money."""
 ESCAPED = re.compile(r"\\[\\${}]|\\(?:left|right) *[{}]|\\textbackslash(?:\{\})? *\$?|(?<!\$)\$(?=\$\$\d)")
 ENUMERATION = re.compile(r"(?:^|(?<=[\s;,:.；，。：(（]))[A-Za-z0-9一二三四五六]{1,4}[)）](?!\w*[(（])", re.MULTILINE)
 INTERVAL = re.compile(
@@ -173,7 +175,7 @@ def _unbalanced_sign(text: str) -> str | None:
         plain = ESCAPED.sub("", text)
         if plain.count("{") != plain.count("}"):
             return "{"
-        if plain.count("$") % 2 and MONEY.sub("", plain).count("$") % 2:
+        if plain.count("$") % 2 and (NUMBER.search(plain) or MONEY.sub("", plain).count("$") % 2):
             return "$"
     if "(" in text or ")" in text or "[" in text or "]" in text or not text.isascii():
         return _unbalanced_bracket(text)
@@ -266,7 +268,7 @@ def _mixed(sentence: str, ideographs: int, row: Row) -> str | None:
     return "".join(found) if len(found) > row.config.max_chinese_in_english and len(words) > MIN_MIXED else None
 
 
-SENTENCES = re.compile(r"[.?!。？！．\n]|  +")
+SENTENCES = re.compile(r"[.?!。？！．\n]")
 MIN_MIXED = 2
 LONG_WORD = re.compile(rf"(?<![\\\w])[^\W\d_A-Z{CJK_RANGES}]{{4,}}")
 _LATIN_WORD = re.compile(r"(?<![\\A-Za-z])[a-z]{2,}(?![A-Za-z])")
