@@ -5,6 +5,7 @@ Repeated numbers, symbols and capitals are content: a matrix, a strand of DNA, a
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -50,14 +51,17 @@ def repetition(text: str, loop_share: float = 1 / 3, distinct_share: float = 0.2
     least = max(MIN_LOOP, int(len(tokens) * loop_share))
     if _may_loop(tokens, least) and (unit := _loop(tokens, least)):
         return unit
-    if sum(map(_is_word, distinct)) > len(tokens) * distinct_share + GRAM:
+    if len(tokens) < MIN_GRAMS or sum(map(_is_word, distinct)) > len(tokens) * distinct_share + GRAM:
         return None  # n distinct words make at least n - GRAM + 1 distinct sequences
     return _common_words([token for token in tokens if _is_word(token)], distinct_share)
 
 
 def _may_loop(tokens: Sequence[str], least: int) -> bool:
     """Whether enough pairs of neighbours repeat: two thirds of a loop are pairs that occurred before. This is fast."""
-    return len(set(zip(tokens, tokens[1:], strict=False))) <= len(tokens) - least + least // MIN_TURNS
+    if len(set(itertools.pairwise(tokens))) > len(tokens) - least + least // MIN_TURNS:
+        return False
+    grams = zip(*(tokens[place:] for place in range(GRAM)), strict=False)
+    return len(set(grams)) <= len(tokens) - least + least // MIN_TURNS
 
 
 def _loop(tokens: Sequence[str], shortest: int) -> str | None:

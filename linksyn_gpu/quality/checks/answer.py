@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from linksyn_gpu.quality.checks.row import Row
@@ -29,30 +30,52 @@ def answer_is_question(row: Row) -> str | None:
 
 # ------------------------------------------------------------------------------------------------- model talk
 
-REFUSAL = re.compile(
-    r"\bas an? (?:large )?(?:ai|artificial intelligence|language) ?(?:language )?(?:model|assistant)?\b"
-    r"|^\W*(?:i'?m |i am )?(?:very |so |really )?sorry\b|^\W*i (?:cannot|can'?t|can not|am unable to|'m unable to|do not|don'?t|could not|couldn'?t) "
+REFUSES = re.compile(
+    r"\W*(?:i'?m |i am )?(?:very |so |really )?sorry\b"
+    r"|\W*i (?:cannot|can'?t|can not|am unable to|'m unable to|do not|don'?t|could not|couldn'?t) "
     r"(?:answer|determine|provide|help|have|know|solve|assist|find|say|access|create|generate|see)\b"
-    r"|\bi (?:do not|don'?t) have (?:access|enough|the ability)\b"
-    r"|作为一[个名]?(?:人工智能|AI|语言模型|大型?语言模型)|作为AI|^\W*(?:抱歉|对不起|很遗憾)|^\W*我?(?:无法|不能)(?:回答|确定|提供|判断|解答)",
+    r"|\W*(?:抱歉|对不起|很遗憾)|\W*我?(?:无法|不能)(?:回答|确定|提供|判断|解答)",
     re.IGNORECASE,
 )
-TALK = re.compile(
-    r"^\W*(?:sure|certainly|of course|absolutely|okay|ok|great)[,!.] "
-    r"|^\W*here(?:'s| is| are) (?:a|an|the|your|my|one|another)\b[^.:\n]{0,60}(?:question|answer|problem|explanation|solution)\b"
-    r"|\bi hope (?:this|that|it) helps\b|\blet me know if\b|\bfeel free to\b|\bi(?:'d| would) be happy to\b"
-    r"|\bas (?:you )?requested\b|\bi (?:made up|generated|created|wrote) (?:this|the|a) question\b"
-    r"|</?think(?:ing)?>|(?:^|[.!?] )(?:wait|hmm+)\b[,.!]|\blet me (?:think|re-?calculate|re-?check|re-?consider|try again|start over|double[- ]check)\b"
-    r"|^\W*(?:好的|当然(?:可以)?|没问题)[，,！!。]|(?:以下|下面)是(?:我)?(?:为[你您])?(?:编写|设计|生成|准备|出)?的?(?:一道|一个)?(?:新的?)?(?:题|问题)"
-    r"|^\W*这是(?:我)?为[你您]|希望(?:这|能|以上)?对?[你您]有?所?帮助|随时(?:告诉|联系|问)我|(?:等等|等一下)[，,]|让我(?:再|重新)(?:想|算|看|考虑)|重新算一下",
+"""The beginning of an answer or explanation that refuses."""
+OPENS = re.compile(
+    r"\W*(?:sure|certainly|of course|absolutely|okay|ok|great)[,!.] "
+    r"|\W*here(?:'s| is| are) (?:a|an|the|your|my|one|another)\b[^.:\n]{0,60}"
+    r"(?:question|answer|problem|explanation|solution)\b"
+    r"|\W*(?:好的|当然(?:可以)?|没问题)[，,！!。]|\W*这是(?:我)?为[你您]",
     re.IGNORECASE,
 )
+"""The beginning of an answer to a user."""
+SPEAKS = re.compile(
+    r"\bas an? (?:large )?(?:ai|artificial intelligence|language) ?(?:language )?(?:model|assistant)?\b"
+    r"|\bi (?:do not|don'?t) have (?:access|enough|the ability)\b|\bi hope (?:this|that|it) helps\b"
+    r"|\blet me know if\b|\bfeel free to\b|\bi(?:'d| would) be happy to\b|\bas (?:you )?requested\b"
+    r"|\bi (?:made up|generated|created|wrote) (?:this|the|a) question\b|</?think(?:ing)?>"
+    r"|(?:^|[.!?] )(?:wait|hmm+)\b[,.!]"
+    r"|\blet me (?:think|re-?calculate|re-?check|re-?consider|try again|start over|double[- ]check)\b",
+    re.IGNORECASE,
+)
+SPOKEN = frozenset(word_list("ai language artificial i know free requested think thinking wait hmm hmmm me"))
+"""Words of which each match of `SPEAKS` contains one."""
+SPEAKS_CJK = re.compile(
+    "作为一[个名]?(?:人工智能|AI|语言模型|大型?语言模型)|作为AI"
+    "|(?:以下|下面)是(?:我)?(?:为[你您])?(?:编写|设计|生成|准备|出)?的?(?:一道|一个)?(?:新的?)?(?:题|问题)"
+    "|希望(?:这|能|以上)?对?[你您]有?所?帮助|随时(?:告诉|联系|问)我|(?:等等|等一下)[，,]"
+    "|让我(?:再|重新)(?:想|算|看|考虑)|重新算一下"
+)
+"""Places where a model speaks of itself or to its user, or thinks aloud."""
 
 
 def refusal(row: Row) -> str | None:
     """The model refuses, speaks of itself or to its user, or leaves its thinking."""
+    spoken = not SPOKEN.isdisjoint(row.vocabulary)
     for name, text in row.texts:
-        if match := TALK.search(text) or (name != "question" and REFUSAL.search(text)):
+        match = OPENS.match(text) or (REFUSES.match(text) if name != "question" else None)
+        if match is None and spoken:
+            match = SPEAKS.search(text)
+        if match is None and not text.isascii():
+            match = SPEAKS_CJK.search(text)
+        if match:
             return match[0].strip()[:80]
     return None
 
@@ -84,8 +107,7 @@ def answer_is_label(row: Row) -> str | None:
 
 
 def _names(question: str, letter: str) -> bool:
-    """Whether a question gives a letter a meaning: "point B", or one of several parts between which it asks to choose.
-    """
+    """Whether a question gives a letter a meaning: "point B", or one of several parts between which it asks to choose."""
     if re.search(rf"(?<![A-Za-z(（]){letter.upper()}(?![A-Za-z])", question):
         return True
     return "hich" in question and f"({letter.lower()})" in question
@@ -216,8 +238,8 @@ def unrelated_answer(row: Row) -> str | None:
         return f"similarity {row.similarity:.2f}"
     item = row.item
     text = f"{item.answer} {item.explanation}"
-    if len(text) < 4 * row.config.min_related or row.chinese:
-        return None
+    if len(text) < 4 * row.config.min_related or row.chinese or "$" in text or "\\" in text:
+        return None  # formulas have no words in common
     said = _content(text)
     if len(said) < row.config.min_related:
         return None

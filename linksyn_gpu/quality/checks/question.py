@@ -8,6 +8,8 @@ from linksyn_gpu.quality.checks.row import Row, length
 from linksyn_gpu.text import CJK_RANGES
 from linksyn_gpu.text.words import word_list
 
+Pattern = re.Pattern[str]
+
 ASKING = frozenset(
     word_list(
         "what which who whose when where why how is are was were do does did can could should would will has have "
@@ -128,13 +130,16 @@ def several_questions(row: Row) -> str | None:
         return None  # the same question in two languages
     contents = [_content(part) for part in _ASKED.findall(question)]
     long = [words for words in contents if len(words) >= row.config.min_standalone]
-    shared = 1 if len(long) == 2 else MIN_SHARED
-    alone = sum(not any(len(words & other) >= shared for other in contents if other is not words) for words in long)
+    if len(contents) < MIN_SEVERAL:
+        return None
+    alone = sum(not any(len(words & other) >= MIN_SHARED for other in contents if other is not words) for words in long)
     return f"{alone} questions on different subjects" if alone >= 2 else None
 
 
+MIN_SEVERAL = 3
+"""Of two questions, the second often asks for a conclusion and shares no word with the first."""
 MIN_SHARED = 2
-"""Words that one of three or more questions shares with another if it belongs to it."""
+"""Words that a question shares with another if it belongs to it."""
 
 
 def _content(text: str) -> frozenset[str]:
@@ -157,25 +162,45 @@ _TEXTS = "passage|text|article|paragraph|excerpt|story|essay|reading|case study|
 _FIGURES = "figure|diagram|graph|picture|image|chart|illustration|photo|photograph|drawing|map"
 PASSAGE = re.compile(
     rf"\b(?:{_TEXTS}) (?:above|below)\b|\b(?:above|previous|given|preceding|following) (?:{_TEXTS})\b"
-    rf"|\b(?:according to|based on|from|stated in|mentioned in|described in|in|read) (?:the|this) (?:{_TEXTS})\b"
-    "|(?:根据|阅读|由|从|结合|依据)(?:上述|以上|上面|下面|下列|所给|给出的)?的?(?:短文|材料|文章|课文|段落|文段|资料)|上文|上述(?:材料|短文|文章|段落)",
+    rf"|\b(?:according to|based on|from|stated in|mentioned in|described in|in|read) (?:the|this) (?:{_TEXTS})\b",
     re.IGNORECASE,
+)
+PASSAGE_CJK = re.compile(
+    "(?:根据|阅读|由|从|结合|依据)(?:上述|以上|上面|下面|下列|所给|给出的)?的?(?:短文|材料|文章|课文|段落|文段|资料)"
+    "|上文|上述(?:材料|短文|文章|段落)"
 )
 FIGURE = re.compile(
     rf"\b(?:{_FIGURES}|table) (?:above|below|shown|on the right|on the left|at (?:the )?right|provided)\b"
     rf"|\b(?:above|following|previous|given) (?:{_FIGURES})\b|\b(?:see|shown in|refer to) (?:the )?(?:{_FIGURES})\b"
-    rf"|\bin (?:the|this) (?:figure|diagram|picture|image|photo|photograph|illustration|drawing)\b|\bas shown (?:below|above)\b"
-    "|如[左右上下]?图|[上下左右]图|图中|见图|如[上下]?表|[上下]表|图所示",
+    r"|\bin (?:the|this) (?:figure|diagram|picture|image|photo|photograph|illustration|drawing)\b"
+    r"|\bas shown (?:below|above)\b",
     re.IGNORECASE,
 )
+FIGURE_CJK = re.compile("如[左右上下]?图|[上下左右]图|图中|见图|如[上下]?表|[上下]表|图所示")
 OTHERS = re.compile(
-    r"\b(?:previous|preceding|earlier|above|last|seed|solved|reference|example|other|given) (?:questions?|problems?|exercises?)\b"
+    r"\b(?:previous|preceding|earlier|above|last|seed|solved|reference|example|other|given) "
+    r"(?:questions?|problems?|exercises?)\b"
     r"|\b(?:answer to|result of|result from|in|from|like|using|see|of) (?:question|problem|exercise) #?\d+\b"
-    r"|\b(?:seed|solved) (?:questions?|problems?)|\b(?:reference|seed) data\b|\bknowledge (?:points? )?path\b|\bquestions? above\b"
-    r"|第\s*\d+\s*题|上一?[道个]?题|前一?[道个]?题|前面的?题|种子(?:题|问题)|参考数据(?![:：])|知识点?路径|已解题",
+    r"|\b(?:reference|seed) data\b|\bknowledge (?:points? )?path\b|\bquestions? above\b",
     re.IGNORECASE,
+)
+OTHERS_CJK = re.compile(
+    r"第\s*\d+\s*题|上一?[道个]?题|前一?[道个]?题|前面的?题|种子(?:题|问题)|参考数据(?![:：])|知识点?路径|已解题"
 )
 OF_CONTEST = re.compile(r"\b(?:level|paper|amc|contest|olympiad|competition|kangaroo|adapted)\b", re.IGNORECASE)
+REFERS = re.compile(
+    r"\b(?:seed|solved) questions?\b|\b(?:reference|seed) data\b|\bknowledge (?:points? )?path\b"
+    rf"|\b(?:answer to|see) question \d+\b|\b(?:see|refer to) the (?:{_TEXTS}|{_FIGURES})\b"
+    rf"|\b(?:{_TEXTS}|{_FIGURES}) (?:above|below)\b",
+    re.IGNORECASE,
+)
+REFERS_CJK = re.compile("种子题|参考数据(?![:：])|知识点?路径|已解题目|见[上下]?[图表]")
+REFERRED = frozenset(
+    word_list(f"{_TEXTS} {_FIGURES} table shown study data path".replace("|", " "))
+    + word_list("question questions problem problems exercise exercises")
+)
+"""Words of which each match of the English patterns contains one."""
+FOLLOWS = re.compile("follow|below|this|下", re.IGNORECASE)
 
 
 def not_self_contained(row: Row) -> str | None:
@@ -184,30 +209,39 @@ def not_self_contained(row: Row) -> str | None:
     A long question may contain its passage, and one with a table its figures.
     """
     question = row.item.question
-    if (match := OTHERS.search(question)) and not OF_CONTEST.search(question):
-        return match[0]
-    if (match := FIGURE.search(question)) and "|" not in question and "[image" not in question:
-        return match[0]
-    if (match := PASSAGE.search(question)) and (length(question) < row.config.passage or _at_start(match)):
-        return match[0]
+    if not REFERRED.isdisjoint(row.vocabulary):
+        found = _missing_part(row, OTHERS, FIGURE, PASSAGE)
+        if found is not None:
+            return found
+        for _, text in row.texts[1:]:
+            if match := REFERS.search(text):
+                return match[0]
+    if not question.isascii():
+        found = _missing_part(row, OTHERS_CJK, FIGURE_CJK, PASSAGE_CJK)
+        if found is not None:
+            return found
     for _, text in row.texts[1:]:
-        if match := REFERS.search(text):
+        if not text.isascii() and (match := REFERS_CJK.search(text)):
             return match[0]
     return None
 
 
-def _at_start(match: re.Match[str]) -> bool:
-    """Whether a question begins with a reference to a passage, which can then not stand before it."""
-    return match.start() < 20 and not FOLLOWS.search(match[0])
+def _missing_part(row: Row, others: Pattern, figure: Pattern, passage: Pattern) -> str | None:
+    """What the question speaks of and does not contain."""
+    question = row.item.question
+    if (match := others.search(question)) and not OF_CONTEST.search(question):
+        return match[0]
+    if (match := figure.search(question)) and "|" not in question and "[image" not in question:
+        return match[0]
+    if match := passage.search(question):
+        # At the beginning, it cannot speak of a passage that stands before it.
+        at_start = match.start() < AT_START and not FOLLOWS.search(match[0])
+        if at_start or length(question) < row.config.passage:
+            return match[0]
+    return None
 
 
-FOLLOWS = re.compile("follow|below|this|下", re.IGNORECASE)
-REFERS = re.compile(
-    r"\b(?:seed|solved) questions?\b|\breference data\b|\bknowledge (?:points? )?path\b|\b(?:answer to|see) question \d+\b"
-    rf"|\b(?:see|refer to) the (?:{_TEXTS}|{_FIGURES})\b|\b(?:{_TEXTS}|{_FIGURES}) (?:above|below)\b"
-    r"|种子题|参考数据|知识点?路径|已解题目|见[上下]?[图表]",
-    re.IGNORECASE,
-)
+AT_START = 20
 
 # ------------------------------------------------------------------------------------------------- length
 

@@ -14,6 +14,7 @@ from linksyn_gpu.tables import Asked, Item
 from linksyn_gpu.text import CJK
 from linksyn_gpu.text.languages import guess_language
 
+ENGLISH_WORD = re.compile(r"[a-z]+")
 ALPHANUMERIC = re.compile(r"[^\W_]+")
 
 
@@ -43,6 +44,11 @@ class Row:
         item = self.item
         texts = (("question", item.question), ("answer", item.answer), ("explanation", item.explanation))
         return tuple(pair for pair in texts if pair[1])
+
+    @cached_property
+    def vocabulary(self) -> set[str]:
+        """English words of question, answer and explanation, in lower case: whether a long pattern can match at all."""
+        return set(ENGLISH_WORD.findall(" ".join([text for _, text in self.texts]).lower()))
 
     @cached_property
     def ideographs(self) -> str:

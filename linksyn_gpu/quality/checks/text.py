@@ -112,8 +112,8 @@ def _ends_inside_sentence(text: str, name: str, row: Row) -> bool:
         return False
     if text[-1] in ",，、":
         return True
-    last_line = text[text.rfind("\n") + 1 :]
-    if len(last_line) < len(text) and (ITEM.match(last_line) or last_line.count(" ") < MIN_CUT):
+    *lines, last_line = text.split("\n")
+    if lines and (ITEM.match(last_line) or last_line.count(" ") < MIN_CUT or not STOPPED.search(lines[-1].rstrip())):
         return False
     if row.chinese and CJK.match(text[-1]):
         whole = ENDING_CJK.search(text) or (name != "question" and RESULT.search(text[-30:]))
@@ -183,6 +183,8 @@ def _unbalanced_sign(text: str) -> str | None:
 
 
 def _unbalanced_bracket(text: str) -> str | None:
+    if '"' in text:  # also closes “
+        text = text.replace("“", "").replace("”", "")
     for lefts, rights in PAIRS:  # the usual case: nothing to look at more closely
         if sum(map(text.count, lefts)) != sum(map(text.count, rights)):
             break
@@ -229,16 +231,21 @@ def wrong_language(row: Row) -> str | None:
     language = row.asked.language
     if other := other_language(row.item.question, language):
         return other
-    both = other_language(row.item.question, "en" if row.chinese else "zh") is None  # or no prose at all
     for name, text in row.texts[1:]:
-        if both or len(text) < row.config.min_language:
+        if len(text) < row.config.min_language:
             continue
         other = other_language(text, language)
         if other and other != NO_FUNCTION_WORD and not ABOUT_LANGUAGE.search(row.item.question):
             few = len(LONG_WORD.findall(FORMULA.sub(" ", text))) < MIN_FOREIGN_WORDS  # formulas: Au(s), ΔH
-            if not few or other in ("Chinese", "Japanese"):
-                return f"{name}: {other}"
+            if (few and other not in ("Chinese", "Japanese")) or _in_both_languages(row):
+                continue
+            return f"{name}: {other}"
     return None
+
+
+def _in_both_languages(row: Row) -> bool:
+    """Whether the question passes as either language, or has no prose at all."""
+    return other_language(row.item.question, "en" if row.chinese else "zh") is None
 
 
 MIN_FOREIGN_WORDS = 4
