@@ -43,17 +43,23 @@ def repetition(text: str, loop_share: float = 1 / 3, distinct_share: float = 0.2
     """
     tokens: list[str] = TOKEN.findall(text)
     distinct = set(tokens)
-    for token in distinct:
-        if len(token) > MAX_RUN and len(set(token)) == 1 and token[0] != "_":
-            return token[:80]
+    if tokens and len(max(distinct, key=len)) > MAX_RUN:
+        runs = (token for token in distinct if len(token) > MAX_RUN and len(set(token)) == 1 and token[0] != "_")
+        if (run := next(runs, None)) is not None:
+            return run[:80]
     if len(tokens) < MIN_LOOP:
         return None
     least = max(MIN_LOOP, int(len(tokens) * loop_share))
-    if _may_loop(tokens, least) and (unit := _loop(tokens, least)):
+    # Of the tokens of a loop, at most a third are new.
+    possible = len(distinct) <= len(tokens) - least + least // MIN_TURNS and _may_loop(tokens, least)
+    if possible and (unit := _loop(tokens, least)):
         return unit
-    if len(tokens) < MIN_GRAMS or sum(map(_is_word, distinct)) > len(tokens) * distinct_share + GRAM:
+    if len(tokens) < MIN_GRAMS:
+        return None
+    words = set(filter(_is_word, distinct))
+    if len(words) > len(tokens) * distinct_share + GRAM:
         return None  # n distinct words make at least n - GRAM + 1 distinct sequences
-    return _common_words([token for token in tokens if _is_word(token)], distinct_share)
+    return _common_words([token for token in tokens if token in words], distinct_share)
 
 
 def _may_loop(tokens: Sequence[str], least: int) -> bool:

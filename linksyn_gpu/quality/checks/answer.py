@@ -31,18 +31,18 @@ def answer_is_question(row: Row) -> str | None:
 # ------------------------------------------------------------------------------------------------- model talk
 
 REFUSES = re.compile(
-    r"\W*(?:i'?m |i am )?(?:very |so |really )?sorry\b"
-    r"|\W*i (?:cannot|can'?t|can not|am unable to|'m unable to|do not|don'?t|could not|couldn'?t) "
+    r"\W*(?:(?:i'?m |i am )?(?:very |so |really )?sorry\b"
+    r"|i (?:cannot|can'?t|can not|am unable to|'m unable to|do not|don'?t|could not|couldn'?t) "
     r"(?:answer|determine|provide|help|have|know|solve|assist|find|say|access|create|generate|see)\b"
-    r"|\W*(?:抱歉|对不起|很遗憾)|\W*我?(?:无法|不能)(?:回答|确定|提供|判断|解答)",
+    r"|抱歉|对不起|很遗憾|我?(?:无法|不能)(?:回答|确定|提供|判断|解答))",
     re.IGNORECASE,
 )
 """The beginning of an answer or explanation that refuses."""
 OPENS = re.compile(
-    r"\W*(?:sure|certainly|of course|absolutely|okay|ok|great)[,!.] "
-    r"|\W*here(?:'s| is| are) (?:a|an|the|your|my|one|another)\b[^.:\n]{0,60}"
+    r"\W*(?:(?:sure|certainly|of course|absolutely|okay|ok|great)[,!.] "
+    r"|here(?:'s| is| are) (?:a|an|the|your|my|one|another)\b[^.:\n]{0,60}"
     r"(?:question|answer|problem|explanation|solution)\b"
-    r"|\W*(?:好的|当然(?:可以)?|没问题)[，,！!。]|\W*这是(?:我)?为[你您]",
+    r"|(?:好的|当然(?:可以)?|没问题)[，,！!。]|这是(?:我)?为[你您])",
     re.IGNORECASE,
 )
 """The beginning of an answer to a user."""
@@ -158,6 +158,8 @@ CONCLUDES = re.compile(
     r"|(?:故|所以|因此|综上)?(?:正确)?(?:答案|结果)(?:是|为|应为|选)[:：]? *|(?:故|所以|因此|应|应该)选(?:择|项)?[:：]? *",
     re.IGNORECASE,
 )
+CONCLUDING = frozenset(word_list("answer option choice result boxed"))
+"""Words of which each English conclusion contains one."""
 CHOSEN = re.compile(r"(?:option |choice |选项)?[(（]?\$*([A-H])\$*[)）]?(?=$|[\s.,;:。．，；、!])")
 LAST_VALUE = re.compile(r"[=≈]\s*\$*\s*(-?\d+(?:\.\d+)?(?:/\d+)?)(?![\w\d.^*/×÷+\\-])")
 MAX_CONCLUSION = 120
@@ -168,7 +170,7 @@ def answers_disagree(row: Row) -> str | None:
     explanation = row.item.explanation
     if not explanation:
         return None
-    said = _conclusion(explanation)
+    said = None if explanation.isascii() and CONCLUDING.isdisjoint(row.vocabulary) else _conclusion(explanation)
     if row.multiple_choice:
         return None if said is None else _other_option(row, said)
     given = read_quantity(row.item.answer)

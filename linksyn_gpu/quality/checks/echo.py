@@ -15,19 +15,26 @@ ECHO_CJK = 14
 """A passage of this many words or Chinese characters is not in the prompts by chance."""
 PASSAGE = re.compile(f"{CJK.pattern}{{{ECHO_CJK},}}")
 ECHOES = re.compile(
-    r"</?data>|\"qa\"|knowledge_points|\bwrite \d+ new questions?\b|知识点路径|只是参考数据|已解题目"
+    r"</?data>|\"qa\"|knowledge_points|\bwrite \d+ new questions?\b"
     r"|\b(?:based on|according to|from|using|like|unlike) the (?:solved questions?|reference data)\b"
     r"|\bknowledge points? (?:of|on|from|in) the (?:path|data)\b",
     re.IGNORECASE,
 )
+ECHO_WORDS_IN = frozenset(("data", "qa", "knowledge", "new", "solved"))
+"""Words of which each match of `ECHOES` contains one."""
+ECHOES_CJK = re.compile("知识点路径|只是参考数据|已解题目")
 """Markup and phrases of the prompts that exam questions do not contain."""
 
 
 def prompt_phrase(row: Row) -> str | None:
     """Question or answer contains a phrase of the prompts."""
+    spoken = not ECHO_WORDS_IN.isdisjoint(row.vocabulary)
     for text in (row.item.question, row.item.answer):
-        if match := ECHOES.search(text):
-            return match.group(0)
+        match = ECHOES.search(text) if spoken else None
+        if match is None and not text.isascii():
+            match = ECHOES_CJK.search(text)
+        if match:
+            return match[0]
     return None
 
 

@@ -22,6 +22,7 @@ PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 """A whole text that is a placeholder: "The answer goes here", "<answer>", "TODO"."""
+MAX_PLACEHOLDER = 60
 PLACEHOLDER_INSIDE = re.compile(
     r"\[(?:insert|enter|fill in|add|your|placeholder|todo|tbd)\b[^\]\n]{0,60}\]|<(?:insert|enter|your)\b[^>\n]{0,60}>"
     r"|\[(?:topic|name|value|number|placeholder)\]|(?<!\w)(?-i:\[X\])|\{\{ ?[a-z_]{3,30} ?\}\}|\blorem ipsum\b"
@@ -34,7 +35,7 @@ PLACEHOLDER_INSIDE = re.compile(
 def placeholder(row: Row) -> str | None:
     """A text is a placeholder, or contains one."""
     for name, text in row.texts:
-        if name != "explanation" and (match := PLACEHOLDER.fullmatch(text)):
+        if name != "explanation" and len(text) < MAX_PLACEHOLDER and (match := PLACEHOLDER.fullmatch(text)):
             return match[0]
         if match := PLACEHOLDER_INSIDE.search(text):
             return match[0]
