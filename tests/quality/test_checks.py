@@ -329,6 +329,16 @@ def test_a_label_is_the_letter_of_its_option():
         "_ ",
         "Write 1 new ",
         "x1 y2 ",
+        " ",
+        ".",
+        "= ",
+        "?x",
+        "a\n",
+        "(",
+        "，因为",
+        "is ",
+        "-",
+        "~",
     ],
 )
 @pytest.mark.timeout(120)

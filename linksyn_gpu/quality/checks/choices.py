@@ -15,10 +15,10 @@ FOLLOWING = re.compile(
 LISTED = re.compile(r"[:：;；]|\n|\([a-zA-Z0-9]\)|[①②]|[（(][一二1ⅠI][)）]|\bor\b|、.*[、和与]|还是|或", re.DOTALL)
 """Signs of a list in the question itself."""
 CATCH_ALL = re.compile(
-    r"\W*(?:[A-H][.)] ?)?\W*(?:"
+    r"\W{0,5}(?:[A-H][.)] ?)?(?:"
     r"(?:all|none|both|neither|any|either|two|three)(?: of)? (?:the )?(?:above|these|them|answers?|choices|options|"
-    r"statements|foregoing)\b.*|both [a-e] and [a-e]|[a-e] and [a-e]"
-    r"|以上.{0,8}|上述.{0,8}|[A-E][和与、及][A-E](?:都|均|皆)?(?:正确|对|是)?)\W*",
+    r"statements|foregoing)\b.{0,30}|both [a-e] and [a-e]|[a-e] and [a-e]"
+    r"|以上.{0,8}|上述.{0,8}|[A-E][和与、及][A-E](?:都|均|皆)?(?:正确|对|是)?)\W{0,5}",
     re.IGNORECASE,
 )
 """An option that speaks of the others."""

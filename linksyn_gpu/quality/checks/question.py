@@ -64,8 +64,8 @@ MANY_WORDS = 30
 
 # ------------------------------------------------------------------------------------------------- asks nothing
 
-_BEGIN = r"(?:^|\s{2,}|[.!?;:。][)\"”']?\s+|\n\s*|[,，]\s*(?:and |then |or )?|\b(?:and|then|please|also|to|now|briefly|clearly|first|next) )"
-_LABEL = r"(?:[a-zA-Z]+ly )?(?:\(?[a-zA-Z0-9]{1,4}[.):]\s*|[-*•]\s*)?"
+_BEGIN = r"(?:^|\s{2,9}|[.!?;:。][)\"”']?\s{1,9}|\n|[,，]\s{0,9}(?:and |then |or )?|\b(?:and|then|please|also|to|now|briefly|clearly|first|next) )"
+_LABEL = r"(?:[a-zA-Z]{2,20}ly )?(?:\(?[a-zA-Z0-9]{1,4}[.):]\s{0,9}|[-*•]\s{0,9})?"
 INTERROGATIVE = (
     "what which who whom whose when where why how is are was were do does did can could should would will has have if"
 )
@@ -114,7 +114,7 @@ def asks_nothing(row: Row) -> str | None:
 
 # ------------------------------------------------------------------------------------------------- several questions
 
-_ASKED = re.compile(r"[^?？]+[?？]")
+_MARK = re.compile("[?？]")
 _CONTENT = re.compile(rf"[a-z]{{4,}}|[{CJK_RANGES}]{{2}}")
 
 
@@ -128,7 +128,7 @@ def several_questions(row: Row) -> str | None:
         return f"{marks} questions"
     if row.ideographs and len(row.words) > len(row.ideographs) // 4:
         return None  # the same question in two languages
-    contents = [_content(part) for part in _ASKED.findall(question)]
+    contents = [_content(part) for part in _MARK.split(question)[:-1]]
     long = [words for words in contents if len(words) >= row.config.min_standalone]
     if len(contents) < MIN_SEVERAL:
         return None
@@ -181,7 +181,7 @@ OTHERS = re.compile(
     r"\b(?:previous|preceding|earlier|above|last|seed|solved|reference|example|other|given) "
     r"(?:questions?|problems?|exercises?)\b"
     r"|\b(?:answer to|result of|result from|in|from|like|using|see|of) (?:question|problem|exercise) #?\d+\b"
-    r"|\b(?:reference|seed) data\b|\bknowledge (?:points? )?path\b|\bquestions? above\b",
+    r"|\bthe (?:reference|seed) data\b|\bknowledge (?:points? )?path\b|\bquestions? above\b",
     re.IGNORECASE,
 )
 OTHERS_CJK = re.compile(
@@ -189,7 +189,7 @@ OTHERS_CJK = re.compile(
 )
 OF_CONTEST = re.compile(r"\b(?:level|paper|amc|contest|olympiad|competition|kangaroo|adapted)\b", re.IGNORECASE)
 REFERS = re.compile(
-    r"\b(?:seed|solved) questions?\b|\b(?:reference|seed) data\b|\bknowledge (?:points? )?path\b"
+    r"\b(?:seed|solved) questions?\b|\bthe (?:reference|seed) data\b|\bknowledge (?:points? )?path\b"
     rf"|\b(?:answer to|see) question \d+\b|\b(?:see|refer to) the (?:{_TEXTS}|{_FIGURES})\b"
     rf"|\b(?:{_TEXTS}|{_FIGURES}) (?:above|below)\b",
     re.IGNORECASE,

@@ -109,7 +109,8 @@ def _ends_inside_sentence(text: str, name: str, row: Row) -> bool:
     A comma, or a word such as "the", says so. So does any other word in prose: in a question, and in a text that has
     sentences with stops or is long. The items of a list have no stops.
     """
-    if STOPPED.search(text) or "__" in text:
+    text = text.rstrip()
+    if not text or STOPPED.search(text) or "__" in text:
         return False
     if text[-1] in ",，、":
         return True
