@@ -16,6 +16,8 @@ from linksyn_gpu.text import CJK_RANGES
 
 TOKEN = re.compile(rf"[^\W\d_{CJK_RANGES}]+|[{CJK_RANGES}]|\d+|_+|\\[A-Za-z]+|[^\w\s]")
 """A word, a Chinese character, a number, a blank to fill in, a TeX command, or one other character."""
+ASCII_TOKEN = re.compile(r"[A-Za-z]+|\d+|_+|\\[A-Za-z]+|[^\w\s]", re.ASCII)
+"""The same for a text in ASCII; it is faster."""
 GRAM = 4
 """Tokens in a sequence. Two passages are the same where their sequences are the same."""
 MIN_TURNS = 3
@@ -41,7 +43,7 @@ def repetition(text: str, loop_share: float = 1 / 3, distinct_share: float = 0.2
     distinct_share : float
         A text of `MIN_GRAMS` or more word sequences repeats itself if fewer of them are distinct.
     """
-    tokens: list[str] = TOKEN.findall(text)
+    tokens: list[str] = (ASCII_TOKEN if text.isascii() else TOKEN).findall(text)
     distinct = set(tokens)
     if tokens and len(max(distinct, key=len)) > MAX_RUN:
         runs = (token for token in distinct if len(token) > MAX_RUN and len(set(token)) == 1 and token[0] != "_")
@@ -54,11 +56,12 @@ def repetition(text: str, loop_share: float = 1 / 3, distinct_share: float = 0.2
     possible = len(distinct) <= len(tokens) - least + least // MIN_TURNS and _may_loop(tokens, least)
     if possible and (unit := _loop(tokens, least)):
         return unit
-    if len(tokens) < MIN_GRAMS:
+    # n distinct words make at least n - GRAM + 1 distinct sequences.
+    if len(distinct) > len(tokens) - (1 - distinct_share) * MIN_GRAMS + GRAM:
         return None
     words = set(filter(_is_word, distinct))
     if len(words) > len(tokens) * distinct_share + GRAM:
-        return None  # n distinct words make at least n - GRAM + 1 distinct sequences
+        return None
     return _common_words([token for token in tokens if token in words], distinct_share)
 
 

@@ -6,6 +6,7 @@ that returns what it found, or None.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -70,10 +71,16 @@ def find_fault(
         Cosine of the vectors of question and answer, where vectors are configured.
     """
     row = Row(item, asked, config, similarity)
-    for reason, check, _ in CHECKS:
-        if reason not in config.off and (found := check(row)) is not None:
+    for reason, check in _chosen(config.off):
+        if (found := check(row)) is not None:
             return reason, found
     return None
+
+
+@functools.lru_cache(maxsize=16)
+def _chosen(off: tuple[str, ...]) -> tuple[tuple[str, Check], ...]:
+    """The checks that are not left out."""
+    return tuple((reason, check) for reason, check, _ in CHECKS if reason not in off)
 
 
 def fault_of_row(
@@ -124,7 +131,8 @@ class Checker:
         if "echo_of_prompt" in self._config.off:
             return None
         for part in (item.question, item.answer, item.explanation):
-            if shared := next((words for words in echo.passages(part) if words in self._instructions), None):
+            if not self._instructions.isdisjoint(echo.passages(part)):
+                shared = next(words for words in echo.passages(part) if words in self._instructions)
                 return "echo_of_prompt", " ".join(shared)
         return None
 

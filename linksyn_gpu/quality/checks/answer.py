@@ -121,7 +121,8 @@ STATED = re.compile(r"(?:\b(?:correct |right )?answer(?: is|:| =)|答案[是为:
 def answer_given_away(row: Row) -> str | None:
     """The question states its answer: after "the answer is", or word by word."""
     question, answer = row.item.question, row.item.answer
-    if match := STATED.search(question):
+    stated = "answer" in row.vocabulary or "答案" in question
+    if stated and (match := STATED.search(question)):
         rest = question[match.end() :].lstrip("$( ")
         if rest and rest[0] not in "_(（?？" and fold(rest).startswith(fold(answer)[:20].rstrip(".。 ").lstrip("$( ")):
             return question[match.start() :][:80]

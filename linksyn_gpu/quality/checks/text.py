@@ -25,11 +25,12 @@ PLACEHOLDER = re.compile(
 MAX_PLACEHOLDER = 60
 PLACEHOLDER_INSIDE = re.compile(
     r"\[(?:insert|enter|fill in|add|your|placeholder|todo|tbd)\b[^\]\n]{0,60}\]|<(?:insert|enter|your)\b[^>\n]{0,60}>"
-    r"|\[(?:topic|name|value|number|placeholder)\]|(?<!\w)(?-i:\[X\])|\{\{ ?[a-z_]{3,30} ?\}\}|\blorem ipsum\b"
+    r"|\[(?:topic|name|value|number|placeholder)\]|(?<!\w)(?-i:\[X\])|\{\{ [a-z_]{3,30} \}\}|\{\{[a-z]{3,20}_?[a-z]{0,20}\}\}(?![_^])|\blorem ipsum\b"
     r"|[\[【（(](?:此处|在此|请)(?:填写|输入|插入|填入|补充)[^\]】）)\n]{0,20}[\]】）)]",
     re.IGNORECASE,
 )
-"""A placeholder inside a text."""
+PLACEHOLDER_SIGNS = ("[", "<", "{{", "【", "（", "ipsum")
+"""A placeholder inside a text, and the signs of which each match contains one."""
 
 
 def placeholder(row: Row) -> str | None:
@@ -37,7 +38,7 @@ def placeholder(row: Row) -> str | None:
     for name, text in row.texts:
         if name != "explanation" and len(text) < MAX_PLACEHOLDER and (match := PLACEHOLDER.fullmatch(text)):
             return match[0]
-        if match := PLACEHOLDER_INSIDE.search(text):
+        if any(map(text.__contains__, PLACEHOLDER_SIGNS)) and (match := PLACEHOLDER_INSIDE.search(text)):
             return match[0]
     return None
 
@@ -52,7 +53,8 @@ MARKUP = re.compile(
     r"|^ {0,3}\|?(?: *:?-{3,}:? *\|)+(?: *:?-{3,}:?)? *$|^-{3,}$|<\|[a-z_]{1,30}\|>|\[/?INST\]|<</?SYS>>",
     re.IGNORECASE | re.MULTILINE,
 )
-"""HTML tags and entities, bold text, headings, images, links and tables of Markdown, tokens of chat templates."""
+MARKUP_SIGNS = ("<", "&", "**", "#", "](", "---", "[I", "[/")
+"""HTML tags and entities, bold text, headings, images, links and tables of Markdown, tokens of chat templates; signs of them."""
 ABOUT_MARKUP = re.compile(r"\b(?:html|xml|css|markdown|tags?|web|browser)\b|标签|网页", re.IGNORECASE)
 CONTROL = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ue000-\uf8ff\ufdd0-\ufdef\ufffd\ufffe\uffff]|[\ud800-\udfff]"
@@ -64,6 +66,8 @@ MOJIBAKE = re.compile("[\u00c2\u00c3][\u0080-\u00bf\u2018-\u2022]|\u00e2\u20ac|�
 def markup(row: Row) -> str | None:
     """HTML, Markdown or a token of a chat template is left in a text; a question about markup may contain it."""
     for _, text in row.texts:
+        if not any(map(text.__contains__, MARKUP_SIGNS)):
+            continue
         if (match := MARKUP.search(text)) and not ABOUT_MARKUP.search(row.item.question):
             return match[0][:80]
     return None
@@ -234,7 +238,7 @@ def wrong_language(row: Row) -> str | None:
     if other := other_language(row.item.question, language):
         return other
     for name, text in row.texts[1:]:
-        if len(text) < row.config.min_language:
+        if len(text) < row.config.min_language or (not row.chinese and sum(map(text.count, ENGLISH)) >= MIN_ENGLISH):
             continue
         other = other_language(text, language)
         if other and other != NO_FUNCTION_WORD and not ABOUT_LANGUAGE.search(row.item.question):
@@ -243,6 +247,11 @@ def wrong_language(row: Row) -> str | None:
                 continue
             return f"{name}: {other}"
     return None
+
+
+ENGLISH = (" the ", " of ", " is ", " to ", " and ")
+MIN_ENGLISH = 4
+"""An answer or explanation with so many of the commonest English words is in English; this saves time."""
 
 
 def _in_both_languages(row: Row) -> bool:
