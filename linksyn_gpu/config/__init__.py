@@ -15,6 +15,7 @@ from linksyn_gpu.config.graph import EDGE_WEIGHTS as EDGE_WEIGHTS
 from linksyn_gpu.config.graph import KP_FORMS as KP_FORMS
 from linksyn_gpu.config.graph import GraphConfig as GraphConfig
 from linksyn_gpu.config.plan import PlanConfig as PlanConfig
+from linksyn_gpu.config.quality import ChecksConfig as ChecksConfig
 from linksyn_gpu.config.run import BACKENDS as BACKENDS
 from linksyn_gpu.config.run import DEFAULT_PATHS as DEFAULT_PATHS
 from linksyn_gpu.config.run import MAX_PATHS as MAX_PATHS

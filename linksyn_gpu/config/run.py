@@ -12,6 +12,7 @@ from linksyn_gpu.config.export import ExportConfig
 from linksyn_gpu.config.extract import ExtractConfig
 from linksyn_gpu.config.graph import GraphConfig
 from linksyn_gpu.config.plan import PlanConfig
+from linksyn_gpu.config.quality import ChecksConfig
 from linksyn_gpu.config.seeds import SeedsConfig
 from linksyn_gpu.config.synthesis import SynthesisConfig, check_question_types
 from linksyn_gpu.config.walk import BundleConfig, QuotaConfig, WalkConfig
@@ -47,6 +48,7 @@ class RunConfig:
     """Discipline, group or 'default' -> shares of question types; what it does not name is as in
     `SynthesisConfig.question_types`."""
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
+    checks: ChecksConfig = field(default_factory=ChecksConfig)
     enhance: EnhanceConfig = field(default_factory=EnhanceConfig)
     plan: PlanConfig = field(default_factory=PlanConfig)
     curate: CurateConfig = field(default_factory=CurateConfig)

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from linksyn_gpu.quality.checks import REASONS, Checker, DigestSet
+from linksyn_gpu.quality.checks import REASONS, Checker
+from linksyn_gpu.quality.checks.repeats import DigestSet
 from linksyn_gpu.quality.options import by_letter, match_option, plain_answer
 from linksyn_gpu.synthesis import prompts
 from linksyn_gpu.tables import Asked, Item, without_cut_explanation
@@ -112,10 +113,13 @@ BAD = {
     ],
     "echo_of_prompt": [
         *_open("Write 1 new question about plants and gases", "What is inside the <data> section here?"),
-        *_open("Your question here", "[The question text goes here]", 'What does "qa" hold in this case?'),
+        *_open('What does "qa" hold in this case?'),
         *_open("Which knowledge_points does this need?", "Join the knowledge points on the path in one question."),
         *_open("Based on the solved questions, how large is the force on a body of 3 kg?"),
         *_chinese("根据已解题目，求物体受到的力。", "由知识点路径可知，加速度是多少？"),
+    ],
+    "placeholder": [
+        *_open("Your question here", "[The question text goes here]"),
         *_answers("Your answer here", "<answer>", "The answer goes here"),
     ],
     "degenerate": [
@@ -325,6 +329,16 @@ def test_a_label_is_the_letter_of_its_option():
         "_ ",
         "Write 1 new ",
         "x1 y2 ",
+        " ",
+        ".",
+        "= ",
+        "?x",
+        "a\n",
+        "(",
+        "，因为",
+        "is ",
+        "-",
+        "~",
     ],
 )
 @pytest.mark.timeout(120)

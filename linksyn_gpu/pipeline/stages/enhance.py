@@ -187,7 +187,7 @@ class _Enhancement:
         config, asking = self._config.enhance, self._asking
         seeds = (row for part in self._seeds.table.select(checks.COMPARED).to_batches() for row in part.to_pylist())
         earlier = (row for batch in self._qa(checks.COMPARED) for row in batch.to_pylist())
-        checker = checks.Checker(seeds, enhancement_instructions(asking.templates), earlier)
+        checker = checks.Checker(seeds, enhancement_instructions(asking.templates), earlier, self._config.checks)
         return Enhancer(
             config,
             asking,

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linksyn_gpu.config import RunConfig
+from linksyn_gpu.config import ChecksConfig, RunConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import EngineError
 from linksyn_gpu.pipeline import store
@@ -167,7 +167,7 @@ class _Synthesis:
     """The steps of stage synthesize over a run folder."""
 
     def __init__(self, ws: Workspace, config: RunConfig, progress: Progress) -> None:
-        self._ws, self._config, self._progress = ws, config.synthesis, progress
+        self._ws, self._config, self._checks, self._progress = ws, config.synthesis, config.checks, progress
         seeds, types = store.read_seed_table(ws), config.question_types
         self._sources = Sources(store.read_kp_names(ws), seeds.table, config.synthesis, types, seeds.taxonomy)
         self._facts: dict[str, Any] = {}
@@ -192,8 +192,11 @@ class _Synthesis:
             "synthesis": shaping,
             "question_types": {k: dict(v) for k, v in self._sources.question_types.items()},
         }
-        server = {"synthesis": operational}
-        work = self._ws.begin("synthesize", settings, operational=server, force=force, ahead=ahead)
+        later = {"synthesis": operational, "checks": to_mapping(self._checks)}
+        known = self._ws.settings("synthesize")
+        if known is not None and known.get("checks", to_mapping(ChecksConfig())) != later["checks"]:
+            self._ws.record("synthesize")  # the answers stay: they are assembled again with the new thresholds
+        work = self._ws.begin("synthesize", settings, operational=later, force=force, ahead=ahead)
         self.rows_before = self._rows_made()
         return work
 
@@ -379,7 +382,8 @@ class _Synthesis:
         ws, parts = self._ws, self._sources.seeds.select(COMPARED).to_batches()
         seeds = (row for part in parts for row in part.to_pylist())
         groups = [cell["license_group"] for cell in store.read_plan(ws)]
-        assembly = Assembly(self._sources, Checker(seeds, instruction_text(self._config.templates)).check, groups)
+        checker = Checker(seeds, instruction_text(self._config.templates), config=self._checks)
+        assembly = Assembly(self._sources, checker.check, groups)
         with (
             ws.replacing("qa.parquet") as qa_parquet,
             ws.replacing("qa.jsonl") as qa_jsonl,
