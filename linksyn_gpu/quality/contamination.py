@@ -6,9 +6,11 @@ that no other item has weighs 1; words of every exam question weigh little even 
 of an item is matched if one of the item's n-grams around it is an n-gram of the text. n is 5, and 3 where a part of an
 item has fewer than 10 tokens. Each option and the answer are parts of their own: their order makes no difference.
 
-An item is a hit if at least `SHARE` of the weight of its question is matched. A question that weighs less than
-`FLOOR` ("Which of the following is true?") is a hit only if as large a share of its options, or of its answer, is
-matched too, and both together weigh `FLOOR`.
+An item is a hit if enough of the weight of its question is matched: all of it for a question that weighs `ALONE`, and
+less for a heavier one, down to `SHARE` from `HEAVY` on. A lighter question ("Which of the following is true?"), or one
+of which less is matched, is a hit only together with its options or with its answer: at least `SHARE` of each is
+matched, and of both together all if they weigh `FLOOR`, less if they weigh more. An item without a question, and one
+that weighs less than `FLOOR` with options and answer, is never a hit.
 
 An item is looked up by its rarest n-grams: as many of them as a hit cannot do without. The lookup therefore loses no
 hit. Nothing depends on the order of the texts, on batches or on threads.
@@ -36,8 +38,11 @@ from linksyn_gpu.text.words import word_list
 REASON = "contaminated"
 """Reason of a drop."""
 SHARE = 0.6
-FLOOR = 3.0
+FLOOR, ALONE, HEAVY = 3.0, 5.0, 12.0
+"""Weights of an item: the least one with options or answer, the least one without, and where `SHARE` suffices."""
 WIDE, NARROW, FEWEST_FOR_WIDE = 5, 3, 10
+SLACK = 1e-9
+"""For sums of weights that are equal but for rounding."""
 PRIOR_ITEMS = 1_000
 """Imagined items that make the weights of a small benchmark like those of a large one."""
 EXAM_WORDS = word_list(
@@ -47,7 +52,9 @@ EXAM_WORDS = word_list(
     "value values number numbers many much if then given let suppose following true would you your we there following "
     "his her he she they them their an i ii iii iv only about between"
 )
-EXAM_CHARACTERS = "下列说法正确的是不中面哪项个一有关于叙述错误以选择题目答案其为和或与在了请问多少几如果那么则上以这些种各"
+EXAM_CHARACTERS = (
+    "下列说法正确的是不中面哪项个一有关于叙述错误以选择题目答案其为和或与在了请问多少几如果那么则上以这些种各"
+)
 BATCH = 2_048
 """Texts that a thread searches at a time. Never changes a result."""
 MAX_SHOWN = 400
@@ -326,7 +333,7 @@ def _needed(
                 left[token] -= 1
                 if left[token] == 0:
                     lost += weights[token]
-            if lost > (1.0 - share) * total + 1e-9:
+            if lost > (1.0 - share) * total + SLACK:
                 break
         begin = end
     return chosen
@@ -391,9 +398,9 @@ def _share_of(
     """Share of an item's weight that is matched; 0 if the item is no hit."""
     first, answer = item_parts[item], item_parts[item + 1] - 1
     found, total = _matched(first, tokens, weights, part_tokens, text_grams)
-    if found < share * total - 1e-9:
+    if found < share * total - SLACK:
         return 0.0
-    if total >= FLOOR:
+    if found >= _required(total, ALONE, share) - SLACK:
         return found / total
     best = 0.0
     for begin, end in ((first + 1, answer), (answer, answer + 1)):  # the options, the answer
@@ -402,9 +409,19 @@ def _share_of(
             a, b = _matched(part, tokens, weights, part_tokens, text_grams)
             more_found += a
             more += b
-        if more > 0.0 and more_found >= share * more - 1e-9 and total + more >= FLOOR:
+        enough = found + more_found >= _required(total + more, FLOOR, share) - SLACK
+        if more_found >= share * more - SLACK and more > 0.0 and enough:
             best = max(best, (found + more_found) / (total + more))
     return best
+
+
+@njit(nogil=True, cache=True)
+def _required(total: float, floor: float, share: float) -> float:
+    """Weight that a hit matches out of `total`; infinite below the floor."""
+    if total < floor:
+        return np.inf
+    light = max(0.0, (HEAVY - total) / (HEAVY - floor))  # 1 at the floor, 0 from HEAVY on
+    return (share + (1.0 - share) * light) * total
 
 
 @njit(nogil=True, cache=True)

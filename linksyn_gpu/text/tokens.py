@@ -27,7 +27,7 @@ DIGIT, BACKSLASH = 4, 5
 LEFT_OUT = word_list(
     "left right big bigl bigr bigg biggl biggr displaystyle textstyle scriptstyle limits nolimits text textbf textit "
     "textrm textsf texttt mathrm mathbf mathbb mathit mathcal mathsf mathfrak boldsymbol operatorname emph bm bf rm it "
-    "mbox hbox frac dfrac tfrac cfrac sqrt overline underline overrightarrow overset underset underbrace overbrace "
+    "mbox hbox uline textquotesingle frac dfrac tfrac cfrac sqrt overline underline overrightarrow overset underset underbrace overbrace "
     "widehat hat bar vec dot ddot tilde widetilde boxed phantom quad qquad hspace vspace hfill newline par item hline "
     "times cdot cdots ldots dots div pm mp ast star le leq leqslant ge geq geqslant ne neq lt gt approx equiv sim "
     "simeq cong propto infty int iint oint sum prod to rightarrow leftarrow leftrightarrow longrightarrow implies iff "
