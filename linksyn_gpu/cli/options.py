@@ -102,6 +102,9 @@ def _types(text: str) -> dict[str, dict[str, float]]:
 
 BYTES, NAMES, WORDS = ParsedValue("size", _bytes), ParsedValue("names", _names), ParsedValue("words", shlex.split)
 COLUMN, RENAME = ParsedValue("field=column", _column), ParsedValue("name=new", _renamed)
+FILE = ParsedValue("file", str)
+LISTS = (FILE,)
+"""Types of single values; a flag of such a type may be repeated, and replaces the whole list of a file."""
 PAIRS = (COLUMN, RENAME)
 """Types of pairs; a flag of such a type may be repeated."""
 SHARES, TYPES = ParsedValue("name=share", _shares), ParsedValue("discipline:type=share", _types)
@@ -130,6 +133,15 @@ GROUPS = {
         Flag("--split-routes", "seeds.route_separator", str, "Split each knowledge point at this text, such as '->'."),
         Flag("--difficulty-scale", "seeds.difficulty_scale", str, f"Difficulty scale: {SCALES} or a .toml file."),
         Flag("--keep-duplicates", "seeds.keep_duplicates", bool, "Keep records with a repeated id or question."),
+        Flag(
+            "--against",
+            "decontaminate.against",
+            FILE,
+            "Benchmark file: seeds with an item of it are dropped. Repeatable.",
+        ),
+        Flag(
+            "--clean", "decontaminate.clean", FILE, "File known to hold no such item, for the certificate. Repeatable."
+        ),
     ),
     "Knowledge points": (
         Flag("--extractor", "extract.extractor", click.Choice(allowed.EXTRACTORS), "Source of knowledge points."),
@@ -281,6 +293,8 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
             overrides: dict[str, Any] = {}
             for _, flag in chosen:
                 value = params.pop(_parameter(flag))
+                if flag.type in LISTS:
+                    value = list(value) or None
                 if flag.type in PAIRS:
                     value = _without_repeats(flag.flag, value) or None
                 if flag.type in TABLES:
@@ -293,7 +307,7 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
         decorated: Callable[..., Any] = errors_as_text(wrapped)
         for title, flag in reversed(chosen):
             kind: dict[str, Any] = {"is_flag": True} if flag.type is bool else {"type": flag.type}
-            if flag.type in (*PAIRS, *TABLES):
+            if flag.type in (*LISTS, *PAIRS, *TABLES):
                 kind["multiple"] = True
             text = flag.help + _default(flag.field)
             option = grouped_option(title, flag.flag, _parameter(flag), default=None, help=text, **kind)

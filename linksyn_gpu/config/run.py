@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from linksyn_gpu.config.checks import one_of, require
 from linksyn_gpu.config.curate import CurateConfig
+from linksyn_gpu.config.decontaminate import DecontaminateConfig
 from linksyn_gpu.config.enhance import EnhanceConfig
 from linksyn_gpu.config.export import ExportConfig
 from linksyn_gpu.config.extract import ExtractConfig
@@ -38,6 +39,7 @@ class RunConfig:
     gpu_memory: int | None = None
     """Device memory in bytes that graph and walks may use; None: what is free."""
     seeds: SeedsConfig = field(default_factory=SeedsConfig)
+    decontaminate: DecontaminateConfig = field(default_factory=DecontaminateConfig)
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     graph: GraphConfig = field(default_factory=GraphConfig)
     # Paths of a campaign are distinct by default; those of a Walker used alone are not.
