@@ -5,6 +5,7 @@ A config validates itself when it is made: a wrong value fails before any work s
 
 from linksyn_gpu.config.checks import require as require
 from linksyn_gpu.config.curate import CurateConfig as CurateConfig
+from linksyn_gpu.config.curate import JudgeConfig as JudgeConfig
 from linksyn_gpu.config.decontaminate import DecontaminateConfig as DecontaminateConfig
 from linksyn_gpu.config.enhance import ALL as ALL
 from linksyn_gpu.config.enhance import EnhanceConfig as EnhanceConfig

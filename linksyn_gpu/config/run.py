@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from linksyn_gpu.config.checks import one_of, require
-from linksyn_gpu.config.curate import CurateConfig
+from linksyn_gpu.config.curate import CurateConfig, JudgeConfig
 from linksyn_gpu.config.decontaminate import DecontaminateConfig
 from linksyn_gpu.config.enhance import EnhanceConfig
 from linksyn_gpu.config.export import ExportConfig
@@ -54,6 +54,7 @@ class RunConfig:
     enhance: EnhanceConfig = field(default_factory=EnhanceConfig)
     plan: PlanConfig = field(default_factory=PlanConfig)
     curate: CurateConfig = field(default_factory=CurateConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
 
     def __post_init__(self) -> None:

@@ -169,7 +169,10 @@ def run(
                 done("enhance", counts)
             if counts["pending"] or "stopped" in counts:
                 break
-            done("curate", stages.curate(ws, config, progress=progress))
+            counts = stages.curate(ws, config, engine=start, progress=progress)
+            done("curate", counts)
+            if counts["pending"]:  # judgements
+                break
             stages.begin_walk(ws, config)
             if ws.finished("walk"):  # no further path is needed
                 break

@@ -63,11 +63,12 @@ OUTPUTS = {
         "dropped.parquet",
     ),
     "enhance": ("enhanced.parquet", "enhanced.jsonl", "enhance-dropped.parquet"),
-    "curate": ("curated.parquet", "curated.jsonl", "reserve.parquet", "curate-dropped.parquet"),
+    "curate": ("curated.parquet", "curated.jsonl", "reserve.parquet", "curate-dropped.parquet", "clusters.parquet"),
 }
 # Made from the files of a stage by a separate command; out of date once the stage runs again.
 DERIVED = {"build": ("analytics.parquet",), "walk": ("forecast.json",)}
 REPORT = "report.html"
+KIND_FILES = "files"
 REVOKING = "revoking"
 """In the manifest while a takedown is under way: ids of its seeds."""
 NOT_SUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.EINVAL, errno.ENOTSUP)
@@ -225,6 +226,24 @@ class Workspace:
 
     # ------------------------------------------------------------------ stages
 
+    @property
+    def of_files(self) -> bool:
+        """Whether the folder holds QA of other files instead of a campaign: it has the stages ingest and curate."""
+        return self.manifest.get("kind") == KIND_FILES
+
+    def take_files(self) -> None:
+        """Make this a folder for QA of other files.
+
+        Raises
+        ------
+        ConfigError
+            It holds a campaign.
+        """
+        if not self.of_files and self.manifest["stages"]:
+            raise ConfigError(f"{self.folder} holds a campaign: choose another --out for QA of files")
+        self.manifest["kind"] = KIND_FILES
+        self._write_manifest()
+
     def settings(self, stage: str) -> dict[str, Any] | None:
         """Return the recorded settings of a stage, as `RunConfig` knows them; None when it was never started."""
         entry = self.manifest["stages"].get(stage)
@@ -289,6 +308,8 @@ class Workspace:
         """
         if REVOKING in self.manifest and not self.revoking:
             raise ConfigError(self._interrupted())
+        if self.of_files and stage not in (STAGES[0], STAGES[-1]):
+            raise ConfigError(f"{self.folder} holds QA of files, made by 'curate --out': choose another --out")
         if (before := self._before(stage)) is not None and not ahead:
             self.counts(before)
         entry = self.manifest["stages"].get(stage)
@@ -437,6 +458,8 @@ class Workspace:
 
     def _before(self, stage: str) -> str | None:
         """The stage whose output a stage reads: the last one before it that is required, or was started here."""
+        if self.of_files:
+            return None if stage == STAGES[0] else STAGES[0]
         earlier = [s for s in STAGES[: STAGES.index(stage)] if s not in OPTIONAL or s in self.manifest["stages"]]
         return earlier[-1] if earlier else None
 

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from linksyn_gpu.llm.budget import Budget
     from linksyn_gpu.llm.journal import Index
 
-JOURNALS = {"extract": "extract-journal", "synthesize": "journal", "enhance": "enhance-journal"}
+JOURNALS = {
+    "extract": "extract-journal",
+    "synthesize": "journal",
+    "enhance": "enhance-journal",
+    "curate": "curate-journal",
+}
 """Folder with the answers of each stage that asks a model."""
 
 StartEngine = Callable[[], "Engine"]

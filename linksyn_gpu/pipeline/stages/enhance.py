@@ -116,7 +116,7 @@ def enhancement_instructions(templates: str | None = None) -> str:
 
 def _templates(templates: str | None) -> list[str]:
     kinds = (*judge.KINDS, "enhance")
-    return stage_templates([judge.TEMPLATES, prompts.TEMPLATES], kinds, templates, [prompts.KIND])
+    return stage_templates([judge.TEMPLATES, prompts.TEMPLATES], kinds, templates, [prompts.KIND, "score"])
 
 
 def _settings(ws: Workspace, config: RunConfig) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -25,7 +25,7 @@ from linksyn_gpu.taxonomy.difficulty import LEVELS
 TEMPLATES = Path(__file__).parent / "templates"
 LANGUAGES = ("en", "zh")
 KIND = "synthesize"
-OTHER_KINDS = ("judge", "solve", "compare", "enhance")
+OTHER_KINDS = ("judge", "solve", "compare", "enhance", "score")
 """Kinds of templates that stage `enhance` uses."""
 
 
