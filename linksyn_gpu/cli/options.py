@@ -203,6 +203,11 @@ GROUPS = {
     ),
     "Data set": (
         Flag("--near-duplicates", "curate.near_duplicates", float, "Least Jaccard index of two near-duplicates."),
+        Flag("--checks-off", "checks.off", NAMES, "Rule checks that are left out, with commas."),
+        Flag("--judge", "judge.use", bool, "Ask the model about each QA of the data set."),
+        Flag("--judge-score", "judge.min_score", int, "Least score of a QA that the judge keeps, 1..5."),
+        Flag("--judge-solves", "judge.solves", int, "Independent solutions of each QA, without its answer."),
+        Flag("--judge-agreed", "judge.min_agreed", float, "Least share of them that agree with the answer."),
     ),
     "Server": (
         Flag("--engine", "synthesis.engine", click.Choice(allowed.ENGINES), "Where the language model runs."),
@@ -231,6 +236,10 @@ FORECAST_FLAGS = (
     Flag("--tokens", "plan.tokens", float, "Scale the campaign to so many written tokens, such as 50e9."),
     Flag("--completion-tokens", "plan.completion_tokens", float, "Tokens assumed per answer."),
     Flag("--tokenizer", "plan.tokenizer", click.Path(), "tokenizer.json of the model, to count prompt tokens."),
+)
+OTHER_FILES = "QA of files"
+OTHER_FILES_FLAGS = (
+    Flag("--seeds", "curate.seeds", NAMES, "Files of seeds, with commas: QA that repeat one are dropped."),
 )
 PUBLISHED = "Published data set"
 PUBLISHED_FLAGS = (
@@ -282,7 +291,7 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
 
     The function receives `resolve` (see `Resolve`), `force`, and its own parameters.
     """
-    known = {**GROUPS, FORECAST: FORECAST_FLAGS, PUBLISHED: PUBLISHED_FLAGS}
+    known = {**GROUPS, FORECAST: FORECAST_FLAGS, PUBLISHED: PUBLISHED_FLAGS, OTHER_FILES: OTHER_FILES_FLAGS}
     chosen = [
         (title, flag) for title, flags in known.items() for flag in flags if title in groups or flag.flag in groups
     ]

@@ -1,7 +1,7 @@
 """Stage curate: the final QA of the stages before, or QA of other files -> the data set.
 
-The steps in their order, each with *in = kept + dropped*: rule checks, near-duplicates, benchmark items, and, if wanted,
-a judge. Thresholds may change from call to call: answers of the judge are in its journal.
+The steps in their order, each with *in = kept + dropped*: rule checks, near-duplicates, benchmark items, and, if
+wanted, a judge. Thresholds may change from call to call: answers of the judge are in its journal.
 
 curated.parquet, curated.jsonl   the data set
 curate-dropped.parquet           QA that a step dropped, each with step, reason and detail
@@ -485,8 +485,11 @@ def curated_schema(qa: pa.Schema) -> pa.Schema:
 
 
 def curate_dropped_schema(qa: pa.Schema) -> pa.Schema:
-    """Columns of curate-dropped.parquet: those of the QA, the step of `STEPS` that dropped it, its reason and detail, and
-    the id of the QA, seed or benchmark item that it repeats."""
+    """Columns of curate-dropped.parquet.
+
+    Those of the QA, the step of `STEPS` that dropped it, its reason and detail, and the id of the QA, seed or benchmark
+    item that it repeats.
+    """
     import pyarrow as pa
 
     texts = [(name, pa.string()) for name in ("step", "reason", "detail", "repeats")]
