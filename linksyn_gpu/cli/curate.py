@@ -11,7 +11,13 @@ from linksyn_gpu.cli.summary import curation_line, ingest_line, where_curated
 NEW = "Curate QA of FILES into this folder, instead of those of a run."
 
 
-@settings_command("Data set", "Server", "--against", "--seeds", "--map", "--layout", "--encoding", force=False)
+@settings_command(
+    "Data set",
+    "Server",
+    *("--against", "--seeds", "--map", "--layout", "--encoding"),
+    *("--templates", "--max-tokens", "--max-requests", "--budget-tokens"),
+    force=False,
+)
 @click.argument("folder", metavar="DIR")
 @click.argument("files", nargs=-1, metavar="| FILES...")
 @grouped_option(RUN_FOLDER, "--out", metavar="DIR", type=click.Path(), help=NEW)

@@ -315,7 +315,8 @@ class Workspace:
         entry = self.manifest["stages"].get(stage)
         changes = [] if entry is None else self._changes(stage, entry, settings)
         if entry is not None and changes and not force:
-            grown = {**settings, **{name: entry["settings"].get(name) for name in growing}}
+            known = {name: entry["settings"][name] for name in growing if name in entry["settings"]}
+            grown = {**{name: value for name, value in settings.items() if name not in growing}, **known}
             if not self._changes(stage, entry, grown):
                 self._grow(stage, entry, settings)
                 changes = []

@@ -1,4 +1,4 @@
-"""One stage curate: each step counts what it drops; thresholds change without asking the model again; files of others."""
+"""Stage curate: each step counts its drops; thresholds change without asking the model again; QA of other files."""
 
 import json
 
@@ -9,25 +9,18 @@ from linksyn_gpu.quality.rubric import read_scores
 from tests.dataset.conftest import invoke
 from tests.llm.fake_server import FakeServer, ok
 
+LONG = "Why does ice float on the surface of a lake in winter while the water below it stays liquid"
+HAMLET = {"question": "Who wrote the tragedy of Hamlet, prince of Denmark?", "answer": "William Shakespeare."}
 GOOD = [
     {"question": "How many protons does an atom of carbon have?", "answer": "It has 6 protons.", "id": "carbon"},
-    {"question": "Why does ice float on water?", "answer": "Ice is less dense than water.", "id": "ice"},
+    {"question": f"{LONG}?", "answer": "Ice is less dense than liquid water.", "id": "ice"},
     {"question": "Which organ pumps blood through the body?", "answer": "The heart pumps blood.", "id": "heart"},
     {"question": "What is the derivative of x squared?", "answer": "The derivative is 2x.", "id": "x"},
-    {
-        "question": "Who wrote the tragedy of Hamlet, prince of Denmark?",
-        "answer": "William Shakespeare.",
-        "id": "hamlet",
-    },
+    {**HAMLET, "id": "hamlet"},
 ]
-TWIN = {
-    **GOOD[1],
-    "id": "ice2",
-    "question": "Why does ice float on the water?",
-    "explanation": "It expands as it freezes.",
-}
+TWIN = {**GOOD[1], "id": "ice2", "question": f"{LONG} always?", "explanation": "Water expands as it freezes."}
 EMPTY = {"question": "What is the boiling point of water at sea level?", "answer": "", "id": "no answer"}
-BENCHMARK = {"question": "Who wrote the tragedy of Hamlet, prince of Denmark?", "answer": "William Shakespeare."}
+BENCHMARK = HAMLET
 
 
 def write(path, rows):
@@ -52,13 +45,13 @@ def steps(folder):
 
 @pytest.fixture
 def files(tmp_path):
-    return write(tmp_path / "qa.jsonl", [*GOOD, TWIN, EMPTY]), tmp_path / "out"
+    return write(tmp_path / "qa.jsonl", [*GOOD, TWIN, EMPTY]), tmp_path / "files"
 
 
 def test_each_step_drops_its_kind_of_row_with_a_reason(files, tmp_path):
     source, out = files
     against = write(tmp_path / "benchmark.jsonl", [BENCHMARK])
-    output = invoke("curate", source, "--out", out, "--near-duplicates", 0.6, "--against", against).output
+    output = invoke("curate", source, "--out", out, "--against", against).output
     assert steps(out)[0] == {
         "checks": {"empty_answer": 1},
         "duplicates": {"near_duplicate": 1},
@@ -77,11 +70,11 @@ def test_each_step_drops_its_kind_of_row_with_a_reason(files, tmp_path):
 
 def test_thresholds_change_from_call_to_call_and_other_files_are_refused(files, tmp_path):
     source, out = files
-    invoke("curate", source, "--out", out, "--near-duplicates", 0.6)
+    invoke("curate", source, "--out", out)
     assert "ice" not in ids(out)
     invoke("curate", source, "--out", out, "--near-duplicates", 1, "--checks-off", "empty_answer")
     assert ids(out) == {row["id"] for row in (*GOOD, TWIN, EMPTY)}
-    invoke("curate", out, "--near-duplicates", 0.6)  # the folder alone
+    invoke("curate", out, "--near-duplicates", 0.8)  # the folder alone
     assert "ice" not in ids(out)
     other = write(tmp_path / "other.jsonl", GOOD[:2])
     assert "other settings" in invoke("curate", other, "--out", out, code=2).output
@@ -118,7 +111,7 @@ class Judge:
         text = body["messages"][-1]["content"]
         question = next((row["question"] for row in (*GOOD, TWIN) if row["question"] in text), "")
         if self.down(question):
-            return {"status": 503, "json": {"error": {"message": "busy"}}}
+            return {"status": 500, "json": {"error": {"message": "busy"}}}
         self.asked[kind] += 1
         if kind == "score":
             value = self.score(question)
@@ -130,8 +123,22 @@ class Judge:
 
 
 def judged(source, out, server, *flags, code=0):
-    words = ("curate", source, "--out", out, "--judge", "--engine", "openai", "--base-url", server.url)
-    return invoke(*words, "--near-duplicates", 0.6, *flags, code=code)
+    once = write(source.with_name("once.toml"), [])
+    once.write_text("[synthesis]\nmax_attempts = 1\n")
+    words = (
+        "curate",
+        source,
+        "--out",
+        out,
+        "--judge",
+        "--engine",
+        "openai",
+        "--base-url",
+        server.url,
+        "--config",
+        once,
+    )
+    return invoke(*words, *flags, code=code)
 
 
 def test_the_judge_drops_low_scores_and_a_changed_threshold_asks_nothing_again(files):
