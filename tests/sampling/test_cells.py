@@ -172,7 +172,7 @@ def test_a_discipline_whose_seeds_share_no_kp_cannot_start_a_walk():
 
 
 def test_reasons_of_dropped_paths_are_known_words():
-    assert PATH_STATUS == ("kept", "too_short", "repeated", "few_seeds", "off_cell", "no_start")
+    assert PATH_STATUS == ("kept", "too_short", "repeated", "few_seeds", "off_cell", "no_start", "revoked")
 
 
 def test_the_digest_of_goals_changes_with_the_last_bit_of_a_target():
