@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NewType, Protocol, Self, TypeVar
 
-from linksyn_gpu.tables import KPGraph
+from linksyn_gpu.tables import PATH_STATUS, KPGraph, SeedLabels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 MAX_BATCH = 2**31
 NOT_A_PATH = -2  # first seed of a path that takes a step without an edge
+FEW_SEEDS, OFF_CELL = (PATH_STATUS.index(reason) for reason in ("few_seeds", "off_cell"))
+
+# Rank of a seed in a round: uses so far, then distance to the level of the cell ...
+RANKS_PER_USE = 8  # more than any distance to a level: one use counts more than all of them
+FOREIGN = 1 << 43  # ... after all seeds of the cell's discipline
 
 
 @dataclass(frozen=True)
@@ -62,10 +67,11 @@ T = TypeVar("T")  # transition table of a round
 S = TypeVar("S")  # start table of a round
 K = TypeVar("K")  # set of the KP sets sampled so far
 E = TypeVar("E")  # evidence: the seeds of each edge
-O = TypeVar("O")  # evidence in a round's order of preference  # noqa: E741
+L = TypeVar("L")  # labels of the seeds
+R = TypeVar("R")  # evidence in a round, in which each seed has a rank
 
 
-class Operations(Protocol[A, G, T, S, K, E, O]):
+class Operations(Protocol[A, G, T, S, K, E, L, R]):
     """Everything that a backend computes.
 
     Type parameters are the backend's array and the handles that pass between its operations. mypy checks in
@@ -288,8 +294,37 @@ class Operations(Protocol[A, G, T, S, K, E, O]):
 
     # ------------------------------------------------------------------ bundles
 
-    def load_evidence(self, graph: KPGraph) -> E:
+    def load_labels(self, labels: SeedLabels) -> L:
+        """Copy the disciplines and levels of the seeds to the backend's memory."""
+
+    def rank_seeds(
+        self, labels: L, uses: A, wanted: NDArray[np.uint8], distances: NDArray[np.int64]
+    ) -> tuple[A, A]:
+        """Rank of each seed in a round, and whether it is of the cell's discipline.
+
+        rank = uses * `RANKS_PER_USE` + distance to the level of the cell, + `FOREIGN` without a wanted discipline.
+
+        Parameters
+        ----------
+        uses : int64 [n_seeds]
+            Kept bundles that contain each seed.
+        wanted : uint8 [n_disciplines], on the host
+            1 for the disciplines that are the cell's.
+        distances : int64 [highest level + 1], on the host
+            Distance of each level; that of level 0 is for seeds without one.
+
+        Returns
+        -------
+        rank int64 [n_seeds], own uint8 [n_seeds]
+        """
+
+    def load_evidence(self, graph: KPGraph, loaded: G | None = None) -> E:
         """Copy the evidence, and what finds an edge in it, to the backend's memory.
+
+        Parameters
+        ----------
+        loaded : optional
+            What `load_graph` returned for the same graph: the columns are shared with it, not copied again.
 
         Raises
         ------
@@ -297,21 +332,28 @@ class Operations(Protocol[A, G, T, S, K, E, O]):
             The graph has no evidence.
         """
 
-    def order_evidence(self, evidence: E, rank: A) -> O:
-        """Sort the seeds of each edge by (rank, seed), for one round.
+    def rank_evidence(self, evidence: E, rank: A) -> R:
+        """Prepare the evidence for a round. Nothing is sorted: `link_paths` looks for the best seeds of an edge.
 
         Parameters
         ----------
         rank : int64 [n_seeds]
-            Lower is better: of the cell's discipline, then uses so far, then distance to the cell's difficulty.
+            Lower is better.
         """
 
-    def link_paths(self, evidence: E, ordered: O, nodes: A, ids: A, keep: A, key: int) -> A:
+    def link_paths(self, evidence: E, ranked: R, nodes: A, ids: A, keep: A, key: int) -> A:
         """One seed for each edge of each kept path, no seed twice in a bundle: int32 [n, length], padded with -1.
 
-        Among the seeds of the best rank the search begins at a Philox draw and wraps around; then the others follow
-        in their order. An edge all of whose seeds are already in the bundle adds none. A path that takes a step
-        without an edge gets `NOT_A_PATH` as its first seed.
+        Among the seeds of the best rank, in their own order, the search begins at a Philox draw and wraps around; then
+        the others follow in the order of (rank, seed). An edge all of whose seeds are already in the bundle adds none.
+        A path that takes a step without an edge gets `NOT_A_PATH` as its first seed.
+        """
+
+    def screen_bundles(self, bundles: A, status: A, own: A | None, min_seeds: int, min_own_share: A) -> A:
+        """Status of each path after linking: uint8 [n], index into `tables.PATH_STATUS`.
+
+        Paths with another status than 0 keep it. 'few_seeds': fewer than `min_seeds` seeds. 'off_cell': of these at
+        most `min_own_share` (float64 [1]) are marked in `own` (uint8 [n_seeds]; not tested if it is None).
         """
 
 
@@ -320,7 +362,10 @@ TransitionTable = NewType("TransitionTable", object)
 StartTable = NewType("StartTable", object)
 KeySet = NewType("KeySet", object)
 EvidenceGraph = NewType("EvidenceGraph", object)
-OrderedEvidence = NewType("OrderedEvidence", object)
+LabelTable = NewType("LabelTable", object)
+RankedEvidence = NewType("RankedEvidence", object)
 
-AnyOperations = Operations[Array, WalkGraph, TransitionTable, StartTable, KeySet, EvidenceGraph, OrderedEvidence]
+AnyOperations = Operations[
+    Array, WalkGraph, TransitionTable, StartTable, KeySet, EvidenceGraph, LabelTable, RankedEvidence
+]
 """The operations of some backend: its arrays and handles are opaque, and only its own operations take them."""

@@ -18,7 +18,7 @@ from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.config import QuotaConfig, WalkConfig
 from linksyn_gpu.config.loader import config_or_fields, to_mapping
 from linksyn_gpu.errors import ConfigError
-from linksyn_gpu.sampling.bundle import SeedLinker
+from linksyn_gpu.sampling.bundle import SeedLinker, check_linked
 from linksyn_gpu.sampling.plan import CellGoal, Round, cell_goals, plan_cells, plan_rounds, resolve_quota
 from linksyn_gpu.sampling.value import target_shares
 from linksyn_gpu.tables import PATH_STATUS, Bundles, Cell, Int32, Int64, KPGraph, WalkBatch
@@ -198,6 +198,11 @@ class Walker:
         return batch, Bundles(seeds, batch.status)
 
     @property
+    def loaded(self) -> WalkGraph:
+        """The graph in the backend's memory, for a `SeedLinker`."""
+        return self._graph
+
+    @property
     def cell_visits(self) -> Int64:
         """[n_cells, n_kps] visits of each cell's walks so far; walks that were drawn again count too."""
         return np.stack([self._ops.to_host(walks.visits) for walks in self._cells])
@@ -256,13 +261,15 @@ class Walker:
             key = derive_key(self.seed, Purpose.WALK, number)
             for begin in range(0, failed.size, self.batch_size):
                 rows = failed[begin : begin + self.batch_size]
-                row_ids = ops.asarray(ids[rows])
+                row_ids = ops.asarray(ids[rows]) if number else ops.walk_ids(int(ids[begin]), int(ids[rows][-1]) + 1)
                 drawn = self._draw(graph, table, start, row_ids, key)
                 added = added + self._visits_of(drawn)
                 screened = ops.screen_paths(drawn, config.min_length, self._seen)
-                nodes[rows], status[rows] = ops.to_host(drawn), ops.to_host(screened)
                 if linker is not None:
-                    seeds[rows], status[rows] = linker.link(drawn, row_ids, status[rows])
+                    linked, screened = linker.link(drawn, row_ids, screened)
+                    seeds[rows] = ops.to_host(linked)
+                    check_linked(seeds[rows])
+                nodes[rows], status[rows] = ops.to_host(drawn), ops.to_host(screened)
 
         walks.visits = walks.visits + added
         cells, rounds = np.full(n, cell, np.int32), np.full(n, self._n_rounds, np.int32)

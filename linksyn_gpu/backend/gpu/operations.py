@@ -1,7 +1,16 @@
 """The GPU backend: CuPy, kernels/*.cu and RAPIDS, with the bits of the reference."""
 
 from linksyn_gpu.backend.gpu.build import cooccurrence, evidence
-from linksyn_gpu.backend.gpu.bundle import link_paths, load_evidence, order_evidence
+from linksyn_gpu.backend.gpu.bundle import (
+    EvidenceGraph,
+    RankedEvidence,
+    link_paths,
+    load_evidence,
+    load_labels,
+    rank_evidence,
+    rank_seeds,
+    screen_bundles,
+)
 from linksyn_gpu.backend.gpu.device import DeviceArray, asarray, free_memory, release, to_host, walk_ids
 from linksyn_gpu.backend.gpu.neighbours import similar_pairs
 from linksyn_gpu.backend.gpu.paths import KeySet, count_occurrences, key_set, path_keys, path_lengths, screen_paths
@@ -22,5 +31,5 @@ from linksyn_gpu.backend.gpu.walk import (
 )
 from linksyn_gpu.backend.neighbours import SimilarPairs
 from linksyn_gpu.backend.protocol import StepRule
-from linksyn_gpu.backend.reference.bundle import EvidenceGraph, OrderedEvidence
+from linksyn_gpu.backend.reference.bundle import LabelTable
 from linksyn_gpu.backend.reference.walk import TransitionTable

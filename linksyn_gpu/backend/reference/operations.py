@@ -16,10 +16,14 @@ from linksyn_gpu.backend.protocol import StepRule
 from linksyn_gpu.backend.reference.build import cooccurrence, evidence
 from linksyn_gpu.backend.reference.bundle import (
     EvidenceGraph,
-    OrderedEvidence,
+    LabelTable,
+    RankedEvidence,
     link_paths,
     load_evidence,
-    order_evidence,
+    load_labels,
+    rank_evidence,
+    rank_seeds,
+    screen_bundles,
 )
 from linksyn_gpu.backend.reference.neighbours import similar_pairs
 from linksyn_gpu.backend.reference.paths import (

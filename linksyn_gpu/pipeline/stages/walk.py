@@ -222,7 +222,7 @@ class CampaignPart:
             )
         shared = (config.seed, config.backend)
         walker = Walker(self._graph, config.walk, *shared, goals=goals, memory=config.gpu_memory)
-        linker = SeedLinker(self._graph, seeds, config.bundle, *shared, quota=config.quota)
+        linker = SeedLinker(self._graph, seeds, config.bundle, *shared, quota=config.quota, loaded=walker.loaded)
         visits = store.read_visits(self._ws) if self.earlier_rows else None
         if visits is not None:
             walker.add_visits(visits[0])
