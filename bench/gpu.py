@@ -128,9 +128,10 @@ def primitives(
     ids = gpu.walk_ids(0, n)
     columns = gpu.asarray(graph.indptr), gpu.asarray(graph.indices)
     postings = (gpu.to_host(array) for array in gpu.evidence(*seeds, *columns))
-    linked = gpu.load_evidence(replace(graph, **dict(zip(("evidence_indptr", "evidence"), postings, strict=True))))
+    with_evidence = replace(graph, **dict(zip(("evidence_indptr", "evidence"), postings, strict=True)))
+    linked = gpu.load_evidence(with_evidence, on_device)
     rank = gpu.asarray(np.arange(graph.n_seeds) % 4)
-    ordered = gpu.order_evidence(linked, rank)
+    ranked = gpu.rank_evidence(linked, rank)
     keep = gpu.asarray(np.ones(n, np.bool_))
 
     def sample(rule: Any) -> Any:
@@ -147,8 +148,10 @@ def primitives(
         **{name: (lambda rule=rule: sample(rule)) for name, rule in RULES.items()},
         "screening": lambda: gpu.screen_paths(nodes, 2, gpu.key_set()),
         "occurrences": lambda: gpu.count_occurrences(nodes, keep, graph.n_kps),
-        "order of evidence": lambda: gpu.order_evidence(linked, rank),
-        "bundles": lambda: gpu.link_paths(linked, ordered, nodes, ids, keep, KEY),
+        "bundles, first of a round": lambda: gpu.link_paths(
+            linked, gpu.rank_evidence(linked, rank), nodes, ids, keep, KEY
+        ),
+        "bundles": lambda: gpu.link_paths(linked, ranked, nodes, ids, keep, KEY),
     }
 
 

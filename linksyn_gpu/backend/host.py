@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,12 @@ def asarray(array: NDArray[Any]) -> NDArray[Any]:
 def to_host(array: NDArray[Any]) -> NDArray[Any]:
     """Return the array: it is on the host."""
     return np.asarray(array)
+
+
+def fetch_rows(array: NDArray[Any], out: NDArray[Any], rows: NDArray[Any]) -> Callable[[], None]:
+    """Put the rows in place at once."""
+    out[rows] = array
+    return lambda: None
 
 
 def walk_ids(begin: int, end: int) -> Int64:

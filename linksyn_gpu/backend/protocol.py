@@ -8,6 +8,7 @@ their types are opaque to callers: an `Array` is a NumPy array on a CPU and a Cu
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NewType, Protocol, Self, TypeVar
 
@@ -85,6 +86,12 @@ class Operations(Protocol[A, G, T, S, K, E, L, R]):
 
     def to_host(self, array: A) -> NDArray[Any]:
         """Copy an array to the host."""
+
+    def fetch_rows(self, array: A, out: NDArray[Any], rows: NDArray[Any]) -> Callable[[], None]:
+        """Begin to copy an array to the host; the returned function puts its rows in `out[rows]`.
+
+        A device copies while it computes what was launched in between.
+        """
 
     def walk_ids(self, begin: int, end: int) -> A:
         """Walk ids begin .. end - 1: int64."""
@@ -297,9 +304,7 @@ class Operations(Protocol[A, G, T, S, K, E, L, R]):
     def load_labels(self, labels: SeedLabels) -> L:
         """Copy the disciplines and levels of the seeds to the backend's memory."""
 
-    def rank_seeds(
-        self, labels: L, uses: A, wanted: NDArray[np.uint8], distances: NDArray[np.int64]
-    ) -> tuple[A, A]:
+    def rank_seeds(self, labels: L, uses: A, wanted: NDArray[np.uint8], distances: NDArray[np.int64]) -> tuple[A, A]:
         """Rank of each seed in a round, and whether it is of the cell's discipline.
 
         rank = uses * `RANKS_PER_USE` + distance to the level of the cell, + `FOREIGN` without a wanted discipline.

@@ -6,11 +6,12 @@ tables and visits stay in the backend's memory from round to round; the walks ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from linksyn_gpu.backend import resolve
 from linksyn_gpu.backend.protocol import AnyOperations, Array, StartTable, StepRule, TransitionTable, WalkGraph
@@ -48,6 +49,34 @@ class _CellWalks:
         """Calibrated factor of foreign edges."""
         self.share = ops.asarray(np.full(1, goal.cross_discipline))
         self.no_steps = ops.asarray(np.zeros(2, np.int64))
+
+
+@dataclass
+class _DrawnRound:
+    """A round whose walks are drawn, and whose last paths may still be on their way to the host."""
+
+    nodes: Int32
+    seeds: Int32
+    ids: Int64
+    status: NDArray[np.uint8]
+    cell: Int32
+    number: Int32
+    redraws: int = 0
+    copies: list[Callable[[], None]] = field(default_factory=list)
+
+    def end_copies(self) -> None:
+        """Wait until the host has all paths and bundles of the batches so far."""
+        for end in self.copies:
+            end()
+        self.copies.clear()
+
+    def result(self) -> tuple[WalkBatch, Bundles]:
+        """The round on the host; its bundles are empty if no seeds were linked."""
+        self.end_copies()
+        check_linked(self.seeds)
+        lengths = (self.nodes >= 0).sum(axis=1, dtype=np.int32)
+        batch = WalkBatch(self.nodes, lengths, self.ids, self.status, self.cell, self.number, self.redraws)
+        return batch, Bundles(self.seeds, self.status)
 
 
 class Walker:
@@ -126,6 +155,7 @@ class Walker:
         self._seen = ops.key_set() if self.config.distinct else None
         self._n_walks = 0
         self._n_rounds = 0
+        self._last: _DrawnRound | None = None
 
     @property
     def visits(self) -> Int64:
@@ -161,12 +191,13 @@ class Walker:
         if self.quota is not None:
             cells = plan_cells(self.quota, n)
             rounds = plan_rounds(cells, n_rounds) or [Round(0, 0)]
-        batches = []
+        drawn = []
         for part in rounds:
-            batches.append(self.sample_round(part.n_paths, part.cell))
+            drawn.append(self._round(part.n_paths, part.cell, None))
             if on_round is not None:
                 on_round(part.n_paths)
         settings = {"seed": self.seed, "walk": to_mapping(self.config)}
+        batches = [one.result()[0] for one in drawn]
         return replace(WalkBatch.concatenate(batches), cells=cells, settings=settings)
 
     def sample_round(self, n: int, cell: int = 0) -> WalkBatch:
@@ -177,7 +208,7 @@ class Walker:
         WalkBatch
             [n] rows, on the host.
         """
-        return self._round(n, cell, None)[0]
+        return self._round(n, cell, None).result()[0]
 
     def sample_linked(self, n: int, cell: int, linker: SeedLinker) -> tuple[WalkBatch, Bundles]:
         """Sample one round of `n` walks for a cell and link seeds along them.
@@ -194,8 +225,35 @@ class Walker:
         WalkBatch, Bundles
             [n] rows each, with the same status, on the host.
         """
-        batch, seeds = self._round(n, cell, linker)
-        return batch, Bundles(seeds, batch.status)
+        return self._round(n, cell, linker).result()
+
+    def linked_rounds(
+        self, rounds: Iterable[Round], cells: Sequence[Cell], linker: SeedLinker
+    ) -> Iterator[tuple[WalkBatch, Bundles]]:
+        """Sample and link rounds in turn; each is given when the next is drawn: its results arrive in the meantime.
+
+        Parameters
+        ----------
+        rounds : iterable of Round
+        cells : sequence of Cell
+            Cells of the plan.
+        linker : SeedLinker
+            On the same backend.
+
+        Yields
+        ------
+        WalkBatch, Bundles
+            As `sample_linked` returns them.
+        """
+        before: _DrawnRound | None = None
+        for part in rounds:
+            linker.begin_round(cells[part.cell])
+            drawn = self._round(part.n_paths, part.cell, linker)
+            if before is not None:
+                yield before.result()
+            before = drawn
+        if before is not None:
+            yield before.result()
 
     @property
     def loaded(self) -> WalkGraph:
@@ -236,58 +294,55 @@ class Walker:
             more = np.zeros(self._n_kps - earlier.size, np.int64)
             walks.visits = walks.visits + self._ops.asarray(np.concatenate([earlier, more]))
 
-    def _round(self, n: int, cell: int, linker: SeedLinker | None) -> tuple[WalkBatch, Int32]:
+    def _round(self, n: int, cell: int, linker: SeedLinker | None) -> _DrawnRound:
         ops, config = self._ops, self.config
         walks, graph = self._cells[cell], self._graph_of(cell)
+        before, drawn_round = self._last, self._empty_round(n, cell)
+        self._last = drawn_round
         if walks.n_starts == 0:
-            return self._no_walks(n, cell)
+            drawn_round.status[:] = PATH_STATUS.index("no_start")
+            return drawn_round
         if walks.potential is None:
             walks.potential = self._calibrate(cell)
         value = self._value(walks, walks.potential, walks.visits, float(config.beta))
         table = ops.transition_table(graph, value, walks.scale)
         start = ops.start_table(table, walks.starts, value)
-        ids = np.arange(self._n_walks, self._n_walks + n)
+        ids, status = drawn_round.ids, drawn_round.status
+        status[:] = 1
 
         # Attempt by attempt over the whole round: the size of a batch must not decide which of two equal paths is kept.
-        nodes, status = np.empty((n, config.length + 1), np.int32), np.ones(n, np.uint8)
-        seeds = np.empty((n, config.length), np.int32)
         added = self._no_visits
-        redraws = 0
         for number in range(config.max_redraws + 1):
             failed = np.flatnonzero(status)
             if failed.size == 0:
                 break
-            redraws += failed.size if number else 0
+            drawn_round.redraws += failed.size if number else 0
             key = derive_key(self.seed, Purpose.WALK, number)
             for begin in range(0, failed.size, self.batch_size):
                 rows = failed[begin : begin + self.batch_size]
-                row_ids = ops.asarray(ids[rows]) if number else ops.walk_ids(int(ids[begin]), int(ids[rows][-1]) + 1)
-                drawn = self._draw(graph, table, start, row_ids, key)
-                added = added + self._visits_of(drawn)
-                screened = ops.screen_paths(drawn, config.min_length, self._seen)
+                row_ids = ops.asarray(ids[rows]) if number else ops.walk_ids(int(ids[begin]), int(ids[rows[-1]]) + 1)
+                nodes = self._draw(graph, table, start, row_ids, key)
+                for earlier in (before, drawn_round):  # while the device draws
+                    if earlier is not None:
+                        earlier.end_copies()
+                added = added + self._visits_of(nodes)
+                screened = ops.screen_paths(nodes, config.min_length, self._seen)
                 if linker is not None:
-                    linked, screened = linker.link(drawn, row_ids, screened)
-                    seeds[rows] = ops.to_host(linked)
-                    check_linked(seeds[rows])
-                nodes[rows], status[rows] = ops.to_host(drawn), ops.to_host(screened)
-
+                    linked, screened = linker.link(nodes, row_ids, screened)
+                    drawn_round.copies.append(ops.fetch_rows(linked, drawn_round.seeds, rows))
+                drawn_round.copies.append(ops.fetch_rows(nodes, drawn_round.nodes, rows))
+                status[rows] = ops.to_host(screened)
         walks.visits = walks.visits + added
-        cells, rounds = np.full(n, cell, np.int32), np.full(n, self._n_rounds, np.int32)
-        self._n_walks += n
-        self._n_rounds += 1
-        lengths = (nodes >= 0).sum(axis=1, dtype=np.int32)
-        return WalkBatch(nodes, lengths, ids, status, cells, rounds, redraws), seeds
+        return drawn_round
 
-    def _no_walks(self, n: int, cell: int) -> tuple[WalkBatch, Int32]:
-        """Rows without a walk, for a cell in which none can start."""
-        ids = np.arange(self._n_walks, self._n_walks + n)
-        status = np.full(n, PATH_STATUS.index("no_start"), np.uint8)
-        cells, rounds = np.full(n, cell, np.int32), np.full(n, self._n_rounds, np.int32)
+    def _empty_round(self, n: int, cell: int) -> _DrawnRound:
+        """The next round, without a walk."""
+        length, ids = self.config.length, np.arange(self._n_walks, self._n_walks + n)
+        nodes, seeds = np.full((n, length + 1), -1, np.int32), np.full((n, length), -1, np.int32)
+        cells, numbers = np.full(n, cell, np.int32), np.full(n, self._n_rounds, np.int32)
         self._n_walks += n
         self._n_rounds += 1
-        length = self.config.length
-        nodes, seeds = np.full((n, length + 1), -1, np.int32), np.full((n, length), -1, np.int32)
-        return WalkBatch(nodes, np.zeros(n, np.int32), ids, status, cells, rounds), seeds
+        return _DrawnRound(nodes, seeds, ids, np.zeros(n, np.uint8), cells, numbers)
 
     def _value(self, walks: _CellWalks, potential: Array, visits: Array, beta: float) -> Array:
         """V of each KP; 1 at KPs without a seed of the cell's discipline.

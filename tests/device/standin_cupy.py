@@ -7,6 +7,7 @@ that a test can look it up in the real CuPy.
 
 from __future__ import annotations
 
+import itertools
 import operator
 import re
 import time
@@ -29,6 +30,8 @@ ORDER = 0
 """Order in which the threads of a block take turns, for kernels whose threads work together."""
 
 RUBBISH = 0xCD
+_CLOCK = itertools.count()
+"""Order in which arrays are written and events recorded."""
 
 
 def used(method: Any) -> Any:
@@ -63,8 +66,9 @@ def unwrap(value: Any) -> Any:
 class ndarray:  # noqa: N801 - the name that CuPy gives it
     """A device array."""
 
-    def __init__(self, host: Any) -> None:
+    def __init__(self, host: Any, written: int | None = None) -> None:
         self._host = np.asarray(host)
+        self._written = next(_CLOCK) if written is None else written
         if self._host.base is None:
             self._memory = _allocator[0](self._host.nbytes)
 
@@ -90,7 +94,7 @@ class ndarray:  # noqa: N801 - the name that CuPy gives it
         raise TypeError("iterating over a device array copies it number by number")
 
     def __getitem__(self, key: Any) -> ndarray:
-        return ndarray(self._host[unwrap(key)])
+        return ndarray(self._host[unwrap(key)], self._written if isinstance(key, slice) else None)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self._host[unwrap(key)] = unwrap(value)
@@ -110,6 +114,17 @@ class ndarray:  # noqa: N801 - the name that CuPy gives it
 
     def __index__(self) -> int:
         raise TypeError("a device array as an index or a size of the host")
+
+    @used
+    def get(self, *, stream: Stream, out: Any, blocking: bool) -> None:
+        """Copy as late as a device may: at the next wait for the stream."""
+        assert not blocking
+        assert self._written <= stream.seen, "the stream copies what is not computed yet"
+        assert self._host.flags.c_contiguous
+        assert (out.dtype, out.shape) == (self._host.dtype, self._host.shape)
+        READS["array"] += self._written not in stream.copied
+        stream.copied.add(self._written)
+        stream.todo.append(lambda: np.copyto(out, self._host))
 
     @used
     def astype(self, dtype: Any) -> ndarray:
@@ -178,6 +193,10 @@ def asarray(a: Any) -> ndarray:
         return a
     READS["upload"] += 1
     return ndarray(np.array(a))
+
+
+def ascontiguousarray(a: ndarray) -> ndarray:
+    return a if a._host.flags.c_contiguous else ndarray(np.ascontiguousarray(a._host))
 
 
 def asnumpy(a: Any) -> Any:
@@ -338,25 +357,53 @@ class Device:
         assert device == 0
 
 
+class Stream:
+    """A stream next to the default one; its work is done when the host waits for it, not earlier."""
+
+    def __init__(self, *, non_blocking: bool) -> None:
+        assert non_blocking, "a blocking stream waits for the default one"
+        self.todo: list[Any] = []
+        self.seen = -1  # what was written before the last event that this stream waited for
+        self.copied: set[int] = set()
+
+    @used
+    def wait_event(self, event: Event) -> None:
+        self.seen = max(self.seen, event.recorded)
+
+
 class Event:
     """Launches of the stand-in are finished when they return, so an event is a look at the clock."""
 
     time = 0.0
+    recorded = -1
+    stream: Stream | None = None
+
+    def __init__(self, *, disable_timing: bool = False) -> None:
+        self.disable_timing = disable_timing
 
     @used
-    def record(self) -> None:
-        self.time = time.perf_counter()
+    def record(self, stream: Stream | None = None) -> None:
+        self.time, self.recorded, self.stream = time.perf_counter(), next(_CLOCK), stream
+        self.before = 0 if stream is None else len(stream.todo)
 
     @used
     def synchronize(self) -> None:
         assert self.time > 0.0, "an event that was not recorded"
+        if self.stream is not None:
+            for work in self.stream.todo[: self.before]:
+                work()
+            self.stream.todo[: self.before] = [lambda: None] * self.before
+
+
+def alloc_pinned_memory(size: int) -> bytearray:
+    return bytearray([RUBBISH]) * size
 
 
 def module(free_bytes: int = 16 << 30) -> types.ModuleType:
     """The stand-in as a module named cupy, with `free_bytes` on its device."""
     set_allocator(_POOL.allocate)
     found = types.ModuleType("cupy")
-    for name in ("ndarray", "asarray", "asnumpy", "empty", "zeros", "ones", "full", "arange", "argsort",
+    for name in ("ndarray", "asarray", "ascontiguousarray", "asnumpy", "empty", "zeros", "ones", "full", "arange", "argsort",
                  "concatenate", "cumsum", "flatnonzero", "minimum", "searchsorted", "RawModule"):  # fmt: skip
         setattr(found, name, globals()[name])
     found.__version__ = "0 (a stand-in)"
@@ -367,6 +414,8 @@ def module(free_bytes: int = 16 << 30) -> types.ModuleType:
     found.cuda = types.SimpleNamespace(
         Device=Device,
         Event=Event,
+        Stream=Stream,
+        alloc_pinned_memory=alloc_pinned_memory,
         get_elapsed_time=lambda start_event, end_event: 1e3 * (end_event.time - start_event.time),
         get_allocator=get_allocator,
         set_allocator=set_allocator,

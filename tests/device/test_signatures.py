@@ -29,6 +29,7 @@ CUPY_CLASSES = {
     "MemoryPool": ("cuda", "MemoryPool"),
     "PinnedMemoryPool": ("cuda", "PinnedMemoryPool"),
     "Event": ("cuda", "Event"),
+    "Stream": ("cuda", "Stream"),
 }
 CUDF_CLASSES = ("Series", "StringMethods", "ListMethods")
 

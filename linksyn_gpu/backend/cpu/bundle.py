@@ -59,8 +59,8 @@ def rank_evidence(evidence: EvidenceGraph, rank: Int64) -> RankedEvidence:
     """Keep the ranks, and make space for the seeds of long edges."""
     n_long = evidence.long_edges.size
     seeds = allocate(int(evidence.long_start[-1]), np.int32)
-    zeros = np.zeros((2, n_long), np.int32)
-    best = bundle.Listed(LONG_EDGE, evidence.long_edges, evidence.long_start, seeds, *zeros, np.zeros(n_long, np.int64))
+    size, ties, last = np.zeros(n_long, np.int32), np.zeros(n_long, np.int32), np.zeros(n_long, np.int64)
+    best = bundle.Listed(LONG_EDGE, evidence.long_edges, evidence.long_start, seeds, size, ties, last)
     return RankedEvidence(operand(rank, np.int64), best)
 
 

@@ -22,6 +22,7 @@ from linksyn_gpu.backend.cpu.walk import (
 )
 from linksyn_gpu.backend.host import (
     asarray,
+    fetch_rows,
     free_memory,
     release,
     sample_walks_cugraph,

@@ -66,9 +66,7 @@ def load_labels(labels: SeedLabels) -> LabelTable:
     return LabelTable(*(to_device(column, "load_labels") for column in columns))
 
 
-def rank_seeds(
-    labels: LabelTable, uses: DeviceArray, wanted: Any, distances: Any
-) -> tuple[DeviceArray, DeviceArray]:
+def rank_seeds(labels: LabelTable, uses: DeviceArray, wanted: Any, distances: Any) -> tuple[DeviceArray, DeviceArray]:
     """One thread per seed."""
     n_seeds = uses.size
     rank, own = cp.empty(n_seeds, np.int64), cp.empty(n_seeds, np.uint8)
@@ -118,7 +116,7 @@ def rank_evidence(evidence: EvidenceGraph, rank: DeviceArray) -> RankedEvidence:
 def link_paths(
     evidence: EvidenceGraph, ranked: RankedEvidence, nodes: DeviceArray, ids: DeviceArray, keep: Any, key: int
 ) -> DeviceArray:
-    """One thread per step for the edges, one per chunk for the best seeds of long edges, one per path for its bundle."""
+    """One thread per step finds edges, one per chunk lists seeds of long edges, one per path links its bundle."""
     n_paths, length, n_long = nodes.shape[0], nodes.shape[1] - 1, evidence.long_edges.size
     bundles, taken = cp.empty((length, n_paths), np.int32), cp.zeros(n_long, np.uint8)
     row_stride, column_stride = (step // nodes.itemsize for step in nodes.strides)
@@ -141,8 +139,10 @@ def _list_best(evidence: EvidenceGraph, ranked: RankedEvidence, taken: Any, leng
     """List the best seeds of long edges that paths take: rank by rank, until there is a seed for every step."""
     n_long, n_chunks = evidence.long_edges.size, evidence.n_chunks
     opened, least = cp.empty(n_long, np.uint8), cp.empty(n_long, np.int64)
-    chunks = evidence.indptr, evidence.seeds, ranked.rank, evidence.long_edges, evidence.first_chunk, n_long, n_chunks
-    chunks = *chunks, evidence.chunk, opened
+    chunks = (
+        *(evidence.indptr, evidence.seeds, ranked.rank),
+        *(evidence.long_edges, evidence.first_chunk, n_long, n_chunks, evidence.chunk, opened),
+    )
 
     def open_edges() -> int:
         n_open = cp.zeros(1, np.int64)

@@ -25,6 +25,7 @@ EVIDENCE_ARRAYS = {"evidence": 4, "ordered evidence": 4}
 EDGE_ARRAYS = {"evidence indptr": 8, "ties": 4}
 KP_EVIDENCE = {"upper_first, upper_running": 16}
 WALK_BYTES = {"ids": 8, "lengths": 4, "status and keep": 2, "path keys and their sort": 48}
+PINNED_BYTES = 16 << 20  # of each of the two host buffers that results pass through
 SLACK = 64 << 20  # CUDA context growth, compiled kernels, rounding of the pool
 
 

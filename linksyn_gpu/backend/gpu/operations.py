@@ -11,10 +11,11 @@ from linksyn_gpu.backend.gpu.bundle import (
     rank_seeds,
     screen_bundles,
 )
-from linksyn_gpu.backend.gpu.device import DeviceArray, asarray, free_memory, release, to_host, walk_ids
+from linksyn_gpu.backend.gpu.device import DeviceArray, asarray, free_memory, to_host, walk_ids
 from linksyn_gpu.backend.gpu.neighbours import similar_pairs
 from linksyn_gpu.backend.gpu.paths import KeySet, count_occurrences, key_set, path_keys, path_lengths, screen_paths
 from linksyn_gpu.backend.gpu.rapids import analytics, incidence, sample_walks_cugraph
+from linksyn_gpu.backend.gpu.transfer import fetch_rows, release
 from linksyn_gpu.backend.gpu.walk import (
     StartTable,
     WalkGraph,

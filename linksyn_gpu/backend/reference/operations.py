@@ -4,6 +4,7 @@ from linksyn_gpu.backend.cpu.analytics import analytics
 from linksyn_gpu.backend.cpu.incidence import incidence
 from linksyn_gpu.backend.host import (
     asarray,
+    fetch_rows,
     free_memory,
     release,
     sample_walks_cugraph,

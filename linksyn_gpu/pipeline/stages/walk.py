@@ -231,14 +231,12 @@ class CampaignPart:
             walker.resume(batch, count=visits is None)
             linker.resume(bundles)
         done, total = 0, sum(own)
-        for part in plan_rounds(cells, config.walk.rounds):
-            self._progress("paths walked", done, total)
-            linker.begin_round(cells[part.cell])
-            batch, bundles = walker.sample_linked(part.n_paths, part.cell, linker)
+        self._progress("paths walked", done, total)
+        for batch, bundles in walker.linked_rounds(plan_rounds(cells, config.walk.rounds), cells, linker):
             self._redraws += batch.redraws
             self._add_to_digest(batch, bundles)
             yield store.paths_table(batch, bundles)
-            done += part.n_paths
+            done += len(batch)
             self._progress("paths walked", done, total)
         self._visits = walker.cell_visits
         self._facts = {**walker.backend.facts(), "walks_in_memory": min(walker.batch_size, total)}

@@ -169,10 +169,10 @@ def list_tasks(counter, n_tasks, todo, indptr, seeds, rank, length, best):
 
 @jit
 def _in_bundle(bundle, size, seed):
+    held = False
     for i in range(size):
-        if bundle[i] == seed:
-            return True
-    return False
+        held |= bundle[i] == seed
+    return held
 
 
 @jit
