@@ -49,6 +49,57 @@ class StepRule:
         return back, near, far
 
 
+@dataclass(frozen=True)
+class EdgeRule:
+    """Which edges a graph has, and what they weigh."""
+
+    weight: str = "count"
+    """'count', 'cosine', 'jaccard' or 'npmi'."""
+    min_count: int = 1
+    """Fewest seeds of an edge."""
+    top_k: int | None = None
+    """An edge is among the `top_k` heaviest of at least one end; None: no limit."""
+
+    @property
+    def prunes(self) -> bool:
+        return self.min_count > 1 or self.top_k is not None
+
+
+@dataclass(frozen=True, eq=False)
+class GraphArrays:
+    """A graph with its evidence, on the host; the fields are those of `KPGraph`."""
+
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int32]
+    count: NDArray[np.int32]
+    weight: NDArray[np.int32]
+    seed_count: NDArray[np.int64]
+    evidence_indptr: NDArray[np.int64]
+    evidence: NDArray[np.int32]
+    component: NDArray[np.int32]
+    """[n_kps] connected component of each KP, numbered by its first KP."""
+    drops: Counter[str]
+    """Pruned edges, by reason."""
+
+
+@dataclass(frozen=True, eq=False)
+class KPCounts:
+    """Properties of each KP's seeds, on the host."""
+
+    seed_count: NDArray[np.int64]
+    """[n_kps]"""
+    rated: NDArray[np.int64]
+    """[n_kps] seeds with a level."""
+    level_sum: NDArray[np.int64]
+    """[n_kps] sum of their levels."""
+    indptr: NDArray[np.int64]
+    """[n_kps + 1] begin of each KP's disciplines."""
+    disciplines: NDArray[np.int32]
+    """Disciplines of the KP's seeds, ascending."""
+    counts: NDArray[np.int64]
+    """Seeds of each of them."""
+
+
 class Array(Protocol):
     """An array in a backend's memory. The docstring of each operation gives its shape and element type."""
 
@@ -156,6 +207,32 @@ class Operations(Protocol[A, G, T, S, K, E, L, R]):
         DataError
             No seed has a KP.
         """
+
+    def check_incidence(self, indptr: A, kp_indices: A, n_kps: int) -> None:
+        """Check that the arrays are an incidence matrix.
+
+        Raises
+        ------
+        DataError
+            They are not; the message says which rule they break, and the first seed that breaks it.
+        """
+
+    def build_graph(
+        self, indptr: A, kp_indices: A, n_kps: int, rule: EdgeRule, *, memory_limit: int | None = None
+    ) -> GraphArrays:
+        """Co-occurrence graph with weights, pruned, with its evidence.
+
+        Parameters
+        ----------
+        indptr, kp_indices, n_kps
+            As `cooccurrence` takes them.
+        rule : EdgeRule
+        memory_limit : int, optional
+            Bytes that construction may take; None: a share of what is free.
+        """
+
+    def kp_statistics(self, indptr: A, kp_indices: A, n_kps: int, labels: L, n_disciplines: int) -> KPCounts:
+        """Levels and disciplines of the seeds of each KP."""
 
     def cooccurrence(self, indptr: A, kp_indices: A, n_kps: int, *, memory_limit: int | None = None) -> tuple[A, A, A]:
         """C = A'A without its diagonal, as CSR with sorted columns.

@@ -48,8 +48,9 @@ static inline unsigned long long atomicMax(unsigned long long* address, unsigned
   }
   return old;
 }
-static inline long long atomicMin(long long* address, long long value) {
-  long long old = __atomic_load_n(address, __ATOMIC_RELAXED);
+template <typename T>
+static inline T atomicMin(T* address, T value) {
+  T old = __atomic_load_n(address, __ATOMIC_RELAXED);
   while (old > value &&
          !__atomic_compare_exchange_n(address, &old, value, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
   }

@@ -12,6 +12,7 @@ import pytest
 from scipy import sparse
 
 from linksyn_gpu.backend.gpu.cuda import declared_kernels
+from linksyn_gpu.backend.protocol import EdgeRule
 from linksyn_gpu.backend.reference import operations as ref
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.tables import KPGraph, SeedLabels
@@ -106,6 +107,33 @@ def assert_same_evidence(gpu: Any, indptr: Any, kps: Any, rows: Any, columns: An
         assert_same(gpu, a, b, name)
 
 
+def assert_same_graph(gpu: Any, indptr: Any, kps: Any, n_kps: int, rule: EdgeRule, limit: int | None = None) -> None:
+    """A whole graph: weights, pruning, evidence and components."""
+    expected = ref.build_graph(indptr, kps, n_kps, rule)
+    found = gpu.build_graph(gpu.asarray(indptr), gpu.asarray(kps), n_kps, rule, memory_limit=limit)
+    for name in expected.__dataclass_fields__:
+        if name == "drops":
+            assert found.drops == expected.drops
+        else:
+            assert_same(gpu, getattr(expected, name), getattr(found, name), f"{name} for {rule}")
+
+
+def assert_same_statistics(gpu: Any, indptr: Any, kps: Any, n_kps: int, rng: np.random.Generator) -> None:
+    labels = some_labels(indptr.size - 1, rng)
+    counts = [
+        ops.kp_statistics(ops.asarray(indptr), ops.asarray(kps), n_kps, ops.load_labels(labels), 4)
+        for ops in (ref, gpu)
+    ]
+    for name in counts[0].__dataclass_fields__:
+        assert_same(gpu, getattr(counts[0], name), getattr(counts[1], name), name)
+
+
+def some_labels(n_seeds: int, rng: np.random.Generator) -> SeedLabels:
+    """Seeds with none, one or more disciplines, and with and without a level."""
+    membership = sparse.csr_array(rng.random((n_seeds, 4)) < 0.3).astype(np.int64)
+    return SeedLabels(list("abcd"), membership, rng.integers(0, 6, n_seeds))
+
+
 def assert_same_bundles(gpu: Any, graph: KPGraph, rank: Any, nodes: tuple[Any, Any], ids: Any, keep: Any) -> None:
     """The same seeds, whether edges are searched where paths take them or their best seeds are listed."""
     expected = ref.load_evidence(graph)
@@ -136,9 +164,7 @@ def assert_same_bundles(gpu: Any, graph: KPGraph, rank: Any, nodes: tuple[Any, A
 
 
 def assert_same_ranks(gpu: Any, rng: np.random.Generator) -> None:
-    """Ranks of seeds with none, one or more disciplines, and with and without a level."""
-    membership = sparse.csr_array(rng.random((70, 4)) < 0.3).astype(np.int64)
-    labels = SeedLabels(list("abcd"), membership, rng.integers(0, 6, 70))
+    labels = some_labels(70, rng)
     uses, distances = rng.integers(0, 9, 70), rng.integers(0, 6, 8)
     for wanted in (np.zeros(4, np.uint8), np.array([0, 1, 0, 1], np.uint8)):
         ranked = [ops.rank_seeds(ops.load_labels(labels), ops.asarray(uses), wanted, distances) for ops in (ref, gpu)]
@@ -153,6 +179,11 @@ def run_everything(gpu: Any) -> None:
     rows, columns, _ = assert_same_construction(gpu, indptr, kps, 24)
     assert_same_construction(gpu, indptr, kps, 24, limit=3000)
     assert_same_evidence(gpu, indptr, kps, rows, columns)
+    for rule in (EdgeRule(), EdgeRule("cosine", 2), EdgeRule("jaccard", 1, 2), EdgeRule("npmi", 2, 3)):
+        for limit in (None, 3000):
+            assert_same_graph(gpu, indptr, kps, 24, rule, limit)
+    gpu.check_incidence(gpu.asarray(indptr), gpu.asarray(kps), 24)
+    assert_same_statistics(gpu, indptr, kps, 24, rng)
 
     graph = random_graph(n_seeds=90, n_kps=24, seed=3)
     target = graph.seed_count / graph.seed_count.sum()

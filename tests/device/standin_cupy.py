@@ -403,8 +403,9 @@ def module(free_bytes: int = 16 << 30) -> types.ModuleType:
     """The stand-in as a module named cupy, with `free_bytes` on its device."""
     set_allocator(_POOL.allocate)
     found = types.ModuleType("cupy")
-    for name in ("ndarray", "asarray", "ascontiguousarray", "asnumpy", "empty", "zeros", "ones", "full", "arange", "argsort",
-                 "concatenate", "cumsum", "flatnonzero", "minimum", "searchsorted", "RawModule"):  # fmt: skip
+    for name in ("ndarray", "asarray", "ascontiguousarray", "asnumpy", "empty", "zeros", "ones", "full",
+                 "arange", "argsort", "concatenate", "cumsum", "flatnonzero", "minimum", "searchsorted",
+                 "RawModule"):  # fmt: skip
         setattr(found, name, globals()[name])
     found.__version__ = "0 (a stand-in)"
     found.__spec__ = ModuleSpec("cupy", None)

@@ -19,7 +19,7 @@ from linksyn_gpu.tables import KPGraph
 
 def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> dict[str, Any]:
     """Seeds -> graph/*.npy and kps.parquet. Returns the stage's counts."""
-    from linksyn_gpu.sampling.graph import build_graph_from_incidence, kp_statistics, read_incidence
+    from linksyn_gpu.sampling.graph import graph_of_incidence, kp_statistics, read_incidence
 
     if (ws.settings("extract") or {"extract": {"merge": "none"}})["extract"]["merge"] != "none":
         config = replace(config, graph=replace(config.graph, kp_form="exact"))  # extract merged the names already
@@ -32,16 +32,9 @@ def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Pr
         incidence = read_incidence(seeds, config.graph, backend.name)
         if ws.intact("kps.parquet"):
             check_kps(ws, store.read_kp_names(ws), incidence.names)
-        graph = build_graph_from_incidence(
-            incidence.indptr,
-            incidence.kp_indices,
-            len(incidence.names),
-            config.graph,
-            names=incidence.names,
-            backend=backend.name,
-        )
-        graph = replace(graph, drops=graph.drops + incidence.drops)
-        store.write_graph(ws, graph, kp_statistics(seeds, incidence), store.read_aliases(ws))
+        graph = graph_of_incidence(incidence, config.graph, backend.name)
+        store.write_graph(ws, graph, kp_statistics(seeds, incidence, backend.name), store.read_aliases(ws))
+        del incidence  # before release
         counts = graph_counts(graph)
         progress("KP graph", counts["edges"], counts["edges"])
         ws.finish("build", counts, backend=backend.facts())
@@ -51,15 +44,18 @@ def build(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Pr
 
 def graph_counts(graph: KPGraph) -> dict[str, Any]:
     """Counts of stage build: size and components of the graph."""
-    from scipy.sparse.csgraph import connected_components
+    label = graph.component
+    if label is None:
+        from scipy.sparse.csgraph import connected_components
 
-    n_components, label = connected_components(graph.to_scipy(), directed=False)
+        label = connected_components(graph.to_scipy(), directed=False)[1]
+    sizes = np.bincount(label)
     return {
         "seeds": graph.n_seeds,
         "kps": graph.n_kps,
         "edges": graph.n_edges,
-        "components": int(n_components),
-        "kps_in_largest_component": int(np.bincount(label).max()),
+        "components": int(sizes.size),
+        "kps_in_largest_component": int(sizes.max()),
         "isolated_kps": int((graph.degree == 0).sum()),
         "drops": dict(graph.drops),
     }
