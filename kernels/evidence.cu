@@ -138,7 +138,8 @@ extern "C" __global__ void __launch_bounds__(256)
     list_ties(const int64_t* __restrict__ indptr, const int32_t* __restrict__ seeds, const int64_t* __restrict__ rank,
               const int64_t* __restrict__ long_edges, const int64_t* __restrict__ first_chunk, int64_t n_long,
               int64_t n_chunks, int64_t chunk, const uint8_t* __restrict__ open, const int64_t* __restrict__ least,
-              const int64_t* __restrict__ running, const int32_t* __restrict__ listed, int32_t* __restrict__ best) {
+              const int64_t* __restrict__ running, const int32_t* __restrict__ listed,
+              const int64_t* __restrict__ long_start, int32_t* __restrict__ best) {
   for (int64_t at = first_item(); at < n_chunks; at += item_stride()) {
     const Chunk part = find_chunk(indptr, long_edges, first_chunk, n_long, open, chunk, at);
     if (part.number < 0) {
@@ -146,7 +147,7 @@ extern "C" __global__ void __launch_bounds__(256)
     }
     const int64_t first = first_chunk[part.number];
     const int64_t before = (at > 0 ? running[at - 1] : 0) - (first > 0 ? running[first - 1] : 0);
-    int64_t place = first * chunk + listed[part.number] + before;
+    int64_t place = long_start[part.number] + listed[part.number] + before;
     for (int64_t i = part.begin; i < part.end; ++i) {
       if (rank[seeds[i]] == least[part.number]) {
         best[place] = seeds[i];
@@ -247,7 +248,7 @@ static __device__ __forceinline__ int32_t choose_seed(const int32_t* __restrict_
 // them: a seed is written to the place of an edge that has been read.
 extern "C" __global__ void __launch_bounds__(128)
     link_paths(const int64_t* __restrict__ indptr, const int32_t* __restrict__ seeds, const int64_t* __restrict__ rank,
-               const int64_t* __restrict__ long_edges, const int64_t* __restrict__ first_chunk, int64_t n_long,
+               const int64_t* __restrict__ long_edges, const int64_t* __restrict__ long_start, int64_t n_long,
                int64_t chunk, const int32_t* __restrict__ best, const int32_t* __restrict__ listed,
                const int32_t* __restrict__ ties, const int64_t* __restrict__ ids, int64_t n_paths, int32_t length,
                uint64_t key, int32_t* bundles) {
@@ -269,7 +270,7 @@ extern "C" __global__ void __launch_bounds__(128)
       int32_t seed;
       if (end - begin > chunk) {
         const int64_t number = lower_bound(long_edges, static_cast<int64_t>(0), n_long, edge);
-        seed = choose_listed(best + first_chunk[number] * chunk, listed[number], ties[number], bundle, bits);
+        seed = choose_listed(best + long_start[number], listed[number], ties[number], bundle, bits);
       } else {
         seed = choose_seed(seeds, rank, begin, end, bundle, bits);
       }

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from linksyn_gpu.backend.protocol import MAX_BATCH, StepRule
+from linksyn_gpu.backend.protocol import MAX_BATCH, CampaignSize, StepRule
 from linksyn_gpu.errors import BackendUnavailable
 from linksyn_gpu.machine import available_memory
-from linksyn_gpu.tables import Int64, KPGraph
+from linksyn_gpu.tables import Int64
 
 
 def asarray(array: NDArray[Any]) -> NDArray[Any]:
@@ -45,9 +45,7 @@ def release() -> int:
     return 0
 
 
-def walks_that_fit(
-    graph: KPGraph, length: int, *, n_cells: int = 1, cell_weights: bool = False, memory: int | None = None
-) -> int:
+def walks_that_fit(size: CampaignSize, length: int, *, memory: int | None = None) -> int:
     """As many as a batch can have: host memory is paged."""
     return MAX_BATCH
 

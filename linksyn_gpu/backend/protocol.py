@@ -100,6 +100,30 @@ class KPCounts:
     """Seeds of each of them."""
 
 
+@dataclass(frozen=True)
+class CampaignSize:
+    """What the memory of a campaign depends on."""
+
+    n_kps: int
+    n_entries: int
+    """Of the graph: an undirected edge has two."""
+    n_evidence: int = 0
+    """Seeds of all edges; 0 where no seeds are linked."""
+    n_seeds: int = 0
+    n_cells: int = 1
+    cell_weights: bool = False
+    """Cells have edge weights of their own; those of one cell are in memory at a time."""
+    n_paths: int = 0
+    """Of the whole campaign, where the KP sets of paths must be distinct; otherwise 0."""
+
+    @classmethod
+    def of(cls, graph: KPGraph, *, n_cells: int = 1, cell_weights: bool = False, n_paths: int = 0) -> Self:
+        """Size of a campaign on a graph."""
+        n_evidence = 0 if graph.evidence is None else graph.evidence.size
+        n_seeds = graph.n_seeds or 0 if n_evidence else 0
+        return cls(graph.n_kps, graph.indices.size, n_evidence, n_seeds, n_cells, cell_weights, n_paths)
+
+
 class Array(Protocol):
     """An array in a backend's memory. The docstring of each operation gives its shape and element type."""
 
@@ -159,19 +183,13 @@ class Operations(Protocol[A, G, T, S, K, E, L, R]):
             Bytes that live arrays still hold on the device.
         """
 
-    def walks_that_fit(
-        self, graph: KPGraph, length: int, *, n_cells: int = 1, cell_weights: bool = False, memory: int | None = None
-    ) -> int:
-        """Walks that fit in the backend's memory at once, next to the graph, its tables and its evidence.
+    def walks_that_fit(self, size: CampaignSize, length: int, *, memory: int | None = None) -> int:
+        """Walks that fit in the backend's memory at once, next to everything else that a campaign keeps there.
 
         Parameters
         ----------
         length : int
             Steps of a walk.
-        n_cells : int
-            Cells of the quota.
-        cell_weights : bool
-            Cells have edge weights of their own.
         memory : int, optional
             Bytes that may be used; None: all that is free. Host memory is paged and therefore not limited.
         """

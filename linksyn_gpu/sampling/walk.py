@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linksyn_gpu.backend import resolve
-from linksyn_gpu.backend.protocol import AnyOperations, Array, StartTable, StepRule, TransitionTable, WalkGraph
+from linksyn_gpu.backend.protocol import (
+    AnyOperations,
+    Array,
+    CampaignSize,
+    StartTable,
+    StepRule,
+    TransitionTable,
+    WalkGraph,
+)
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.config import QuotaConfig, WalkConfig
 from linksyn_gpu.config.loader import config_or_fields, to_mapping
@@ -27,6 +35,13 @@ from linksyn_gpu.tables import PATH_STATUS, Bundles, Cell, Int32, Int64, KPGraph
 WALKS_PER_KP = 4  # default size of a calibration round, for each KP at which walks of the cell may start ...
 MIN_CALIBRATION, MAX_CALIBRATION = 1 << 10, 1 << 22  # ... and its bounds
 COUNTED_WALKS = 1 << 16  # walks of a calibration round whose foreign steps are counted: their share is exact to 0.1%
+
+
+def calibration_size(config: WalkConfig, n_starts: int) -> int:
+    """Walks of a calibration round of a cell, in which walks may start at `n_starts` KPs."""
+    if config.calibration_rounds == 0:
+        return 0
+    return config.calibration_paths or min(max(WALKS_PER_KP * n_starts, MIN_CALIBRATION), MAX_CALIBRATION)
 
 
 class _CellWalks:
@@ -99,6 +114,8 @@ class Walker:
         Walks in the backend's memory at once; None: as many as fit. Never changes a path.
     memory : int, optional
         Bytes of the backend's memory that may be used; None: all that is free.
+    n_paths : int
+        Paths that the whole campaign will have: memory for their KP sets is reserved. More are allowed.
     settings
         Fields of `WalkConfig`, instead of `config`.
 
@@ -121,6 +138,7 @@ class Walker:
         goals: Sequence[CellGoal] | None = None,
         batch_size: int | None = None,
         memory: int | None = None,
+        n_paths: int = 0,
         **settings: Any,
     ) -> None:
         if not 0 <= seed < 2**64:
@@ -140,7 +158,9 @@ class Walker:
         self._n_kps = graph.n_kps
         n_cells = max(1, len(goals or cells))
         weighted = any(c.discipline for c in cells) or any(goal.weight is not None for goal in goals or ())
-        fitting = ops.walks_that_fit(graph, self.config.length, n_cells=n_cells, cell_weights=weighted, memory=memory)
+        n_keys = n_paths if self.config.distinct else 0
+        size = CampaignSize.of(graph, n_cells=n_cells, cell_weights=weighted, n_paths=n_keys)
+        fitting = ops.walks_that_fit(size, self.config.length, memory=memory)
         self.batch_size = fitting if batch_size is None else min(batch_size, fitting)
         self._rule = StepRule(self.config.no_revisit, self.config.p, self.config.q)
         self._graph = ops.load_graph(graph, second_order=self._rule.second_order)  # refuses a damaged graph
@@ -368,23 +388,31 @@ class Walker:
         ops, config = self._ops, self.config
         walks, graph = self._cells[cell], self._graph_of(cell)
         key = derive_key(self.seed, Purpose.CALIBRATION, cell)
-        size = config.calibration_paths or min(max(WALKS_PER_KP * walks.n_starts, MIN_CALIBRATION), MAX_CALIBRATION)
+        size = calibration_size(config, walks.n_starts)
         potential = ops.asarray(np.ones(self._n_kps))
         for i in range(config.calibration_rounds):
-            value = self._value(walks, potential, self._no_visits, 0.0)
-            table = ops.transition_table(graph, value, walks.scale)
-            start = ops.start_table(table, walks.starts, value)
-            visits, steps = self._no_visits, walks.no_steps
-            for begin in range(0, size, self.batch_size):
-                ids = ops.walk_ids(i * size + begin, i * size + min(begin + self.batch_size, size))
-                drawn = self._draw(graph, table, start, ids, key)
-                visits = visits + self._visits_of(drawn)
-                if walks.weight is not None and begin < COUNTED_WALKS:
-                    steps = steps + ops.count_steps(graph, drawn[: COUNTED_WALKS - begin])
+            visits, steps = self._calibration_round(walks, graph, potential, range(i * size, (i + 1) * size), key)
             potential = ops.calibrated_potential(potential, walks.target, visits)
             if walks.weight is not None:
                 walks.scale = ops.calibrated_scale(walks.scale, walks.share, steps)
         return potential
+
+    def _calibration_round(
+        self, walks: _CellWalks, graph: WalkGraph, potential: Array, ids: range, key: int
+    ) -> tuple[Array, Array]:
+        """Visits of a round of walks, and their foreign steps with all steps."""
+        ops = self._ops
+        value = self._value(walks, potential, self._no_visits, 0.0)
+        table = ops.transition_table(graph, value, walks.scale)
+        start = ops.start_table(table, walks.starts, value)
+        visits, steps = self._no_visits, walks.no_steps
+        for begin in range(0, len(ids), self.batch_size):
+            part = ids[begin : begin + self.batch_size]
+            drawn = self._draw(graph, table, start, ops.walk_ids(part.start, part.stop), key)
+            visits = visits + self._visits_of(drawn)
+            if walks.weight is not None and begin < COUNTED_WALKS:
+                steps = steps + ops.count_steps(graph, drawn[: COUNTED_WALKS - begin])
+        return visits, steps
 
     def _visits_of(self, nodes: Array) -> Array:
         return self._ops.count_occurrences(nodes, self._ops.path_lengths(nodes) > 0, self._n_kps)

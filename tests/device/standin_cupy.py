@@ -66,11 +66,12 @@ def unwrap(value: Any) -> Any:
 class ndarray:  # noqa: N801 - the name that CuPy gives it
     """A device array."""
 
-    def __init__(self, host: Any, written: int | None = None) -> None:
+    def __init__(self, host: Any, view_of: ndarray | None = None) -> None:
         self._host = np.asarray(host)
-        self._written = next(_CLOCK) if written is None else written
-        if self._host.base is None:
-            self._memory = _allocator[0](self._host.nbytes)
+        if view_of is None or self._host.base is None:
+            self._written, self._memory = next(_CLOCK), _allocator[0](self._host.nbytes)
+        else:
+            self._written, self._memory = view_of._written, view_of._memory
 
     dtype, shape, size, ndim, itemsize, nbytes, strides, flags = (
         attribute(name) for name in ("dtype", "shape", "size", "ndim", "itemsize", "nbytes", "strides", "flags")
@@ -79,7 +80,7 @@ class ndarray:  # noqa: N801 - the name that CuPy gives it
     @property
     def T(self) -> ndarray:  # noqa: N802
         USED.add(("ndarray", "T", -1, ()))
-        return ndarray(self._host.T)
+        return ndarray(self._host.T, self)
 
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise TypeError("Implicit conversion to a NumPy array is not allowed.")
@@ -94,7 +95,7 @@ class ndarray:  # noqa: N801 - the name that CuPy gives it
         raise TypeError("iterating over a device array copies it number by number")
 
     def __getitem__(self, key: Any) -> ndarray:
-        return ndarray(self._host[unwrap(key)], self._written if isinstance(key, slice) else None)
+        return ndarray(self._host[unwrap(key)], self)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self._host[unwrap(key)] = unwrap(value)
@@ -132,7 +133,7 @@ class ndarray:  # noqa: N801 - the name that CuPy gives it
 
     @used
     def view(self, dtype: Any) -> ndarray:
-        return ndarray(self._host.view(dtype))
+        return ndarray(self._host.view(dtype), self)
 
     @used
     def copy(self) -> ndarray:
@@ -140,10 +141,11 @@ class ndarray:  # noqa: N801 - the name that CuPy gives it
 
     @used
     def reshape(self, shape: Any) -> ndarray:
-        return ndarray(self._host.reshape(shape))
+        return ndarray(self._host.reshape(shape), self)
 
     @used
     def sort(self) -> None:
+        scratch(self._host.nbytes)
         self._host.sort(kind="stable")
 
     @used
@@ -226,7 +228,13 @@ def arange(start: Any, stop: Any = None, *, dtype: Any) -> ndarray:
     return ndarray(np.arange(start, stop, dtype=dtype) if stop is not None else np.arange(start, dtype=dtype))
 
 
+def scratch(n_bytes: int) -> None:
+    """What a function allocates beside its result: an estimate of what CuPy and its radix sorts take."""
+    _allocator[0](n_bytes)
+
+
 def argsort(a: ndarray) -> ndarray:
+    scratch(2 * a.nbytes + 8 * a.size)
     return ndarray(np.argsort(unwrap(a), kind="stable"))
 
 
@@ -240,6 +248,7 @@ def cumsum(a: ndarray, *, dtype: Any) -> ndarray:
 
 def flatnonzero(a: ndarray) -> ndarray:
     READS["scalar"] += 1  # how many there are
+    scratch(8 * a.size)
     return ndarray(np.flatnonzero(unwrap(a)))
 
 

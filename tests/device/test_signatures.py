@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from linksyn_gpu.backend.protocol import CampaignSize
 from linksyn_gpu.backend.reference import operations as ref
 from linksyn_gpu.config import WalkConfig
 from linksyn_gpu.sampling.graph import build_graph
@@ -87,7 +88,7 @@ def methods():
             tables.graph, tables.transition, tables.start, gpu.walk_ids(0, 9), length=2, rule=plain, key=1
         )
     with gpu_over_standins(rapids=False) as gpu:  # with RMM, CuPy's own pool is not used
-        gpu.walks_that_fit(graph, 4, memory=1 << 30)
+        gpu.walks_that_fit(CampaignSize.of(graph), 4, memory=1 << 30)
         gpu.free_memory()
         gpu.release()
     return sorted(standin_cupy.USED)

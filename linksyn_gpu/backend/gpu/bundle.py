@@ -8,7 +8,7 @@ from typing import Any
 import cupy as cp
 import numpy as np
 
-from linksyn_gpu.backend.gpu.build import upper
+from linksyn_gpu.backend.gpu.build import offsets, upper
 from linksyn_gpu.backend.gpu.cuda import launch
 from linksyn_gpu.backend.gpu.device import DeviceArray, flatnonzero, size_of, to_device
 from linksyn_gpu.backend.gpu.walk import WalkGraph
@@ -39,7 +39,11 @@ class EvidenceGraph:
     """[n_long] int64: edges with more than CHUNK seeds, ascending."""
     first_chunk: Any
     """[n_long + 1] int64: chunks of long edges before each of them."""
+    long_start: Any
+    """[n_long + 1] int64: seeds of long edges before each of them."""
     n_chunks: int
+    n_listed: int
+    """Seeds of all long edges."""
     chunk: int
 
 
@@ -50,7 +54,7 @@ class RankedEvidence:
     rank: Any
     """[n_seeds] int64: lower is better."""
     best: Any
-    """[n_chunks * chunk] int32: seeds of each long edge in the order of (rank, seed), from its first chunk on."""
+    """[n_listed] int32: seeds of each long edge in the order of (rank, seed)."""
     listed: Any
     """[n_long] int32: seeds that are listed; 0: none yet."""
     ties: Any
@@ -90,8 +94,8 @@ def load_evidence(graph: KPGraph, loaded: WalkGraph | None = None) -> EvidenceGr
     indptr = to_device(graph.evidence_indptr, "load_evidence")
     sizes = indptr[1:] - indptr[:-1]
     long_edges = flatnonzero(sizes > CHUNK)
-    first_chunk = cp.zeros(long_edges.size + 1, np.int64)
-    first_chunk[1:] = cp.cumsum((sizes[long_edges] + (CHUNK - 1)) // CHUNK, dtype=np.int64)
+    sizes = sizes[long_edges]
+    first_chunk, long_start = offsets((sizes + (CHUNK - 1)) // CHUNK), offsets(sizes)
     return EvidenceGraph(
         graph_indptr,
         graph_indices,
@@ -100,7 +104,9 @@ def load_evidence(graph: KPGraph, loaded: WalkGraph | None = None) -> EvidenceGr
         to_device(graph.evidence, "load_evidence"),
         long_edges,
         first_chunk,
+        long_start,
         size_of(first_chunk[-1]),
+        size_of(long_start[-1]),
         CHUNK,
     )
 
@@ -108,7 +114,7 @@ def load_evidence(graph: KPGraph, loaded: WalkGraph | None = None) -> EvidenceGr
 def rank_evidence(evidence: EvidenceGraph, rank: DeviceArray) -> RankedEvidence:
     """Keep the ranks, and make space for the best seeds of long edges."""
     n_long = evidence.long_edges.size
-    best = cp.empty(evidence.n_chunks * evidence.chunk, np.int32)
+    best = cp.empty(evidence.n_listed, np.int32)
     listed, ties = cp.zeros(n_long, np.int32), cp.zeros(n_long, np.int32)
     return RankedEvidence(rank, best, listed, ties, cp.zeros(n_long, np.int64))
 
@@ -129,7 +135,7 @@ def link_paths(
     _list_best(evidence, ranked, taken, length)
     launch(
         "link_paths", n_paths,
-        evidence.indptr, evidence.seeds, ranked.rank, evidence.long_edges, evidence.first_chunk, n_long,
+        evidence.indptr, evidence.seeds, ranked.rank, evidence.long_edges, evidence.long_start, n_long,
         evidence.chunk, ranked.best, ranked.listed, ranked.ties, ids, n_paths, length, key, bundles,
     )  # fmt: skip
     return bundles.T
@@ -157,7 +163,7 @@ def _list_best(evidence: EvidenceGraph, ranked: RankedEvidence, taken: Any, leng
         launch("least_ranks", n_chunks, *chunks, ranked.listed, ranked.last, least)
         launch("count_ties", n_chunks, *chunks, least, ties)
         running = cp.cumsum(ties, dtype=np.int64)
-        launch("list_ties", n_chunks, *chunks, least, running, ranked.listed, ranked.best)
+        launch("list_ties", n_chunks, *chunks, least, running, ranked.listed, evidence.long_start, ranked.best)
         launch(
             "count_listed", n_long,
             evidence.first_chunk, n_long, opened, least, running, ranked.listed, ranked.ties, ranked.last,

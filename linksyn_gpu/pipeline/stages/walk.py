@@ -221,7 +221,8 @@ class CampaignPart:
                 f"over"
             )
         shared = (config.seed, config.backend)
-        walker = Walker(self._graph, config.walk, *shared, goals=goals, memory=config.gpu_memory)
+        n_paths = sum(cell.n_paths for cell in self.cells)
+        walker = Walker(self._graph, config.walk, *shared, goals=goals, memory=config.gpu_memory, n_paths=n_paths)
         linker = SeedLinker(self._graph, seeds, config.bundle, *shared, quota=config.quota, loaded=walker.loaded)
         visits = store.read_visits(self._ws) if self.earlier_rows else None
         if visits is not None:
