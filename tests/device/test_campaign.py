@@ -70,7 +70,7 @@ def test_the_bytes_that_cross_are_those_that_the_document_computes(gpu):
     built = {
         "KP lists, to device": seeds.table.column("knowledge_points").nbytes,
         "load_labels, to device": label_bytes,
-        "finished graph, to host": 20 * n_kps + 8 + 12 * n_entries + 8 * (n_edges + 1) + 4 * graph.evidence.size,
+        "finished graph, to host": 20 * n_kps + 8 + 8 * n_entries + 8 * (n_edges + 1) + 4 * graph.evidence.size,
         "KP statistics, to host": 32 * n_kps + 8 + 12 * counts.nnz,
     }
     n_bytes = dict(crossings.n_bytes)

@@ -64,7 +64,7 @@ def test_cells_on_the_gpu_backend_have_the_reference_bits(gpu):
 
 
 def test_graph_tables_and_visits_stay_on_the_device(gpu):
-    """Once a cell is calibrated, only ids of redrawn walks go to the device, and paths with their status to the host."""
+    """Of a calibrated cell, only ids of redrawn walks go to the device, and paths with their status to the host."""
     walker = Walker(random_graph(seed=2), WalkConfig(distinct=True, calibration_rounds=2), seed=3, backend="gpu")
     walker.sample_round(40)
     gpu_memory.crossings.clear()
@@ -193,7 +193,7 @@ def test_a_plan_splits_a_round_into_batches_that_fit():
 
 
 def test_a_graph_that_does_not_fit_is_refused_with_both_sizes():
-    with pytest.raises(BackendUnavailable, match=r"take 15\.0 GiB of device memory; 8\.0 GiB are free"):
+    with pytest.raises(BackendUnavailable, match=r"take 15\.1 GiB of device memory; 8\.0 GiB are free"):
         plan_memory(CampaignSize(1_000_000, 10**9), 1, 4, 8 << 30)
 
 

@@ -64,9 +64,10 @@ def build_graph(
         rows, columns, count, weight = running[rows], columns[kept], count[kept], weight[kept]
     if postings is None:
         postings = evidence(indptr, kp_indices, rows, columns)
-    names = ("indptr", "indices", "count", "weight", "seed_count", "evidence_indptr", "evidence", "component")
-    parts = rows, columns, count, weight, seed_count, *postings, _components(rows, columns)
+    names = ("indptr", "indices", "count", "seed_count", "evidence_indptr", "evidence", "component")
+    parts = rows, columns, count, seed_count, *postings, _components(rows, columns)
     arrays = {name: from_device(part, "finished graph") for name, part in zip(names, parts, strict=True)}
+    arrays["weight"] = arrays["count"] if rule.weight == "count" else from_device(weight, "finished graph")
     return GraphArrays(**arrays, drops=drops)
 
 
