@@ -45,9 +45,9 @@ def release() -> int:
     return 0
 
 
-def walks_that_fit(size: CampaignSize, length: int, *, memory: int | None = None) -> int:
-    """As many as a batch can have: host memory is paged."""
-    return MAX_BATCH
+def walks_that_fit(size: CampaignSize, length: int, *, memory: int | None = None) -> tuple[int, int]:
+    """As many as a batch can have, and all weights: host memory is paged, and has the weights already."""
+    return MAX_BATCH, size.n_weights
 
 
 def sample_walks_cugraph(

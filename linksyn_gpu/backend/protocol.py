@@ -111,17 +111,17 @@ class CampaignSize:
     """Seeds of all edges; 0 where no seeds are linked."""
     n_seeds: int = 0
     n_cells: int = 1
-    cell_weights: bool = False
-    """Cells have edge weights of their own; those of one cell are in memory at a time."""
+    n_weights: int = 0
+    """Disciplines with edge weights of their own, for their cells."""
     n_paths: int = 0
     """Of the whole campaign, where the KP sets of paths must be distinct; otherwise 0."""
 
     @classmethod
-    def of(cls, graph: KPGraph, *, n_cells: int = 1, cell_weights: bool = False, n_paths: int = 0) -> Self:
+    def of(cls, graph: KPGraph, *, n_cells: int = 1, n_weights: int = 0, n_paths: int = 0) -> Self:
         """Size of a campaign on a graph."""
         n_evidence = 0 if graph.evidence is None else graph.evidence.size
         n_seeds = graph.n_seeds or 0 if n_evidence else 0
-        return cls(graph.n_kps, graph.indices.size, n_evidence, n_seeds, n_cells, cell_weights, n_paths)
+        return cls(graph.n_kps, graph.indices.size, n_evidence, n_seeds, n_cells, n_weights, n_paths)
 
 
 class Array(Protocol):
@@ -183,8 +183,8 @@ class Operations(Protocol[A, G, T, S, K, E, L, R]):
             Bytes that live arrays still hold on the device.
         """
 
-    def walks_that_fit(self, size: CampaignSize, length: int, *, memory: int | None = None) -> int:
-        """Walks that fit in the backend's memory at once, next to everything else that a campaign keeps there.
+    def walks_that_fit(self, size: CampaignSize, length: int, *, memory: int | None = None) -> tuple[int, int]:
+        """Walks, and edge weights of disciplines, that fit in the backend's memory at once, next to everything else.
 
         Parameters
         ----------
@@ -235,7 +235,7 @@ class Operations(Protocol[A, G, T, S, K, E, L, R]):
             They are not; the message says which rule they break, and the first seed that breaks it.
         """
 
-    def build_graph(
+    def graph_arrays(
         self, indptr: A, kp_indices: A, n_kps: int, rule: EdgeRule, *, memory_limit: int | None = None
     ) -> GraphArrays:
         """Co-occurrence graph with weights, pruned, with its evidence.
@@ -249,7 +249,7 @@ class Operations(Protocol[A, G, T, S, K, E, L, R]):
             Bytes that construction may take; None: a share of what is free.
         """
 
-    def kp_statistics(self, indptr: A, kp_indices: A, n_kps: int, labels: L, n_disciplines: int) -> KPCounts:
+    def kp_counts(self, indptr: A, kp_indices: A, n_kps: int, labels: L, n_disciplines: int) -> KPCounts:
         """Levels and disciplines of the seeds of each KP."""
 
     def cooccurrence(self, indptr: A, kp_indices: A, n_kps: int, *, memory_limit: int | None = None) -> tuple[A, A, A]:

@@ -55,8 +55,8 @@ def plan_of(
     """
     graph, _ = store.read_graph(ws)
     cells = plan_cells(quota or QuotaConfig(), 0)
-    weighted = any(cell.discipline for cell in cells)
-    size = CampaignSize.of(graph, n_cells=len(cells), cell_weights=weighted, n_paths=n_paths)
+    n_weights = len({cell.discipline for cell in cells} - {None})
+    size = CampaignSize.of(graph, n_cells=len(cells), n_weights=n_weights, n_paths=n_paths)
     return plan_memory(size, round_paths, length, free_bytes)
 
 

@@ -112,7 +112,7 @@ def _graph(ops: AnyOperations, indptr: Array, kp_indices: Array, n_kps: int, con
         raise DataError(f"{n_kps:,} KPs; at most {MAX_KPS:,} are supported: merge them, or use fewer seeds")
     ops.check_incidence(indptr, kp_indices, n_kps)
     rule = EdgeRule(config.weight, config.min_count, config.top_k)
-    built = ops.build_graph(indptr, kp_indices, n_kps, rule, memory_limit=config.memory_limit)
+    built = ops.graph_arrays(indptr, kp_indices, n_kps, rule, memory_limit=config.memory_limit)
     return KPGraph(**vars(built), n_seeds=indptr.size - 1)
 
 
@@ -135,7 +135,7 @@ def kp_statistics(seeds: Seeds, incidence: Incidence, backend: str = "auto") -> 
     """Discipline counts and mean difficulty of the seeds of each KP, over all mentions that the graph uses."""
     ops, labels = resolve(backend).ops, seed_labels(seeds)
     n_kps, n_disciplines = len(incidence.names), len(labels.disciplines)
-    found = ops.kp_statistics(incidence.indptr, incidence.kp_indices, n_kps, ops.load_labels(labels), n_disciplines)
+    found = ops.kp_counts(incidence.indptr, incidence.kp_indices, n_kps, ops.load_labels(labels), n_disciplines)
     rated = found.rated > 0
     mean = np.divide(found.level_sum, found.rated, out=np.full(n_kps, np.nan), where=rated)
     parts = found.counts, found.disciplines, found.indptr

@@ -156,11 +156,13 @@ class Walker:
         self.backend = resolve(backend)
         self._ops = ops = self.backend.ops
         self._n_kps = graph.n_kps
-        n_cells = max(1, len(goals or cells))
-        weighted = any(c.discipline for c in cells) or any(goal.weight is not None for goal in goals or ())
+        of_goals = {id(goal.weight) for goal in goals or () if goal.weight is not None}
+        n_disciplines = len(of_goals) or len({cell.discipline for cell in cells} - {None})
         n_keys = n_paths if self.config.distinct else 0
-        size = CampaignSize.of(graph, n_cells=n_cells, cell_weights=weighted, n_paths=n_keys)
-        fitting = ops.walks_that_fit(size, self.config.length, memory=memory)
+        n_cells = max(1, len(goals or cells))
+        size = CampaignSize.of(graph, n_cells=n_cells, n_weights=n_disciplines, n_paths=n_keys)
+        fitting, n_weights = ops.walks_that_fit(size, self.config.length, memory=memory)
+        self._keeps_weights = n_weights == n_disciplines
         self.batch_size = fitting if batch_size is None else min(batch_size, fitting)
         self._rule = StepRule(self.config.no_revisit, self.config.p, self.config.q)
         self._graph = ops.load_graph(graph, second_order=self._rule.second_order)  # refuses a damaged graph
@@ -170,7 +172,7 @@ class Walker:
             target = target_shares(graph.seed_count, self.config.tau)
             goals = [CellGoal(target, target)]
         self._cells = [_CellWalks(ops, goal) for goal in goals]
-        self._cell_graph: tuple[Int32 | None, WalkGraph] = (None, self._graph)
+        self._cell_graphs: dict[int, WalkGraph] = {}
         self._no_visits = ops.asarray(np.zeros(graph.n_kps, np.int64))
         self._seen = ops.key_set() if self.config.distinct else None
         self._n_walks = 0
@@ -374,14 +376,15 @@ class Walker:
         return value if walks.weight is None else value * walks.own + walks.foreign
 
     def _graph_of(self, cell: int) -> WalkGraph:
-        """The graph with the weights of a cell; only the last one stays in the backend's memory."""
+        """The graph with the weights of a cell; those of all disciplines stay in memory if they fit, else the last."""
         weight = self._cells[cell].weight
         if weight is None:
             return self._graph
-        if self._cell_graph[0] is not weight:
-            self._cell_graph = (None, self._graph)
-            self._cell_graph = (weight, self._ops.cell_graph(self._graph, self._ops.asarray(weight)))
-        return self._cell_graph[1]
+        if id(weight) not in self._cell_graphs:
+            if not self._keeps_weights:
+                self._cell_graphs.clear()
+            self._cell_graphs[id(weight)] = self._ops.cell_graph(self._graph, self._ops.asarray(weight))
+        return self._cell_graphs[id(weight)]
 
     def _calibrate(self, cell: int) -> Array:
         """Walk and discard, to bring visits near the target and foreign steps near their share."""

@@ -109,8 +109,8 @@ def assert_same_evidence(gpu: Any, indptr: Any, kps: Any, rows: Any, columns: An
 
 def assert_same_graph(gpu: Any, indptr: Any, kps: Any, n_kps: int, rule: EdgeRule, limit: int | None = None) -> None:
     """A whole graph: weights, pruning, evidence and components."""
-    expected = ref.build_graph(indptr, kps, n_kps, rule)
-    found = gpu.build_graph(gpu.asarray(indptr), gpu.asarray(kps), n_kps, rule, memory_limit=limit)
+    expected = ref.graph_arrays(indptr, kps, n_kps, rule)
+    found = gpu.graph_arrays(gpu.asarray(indptr), gpu.asarray(kps), n_kps, rule, memory_limit=limit)
     for name in expected.__dataclass_fields__:
         if name == "drops":
             assert found.drops == expected.drops
@@ -121,8 +121,7 @@ def assert_same_graph(gpu: Any, indptr: Any, kps: Any, n_kps: int, rule: EdgeRul
 def assert_same_statistics(gpu: Any, indptr: Any, kps: Any, n_kps: int, rng: np.random.Generator) -> None:
     labels = some_labels(indptr.size - 1, rng)
     counts = [
-        ops.kp_statistics(ops.asarray(indptr), ops.asarray(kps), n_kps, ops.load_labels(labels), 4)
-        for ops in (ref, gpu)
+        ops.kp_counts(ops.asarray(indptr), ops.asarray(kps), n_kps, ops.load_labels(labels), 4) for ops in (ref, gpu)
     ]
     for name in counts[0].__dataclass_fields__:
         assert_same(gpu, getattr(counts[0], name), getattr(counts[1], name), name)

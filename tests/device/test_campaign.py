@@ -3,6 +3,7 @@
 Construction, calibration, two cells with edge weights of their own, redraws, linking, results.
 """
 
+import itertools
 import re
 from pathlib import Path
 
@@ -96,10 +97,24 @@ def test_the_bytes_that_cross_are_those_that_the_document_computes(gpu):
     weights = n_bytes.pop("asarray, to device")
     n_bytes.pop("sizes, to host")
     assert not n_bytes
-    # Per cell its targets and a calibrated start, when its rounds begin its weights; uses; 8 bytes per redrawn walk.
+    # Per cell its targets, masks, start of calibration and weights; uses; 8 bytes per redrawn walk.
     fixed = 8 * redraws + 8 * n_seeds + 8 + n_cells * (per_cell * n_kps + 8 + 8 + 16 + per_kp * n_kps) + per_kp * n_kps
-    assert (weights - fixed) % (4 * n_entries) == 0
-    assert n_cells <= (weights - fixed) // (4 * n_entries) <= n_rounds
+    assert weights - fixed == n_cells * 4 * n_entries
+
+
+def test_weights_that_do_not_fit_together_cross_when_their_cell_has_its_turn(gpu, monkeypatch):
+    seeds = bank(200)
+    graph = build_graph(seeds, backend="cpu")
+    found = campaign(seeds, graph, 120)
+    together = crossings.n_bytes["asarray, to device"]
+    crossings.clear()
+    monkeypatch.setattr("linksyn_gpu.backend.gpu.memory.MANY_WALKS", 1 << 62)
+    again = campaign(seeds, graph, 120)
+    turns = sum(int(a[0].cell[0] != b[0].cell[0]) for a, b in itertools.pairwise(again))
+    assert crossings.n_bytes["asarray, to device"] - together == (turns + 1 - 2) * 4 * graph.indices.size
+    for (batch, bundles), (other, other_bundles) in zip(found, again, strict=True):
+        assert np.array_equal(batch.nodes, other.nodes)
+        assert np.array_equal(bundles.seeds, other_bundles.seeds)
 
 
 def test_a_campaign_with_few_walks_in_memory_has_the_paths_of_the_reference(gpu):
@@ -127,7 +142,7 @@ def test_the_peak_of_a_campaign_is_within_its_plan_and_near_it(gpu, n_seeds, n_k
     campaign(seeds, graph, n_paths, config=config)
     taken = peak_memory()
     n_walks = max(n_paths // 4, calibration_size(config, graph.n_kps))
-    size = CampaignSize.of(graph, n_cells=2, cell_weights=True, n_paths=n_paths if distinct else 0)
+    size = CampaignSize.of(graph, n_cells=2, n_weights=2, n_paths=n_paths if distinct else 0)
     planned = plan_memory(size, n_walks, length, 16 << 30).peak_bytes - SLACK  # the slack alone proves nothing
     assert taken <= planned, f"{taken:,} bytes, planned {planned:,}"
     assert taken >= 0.4 * planned, f"{taken:,} bytes, planned {planned:,}"

@@ -119,7 +119,7 @@ def test_a_long_chain_of_kps_is_one_component(gpu):
     chains = [np.sort(order[i : i + 2]) for i in range(n - 1) if i != 70]  # two chains
     indptr, kps = np.arange(0, 2 * len(chains) + 1, 2), np.concatenate(chains).astype(np.int32)
     assert_same_graph(gpu, indptr, kps, n, EdgeRule())
-    assert ref.build_graph(indptr, kps, n, EdgeRule()).component.max() == 1
+    assert ref.graph_arrays(indptr, kps, n, EdgeRule()).component.max() == 1
 
 
 @pytest.mark.parametrize("rows", [[[0, 2], [], [2, 1]], [[1, 1]], [[3]], [[-1, 2]]])

@@ -198,12 +198,20 @@ def test_a_graph_that_does_not_fit_is_refused_with_both_sizes():
 
 
 @pytest.mark.parametrize(
-    "more", [{"n_seeds": 9_000}, {"n_cells": 3}, {"cell_weights": True}, {"n_paths": 10**6}, {"n_evidence": 9_000}]
+    "more", [{"n_seeds": 9_000}, {"n_cells": 3}, {"n_weights": 2}, {"n_paths": 10**6}, {"n_evidence": 9_000}]
 )
 def test_everything_that_a_campaign_keeps_is_in_its_plan(more):
     size = CampaignSize(1000, 10_000, 8_000, 5_000)
     plans = [plan_memory(one, 1000, 4, 16 << 30) for one in (size, replace(size, **more))]
     assert plans[1].peak_bytes > plans[0].peak_bytes
+
+
+def test_weights_of_all_disciplines_are_kept_where_many_walks_fit_beside_them():
+    size = CampaignSize(1000, 10**8, n_cells=12, n_weights=12)
+    roomy, tight = (plan_memory(size, 10**7, 8, free << 30) for free in (16, 4))
+    assert (roomy.n_weights, tight.n_weights) == (12, 1)
+    assert tight.peak_bytes <= 4 << 30
+    assert "edge weights of disciplines" in tight.table()
 
 
 def test_batches_never_stall():

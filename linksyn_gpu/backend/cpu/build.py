@@ -8,7 +8,7 @@ from linksyn_gpu.backend.cpu.kernels import build
 from linksyn_gpu.backend.cpu.kernels.core import allocate, operand, run_tasks, thread_count
 from linksyn_gpu.backend.cpu.tasks import ENTRIES_PER_TASK, offsets, split
 from linksyn_gpu.backend.protocol import EdgeRule, GraphArrays
-from linksyn_gpu.backend.reference.edges import assemble
+from linksyn_gpu.backend.reference.edges import host_graph
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.machine import available_memory
 from linksyn_gpu.tables import Int32, Int64
@@ -106,8 +106,8 @@ def evidence(indptr: Int64, kp_indices: Int32, graph_indptr: Int64, graph_indice
     return edge_start, edge_seeds
 
 
-def build_graph(
+def graph_arrays(
     indptr: Int64, kp_indices: Int32, n_kps: int, rule: EdgeRule, *, memory_limit: int | None = None
 ) -> GraphArrays:
     """By `cooccurrence` and `evidence` of this backend."""
-    return assemble(cooccurrence, evidence, indptr, kp_indices, n_kps, rule, memory_limit)
+    return host_graph(cooccurrence, evidence, indptr, kp_indices, n_kps, rule, memory_limit)

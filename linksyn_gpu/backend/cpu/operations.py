@@ -1,7 +1,7 @@
 """The CPU backend: every operation of the reference in Numba, on all cores, with the same bits."""
 
 from linksyn_gpu.backend.cpu.analytics import analytics
-from linksyn_gpu.backend.cpu.build import build_graph, cooccurrence, evidence
+from linksyn_gpu.backend.cpu.build import cooccurrence, evidence, graph_arrays
 from linksyn_gpu.backend.cpu.bundle import EvidenceGraph, RankedEvidence, link_paths, load_evidence, rank_evidence
 from linksyn_gpu.backend.cpu.incidence import incidence
 from linksyn_gpu.backend.cpu.neighbours import similar_pairs
@@ -33,4 +33,4 @@ from linksyn_gpu.backend.host import (
 from linksyn_gpu.backend.neighbours import SimilarPairs
 from linksyn_gpu.backend.protocol import StepRule
 from linksyn_gpu.backend.reference.bundle import LabelTable, load_labels, rank_seeds, screen_bundles
-from linksyn_gpu.backend.reference.edges import check_incidence, kp_statistics
+from linksyn_gpu.backend.reference.edges import check_incidence, kp_counts

@@ -46,7 +46,7 @@ def _falls(indptr: Any) -> bool:
     return size_of((indptr[1:] < indptr[:-1]).sum()) > 0
 
 
-def build_graph(
+def graph_arrays(
     indptr: DeviceArray, kp_indices: DeviceArray, n_kps: int, rule: EdgeRule, *, memory_limit: int | None = None
 ) -> GraphArrays:
     """One sort gives counts and postings; batches of pairs where memory is low. The result crosses once."""
@@ -141,7 +141,7 @@ def _components(rows: Any, columns: Any) -> Any:
     return number[root]
 
 
-def kp_statistics(
+def kp_counts(
     indptr: DeviceArray, kp_indices: DeviceArray, n_kps: int, labels: LabelTable, n_disciplines: int
 ) -> KPCounts:
     """Counters per KP, added to atomically; disciplines are counted by a sort of (KP, discipline)."""

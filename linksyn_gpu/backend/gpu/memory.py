@@ -29,6 +29,7 @@ EVIDENCE_ARRAYS = {"evidence": 4, "best seeds of long edges": 7}
 SEED_ARRAYS = {"disciplines and levels": 17, "uses": 24, "ranks": 9}  # two disciplines per seed
 PATH_ARRAYS = {"keys of KP sets": 24}  # the set, its copy while it grows and is sorted, keys of redrawn paths
 WALK_BYTES = {"ids": 8, "lengths, masks and status": 10, "path keys and their sort": 56}
+MANY_WALKS = 1 << 20  # walks at once that are worth more than weights which need not be copied again
 PINNED_BYTES = 16 << 20  # of each of the two host buffers that results pass through
 SLACK = 64 << 20  # CUDA context growth, compiled kernels, rounding of the pool
 
@@ -45,6 +46,8 @@ class MemoryPlan:
     n_walks: int
     walks_per_batch: int
     n_batches: int
+    n_weights: int
+    """Edge weights of disciplines that are on the device at once: all of them, or one at a time."""
 
     @property
     def resident_bytes(self) -> int:
@@ -93,8 +96,7 @@ def plan_memory(size: CampaignSize, n_walks: int, length: int, free_bytes: int) 
     arrays = {name: each * n_kps for name, each in KP_ARRAYS.items()}
     arrays |= {name: each * n_kps * n_cells for name, each in CELL_KP_ARRAYS.items()}
     arrays |= {name: each * size.n_entries for name, each in ENTRY_ARRAYS.items()}
-    if size.cell_weights:
-        arrays["weights of a cell"] = 4 * size.n_entries
+    if size.n_weights:
         arrays["own and foreign KPs of cells"] = 16 * n_kps * n_cells
     if size.n_evidence:
         arrays |= {name: each * n_kps for name, each in KP_EVIDENCE.items()}
@@ -105,6 +107,13 @@ def plan_memory(size: CampaignSize, n_walks: int, length: int, free_bytes: int) 
         arrays |= {name: each * size.n_paths for name, each in PATH_ARRAYS.items()}
     # Paths as they are drawn, those of the batch before, and the copies of both on their way to the host.
     per_walk = sum(WALK_BYTES.values()) + 3 * 4 * (length + 1) + (2 * 4 * length if size.n_evidence else 0)
+    n_weights = size.n_weights
+    weight_bytes = 4 * size.n_entries
+    room = free_bytes - SLACK - sum(arrays.values()) - per_walk * min(n_walks, MANY_WALKS)
+    if weight_bytes * n_weights > room:
+        n_weights = min(n_weights, 1)
+    if n_weights:
+        arrays["edge weights of disciplines"] = weight_bytes * n_weights
     available = free_bytes - sum(arrays.values()) - SLACK
     if available < (least := per_walk * min(n_walks, 1024)):
         raise BackendUnavailable(
@@ -112,7 +121,7 @@ def plan_memory(size: CampaignSize, n_walks: int, length: int, free_bytes: int) 
             f"{_readable(free_bytes)} are free. Prune the graph, or pass --backend cpu"
         )
     n_batches = max(1, -(-n_walks * per_walk // max(1, available)))
-    return MemoryPlan(arrays, per_walk, free_bytes, n_walks, -(-n_walks // n_batches), n_batches)
+    return MemoryPlan(arrays, per_walk, free_bytes, n_walks, -(-n_walks // n_batches), n_batches, n_weights)
 
 
 def items_that_fit(free_bytes: int, bytes_per_item: int, n_items: int) -> int:

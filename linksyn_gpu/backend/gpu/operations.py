@@ -12,7 +12,7 @@ from linksyn_gpu.backend.gpu.bundle import (
     screen_bundles,
 )
 from linksyn_gpu.backend.gpu.device import DeviceArray, asarray, free_memory, to_host, walk_ids
-from linksyn_gpu.backend.gpu.edges import build_graph, check_incidence, kp_statistics
+from linksyn_gpu.backend.gpu.edges import check_incidence, graph_arrays, kp_counts
 from linksyn_gpu.backend.gpu.neighbours import similar_pairs
 from linksyn_gpu.backend.gpu.paths import KeySet, count_occurrences, key_set, path_keys, path_lengths, screen_paths
 from linksyn_gpu.backend.gpu.rapids import analytics, incidence, sample_walks_cugraph

@@ -42,11 +42,12 @@ class StartTable:
         return size_of(self.prefix[-1]) if self.prefix.size else 0
 
 
-def walks_that_fit(size: CampaignSize, length: int, *, memory: int | None = None) -> int:
+def walks_that_fit(size: CampaignSize, length: int, *, memory: int | None = None) -> tuple[int, int]:
     """What the memory plan says."""
     if memory is not None:
         limit_memory(memory)
-    return plan_memory(size, MAX_BATCH, length, free_memory()).walks_per_batch
+    plan = plan_memory(size, MAX_BATCH, length, free_memory())
+    return plan.walks_per_batch, plan.n_weights
 
 
 def load_graph(graph: KPGraph, *, second_order: bool) -> WalkGraph:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from linksyn_gpu.backend.protocol import EdgeRule, GraphArrays
-from linksyn_gpu.backend.reference.edges import assemble
+from linksyn_gpu.backend.reference.edges import host_graph
 from linksyn_gpu.tables import Int32, Int64
 
 
@@ -48,8 +48,8 @@ def evidence(indptr: Int64, kp_indices: Int32, graph_indptr: Int64, graph_indice
     return np.append(starts, keys.size).astype(np.int64), seeds[order]
 
 
-def build_graph(
+def graph_arrays(
     indptr: Int64, kp_indices: Int32, n_kps: int, rule: EdgeRule, *, memory_limit: int | None = None
 ) -> GraphArrays:
     """By `cooccurrence` and `evidence` of this backend."""
-    return assemble(cooccurrence, evidence, indptr, kp_indices, n_kps, rule, memory_limit)
+    return host_graph(cooccurrence, evidence, indptr, kp_indices, n_kps, rule, memory_limit)

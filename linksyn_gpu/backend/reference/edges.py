@@ -28,7 +28,7 @@ def check_incidence(indptr: Int64, kp_indices: Int32, n_kps: int) -> None:
         raise DataError(f"the KPs of seed {seed} must ascend without repeats")
 
 
-def assemble(
+def host_graph(
     cooccurrence: Callable[..., tuple[Int64, Int32, Int32]],
     evidence: Callable[[Int64, Int32, Int64, Int32], tuple[Int64, Int32]],
     indptr: Int64,
@@ -59,7 +59,7 @@ def number_by_first(label: NDArray[Any]) -> Int32:
     return number[part]
 
 
-def kp_statistics(indptr: Int64, kp_indices: Int32, n_kps: int, labels: LabelTable, n_disciplines: int) -> KPCounts:
+def kp_counts(indptr: Int64, kp_indices: Int32, n_kps: int, labels: LabelTable, n_disciplines: int) -> KPCounts:
     """Products of the transposed incidence."""
     n_seeds = indptr.size - 1
     ones = np.ones(kp_indices.size, np.int64)

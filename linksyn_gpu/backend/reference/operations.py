@@ -14,7 +14,7 @@ from linksyn_gpu.backend.host import (
 )
 from linksyn_gpu.backend.neighbours import SimilarPairs
 from linksyn_gpu.backend.protocol import StepRule
-from linksyn_gpu.backend.reference.build import build_graph, cooccurrence, evidence
+from linksyn_gpu.backend.reference.build import cooccurrence, evidence, graph_arrays
 from linksyn_gpu.backend.reference.bundle import (
     EvidenceGraph,
     LabelTable,
@@ -26,7 +26,7 @@ from linksyn_gpu.backend.reference.bundle import (
     rank_seeds,
     screen_bundles,
 )
-from linksyn_gpu.backend.reference.edges import check_incidence, kp_statistics
+from linksyn_gpu.backend.reference.edges import check_incidence, kp_counts
 from linksyn_gpu.backend.reference.neighbours import similar_pairs
 from linksyn_gpu.backend.reference.paths import (
     KeySet,
