@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from linksyn_gpu.backend import resolve
-from linksyn_gpu.backend.protocol import NOT_A_PATH, RANKS_PER_USE, Array, WalkGraph
+from linksyn_gpu.backend.protocol import NOT_A_PATH, RANKS_PER_USE, Array, RankedEvidence, WalkGraph
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.config import BundleConfig, QuotaConfig
 from linksyn_gpu.config.loader import config_or_fields
@@ -76,6 +76,8 @@ class SeedLinker:
         self._min_own_share = self._ops.asarray(np.full(1, (quota or QuotaConfig()).min_own_share))
         self._n_kps, self._n_seeds = graph.n_kps, len(seeds)
         self._key = derive_key(seed, Purpose.BUNDLE)
+        self._ranked: RankedEvidence | None = None
+        self._own: Array | None = None
         self.forget_uses()
 
     def forget_uses(self) -> None:
@@ -100,6 +102,7 @@ class SeedLinker:
         if discipline is not None:
             wanted[find_discipline(discipline, self._disciplines)] = 1
         distances = self._distances(None if cell is None else cell.difficulty)
+        self._ranked, self._own = None, None  # frees their memory
         rank, own = self._ops.rank_seeds(self._labels, self._uses, wanted, distances)
         self._own = None if discipline is None else own
         self._ranked = self._ops.rank_evidence(self._evidence, rank)
@@ -122,6 +125,7 @@ class SeedLinker:
             With 'few_seeds' and 'off_cell'.
         """
         ops = self._ops
+        assert self._ranked is not None, "begin_round was not called"
         linked = ops.link_paths(self._evidence, self._ranked, nodes, ids, status == 0, self._key)
         status = ops.screen_bundles(linked, status, self._own, self.config.min_seeds, self._min_own_share)
         self._uses = self._uses + ops.count_occurrences(linked, status == 0, self._n_seeds)

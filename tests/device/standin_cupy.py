@@ -1,8 +1,8 @@
 """A stand-in for CuPy: NumPy arrays that refuse what device arrays refuse, and kernels run on the host.
 
 It is stricter than NumPy: a device array does not turn into a host array unasked, does not mix with one, and reading
-one number of it is counted. Fresh arrays hold rubbish. Every method that is used is remembered in `USED`, so
-that a test can look it up in the real CuPy.
+one number of it is counted. Fresh arrays hold rubbish. Its functions and methods take no call that those of
+CuPy would refuse, which test_signatures.py checks.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ import numpy as np
 
 from tests.device import hostbuild
 
-USED: set[tuple[str, str, int, tuple[str, ...]]] = set()
-"""(class, method or attribute, positional arguments, keywords); -1 positional arguments: an attribute."""
 READS: Counter[str] = Counter()
 """'scalar': one number read by the host; 'array': an array copied to it; 'upload': an array copied from it."""
 LAUNCHES: Counter[str] = Counter()
@@ -34,22 +32,8 @@ _CLOCK = itertools.count()
 """Order in which arrays are written and events recorded."""
 
 
-def used(method: Any) -> Any:
-    """Remember each call of a method."""
-
-    def remembered(self: Any, *arguments: Any, **keywords: Any) -> Any:
-        USED.add((type(self).__name__, method.__name__, len(arguments), tuple(sorted(keywords))))
-        return method(self, *arguments, **keywords)
-
-    return remembered
-
-
 def attribute(name: str) -> property:
-    def read(self: Any) -> Any:
-        USED.add((type(self).__name__, name, -1, ()))
-        return getattr(self._host, name)
-
-    return property(read)
+    return property(lambda self: getattr(self._host, name))
 
 
 def unwrap(value: Any) -> Any:
@@ -79,7 +63,6 @@ class ndarray:  # noqa: N801 - the name that CuPy gives it
 
     @property
     def T(self) -> ndarray:  # noqa: N802
-        USED.add(("ndarray", "T", -1, ()))
         return ndarray(self._host.T, self)
 
     def __array__(self, *_: Any, **__: Any) -> Any:
@@ -116,7 +99,6 @@ class ndarray:  # noqa: N801 - the name that CuPy gives it
     def __index__(self) -> int:
         raise TypeError("a device array as an index or a size of the host")
 
-    @used
     def get(self, *, stream: Stream, out: Any, blocking: bool) -> None:
         """Copy as late as a device may: at the next wait for the stream."""
         assert not blocking
@@ -127,32 +109,25 @@ class ndarray:  # noqa: N801 - the name that CuPy gives it
         stream.copied.add(self._written)
         stream.todo.append(lambda: np.copyto(out, self._host))
 
-    @used
     def astype(self, dtype: Any) -> ndarray:
         return ndarray(self._host.astype(dtype))
 
-    @used
     def view(self, dtype: Any) -> ndarray:
         return ndarray(self._host.view(dtype), self)
 
-    @used
     def copy(self) -> ndarray:
         return ndarray(self._host.copy())
 
-    @used
     def reshape(self, shape: Any) -> ndarray:
         return ndarray(self._host.reshape(shape), self)
 
-    @used
     def sort(self) -> None:
         scratch(self._host.nbytes)
         self._host.sort(kind="stable")
 
-    @used
     def sum(self) -> ndarray:
         return ndarray(self._host.sum())
 
-    @used
     def max(self) -> ndarray:
         return ndarray(self._host.max())
 
@@ -275,11 +250,9 @@ class RawModule:
         assert all(isinstance(option, str) for option in options)
         self._code = code
 
-    @used
     def compile(self) -> None:
         hostbuild.load(self._code)
 
-    @used
     def get_function(self, name: str) -> Any:
         bounds = re.search(rf"__launch_bounds__\((\d+)[^)]*\)\s+{name}\(", self._code)
         most = int(bounds[1]) if bounds else 1024
@@ -315,33 +288,26 @@ class CountedPool:
 
 
 class MemoryPool(CountedPool):
-    @used
     def total_bytes(self) -> int:
         return self.held
 
-    @used
     def free_bytes(self) -> int:
         return self.held - self.live
 
-    @used
     def used_bytes(self) -> int:
         return self.live
 
-    @used
     def get_limit(self) -> int:
         return self.limit
 
-    @used
     def set_limit(self, *, size: int) -> None:
         self.limit = size
 
-    @used
     def free_all_blocks(self) -> None:
         self.held = self.live
 
 
 class PinnedMemoryPool(CountedPool):
-    @used
     def free_all_blocks(self) -> None:
         self.held = self.live
 
@@ -375,7 +341,6 @@ class Stream:
         self.seen = -1  # what was written before the last event that this stream waited for
         self.copied: set[int] = set()
 
-    @used
     def wait_event(self, event: Event) -> None:
         self.seen = max(self.seen, event.recorded)
 
@@ -390,12 +355,10 @@ class Event:
     def __init__(self, *, disable_timing: bool = False) -> None:
         self.disable_timing = disable_timing
 
-    @used
     def record(self, stream: Stream | None = None) -> None:
         self.time, self.recorded, self.stream = time.perf_counter(), next(_CLOCK), stream
         self.before = 0 if stream is None else len(stream.todo)
 
-    @used
     def synchronize(self) -> None:
         assert self.time > 0.0, "an event that was not recorded"
         if self.stream is not None:
