@@ -32,6 +32,7 @@ from timing import Times, interleave, machine, report
 
 from linksyn_gpu.backend.cpu import operations as cpu
 from linksyn_gpu.backend.gpu import cuda as kernels
+from linksyn_gpu.backend.protocol import EdgeRule
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.tables import KPGraph
 
@@ -142,6 +143,7 @@ def primitives(
     return {
         "co-occurrence": lambda: gpu.cooccurrence(*seeds, graph.n_kps),
         "evidence": lambda: gpu.evidence(*seeds, *columns),
+        "graph with evidence, to the host": lambda: gpu.graph_arrays(*seeds, graph.n_kps, EdgeRule()),
         "value": lambda: gpu.node_value(share, value, visits, 1.0),
         "transition table": lambda: gpu.transition_table(on_device, value),
         "start table": lambda: gpu.start_table(table, share, value),

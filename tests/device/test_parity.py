@@ -14,6 +14,7 @@ from linksyn_gpu.backend.gpu import cuda as kernels
 from linksyn_gpu.backend.protocol import EdgeRule
 from linksyn_gpu.backend.reference import operations as ref
 from linksyn_gpu.errors import DataError, KernelError
+from linksyn_gpu.sampling.graph import build_graph_from_incidence
 from linksyn_gpu.tables import KPGraph
 from tests.device import hostbuild, report, standin_cupy
 from tests.device.conftest import gpu_over_standins
@@ -234,6 +235,19 @@ def test_bundles_have_the_reference_bits(gpu, seed, spread):
     nodes = assert_same_walks(gpu, expected, found, ids, 4, ref.StepRule(True, 1.0, 1.0))
     rank = rng.integers(-1, 2, 40) * spread
     assert_same_bundles(gpu, graph, rank, nodes, ids, rng.random(30) < 0.7)
+
+
+@pytest.mark.parametrize("ranks", [1, 40, 3000])
+def test_an_edge_of_many_seeds_is_cut_into_chunks_and_has_the_reference_bits(gpu, ranks):
+    """All seeds of one rank, some of each, and each of a rank of its own."""
+    n = 3000
+    indptr, kps = np.arange(0, 3 * n + 1, 3), np.tile(np.arange(3, dtype=np.int32), n)
+    graph = build_graph_from_incidence(indptr, kps, 3, backend="cpu")
+    nodes = np.tile(np.array([0, 1, 2, 0, 1], np.int32), (50, 1))
+    rank = np.random.default_rng(ranks).permutation(n) % ranks
+    assert_same_bundles(gpu, graph, rank, (nodes, gpu.asarray(nodes)), np.arange(50), np.ones(50, bool))
+    evidence = gpu.load_evidence(graph)
+    assert evidence.n_chunks == 3 * -(-n // 32), "one thread for each chunk"
 
 
 def test_paths_that_leave_the_graph_are_marked_as_in_the_reference(gpu):

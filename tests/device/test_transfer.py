@@ -67,3 +67,26 @@ def test_rounds_that_overlap_have_the_bits_of_rounds_in_turn(gpu, batch_size):
         assert np.array_equal(bundles.seeds, other_bundles.seeds)
         assert batch.redraws == other.redraws
     assert any(batch.redraws for batch, _ in results[0])
+
+
+def test_results_of_a_round_are_copied_after_the_walks_of_the_next_were_launched(gpu, monkeypatch):
+    transfer, walk = (sys.modules[f"linksyn_gpu.backend.gpu.{name}"] for name in ("transfer", "walk"))
+    order = []
+    copy, launch = transfer._copy, walk.launch
+
+    def copied(source, *rest):
+        order.append("copy")
+        copy(source, *rest)
+
+    def launched(name, *arguments):
+        order.extend(["walks"] if name == "sample_walks" else [])
+        launch(name, *arguments)
+
+    monkeypatch.setattr(transfer, "_copy", copied)
+    monkeypatch.setattr(walk, "launch", launched)
+    seeds = bank(120)
+    graph = build_graph(seeds, backend="cpu")
+    walker = Walker(graph, WalkConfig(length=3, calibration_rounds=0, max_redraws=0), seed=6, backend="gpu")
+    linker = SeedLinker(graph, seeds, seed=6, backend="gpu", loaded=walker.loaded)
+    list(walker.linked_rounds([Round(0, 20)] * 3, [Cell(None, None, 0)], linker))
+    assert order == ["walks", "walks", "copy", "copy", "walks", "copy", "copy", "copy", "copy"]
