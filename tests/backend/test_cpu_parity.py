@@ -16,6 +16,7 @@ from linksyn_gpu.backend.cpu import walk as cpu_walk
 from linksyn_gpu.backend.cpu.kernels import core as numba_core
 from linksyn_gpu.backend.cpu.kernels import tables as numba_tables
 from linksyn_gpu.backend.cpu.kernels import walk as numba_walk
+from linksyn_gpu.backend.protocol import EdgeRule
 from linksyn_gpu.backend.reference import operations as ref
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.errors import DataError
@@ -350,3 +351,15 @@ def test_any_number_of_threads_gives_the_same():
         for threads in (1, 2, 5)
     }
     assert len(digests) == 1
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.integers(0, 60), st.integers(1, 40), st.integers(0, 2**32))
+def test_graphs_have_the_reference_arrays(n_seeds, n_kps, seed):
+    """Sparse ones have many components."""
+    incidence = (*random_incidence(n_seeds, n_kps, np.random.default_rng(seed), most=3), n_kps)
+    for rule in (EdgeRule(), EdgeRule("jaccard", 1, 1)):
+        expected, found = (backend.graph_arrays(*incidence, rule) for backend in (ref, cpu))
+        assert found.drops == expected.drops
+        for name in ("indptr", "indices", "count", "weight", "seed_count", "evidence_indptr", "evidence", "component"):
+            assert_same(getattr(found, name), getattr(expected, name))

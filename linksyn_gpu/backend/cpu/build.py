@@ -110,4 +110,11 @@ def graph_arrays(
     indptr: Int64, kp_indices: Int32, n_kps: int, rule: EdgeRule, *, memory_limit: int | None = None
 ) -> GraphArrays:
     """By `cooccurrence` and `evidence` of this backend."""
-    return host_graph(cooccurrence, evidence, indptr, kp_indices, n_kps, rule, memory_limit)
+    return host_graph(cooccurrence, evidence, components, indptr, kp_indices, n_kps, rule, memory_limit)
+
+
+def components(indptr: Int64, indices: Int32) -> Int32:
+    """Connected components by union and find, numbered by their first KP."""
+    label = np.empty(indptr.size - 1, np.int32)
+    build.component_labels(operand(indptr, np.int64), operand(indices, np.int32), label)
+    return label

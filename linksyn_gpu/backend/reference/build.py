@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from linksyn_gpu.backend.protocol import EdgeRule, GraphArrays
-from linksyn_gpu.backend.reference.edges import host_graph
+from linksyn_gpu.backend.reference.edges import components, host_graph
 from linksyn_gpu.tables import Int32, Int64
 
 
@@ -52,4 +52,4 @@ def graph_arrays(
     indptr: Int64, kp_indices: Int32, n_kps: int, rule: EdgeRule, *, memory_limit: int | None = None
 ) -> GraphArrays:
     """By `cooccurrence` and `evidence` of this backend."""
-    return host_graph(cooccurrence, evidence, indptr, kp_indices, n_kps, rule, memory_limit)
+    return host_graph(cooccurrence, evidence, components, indptr, kp_indices, n_kps, rule, memory_limit)

@@ -31,24 +31,27 @@ def check_incidence(indptr: Int64, kp_indices: Int32, n_kps: int) -> None:
 def host_graph(
     cooccurrence: Callable[..., tuple[Int64, Int32, Int32]],
     evidence: Callable[[Int64, Int32, Int64, Int32], tuple[Int64, Int32]],
+    components: Callable[[Int64, Int32], Int32],
     indptr: Int64,
     kp_indices: Int32,
     n_kps: int,
     rule: EdgeRule,
     memory_limit: int | None,
 ) -> GraphArrays:
-    """Build a graph by two operations of a backend, and weigh and prune it in between."""
+    """Build a graph by three functions of a backend, and weigh and prune it in between."""
     seed_count = np.bincount(kp_indices, minlength=n_kps).astype(np.int64)
     rows, columns, count = cooccurrence(indptr, kp_indices, n_kps, memory_limit=memory_limit)
     rows, columns, count, weight, drops = weigh_and_prune(rows, columns, count, seed_count, indptr.size - 1, rule)
-    ones = np.ones(columns.size, np.int8)
-    label = csgraph.connected_components(sparse.csr_array((ones, columns, rows), shape=(n_kps, n_kps)), directed=False)[
-        1
-    ]
-    component = number_by_first(label)
-    return GraphArrays(
-        rows, columns, count, weight, seed_count, *evidence(indptr, kp_indices, rows, columns), component, drops
-    )
+    postings = evidence(indptr, kp_indices, rows, columns)
+    return GraphArrays(rows, columns, count, weight, seed_count, *postings, components(rows, columns), drops)
+
+
+def components(indptr: Int64, indices: Int32) -> Int32:
+    """Connected components by SciPy, numbered by their first KP."""
+    n_kps = indptr.size - 1
+    ones = np.ones(indices.size, np.int8)
+    graph = sparse.csr_array((ones, indices, indptr), shape=(n_kps, n_kps))
+    return number_by_first(csgraph.connected_components(graph, directed=False)[1])
 
 
 def number_by_first(label: NDArray[Any]) -> Int32:
@@ -83,8 +86,10 @@ def weigh_and_prune(
     indptr: Int64, indices: Int32, count: Int32, seed_count: Int64, n_seeds: int, rule: EdgeRule
 ) -> tuple[Int64, Int32, Int32, Int32, Counter[str]]:
     """Edge weights, then `min_count` and `top_k`; both keep the matrix symmetric. Drops are counted in edges."""
-    n_kps = indptr.size - 1
     drops = Counter[str]()
+    if rule == EdgeRule():
+        return indptr, indices, count, count, drops
+    n_kps = indptr.size - 1
     rows = np.repeat(np.arange(n_kps, dtype=np.int64), np.diff(indptr))
     weight = count
     if rule.weight != "count":
