@@ -32,6 +32,7 @@ from timing import Times, interleave, machine, report
 
 from linksyn_gpu.backend.cpu import operations as cpu
 from linksyn_gpu.backend.gpu import cuda as kernels
+from linksyn_gpu.backend.protocol import EdgeRule
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.tables import KPGraph
 
@@ -128,9 +129,10 @@ def primitives(
     ids = gpu.walk_ids(0, n)
     columns = gpu.asarray(graph.indptr), gpu.asarray(graph.indices)
     postings = (gpu.to_host(array) for array in gpu.evidence(*seeds, *columns))
-    linked = gpu.load_evidence(replace(graph, **dict(zip(("evidence_indptr", "evidence"), postings, strict=True))))
+    with_evidence = replace(graph, **dict(zip(("evidence_indptr", "evidence"), postings, strict=True)))
+    linked = gpu.load_evidence(with_evidence, on_device)
     rank = gpu.asarray(np.arange(graph.n_seeds) % 4)
-    ordered = gpu.order_evidence(linked, rank)
+    ranked = gpu.rank_evidence(linked, rank)
     keep = gpu.asarray(np.ones(n, np.bool_))
 
     def sample(rule: Any) -> Any:
@@ -141,14 +143,17 @@ def primitives(
     return {
         "co-occurrence": lambda: gpu.cooccurrence(*seeds, graph.n_kps),
         "evidence": lambda: gpu.evidence(*seeds, *columns),
+        "graph with evidence, to the host": lambda: gpu.graph_arrays(*seeds, graph.n_kps, EdgeRule()),
         "value": lambda: gpu.node_value(share, value, visits, 1.0),
         "transition table": lambda: gpu.transition_table(on_device, value),
         "start table": lambda: gpu.start_table(table, share, value),
         **{name: (lambda rule=rule: sample(rule)) for name, rule in RULES.items()},
         "screening": lambda: gpu.screen_paths(nodes, 2, gpu.key_set()),
         "occurrences": lambda: gpu.count_occurrences(nodes, keep, graph.n_kps),
-        "order of evidence": lambda: gpu.order_evidence(linked, rank),
-        "bundles": lambda: gpu.link_paths(linked, ordered, nodes, ids, keep, KEY),
+        "bundles, first of a round": lambda: gpu.link_paths(
+            linked, gpu.rank_evidence(linked, rank), nodes, ids, keep, KEY
+        ),
+        "bundles": lambda: gpu.link_paths(linked, ranked, nodes, ids, keep, KEY),
     }
 
 

@@ -199,6 +199,8 @@ class KPGraph:
     """[sum of count over edges] seeds (rows of the seed table) that hold both ends, ascending within an edge."""
     drops: Counter[str] = field(default_factory=Counter)
     """What pruning removed, by reason, in edges (in KP mentions for 'max_kps_per_seed')."""
+    component: Int32 | None = None
+    """[n_kps] connected component of each KP, numbered by its first KP; None when the graph was not just built."""
     statistics: KPStatistics | None = None
     """What quotas need of the seeds; None when the graph was not built from seeds."""
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from linksyn_gpu.backend import resolve
 from linksyn_gpu.config import GraphConfig
-from linksyn_gpu.sampling.graph import build_graph_from_incidence, kp_statistics, only_seeds, read_incidence
+from linksyn_gpu.sampling.graph import graph_of_incidence, kp_statistics, only_seeds, read_incidence
 from linksyn_gpu.tables import Int32, KPGraph, KPStatistics, Seeds
 from linksyn_gpu.text.licenses import license_key
 
@@ -52,10 +52,6 @@ def group_graphs(
         own = number == group
         if not own.any():
             continue
-        part = only_seeds(incidence, own)
-        n_kps = len(incidence.names)
-        graph = build_graph_from_incidence(
-            part.indptr, part.kp_indices, n_kps, config, names=incidence.names, backend=backend
-        )
-        found[name] = graph, kp_statistics(seeds, part)
+        part = only_seeds(incidence, own, backend)
+        found[name] = graph_of_incidence(part, config, backend), kp_statistics(seeds, part, backend)
     return found

@@ -48,6 +48,14 @@ static inline unsigned long long atomicMax(unsigned long long* address, unsigned
   }
   return old;
 }
+template <typename T>
+static inline T atomicMin(T* address, T value) {
+  T old = __atomic_load_n(address, __ATOMIC_RELAXED);
+  while (old > value &&
+         !__atomic_compare_exchange_n(address, &old, value, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+  }
+  return old;
+}
 
 #ifdef LINKSYN_FIBERS
 #define __shared__ static thread_local

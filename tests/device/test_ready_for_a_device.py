@@ -71,7 +71,7 @@ def test_the_benchmark_runs_over_the_standins_and_stops_where_parity_fails(tmp_p
     assert "of the random reads" in done.stdout
     record = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
     assert set(record["compile_seconds"]) == set(kernels.source_files())
-    assert len(record["device_seconds"]) == 11
+    assert len(record["device_seconds"]) == 12
     assert all(seconds > 0 for seconds in (*record["device_seconds"].values(), *record["memory"].values()))
     done = bench("import tests.device.lean_plugin", tmp_path)
     assert done.returncode == 0, done.stderr

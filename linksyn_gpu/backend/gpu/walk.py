@@ -11,7 +11,7 @@ import numpy as np
 from linksyn_gpu.backend.gpu.cuda import WARP, block_size, launch
 from linksyn_gpu.backend.gpu.device import DeviceArray, free_memory, limit_memory, size_of, to_device
 from linksyn_gpu.backend.gpu.memory import plan_memory
-from linksyn_gpu.backend.protocol import MAX_BATCH, StepRule
+from linksyn_gpu.backend.protocol import MAX_BATCH, CampaignSize, StepRule
 from linksyn_gpu.backend.reference.walk import TransitionTable
 from linksyn_gpu.tables import KPGraph
 
@@ -42,16 +42,12 @@ class StartTable:
         return size_of(self.prefix[-1]) if self.prefix.size else 0
 
 
-def walks_that_fit(
-    graph: KPGraph, length: int, *, n_cells: int = 1, cell_weights: bool = False, memory: int | None = None
-) -> int:
-    """What the memory plan says, for the evidence too."""
+def walks_that_fit(size: CampaignSize, length: int, *, memory: int | None = None) -> tuple[int, int]:
+    """What the memory plan says."""
     if memory is not None:
         limit_memory(memory)
-    n_evidence = 0 if graph.evidence is None else graph.evidence.size
-    size = graph.n_kps, graph.indices.size, n_evidence
-    plan = plan_memory(*size, MAX_BATCH, length, free_memory(), n_cells=n_cells, cell_weights=cell_weights)
-    return plan.walks_per_batch
+    plan = plan_memory(size, MAX_BATCH, length, free_memory())
+    return plan.walks_per_batch, plan.n_weights
 
 
 def load_graph(graph: KPGraph, *, second_order: bool) -> WalkGraph:

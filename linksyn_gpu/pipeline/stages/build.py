@@ -35,7 +35,7 @@ def build_again(ws: Workspace) -> None:
 
 
 def _build(ws: Workspace, config: RunConfig, progress: Progress) -> None:
-    from linksyn_gpu.sampling.graph import build_graph_from_incidence, kp_statistics, only_seeds, read_incidence
+    from linksyn_gpu.sampling.graph import graph_of_incidence, kp_statistics, only_seeds, read_incidence
 
     backend = resolve(config.backend)
     seeds = store.read_seed_table(ws, ["knowledge_points", "difficulty", "disciplines"])
@@ -46,17 +46,10 @@ def _build(ws: Workspace, config: RunConfig, progress: Progress) -> None:
     if revoked := ws.facts("ingest").get("revoked", ()):
         keep = np.ones(len(seeds), bool)
         keep[list(revoked)] = False
-        incidence = only_seeds(incidence, keep)
-    graph = build_graph_from_incidence(
-        incidence.indptr,
-        incidence.kp_indices,
-        len(incidence.names),
-        config.graph,
-        names=incidence.names,
-        backend=backend.name,
-    )
-    graph = replace(graph, drops=graph.drops + incidence.drops)
-    store.write_graph(ws, graph, kp_statistics(seeds, incidence), store.read_aliases(ws))
+        incidence = only_seeds(incidence, keep, backend.name)
+    graph = graph_of_incidence(incidence, config.graph, backend.name)
+    store.write_graph(ws, graph, kp_statistics(seeds, incidence, backend.name), store.read_aliases(ws))
+    del incidence  # before release
     counts = graph_counts(graph)
     progress("KP graph", counts["edges"], counts["edges"])
     ws.finish("build", counts, backend=backend.facts())
@@ -65,15 +58,18 @@ def _build(ws: Workspace, config: RunConfig, progress: Progress) -> None:
 
 def graph_counts(graph: KPGraph) -> dict[str, Any]:
     """Counts of stage build: size and components of the graph."""
-    from scipy.sparse.csgraph import connected_components
+    label = graph.component
+    if label is None:
+        from scipy.sparse.csgraph import connected_components
 
-    n_components, label = connected_components(graph.to_scipy(), directed=False)
+        label = connected_components(graph.to_scipy(), directed=False)[1]
+    sizes = np.bincount(label)
     return {
         "seeds": graph.n_seeds,
         "kps": graph.n_kps,
         "edges": graph.n_edges,
-        "components": int(n_components),
-        "kps_in_largest_component": int(np.bincount(label).max()),
+        "components": int(sizes.size),
+        "kps_in_largest_component": int(sizes.max()),
         "isolated_kps": int((graph.degree == 0).sum()),
         "drops": dict(graph.drops),
     }

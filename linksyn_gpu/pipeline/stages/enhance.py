@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from linksyn_gpu.llm.budget import Budget
     from linksyn_gpu.llm.journal import Journal
     from linksyn_gpu.llm.protocol import Outcome
+    from linksyn_gpu.sampling.bundle import SeedLinker
 
 JOURNAL = JOURNALS["enhance"]
 """Answers by content. Not an output of the stage: --force and other settings find paid answers again."""
@@ -316,6 +317,19 @@ class _Enhancement:
                 self._stopped = str(error)
         return (self._journal.outcome(request["custom_id"]) for request in requests)
 
+    @functools.cached_property
+    def _walk_seed(self) -> int:
+        settings = self._ws.settings("walk")
+        assert settings is not None  # stage synthesize is finished
+        return int(settings["seed"])
+
+    @functools.cached_property
+    def _linker(self) -> SeedLinker:
+        """On the CPU: the server may use the device, and every backend links the same seeds."""
+        from linksyn_gpu.sampling.bundle import SeedLinker
+
+        return SeedLinker(self._graph, self._seeds, None, self._walk_seed, "cpu")
+
     def _extend(self, works: Sequence[Work], number: int) -> list[Extension]:
         """Extend each path and link seeds along the longer one.
 
@@ -324,19 +338,14 @@ class _Enhancement:
         Seeds near the target level are preferred. How often the campaign used a seed does not matter: a bundle must not
         depend on the other rows in work.
         """
-        from linksyn_gpu.sampling.bundle import SeedLinker
-
-        settings = self._ws.settings("walk")
-        assert settings is not None  # stage synthesize is finished
-        seed, steps, level = settings["seed"], self._config.enhance.extra_steps, self._config.enhance.level
+        seed, steps, level = self._walk_seed, self._config.enhance.extra_steps, self._config.enhance.level
         longer = [
             extend_path(self._graph, np.array(w.nodes, np.int32), w.row["walk_id"], steps, seed=seed, attempt=number)
             for w in works
         ]
         batch = _as_batch([path for path, _ in longer], [work.row["walk_id"] for work in works])
-        # On the CPU: the server may use the device, and every backend links the same seeds.
-        linker = SeedLinker(self._graph, self._seeds, None, seed, "cpu")
-        linked = linker.link_round(batch, Cell(None, level, len(batch)))
+        self._linker.forget_uses()
+        linked = self._linker.link_round(batch, Cell(None, level, len(batch)))
         found = []
         for work, (path, before), row, size in zip(works, longer, linked.seeds, linked.sizes, strict=True):
             added = path.size - len(work.nodes)

@@ -249,7 +249,7 @@ def _nowhere(number: int) -> Iterator[Path]:
 def _paths_again(ws: Workspace, parts: Sequence[Mapping[str, Any]]) -> Iterator[tuple[list[str], pa.Table]]:
     """Names of the KPs, and paths, of each round: the walks of the campaign, sampled again part by part."""
     from linksyn_gpu.sampling.bundle import SeedLinker
-    from linksyn_gpu.sampling.graph import build_graph_from_incidence, kp_statistics, only_seeds, read_incidence
+    from linksyn_gpu.sampling.graph import graph_of_incidence, kp_statistics, only_seeds, read_incidence
     from linksyn_gpu.sampling.licenses import group_graphs
     from linksyn_gpu.sampling.walk import Walker
 
@@ -269,18 +269,11 @@ def _paths_again(ws: Workspace, parts: Sequence[Mapping[str, Any]]) -> Iterator[
         gone = revoked[: part.get("revoked", 0)]
         keep = np.ones(len(seeds), bool)
         keep[gone] = False
-        incidence = only_seeds(incidence, keep)
+        incidence = only_seeds(incidence, keep, backend.name)
         earlier = [marked(table, np.array(gone, np.int64)) for table in earlier]
-        graph = build_graph_from_incidence(
-            incidence.indptr,
-            incidence.kp_indices,
-            len(incidence.names),
-            graph_config,
-            names=incidence.names,
-            backend=backend.name,
-        )
+        graph = graph_of_incidence(incidence, graph_config, backend.name)
         cells = [replace(cell, n_paths=n) for cell, n in zip(plan, part["paths"], strict=True)]
-        statistics = kp_statistics(seeds, incidence)
+        statistics = kp_statistics(seeds, incidence, backend.name)
         groups = {}
         if config.bundle.license_groups:
             groups = group_graphs(seeds, config.bundle.license_groups, graph_config, backend.name, without=gone)
@@ -299,10 +292,8 @@ def _paths_again(ws: Workspace, parts: Sequence[Mapping[str, Any]]) -> Iterator[
             for linker in linkers.values():
                 linker.resume(bundles)
         names = list(incidence.names)
-        for step in plan_rounds(cells, config.walk.rounds):
-            linker = linkers[cells[step.cell].license_group]
-            linker.begin_round(cells[step.cell])
-            table = store.paths_table(*walker.sample_linked(step.n_paths, step.cell, linker))
+        for batch, bundles in walker.linked_rounds(plan_rounds(cells, config.walk.rounds), cells, linkers):
+            table = store.paths_table(batch, bundles)
             earlier.append(table)
             yield names, table
         visits = walker.cell_visits

@@ -231,10 +231,13 @@ class CampaignPart:
                 f"over"
             )
         shared = (config.seed, config.backend)
-        walker = Walker(self._graph, config.walk, *shared, goals=goals, memory=config.gpu_memory)
+        n_paths = sum(cell.n_paths for cell in self.cells)
+        walker = Walker(self._graph, config.walk, *shared, goals=goals, memory=config.gpu_memory, n_paths=n_paths)
         graphs: dict[str | None, KPGraph] = {name: graph for name, (graph, _) in groups.items()} or {None: self._graph}
         linkers = {
-            name: SeedLinker(graph, seeds, config.bundle, *shared, quota=config.quota) for name, graph in graphs.items()
+            name: SeedLinker(graph, seeds, config.bundle, *shared, quota=config.quota, loaded=walker.loaded_of(graph))
+            for name, graph in graphs.items()
+            if any(cell.license_group == name for cell in cells)
         }
         visits = store.read_visits(self._ws) if self.earlier_rows else None
         if visits is not None:
@@ -245,15 +248,12 @@ class CampaignPart:
             for linker in linkers.values():
                 linker.resume(bundles)
         done, total = 0, sum(own)
-        for part in plan_rounds(cells, config.walk.rounds):
-            self._progress("paths walked", done, total)
-            linker = linkers[cells[part.cell].license_group]
-            linker.begin_round(cells[part.cell])
-            batch, bundles = walker.sample_linked(part.n_paths, part.cell, linker)
+        self._progress("paths walked", done, total)
+        for batch, bundles in walker.linked_rounds(plan_rounds(cells, config.walk.rounds), cells, linkers):
             self._redraws += batch.redraws
             self._add_to_digest(batch, bundles)
             yield store.paths_table(batch, bundles)
-            done += part.n_paths
+            done += len(batch)
             self._progress("paths walked", done, total)
         self._visits = walker.cell_visits
         self._facts = {**walker.backend.facts(), "walks_in_memory": min(walker.batch_size, total)}
