@@ -204,7 +204,7 @@ def held_answer_letter_chinese(rng: random.Random, row: Row, good: Sequence[Row]
 def options_gone(rng: random.Random, row: Row, good: Sequence[Row]) -> Row | None:
     """ "Which of the following" without options."""
     if not _is(row, "multiple_choice", "en") or not re.search(
-        r"(which|what).{0,20} of the following", row["question"], re.IGNORECASE
+        r"(which|what).{0,20} of the following[^:;\n]*$", row["question"], re.IGNORECASE
     ):
         return None
     return {"options": [], "question_type": "open", "answer": re.sub(r"^[A-H]\. ", "", row["answer"])}
@@ -213,9 +213,10 @@ def options_gone(rng: random.Random, row: Row, good: Sequence[Row]) -> Row | Non
 @kind
 def options_gone_chinese(rng: random.Random, row: Row, good: Sequence[Row]) -> Row | None:
     """下列 without options."""
-    if not _is(row, "multiple_choice", "zh") or not re.search(
-        r"下列|下面.{0,8}[哪是]|以下.{0,8}[哪是]", row["question"]
-    ):
+    stem = row["question"]
+    if not _is(row, "multiple_choice", "zh") or not re.search(r"(?:下列|下面|以下)[^，。：；]{0,20}是", stem):
+        return None
+    if re.search(r"[①②:：]|（1|\([$1]|个数", stem):  # has a list of its own
         return None
     return {"options": [], "question_type": "open", "answer": re.sub(r"^[A-H]\. ", "", row["answer"])}
 

@@ -181,7 +181,8 @@ def answers_disagree(row: Row) -> str | None:
         return said if _other_number(given, said) else None
     if row.asked.question_type == "calculation" and (values := LAST_VALUE.findall(explanation)):
         texts = [values[-1]] if all(_other_number(given, value) for value in values) else []
-        return texts[0] if texts and row.item.answer.strip("$ ") not in explanation else None
+        number = re.escape(row.item.answer.strip("$ "))
+        return texts[0] if texts and not re.search(rf"(?<![\d.]){number}(?![\d.]\d)(?!\d)", explanation) else None
     return None
 
 
@@ -240,14 +241,25 @@ def unrelated_answer(row: Row) -> str | None:
     if row.similarity is not None and row.similarity < row.config.min_similarity:
         return f"similarity {row.similarity:.2f}"
     item = row.item
-    text = f"{item.answer} {item.explanation}"
+    known = " ".join((item.question, *item.options))
+    for name, text in row.texts[1:]:
+        if name == "answer" and item.options:
+            continue
+        if _unrelated(known, text, row):
+            return f"{name}: {text[:80]}"
+        known = f"{known} {text}"  # an explanation may speak of the answer alone
+    return None
+
+
+def _unrelated(known: str, text: str, row: Row) -> bool:
+    """Whether a long text has no word of the question; formulas have no words in common."""
     if len(text) < 4 * row.config.min_related or row.chinese or "$" in text or "\\" in text:
-        return None  # formulas have no words in common
+        return False
     said = _content(text)
     if len(said) < row.config.min_related:
-        return None
-    asked = _content(" ".join((item.question, *item.options)))
-    return item.answer[:80] if len(asked) >= MIN_ASKED and not asked & said else None
+        return False
+    asked = _content(known)
+    return len(asked) >= MIN_ASKED and not asked & said
 
 
 MIN_ASKED = 3

@@ -88,10 +88,15 @@ ASKS = re.compile(
 TRUE_FALSE = re.compile(r"\btrue\b.{0,12}\bfalse\b|\bstatement (?:\d|I)|判断|对错|正误", re.IGNORECASE)
 JUDGEMENT = re.compile(r"(?:[A-H]\W+)?(?:true|false|对|错|正确|错误|√|×)\W*", re.IGNORECASE)
 """The answer to a statement that is to be judged."""
+_TASKS_CJK = (
+    "求(?!得)|计算|证明|解释|说明|简述|回答|分析|比较|写出|指出|化简|解方程|解不等式|列举|论述|填|选|画出|描述|讨论|概括|归纳|谈谈|评价"
+    "|阐述|推导|判断|设计|补充|改正|完成|翻译|举例|给出|列出|找出|确定|试[述析论说比]"
+)
+_BEGIN_CJK = r"(?:^|[，,。．；;：:、！!\s$）)】])"
 ASKS_CJK = re.compile(
-    "[?？]|什么|怎[么样]|如何|何[为谓时处种以]|哪|多少|几[^何乎]|是否|吗|呢|能否|可否|请|求|试[述析论说比]|计算|证明|解释|说明|简述|回答|分析|比较|写出|指出"
-    "|化简|解方程|解不等式|列举|论述|填|选|画出|描述|讨论|概括|归纳|谈谈|评价|阐述|推导|判断|设计|补充|改正|完成|翻译|举例|给出|列出|找出|确定"
-    f"|(?:[是为有得共少多大小数于值元分人次个种米时天岁页块支只=]|不可能|正确的|错误的)[^{CJK_RANGES}。．]{{0,12}}[。．.:：]?\\s*$"
+    "[?？]|什么|怎[么样]|如何|何[为谓时处种以]|为何|哪|多少|几[^何乎]|是否|吗|呢|能否|可否|请"
+    f"|{_BEGIN_CJK}(?:(?:试|并|再|则|[从用以就对按]|试?(?:根据|结合|运用|利用|依据))[^，。；]{{0,24}})?(?:{_TASKS_CJK})"
+    r"|(?:[是为有共=]|等于|不可能|正确的|错误的)\W{0,12}$"
 )
 UNFINISHED = re.compile(r"\b(?:is|are|was|were|be|of|by|to|the|an?|in|than|as|has|have|equals|always|and|at|with)\W*$")
 """The end of a statement to be completed whose blank was lost."""

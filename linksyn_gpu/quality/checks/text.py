@@ -17,7 +17,7 @@ _PART = "question|answer|explanation|option|response|solution"
 PLACEHOLDER = re.compile(
     r"\W{0,3}(?:your|insert|insert the|insert your|enter your|write your) (?:PART)(?: text)?(?: goes)?(?: here)?\W{0,3}"
     r"|\W{0,3}(?:the |new )?(?:PART)(?: text)?(?: goes)? here\W{0,3}|[<\[{]+ *(?:your )?(?:PART) *[>\]}]+"
-    r"|\W{0,3}(?:todo|tbd|tba|placeholder|to be (?:completed|determined|added|filled)|n/a|xxx+|correct answer text)\W{0,3}"
+    r"|\W{0,3}(?:todo|tbd|tba|placeholder|to be (?:completed|determined|added|filled)|n/a|xxx+|option [a-d] text|(?:correct )?answer text)\W{0,3}"
     r"|\W{0,3}(?:待补充|待完善|待填写|答案内容|问题内容|此处略|略)\W{0,3}".replace("PART", _PART),
     re.IGNORECASE,
 )
@@ -134,7 +134,7 @@ def _ends_inside_sentence(text: str, name: str, row: Row) -> bool:
     return words >= (MIN_CUT if SENTENCE_END.search(text) else row.config.min_prose)
 
 
-RESULT = re.compile(r"[=≈$\d][)）$ ]*(?:[^\W\d]+ ?){0,2}$")
+RESULT = re.compile(rf"[=≈$\d][)）$ ]*(?:[A-Za-z]{{1,12}} ?){{0,2}}[{CJK_RANGES}]{{0,3}}$")
 """A calculation, which often ends with its result instead of a stop."""
 PART = re.compile(r"\([a-z0-9]{1,3}\) ")
 ITEM = re.compile(r"\s*(?:\(?[A-Za-z0-9]{1,3}[).:]|[-*•_|])")
@@ -277,8 +277,8 @@ def mixed_languages(row: Row) -> str | None:
 
 def _mixed(sentence: str, ideographs: int, row: Row) -> str | None:
     """The words of the other language in a sentence, if they are too many."""
-    prose = FORMULA.sub(" ", GLOSS.sub(" ", sentence))
-    words = _LATIN_WORD.findall(prose)
+    prose = GLOSS.sub(" ", sentence)
+    words = _LATIN_WORD.findall(FORMULA.sub(" ", prose))
     if row.chinese:
         found = [word for word in words if word in FUNCTION_WORDS["English"]]
         return " ".join(words) if len(found) > row.config.max_english_in_chinese and ideographs > MIN_MIXED else None
