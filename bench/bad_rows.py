@@ -659,9 +659,9 @@ def held_markup_other(rng: random.Random, row: Row, good: Sequence[Row]) -> Row 
 def control_characters(rng: random.Random, row: Row, good: Sequence[Row]) -> Row | None:
     """A control character stands in a text."""
     name = rng.choice(["question", "answer", "explanation"])
-    if name == "answer" and row["options"]:
+    if len(row[name]) < 3 or (name == "answer" and row["options"]):
         return None
-    at = rng.randint(0, len(row[name]))
+    at = rng.randint(1, len(row[name]) - 1)
     return {name: row[name][:at] + rng.choice("\x00\x07\x08\x0c\x1b\x7f\x02") + row[name][at:] + " a"}
 
 

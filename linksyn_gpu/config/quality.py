@@ -47,9 +47,9 @@ class ChecksConfig:
     min_language: int = 12
     """Shortest answer or explanation whose language is judged, in characters."""
     max_chinese_in_english: int = 3
-    """Most Chinese characters in an English text, outside brackets and quotation marks."""
-    max_english_in_chinese: int = 3
-    """Most English function words in a Chinese text, outside brackets and quotation marks."""
+    """Most Chinese characters in an English sentence, outside brackets and quotation marks."""
+    max_english_in_chinese: int = 4
+    """Most English words in a Chinese sentence, outside brackets, quotation marks and formulas."""
     max_questions: int = 4
     """Most question marks in a question."""
     min_standalone: int = 4

@@ -64,25 +64,28 @@ MANY_WORDS = 30
 
 # ------------------------------------------------------------------------------------------------- asks nothing
 
-_BEGIN = r"(?:^|\s{2,9}|[.!?;:。][)\"”']?\s{1,9}|\n|[,，]\s{0,9}(?:and |then |or )?|\b(?:and|then|please|also|to|now|briefly|clearly|first|next) )"
+_START = r"(?:^|\s{2,9}|[.!?;:。][)\"”']?\s{1,9}|\n)"
+"""The start of a sentence."""
+_CLAUSE = r"(?:[,，]\s{0,9}(?:and |then |or )?|\b(?:then|please|now) )"
+"""The start of a clause that may give a task."""
 _LABEL = r"(?:[a-zA-Z]{2,20}ly )?(?:\(?[a-zA-Z0-9]{1,4}[.):]\s{0,9}|[-*•]\s{0,9})?"
-INTERROGATIVE = (
-    "what which who whom whose when where why how is are was were do does did can could should would will has have if"
-)
+INTERROGATIVES = "what which who whom whose why how is are was were do does did can could should would will"
 IMPERATIVES = (
-    "account add analy[sz]e apply argue arrange assess assign assume balance calculate change check choose circle cite "
+    "account add analy[sz]e apply argue arrange assess assign assume balance build calculate change check choose circle cite "
     "classify comment compare complete compute conclude consider construct contrast convert correct count create "
     "critique deduce define demonstrate derive describe design determine develop diagram differentiate discuss "
     "distinguish divide draw elaborate estimate evaluate examine expand explain explore express extend factori?[sz]?e? fill find "
     "formulate generate generali[sz]e give graph identify illustrate imagine indicate infer integrate interpret investigate "
-    "judge justify label let list locate make mark match measure model multiply name note order outline perform pick "
+    "judge justify label let list locate make mark match measure model multiply name note open order outline perform pick "
     "place plan plot point predict prepare present propose prove provide put rank rate read rearrange recall recommend "
     "record reduce refer reflect relate repeat replace rewrite round say select sequence show simplify sketch solve "
     "sort specify split state subtract suggest summari[sz]e suppose synthesi[sz]e test think trace transform translate "
     "try use using verify write work"
 )
+_TASKS = "|".join(word_list(IMPERATIVES))
 ASKS = re.compile(
-    _BEGIN + _LABEL + "(?:" + "|".join([*word_list(INTERROGATIVE), *word_list(IMPERATIVES)]) + r")\b", re.IGNORECASE
+    f"{_START}{_LABEL}(?:{'|'.join(word_list(INTERROGATIVES))}|{_TASKS})\\b|{_CLAUSE}(?:{_TASKS}|what|how|why)\\b",
+    re.IGNORECASE,
 )
 """An interrogative or imperative at the start of a sentence or clause."""
 TRUE_FALSE = re.compile(r"\btrue\b.{0,12}\bfalse\b|\bstatement (?:\d|I)|判断|对错|正误", re.IGNORECASE)
@@ -98,8 +101,10 @@ ASKS_CJK = re.compile(
     f"|{_BEGIN_CJK}(?:(?:试|并|再|则|[从用以就对按]|试?(?:根据|结合|运用|利用|依据))[^，。；]{{0,24}})?(?:{_TASKS_CJK})"
     r"|(?:[是为有共=]|等于|不可能|正确的|错误的)\W{0,12}$"
 )
-UNFINISHED = re.compile(r"\b(?:is|are|was|were|be|of|by|to|the|an?|in|than|as|has|have|equals|always|and|at|with)\W*$")
-"""The end of a statement to be completed whose blank was lost."""
+UNFINISHED = re.compile(
+    r"\b(?:is|are|was|were|be|of|by|to|the|an?|in|than|as|has|have|equals|always|and|at|with)\W*$|\b(?:If|When)\b"
+)
+"""A statement to be completed whose blank was lost: its end, or its condition."""
 OPEN_END = re.compile(r"[:：=]\s*\W{0,4}$|:\s*\n")
 
 

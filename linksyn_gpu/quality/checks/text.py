@@ -88,7 +88,7 @@ def control_characters(row: Row) -> str | None:
 DANGLING = frozenset(
     word_list(
         "the a an of and or by with to is are was were from as at into than that which because its their this these "
-        "has have had be been between when where while if so such very more most your our his for on per we they"
+        "in less thus they then but has have had be been between when where while if so such very more most your our his for on per we they"
     )
 )
 """Words that do not end a sentence without a stop."""
@@ -125,9 +125,9 @@ def _ends_inside_sentence(text: str, name: str, row: Row) -> bool:
         whole = ENDING_CJK.search(text) or (name != "question" and RESULT.search(text[-30:]))
         return name != "answer" and len(text) >= row.config.min_prose and not whole
     last, words = text[-20:].split()[-1], text.count(" ") + 1
-    if not (last.isalpha() and last.islower()) or words < MIN_CUT:
+    if not LAST_WORD.fullmatch(last) or words < MIN_CUT:
         return False
-    if last in DANGLING or name == "question":
+    if last.lower() in DANGLING or name == "question":
         return True
     if PART.search(text) or RESULT.search(text[-30:]):
         return False
@@ -137,6 +137,7 @@ def _ends_inside_sentence(text: str, name: str, row: Row) -> bool:
 RESULT = re.compile(rf"[=≈$\d][)）$ ]*(?:[A-Za-z]{{1,12}} ?){{0,2}}[{CJK_RANGES}]{{0,3}}$")
 """A calculation, which often ends with its result instead of a stop."""
 PART = re.compile(r"\([a-z0-9]{1,3}\) ")
+LAST_WORD = re.compile("[A-Za-z]?[a-z]+(?:['’][a-z]+)?")
 ITEM = re.compile(r"\s*(?:\(?[A-Za-z0-9]{1,3}[).:]|[-*•_|])")
 MIN_CUT = 5
 ENDING_CJK = re.compile(r"[是为吗呢几少么个种有得分元人天米]$")
@@ -144,7 +145,7 @@ ENDING_CJK = re.compile(r"[是为吗呢几少么个种有得分元人天米]$")
 
 # ------------------------------------------------------------------------------------------------- balance
 
-MONEY = re.compile(r"(?<![\w$])\$\d[\d,]*(?:\.\d+)?(?![\d$\\^_{}])")
+MONEY = re.compile(r"(?<![\w$])\$\.?\d[\d,]*(?:\.\d+)?(?![\d$\\^_{}])")
 NUMBER = re.compile(r"\$\d+\$")
 """A number as a formula: in such a text "$5" is no money."""
 ESCAPED = re.compile(r"\\[\\${}]|\\(?:left|right) *[{}]|\\textbackslash(?:\{\})? *\$?|(?<!\$)\$(?=\$\$\d)")
@@ -281,7 +282,8 @@ def _mixed(sentence: str, ideographs: int, row: Row) -> str | None:
     words = _LATIN_WORD.findall(FORMULA.sub(" ", prose))
     if row.chinese:
         found = [word for word in words if word in FUNCTION_WORDS["English"]]
-        return " ".join(words) if len(found) > row.config.max_english_in_chinese and ideographs > MIN_MIXED else None
+        mixed = found and len(words) > row.config.max_english_in_chinese and ideographs > MIN_MIXED
+        return " ".join(words) if mixed else None
     found = CJK.findall(prose)
     return "".join(found) if len(found) > row.config.max_chinese_in_english and len(words) > MIN_MIXED else None
 
