@@ -56,6 +56,7 @@ def read_bank(path: Path) -> list[Row]:
                 "language": seed["language"],
                 "question_type": "multiple_choice" if seed.get("options") else "open",
                 "discipline": seed.get("discipline"),
+                "overlaps_seed": bool(seed.get("seed_overlap", {}).get("exact")),
             }
         )
     return rows
