@@ -70,8 +70,12 @@ def find_fault(
     similarity : float, optional
         Cosine of the vectors of question and answer, where vectors are configured.
     """
-    row = Row(item, asked, config, similarity)
-    for reason, check in _chosen(config.off):
+    return _fault(Row(item, asked, config, similarity))
+
+
+def _fault(row: Row) -> tuple[str, str] | None:
+    """What the first check that finds something finds."""
+    for reason, check in _chosen(row.config.off):
         if (found := check(row)) is not None:
             return reason, found
     return None
@@ -117,7 +121,7 @@ class Checker:
             )
             for rows in (seeds, earlier)
         )
-        self._instructions = frozenset(echo.passages(instructions))
+        self._instructions = echo.Instructions(instructions)
         self._config = config
 
     def check(self, item: Item, asked: Asked) -> tuple[str, str] | None:
@@ -125,16 +129,12 @@ class Checker:
 
         A later item with the same question as a kept one is 'repeats_batch'.
         """
-        return find_fault(item, asked, self._config) or self._check_echo(item) or self._check_repeats(item)
-
-    def _check_echo(self, item: Item) -> tuple[str, str] | None:
-        if "echo_of_prompt" in self._config.off:
-            return None
-        for part in (item.question, item.answer, item.explanation):
-            if not self._instructions.isdisjoint(echo.passages(part)):
-                shared = next(words for words in echo.passages(part) if words in self._instructions)
-                return "echo_of_prompt", " ".join(shared)
-        return None
+        row = Row(item, asked, self._config)
+        if (fault := _fault(row)) is not None:
+            return fault
+        if "echo_of_prompt" not in self._config.off and (passage := self._instructions.repeated(row)) is not None:
+            return "echo_of_prompt", passage
+        return self._check_repeats(item)
 
     def _check_repeats(self, item: Item) -> tuple[str, str] | None:
         same, own = question_keys(item.question, item.options, item.answer)

@@ -8,8 +8,6 @@ from linksyn_gpu.quality.checks.row import Row, length
 from linksyn_gpu.text import CJK_RANGES
 from linksyn_gpu.text.words import word_list
 
-Pattern = re.Pattern[str]
-
 ASKING = frozenset(
     word_list(
         "what which who whose when where why how is are was were do does did can could should would will has have "
@@ -205,10 +203,9 @@ REFERS = re.compile(
     re.IGNORECASE,
 )
 REFERS_CJK = re.compile("种子题|参考数据(?![:：])|知识点?路径|已解题目|见[上下]?[图表]")
-REFERRED = frozenset(
-    word_list(f"{_TEXTS} {_FIGURES} table shown study data path".replace("|", " "))
-    + word_list("question questions problem problems exercise exercises")
-)
+PASSAGE_WORDS = frozenset(word_list(_TEXTS.replace("|", " ")))
+FIGURE_WORDS = frozenset(word_list(_FIGURES.replace("|", " ") + " table shown"))
+OTHERS_WORDS = frozenset(word_list("question questions problem problems exercise exercises data path"))
 """Words of which each match of the English patterns contains one."""
 FOLLOWS = re.compile("follow|below|this|下", re.IGNORECASE)
 
@@ -218,35 +215,25 @@ def not_self_contained(row: Row) -> str | None:
 
     A long question may contain its passage, and one with a table its figures.
     """
-    question = row.item.question
-    if not REFERRED.isdisjoint(row.vocabulary):
-        found = _missing_part(row, OTHERS, FIGURE, PASSAGE)
-        if found is not None:
-            return found
-        for _, text in row.texts[1:]:
-            if match := REFERS.search(text):
-                return match[0]
-    if not question.isascii():
-        found = _missing_part(row, OTHERS_CJK, FIGURE_CJK, PASSAGE_CJK)
-        if found is not None:
-            return found
-    for _, text in row.texts[1:]:
-        if not text.isascii() and (match := REFERS_CJK.search(text)):
+    question, used = row.item.question, row.vocabulary
+    passages, figures, others = (not used.isdisjoint(each) for each in (PASSAGE_WORDS, FIGURE_WORDS, OTHERS_WORDS))
+    chinese = not question.isascii()
+    for wanted, pattern in ((others, OTHERS), (chinese, OTHERS_CJK)):
+        if wanted and (match := pattern.search(question)) and not OF_CONTEST.search(question):
             return match[0]
-    return None
-
-
-def _missing_part(row: Row, others: Pattern, figure: Pattern, passage: Pattern) -> str | None:
-    """What the question speaks of and does not contain."""
-    question = row.item.question
-    if (match := others.search(question)) and not OF_CONTEST.search(question):
-        return match[0]
-    if (match := figure.search(question)) and "|" not in question and "[image" not in question:
-        return match[0]
-    if match := passage.search(question):
-        # At the beginning, it cannot speak of a passage that stands before it.
-        at_start = match.start() < AT_START and not FOLLOWS.search(match[0])
-        if at_start or length(question) < row.config.passage:
+    for wanted, pattern in ((figures, FIGURE), (chinese, FIGURE_CJK)):
+        if wanted and (match := pattern.search(question)) and "|" not in question and "[image" not in question:
+            return match[0]
+    for wanted, pattern in ((passages, PASSAGE), (chinese, PASSAGE_CJK)):
+        if wanted and (match := pattern.search(question)):
+            # At the beginning, it cannot speak of a passage that stands before it.
+            at_start = match.start() < AT_START and not FOLLOWS.search(match[0])
+            if at_start or length(question) < row.config.passage:
+                return match[0]
+    for _, text in row.texts[1:]:
+        if (passages or figures or others) and (match := REFERS.search(text)):
+            return match[0]
+        if not text.isascii() and (match := REFERS_CJK.search(text)):
             return match[0]
     return None
 
