@@ -8,9 +8,17 @@ from linksyn_gpu.config.checks import each_of, require
 
 CHECKS = (
     *("empty_question", "empty_answer", "control_characters", "placeholder", "echo_of_prompt", "degenerate"),
-    *("wrong_language", "mixed_languages", "refusal", "cut_text", "too_short", "implausible_length"),
+    *(
+        "wrong_language",
+        "mixed_languages",
+        "refusal",
+        "options_in_question",
+        "cut_text",
+        "too_short",
+        "implausible_length",
+    ),
     *("missing_options", "empty_option", "duplicate_options", "answer_not_in_options", "catch_all_option"),
-    *("options_in_question", "answer_is_label", "answer_is_question", "answer_given_away", "markup", "unbalanced"),
+    *("answer_is_label", "answer_is_question", "answer_given_away", "markup", "unbalanced"),
     *("not_self_contained", "several_questions", "asks_nothing", "no_number", "answers_disagree", "unrelated_answer"),
 )
 """Names of the checks, which are also the reasons of their drops."""

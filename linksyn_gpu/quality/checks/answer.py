@@ -190,12 +190,10 @@ def _conclusion(explanation: str) -> str | None:
     """What the explanation says that the answer is, at its last such place."""
     if boxed := BOXED.findall(explanation):
         return str(boxed[-1])
-    last = None
-    for last in CONCLUDES.finditer(explanation):
-        pass
-    if last is None:
+    ends = [match.end() for match in CONCLUDES.finditer(explanation)]
+    if not ends:
         return None
-    rest = explanation[last.end() : last.end() + MAX_CONCLUSION]
+    rest = explanation[ends[-1] : ends[-1] + MAX_CONCLUSION]
     return re.split(r"(?<!\d)[.。．；;\n]|[.。．；;](?!\d)", rest, maxsplit=1)[0].strip() or None
 
 

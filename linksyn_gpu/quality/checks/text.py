@@ -270,14 +270,17 @@ def mixed_languages(row: Row) -> str | None:
         if text.isascii() or not _LATIN_WORD.search(text):
             continue
         for sentence in SENTENCES.split(text):
-            if (ideographs := len(CJK.findall(sentence))) and (found := _mixed(sentence, ideographs, row)):
-                if not ABOUT_LANGUAGE.search(row.item.question):
-                    return f"{name}: {found[:60]}"
+            found = _mixed(sentence, row)
+            if found and not ABOUT_LANGUAGE.search(row.item.question):
+                return f"{name}: {found[:60]}"
     return None
 
 
-def _mixed(sentence: str, ideographs: int, row: Row) -> str | None:
+def _mixed(sentence: str, row: Row) -> str | None:
     """The words of the other language in a sentence, if they are too many."""
+    ideographs = len(CJK.findall(sentence))
+    if not ideographs:
+        return None
     prose = GLOSS.sub(" ", sentence)
     words = _LATIN_WORD.findall(FORMULA.sub(" ", prose))
     if row.chinese:
