@@ -291,9 +291,7 @@ def test_a_check_that_is_off_gives_no_reason(reason):
         (
             "min_prose",
             90,
-            row(
-                explanation=f"Ice floats on liquid water because its lattice of molecules {'very ' * 6}loosely fills the room"
-            ),
+            row(explanation=f"Ice floats on water because its lattice of molecules {'so ' * 8}loosely fills the room"),
         ),
     ],
 )

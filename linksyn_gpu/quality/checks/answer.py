@@ -83,7 +83,8 @@ def refusal(row: Row) -> str | None:
 # ------------------------------------------------------------------------------------------------- option letters
 
 LABEL = re.compile(
-    r"(?:(?:so |therefore |thus )?(?:the )?(?:correct |right |best )?(?:answer|option|choice)s?(?: is| are|:)? *(?:option |choice )?)?"
+    r"(?:(?:so |therefore |thus )?(?:the )?(?:correct |right |best )?(?:answer|option|choice)s?(?: is"
+    r"| are|:)? *(?:option |choice )?)?"
     r"\(?([A-Ha-h])\)?[.):]?"
     r"|(?:因此|所以|故)?(?:正确)?(?:答案|选项|选|应选|故选)(?:是|为|选)?[:：]?(?:选项?)?[(（]?([A-H])[)）]?(?:选?项)?[。.]?|[(（]([A-H])[)）]",
     re.IGNORECASE,
@@ -107,7 +108,8 @@ def answer_is_label(row: Row) -> str | None:
 
 
 def _names(question: str, letter: str) -> bool:
-    """Whether a question gives a letter a meaning: "point B", or one of several parts between which it asks to choose."""
+    """Whether a question gives a letter a meaning: "point B", or one of several parts between which it "
+    "asks to choose."""
     if re.search(rf"(?<![A-Za-z(（]){letter.upper()}(?![A-Za-z])", question):
         return True
     return "hich" in question and f"({letter.lower()})" in question
@@ -134,9 +136,14 @@ def answer_given_away(row: Row) -> str | None:
 
 # ------------------------------------------------------------------------------------------------- numbers
 
-NUMBER_WORDS = "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fifteen|twenty|thirty|forty|fifty|sixty|ninety"
+NUMBER_WORDS = "|".join(
+    word_list(
+        "one two three four five six seven eight nine ten eleven twelve thirteen fifteen twenty thirty forty fifty "
+        "sixty ninety half twice double triple dozen hundred thousand million"
+    )
+)
 HAS_NUMBER = re.compile(
-    rf"\d|[零一二两三四五六七八九十百千万亿半]|\$|\\[A-Za-z]|[=≈√π∞∑∫²³]|\b(?:{NUMBER_WORDS}|half|twice|double|triple|dozen|hundred|thousand|million)\b",
+    rf"\d|[零一二两三四五六七八九十百千万亿半]|\$|\\[A-Za-z]|[=≈√π∞∑∫²³]|\b(?:{NUMBER_WORDS})\b",
     re.IGNORECASE,
 )
 
@@ -155,8 +162,10 @@ def no_number(row: Row) -> str | None:
 
 BOXED = re.compile(r"\\boxed\{([^{}]{1,60}(?:\{[^{}]{0,30}\}[^{}]{0,30}){0,3})\}")
 CONCLUDES = re.compile(
-    r"\b(?:(?:final |correct |right )?(?:answer|option|choice)(?: is| was|:| must be)|option(?= \(?[A-H]\)? is (?:correct|right))|result is) *:? *"
-    r"|(?:故|所以|因此|综上)?(?:正确)?(?:答案|结果)(?:是|为|应为|选)[:：]? *|(?:故|所以|因此|应|应该)选(?:择|项)?[:：]? *",
+    r"\b(?:(?:final |correct |right )?(?:answer|option|choice)(?: is| was|:| must be)"
+    r"|option(?= \(?[A-H]\)? is (?:correct|right))|result is) *:? *"
+    r"|(?:故|所以|因此|综上)?(?:正确)?(?:答案|结果)(?:是|为|应为|选)[:：]? *|(?:故|所以|因此|应|应该)选(?:择"
+    r"|项)?[:：]? *",
     re.IGNORECASE,
 )
 CONCLUDING = frozenset(word_list("answer option choice result boxed"))
@@ -226,7 +235,8 @@ COMMON = frozenset(
         "were will would could should than then into about each other same many much most more some such between "
         "after before also only your answer question correct explain describe discuss compare because example used "
         "using make made different first very like being both during through over under while where people time "
-        "number change form find give given show part work result great large small high well figure image diagram table "
+        "number change form find give given show part work result great large small high well figure image "
+        "diagram table "
         "label state effect include often sometimes usually certain several various another however therefore thus "
         "either whether since until above below less least still just even every always never type kind amount level "
         "increase decrease produce require cause consider determine identify describe"

@@ -69,16 +69,16 @@ _CLAUSE = r"(?:[,，]\s{0,9}(?:and |then |or )?|\b(?:then|please|now) )"
 _LABEL = r"(?:[a-zA-Z]{2,20}ly )?(?:\(?[a-zA-Z0-9]{1,4}[.):]\s{0,9}|[-*•]\s{0,9})?"
 INTERROGATIVES = "what which who whom whose why how is are was were do does did can could should would will"
 IMPERATIVES = (
-    "account add analy[sz]e apply argue arrange assess assign assume balance build calculate change check choose circle cite "
-    "classify comment compare complete compute conclude consider construct contrast convert correct count create "
-    "critique deduce define demonstrate derive describe design determine develop diagram differentiate discuss "
-    "distinguish divide draw elaborate estimate evaluate examine expand explain explore express extend factori?[sz]?e? fill find "
-    "formulate generate generali[sz]e give graph identify illustrate imagine indicate infer integrate interpret investigate "
-    "judge justify label let list locate make mark match measure model multiply name note open order outline perform pick "
-    "place plan plot point predict prepare present propose prove provide put rank rate read rearrange recall recommend "
-    "record reduce refer reflect relate repeat replace rewrite round say select sequence show simplify sketch solve "
-    "sort specify split state subtract suggest summari[sz]e suppose synthesi[sz]e test think trace transform translate "
-    "try use using verify write work"
+    "account add analy[sz]e apply argue arrange assess assign assume balance build calculate change check choose "
+    "circle cite classify comment compare complete compute conclude consider construct contrast convert correct count "
+    "create critique deduce define demonstrate derive describe design determine develop diagram differentiate discuss "
+    "distinguish divide draw elaborate estimate evaluate examine expand explain explore express extend factori?[sz]?e? "
+    "fill find formulate generate generali[sz]e give graph identify illustrate imagine indicate infer integrate "
+    "interpret investigate judge justify label let list locate make mark match measure model multiply name note open "
+    "order outline perform pick place plan plot point predict prepare present propose prove provide put rank rate read "
+    "rearrange recall recommend record reduce refer reflect relate repeat replace rewrite round say select sequence "
+    "show simplify sketch solve sort specify split state subtract suggest summari[sz]e suppose synthesi[sz]e test "
+    "think trace transform translate try use using verify write work"
 )
 _TASKS = "|".join(word_list(IMPERATIVES))
 ASKS = re.compile(
@@ -160,7 +160,8 @@ COMMON = frozenset(
         "what which who whose when where why how does following this that these those there their they them from with "
         "have been were will would could should than then into about each other same many much most more some such "
         "between after before also only your answer question correct true false statement best 什么 多少 哪个 哪些 下列 "
-        "一个 这个 可以 正确 如果"
+        "一个 这个 可以 "
+        "正确 如果"
     )
 )
 
@@ -196,6 +197,13 @@ OTHERS_CJK = re.compile(
     r"第\s*\d+\s*题|上一?[道个]?题|前一?[道个]?题|前面的?题|种子(?:题|问题)|参考数据(?![:：])|知识点?路径|已解题"
 )
 OF_CONTEST = re.compile(r"\b(?:level|paper|amc|contest|olympiad|competition|kangaroo|adapted)\b", re.IGNORECASE)
+DEICTIC = re.compile(
+    r"\b(?:solve|answer) (?:this|the) (?:problem|question)\b|\bbetween the two\W{0,3}$"
+    r"|\banswer to (?:this|the) question\b",
+    re.IGNORECASE,
+)
+SEVERAL_SENTENCES = re.compile(r"[.!?;:。；：]\s|\n")
+"""What a question of a single sentence cannot speak of."""
 REFERS = re.compile(
     r"\b(?:seed|solved) questions?\b|\bthe (?:reference|seed) data\b|\bknowledge (?:points? )?path\b"
     rf"|\b(?:answer to|see) question \d+\b|\b(?:see|refer to) the (?:{_TEXTS}|{_FIGURES})\b"
@@ -230,6 +238,8 @@ def not_self_contained(row: Row) -> str | None:
             at_start = match.start() < AT_START and not FOLLOWS.search(match[0])
             if at_start or length(question) < row.config.passage:
                 return match[0]
+    if (match := DEICTIC.search(question)) and not SEVERAL_SENTENCES.search(question):
+        return match[0]
     for _, text in row.texts[1:]:
         if (passages or figures or others) and (match := REFERS.search(text)):
             return match[0]

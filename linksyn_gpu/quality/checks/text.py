@@ -17,7 +17,8 @@ _PART = "question|answer|explanation|option|response|solution"
 PLACEHOLDER = re.compile(
     r"\W{0,3}(?:your|insert|insert the|insert your|enter your|write your) (?:PART)(?: text)?(?: goes)?(?: here)?\W{0,3}"
     r"|\W{0,3}(?:the |new )?(?:PART)(?: text)?(?: goes)? here\W{0,3}|[<\[{]+ *(?:your )?(?:PART) *[>\]}]+"
-    r"|\W{0,3}(?:todo|tbd|tba|placeholder|to be (?:completed|determined|added|filled)|n/a|xxx+|option [a-d] text|(?:correct )?answer text)\W{0,3}"
+    r"|\W{0,3}(?:todo|tbd|tba|placeholder|to be (?:completed|determined|added|filled)|n/a|xxx+"
+    r"|option [a-d] text|(?:correct )?answer text)\W{0,3}"
     r"|\W{0,3}(?:待补充|待完善|待填写|答案内容|问题内容|此处略|略)\W{0,3}".replace("PART", _PART),
     re.IGNORECASE,
 )
@@ -25,7 +26,8 @@ PLACEHOLDER = re.compile(
 MAX_PLACEHOLDER = 60
 PLACEHOLDER_INSIDE = re.compile(
     r"\[(?:insert|enter|fill in|add|your|placeholder|todo|tbd)\b[^\]\n]{0,60}\]|<(?:insert|enter|your)\b[^>\n]{0,60}>"
-    r"|\[(?:topic|name|value|number|placeholder)\]|(?<!\w)(?-i:\[X\])|\{\{ [a-z_]{3,30} \}\}|\{\{[a-z]{3,20}_?[a-z]{0,20}\}\}(?![_^])|\blorem ipsum\b"
+    r"|\[(?:topic|name|value|number|placeholder)\]|(?<!\w)(?-i:\[X\])|\{\{ [a-z_]{3,30} \}\}"
+    r"|\{\{[a-z]{3,20}_?[a-z]{0,20}\}\}(?![_^])|\blorem ipsum\b"
     r"|[\[【（(](?:此处|在此|请)(?:填写|输入|插入|填入|补充)[^\]】）)\n]{0,20}[\]】）)]",
     re.IGNORECASE,
 )
@@ -49,12 +51,14 @@ MARKUP = re.compile(
     r"</?(?:p|br|b|i|u|em|strong|div|span|sub|sup|img|a|table|tr|td|th|ul|ol|li|h[1-6]|font|hr|pre|code|center|s)"
     r"(?:\s[^<>\n]{0,200})?/?>"
     r"|&(?:nbsp|lt|gt|amp|quot|apos|ndash|mdash|#\d{1,7}|#x[0-9a-f]{1,6});"
-    r"|\*\*[^*\s][^*\n]{0,300}\*\*|^ {0,3}#{1,6} +\S|!\[[^\]\n]{0,200}\]\(|\]\((?:https?:|/|\w+\.(?:png|jpe?g|gif|svg|html?|pdf))"
+    r"|\*\*[^*\s][^*\n]{0,300}\*\*|^ {0,3}#{1,6} +\S|!\[[^\]\n]{0,200}\]\(|\]\((?:https?:|/"
+    r"|\w+\.(?:png|jpe?g|gif|svg|html?|pdf))"
     r"|^ {0,3}\|?(?: *:?-{3,}:? *\|)+(?: *:?-{3,}:?)? *$|^-{3,}$|<\|[a-z_]{1,30}\|>|\[/?INST\]|<</?SYS>>",
     re.IGNORECASE | re.MULTILINE,
 )
 MARKUP_SIGNS = ("<", "&", "**", "#", "](", "---", "[I", "[/")
-"""HTML tags and entities, bold text, headings, images, links and tables of Markdown, tokens of chat templates; signs of them."""
+"""HTML tags and entities, bold text, headings, images, links and tables of Markdown, tokens of chat
+templates; and signs of which each match contains one."""
 ABOUT_MARKUP = re.compile(r"\b(?:html|xml|css|markdown|tags?|web|browser)\b|标签|网页", re.IGNORECASE)
 CONTROL = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ue000-\uf8ff\ufdd0-\ufdef\ufffd\ufffe\uffff]|[\ud800-\udfff]"
@@ -87,8 +91,9 @@ def control_characters(row: Row) -> str | None:
 
 DANGLING = frozenset(
     word_list(
-        "the a an of and or by with to is are was were from as at into than that which because its their this these "
-        "in less thus they then but has have had be been between when where while if so such very more most your our his for on per we they"
+        "the a an of and or by with to is are was were from as at into than that which because its their this these in "
+        "less thus they then but has have had be been between when where while if so such very more most your our his "
+        "for on per we they"
     )
 )
 """Words that do not end a sentence without a stop."""
