@@ -34,6 +34,8 @@ class ChecksConfig:
     """Shortest question of an English text that contains nothing that asks, in words; with options half of it."""
     min_question_zh: int = 5
     """The same for Chinese, in characters."""
+    min_stem: int = 8
+    """Shortest statement in English that is a question if it has options, in words."""
     max_question: int = 1200
     """Longest question."""
     max_option: int = 150

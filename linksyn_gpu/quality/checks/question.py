@@ -99,15 +99,11 @@ ASKS_CJK = re.compile(
     f"|{_BEGIN_CJK}(?:(?:试|并|再|则|[从用以就对按]|试?(?:根据|结合|运用|利用|依据))[^，。；]{{0,24}})?(?:{_TASKS_CJK})"
     r"|(?:[是为有共=]|等于|不可能|正确的|错误的)\W{0,12}$"
 )
-UNFINISHED = re.compile(
-    r"\b(?:is|are|was|were|be|of|by|to|the|an?|in|than|as|has|have|equals|always|and|at|with)\W*$|\b(?:If|When)\b"
-)
-"""A statement to be completed whose blank was lost: its end, or its condition."""
 OPEN_END = re.compile(r"[:：=]\s*\W{0,4}$|:\s*\n")
 
 
 def asks_nothing(row: Row) -> str | None:
-    """The question contains no question mark, interrogative, imperative or blank; with options it may be unfinished."""
+    """No question mark, interrogative, imperative or blank; options may complete an unfinished or long statement."""
     question = row.item.question
     if "?" in question or "？" in question or BLANK.search(question) or OPEN_END.search(question):
         return None
@@ -115,8 +111,8 @@ def asks_nothing(row: Row) -> str | None:
         return None
     if ASKS_CJK.search(question) if row.chinese else ASKS.search(question) or TRUE_FALSE.search(question):
         return None
-    if row.item.options and (row.chinese or not question.endswith((".", "。")) or UNFINISHED.search(question)):
-        return None
+    if row.item.options and (row.chinese or not question.endswith(".") or len(row.words) >= row.config.min_stem):
+        return None  # an unfinished statement, or one whose term the options name
     return None if row.asked.question_type == "calculation" and FORMULA_SIGN.search(question) else question[:80]
 
 
@@ -159,9 +155,8 @@ COMMON = frozenset(
     word_list(
         "what which who whose when where why how does following this that these those there their they them from with "
         "have been were will would could should than then into about each other same many much most more some such "
-        "between after before also only your answer question correct true false statement best 什么 多少 哪个 哪些 下列 "
-        "一个 这个 可以 "
-        "正确 如果"
+        "between after before also only your answer question correct true false statement best "
+        "什么 多少 哪个 哪些 下列 一个 这个 可以 正确 如果"
     )
 )
 
