@@ -12,7 +12,7 @@ from typing import Any
 
 from linksyn_gpu.config import ChecksConfig
 from linksyn_gpu.quality.checks import answer, choices, echo, question, text
-from linksyn_gpu.quality.checks.repeats import DigestSet, question_keys
+from linksyn_gpu.quality.checks.repeats import DigestSet, repeat_keys
 from linksyn_gpu.quality.checks.row import Row, item_of
 from linksyn_gpu.tables import Asked, Item
 
@@ -117,7 +117,7 @@ class Checker:
     ) -> None:
         self._seeds, self._seen = (
             DigestSet(
-                key for row in rows for key in question_keys(row["question"], row["options"] or (), row["answer"])[1]
+                key for row in rows for key in repeat_keys(row["question"], row["options"] or (), row["answer"])[1]
             )
             for rows in (seeds, earlier)
         )
@@ -137,7 +137,7 @@ class Checker:
         return self._check_repeats(item)
 
     def _check_repeats(self, item: Item) -> tuple[str, str] | None:
-        same, own = question_keys(item.question, item.options, item.answer)
+        same, own = repeat_keys(item.question, item.options, item.answer)
         for reason, known in (("repeats_seed", self._seeds), ("repeats_batch", self._seen)):
             if any(key in known for key in same):
                 return reason, item.question[:80]
