@@ -719,13 +719,19 @@ def held_explanation_in_other_language(rng: random.Random, row: Row, good: Seque
 @kind
 def mixed_languages(rng: random.Random, row: Row, good: Sequence[Row]) -> Row | None:
     """A question changes its language in the middle."""
-    other = [
-        each for each in _some(rng, good, 40) if each["language"] != row["language"] and len(each["question"]) > 30
+    first = row["question"][: len(row["question"]) // 2]
+    tails = [
+        each["question"][len(each["question"]) // 2 :]
+        for each in _some(rng, good, 40)
+        if each["language"] != row["language"]
     ]
-    if not other or len(row["question"]) < 30:
-        return None
-    first, second = row["question"], rng.choice(other)["question"]
-    return {"question": f"{first[: len(first) // 2]} {second[len(second) // 2 :]}"}
+    tails = [tail for tail in tails if len(_prose(tail)) >= 6]
+    return {"question": f"{first} {rng.choice(tails)}"} if tails and len(_prose(first)) >= 6 else None
+
+
+def _prose(text: str) -> list[str]:
+    """English words and Chinese characters of a text."""
+    return re.findall(r"(?<![\\A-Za-z])[A-Za-z]{2,}|[\u4e00-\u9fff]", text)
 
 
 @kind

@@ -46,7 +46,7 @@ class ChecksConfig:
     """Shortest answer to a proof."""
     min_case_answer: int = 5
     """Shortest answer to a case."""
-    min_prose: int = 20
+    min_prose: int = 14
     """A text of at least so many words whose last sentence has no end was cut off."""
     loop_share: float = 1 / 3
     """Share of a text that a repeated passage makes up at least, if the text is degenerate."""

@@ -109,7 +109,7 @@ BAD = {
         chinese("好的，以下是一道新题：为什么冰会浮在水面上？"),
     ],
     "placeholder": [
-        *(row(answer=text) for text in ("[insert answer]", "<answer>", "TODO", "Your answer here")),
+        *(row(answer=text) for text in ("[insert answer]", "<answer>", "TODO", "string", "Your answer here")),
         row("Why does [insert substance] float on liquid water?"),
         row(explanation="Lorem ipsum dolor sit amet."),
         chinese(answer="【此处填写答案】"),
@@ -226,6 +226,7 @@ GOOD = [
     row("What does the picture of Dorian Gray show in the novel by Wilde?", "his age"),
     row("Which problem did Euler solve in Königsberg?", "the problem of the seven bridges"),
     row(f"{LONG} {PASSAGE} According to the passage, where is starch stored?", "in the stroma"),
+    row("Which Python type holds text?", "string"),
     # people who speak
     row("Why did the witness say 'I cannot answer' in court?", "to avoid incriminating herself"),
     row("What does a language model predict?", "the next token"),

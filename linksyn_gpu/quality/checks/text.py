@@ -31,12 +31,16 @@ PLACEHOLDER_INSIDE = re.compile(
     r"|[\[【（(](?:此处|在此|请)(?:填写|输入|插入|填入|补充)[^\]】）)\n]{0,20}[\]】）)]",
     re.IGNORECASE,
 )
+ABOUT_STRINGS = frozenset(word_list("type types data code program python variable instrument violin guitar theory"))
+"""Words of a question whose answer may be "string"."""
 PLACEHOLDER_SIGNS = ("[", "<", "{{", "【", "（", "ipsum")
 """A placeholder inside a text, and the signs of which each match contains one."""
 
 
 def placeholder(row: Row) -> str | None:
-    """A text is a placeholder, or contains one."""
+    """A text is a placeholder, or contains one, or is the type that the schema names."""
+    if row.item.answer == "string" and ABOUT_STRINGS.isdisjoint(row.vocabulary):
+        return "string"
     for name, text in row.texts:
         if name != "explanation" and len(text) < MAX_PLACEHOLDER and (match := PLACEHOLDER.fullmatch(text)):
             return match[0]
@@ -287,10 +291,10 @@ def _mixed(sentence: str, row: Row) -> str | None:
     if not ideographs:
         return None
     prose = GLOSS.sub(" ", sentence)
-    words = _LATIN_WORD.findall(FORMULA.sub(" ", prose))
+    words = _LATIN_WORD.findall(prose)  # formulas may be cut too: they are not removed
     if row.chinese:
         found = [word for word in words if word in FUNCTION_WORDS["English"]]
-        mixed = found and len(words) > row.config.max_english_in_chinese and ideographs > MIN_MIXED
+        mixed = found and len(words) > row.config.max_english_in_chinese
         return " ".join(words) if mixed else None
     found = CJK.findall(prose)
     return "".join(found) if len(found) > row.config.max_chinese_in_english and len(words) > MIN_MIXED else None
