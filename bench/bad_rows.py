@@ -56,6 +56,7 @@ def read_bank(path: Path) -> list[Row]:
                 "language": seed["language"],
                 "question_type": "multiple_choice" if seed.get("options") else "open",
                 "discipline": seed.get("discipline"),
+                "overlaps_seed": bool(seed.get("seed_overlap", {}).get("exact")),
             }
         )
     return rows
@@ -204,7 +205,7 @@ def held_answer_letter_chinese(rng: random.Random, row: Row, good: Sequence[Row]
 def options_gone(rng: random.Random, row: Row, good: Sequence[Row]) -> Row | None:
     """ "Which of the following" without options."""
     if not _is(row, "multiple_choice", "en") or not re.search(
-        r"(which|what).{0,20} of the following", row["question"], re.IGNORECASE
+        r"(which|what).{0,20} of the following[^:;\n]*$", row["question"], re.IGNORECASE
     ):
         return None
     return {"options": [], "question_type": "open", "answer": re.sub(r"^[A-H]\. ", "", row["answer"])}
@@ -213,9 +214,10 @@ def options_gone(rng: random.Random, row: Row, good: Sequence[Row]) -> Row | Non
 @kind
 def options_gone_chinese(rng: random.Random, row: Row, good: Sequence[Row]) -> Row | None:
     """下列 without options."""
-    if not _is(row, "multiple_choice", "zh") or not re.search(
-        r"下列|下面.{0,8}[哪是]|以下.{0,8}[哪是]", row["question"]
-    ):
+    stem = row["question"]
+    if not _is(row, "multiple_choice", "zh") or not re.search(r"(?:下列|下面|以下)[^，。：；]{0,20}是", stem):
+        return None
+    if re.search(r"[①②:：]|（1|\([$1]|个数", stem):  # has a list of its own
         return None
     return {"options": [], "question_type": "open", "answer": re.sub(r"^[A-H]\. ", "", row["answer"])}
 
@@ -658,9 +660,9 @@ def held_markup_other(rng: random.Random, row: Row, good: Sequence[Row]) -> Row 
 def control_characters(rng: random.Random, row: Row, good: Sequence[Row]) -> Row | None:
     """A control character stands in a text."""
     name = rng.choice(["question", "answer", "explanation"])
-    if name == "answer" and row["options"]:
+    if len(row[name]) < 3 or (name == "answer" and row["options"]):
         return None
-    at = rng.randint(0, len(row[name]))
+    at = rng.randint(1, len(row[name]) - 1)
     return {name: row[name][:at] + rng.choice("\x00\x07\x08\x0c\x1b\x7f\x02") + row[name][at:] + " a"}
 
 
@@ -717,13 +719,19 @@ def held_explanation_in_other_language(rng: random.Random, row: Row, good: Seque
 @kind
 def mixed_languages(rng: random.Random, row: Row, good: Sequence[Row]) -> Row | None:
     """A question changes its language in the middle."""
-    other = [
-        each for each in _some(rng, good, 40) if each["language"] != row["language"] and len(each["question"]) > 30
+    first = row["question"][: len(row["question"]) // 2]
+    tails = [
+        each["question"][len(each["question"]) // 2 :]
+        for each in _some(rng, good, 40)
+        if each["language"] != row["language"]
     ]
-    if not other or len(row["question"]) < 30:
-        return None
-    first, second = row["question"], rng.choice(other)["question"]
-    return {"question": f"{first[: len(first) // 2]} {second[len(second) // 2 :]}"}
+    tails = [tail for tail in tails if len(_prose(tail)) >= 6]
+    return {"question": f"{first} {rng.choice(tails)}"} if tails and len(_prose(first)) >= 6 else None
+
+
+def _prose(text: str) -> list[str]:
+    """English words and Chinese characters of a text."""
+    return re.findall(r"(?<![\\A-Za-z])[A-Za-z]{2,}|[\u4e00-\u9fff]", text)
 
 
 @kind

@@ -8,9 +8,17 @@ from linksyn_gpu.config.checks import each_of, require
 
 CHECKS = (
     *("empty_question", "empty_answer", "control_characters", "placeholder", "echo_of_prompt", "degenerate"),
-    *("wrong_language", "mixed_languages", "refusal", "cut_text", "too_short", "implausible_length"),
+    *(
+        "wrong_language",
+        "mixed_languages",
+        "refusal",
+        "options_in_question",
+        "cut_text",
+        "too_short",
+        "implausible_length",
+    ),
     *("missing_options", "empty_option", "duplicate_options", "answer_not_in_options", "catch_all_option"),
-    *("options_in_question", "answer_is_label", "answer_is_question", "answer_given_away", "markup", "unbalanced"),
+    *("answer_is_label", "answer_is_question", "answer_given_away", "markup", "unbalanced"),
     *("not_self_contained", "several_questions", "asks_nothing", "no_number", "answers_disagree", "unrelated_answer"),
 )
 """Names of the checks, which are also the reasons of their drops."""
@@ -26,6 +34,8 @@ class ChecksConfig:
     """Shortest question of an English text that contains nothing that asks, in words; with options half of it."""
     min_question_zh: int = 5
     """The same for Chinese, in characters."""
+    min_stem: int = 8
+    """Shortest statement in English that is a question if it has options, in words."""
     max_question: int = 1200
     """Longest question."""
     max_option: int = 150
@@ -36,7 +46,7 @@ class ChecksConfig:
     """Shortest answer to a proof."""
     min_case_answer: int = 5
     """Shortest answer to a case."""
-    min_prose: int = 12
+    min_prose: int = 14
     """A text of at least so many words whose last sentence has no end was cut off."""
     loop_share: float = 1 / 3
     """Share of a text that a repeated passage makes up at least, if the text is degenerate."""
@@ -47,9 +57,9 @@ class ChecksConfig:
     min_language: int = 12
     """Shortest answer or explanation whose language is judged, in characters."""
     max_chinese_in_english: int = 3
-    """Most Chinese characters in an English text, outside brackets and quotation marks."""
-    max_english_in_chinese: int = 3
-    """Most English function words in a Chinese text, outside brackets and quotation marks."""
+    """Most Chinese characters in an English sentence, outside brackets and quotation marks."""
+    max_english_in_chinese: int = 4
+    """Most English words in a Chinese sentence, outside brackets, quotation marks and formulas."""
     max_questions: int = 4
     """Most question marks in a question."""
     min_standalone: int = 4

@@ -43,6 +43,8 @@ def repetition(text: str, loop_share: float = 1 / 3, distinct_share: float = 0.2
     distinct_share : float
         A text of `MIN_GRAMS` or more word sequences repeats itself if fewer of them are distinct.
     """
+    if _is_varied_prose(text):
+        return None
     tokens: list[str] = (ASCII_TOKEN if text.isascii() else TOKEN).findall(text)
     distinct = set(tokens)
     if tokens and len(max(distinct, key=len)) > MAX_RUN:
@@ -63,6 +65,21 @@ def repetition(text: str, loop_share: float = 1 / 3, distinct_share: float = 0.2
     if len(words) > len(tokens) * distinct_share + GRAM:
         return None
     return _common_words([token for token in tokens if token in words], distinct_share)
+
+
+def _is_varied_prose(text: str) -> bool:
+    """Whether a text of words between spaces repeats so few pairs of them that no rule can apply. This is fast."""
+    words = text.split()
+    if not words or len(max(words, key=len)) > MAX_PLAIN_WORD:
+        return False
+    pairs = len(words) - 1
+    return len(text) < MIN_LOOP or len(set(itertools.pairwise(words))) > VARIED_SHARE * pairs
+
+
+MAX_PLAIN_WORD = 24
+"""A longer word may itself be a loop, or Chinese."""
+VARIED_SHARE = 0.9
+"""A loop of a third of a text, of three turns, leaves less than four fifths of the pairs distinct."""
 
 
 def _may_loop(tokens: Sequence[str], least: int) -> bool:

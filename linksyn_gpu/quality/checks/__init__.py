@@ -12,7 +12,7 @@ from typing import Any
 
 from linksyn_gpu.config import ChecksConfig
 from linksyn_gpu.quality.checks import answer, choices, echo, question, text
-from linksyn_gpu.quality.checks.repeats import DigestSet, question_keys
+from linksyn_gpu.quality.checks.repeats import DigestSet, repeat_keys
 from linksyn_gpu.quality.checks.row import Row, item_of
 from linksyn_gpu.tables import Asked, Item
 
@@ -28,6 +28,7 @@ CHECKS: tuple[tuple[str, Check, str], ...] = (
     ("wrong_language", text.wrong_language, "a text is not in the language asked for"),
     ("mixed_languages", text.mixed_languages, "a text changes its language"),
     ("refusal", answer.refusal, "the model refuses, or speaks of itself or to its user"),
+    ("options_in_question", choices.options_in_question, "an open question contains its options"),
     ("cut_text", text.cut_text, "a text is as long as the schema allows, or ends in mid-sentence"),
     ("too_short", question.too_short, "the question has no subject, or is a few words without a question or task"),
     ("implausible_length", question.implausible_length, "a text is too long or too short for its type of question"),
@@ -36,7 +37,6 @@ CHECKS: tuple[tuple[str, Check, str], ...] = (
     ("duplicate_options", choices.duplicate_options, "two options are the same"),
     ("answer_not_in_options", choices.answer_not_in_options, "the answer names none of the options, or several"),
     ("catch_all_option", choices.catch_all_option, "the right option is 'all of the above' or the like"),
-    ("options_in_question", choices.options_in_question, "an open question contains its options"),
     ("answer_is_label", answer.answer_is_label, "an open question is answered with the letter of an option"),
     ("answer_is_question", answer.answer_is_question, "the answer only repeats the question"),
     ("answer_given_away", answer.answer_given_away, "the question states its answer"),
@@ -70,8 +70,12 @@ def find_fault(
     similarity : float, optional
         Cosine of the vectors of question and answer, where vectors are configured.
     """
-    row = Row(item, asked, config, similarity)
-    for reason, check in _chosen(config.off):
+    return _fault(Row(item, asked, config, similarity))
+
+
+def _fault(row: Row) -> tuple[str, str] | None:
+    """What the first check that finds something finds."""
+    for reason, check in _chosen(row.config.off):
         if (found := check(row)) is not None:
             return reason, found
     return None
@@ -113,11 +117,11 @@ class Checker:
     ) -> None:
         self._seeds, self._seen = (
             DigestSet(
-                key for row in rows for key in question_keys(row["question"], row["options"] or (), row["answer"])[1]
+                key for row in rows for key in repeat_keys(row["question"], row["options"] or (), row["answer"])[1]
             )
             for rows in (seeds, earlier)
         )
-        self._instructions = frozenset(echo.passages(instructions))
+        self._instructions = echo.Instructions(instructions)
         self._config = config
 
     def check(self, item: Item, asked: Asked) -> tuple[str, str] | None:
@@ -125,19 +129,15 @@ class Checker:
 
         A later item with the same question as a kept one is 'repeats_batch'.
         """
-        return find_fault(item, asked, self._config) or self._check_echo(item) or self._check_repeats(item)
-
-    def _check_echo(self, item: Item) -> tuple[str, str] | None:
-        if "echo_of_prompt" in self._config.off:
-            return None
-        for part in (item.question, item.answer, item.explanation):
-            if not self._instructions.isdisjoint(echo.passages(part)):
-                shared = next(words for words in echo.passages(part) if words in self._instructions)
-                return "echo_of_prompt", " ".join(shared)
-        return None
+        row = Row(item, asked, self._config)
+        if (fault := _fault(row)) is not None:
+            return fault
+        if "echo_of_prompt" not in self._config.off and (passage := self._instructions.repeated(row)) is not None:
+            return "echo_of_prompt", passage
+        return self._check_repeats(item)
 
     def _check_repeats(self, item: Item) -> tuple[str, str] | None:
-        same, own = question_keys(item.question, item.options, item.answer)
+        same, own = repeat_keys(item.question, item.options, item.answer)
         for reason, known in (("repeats_seed", self._seeds), ("repeats_batch", self._seen)):
             if any(key in known for key in same):
                 return reason, item.question[:80]

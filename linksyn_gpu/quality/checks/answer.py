@@ -83,7 +83,8 @@ def refusal(row: Row) -> str | None:
 # ------------------------------------------------------------------------------------------------- option letters
 
 LABEL = re.compile(
-    r"(?:(?:so |therefore |thus )?(?:the )?(?:correct |right |best )?(?:answer|option|choice)s?(?: is| are|:)? *(?:option |choice )?)?"
+    r"(?:(?:so |therefore |thus )?(?:the )?(?:correct |right |best )?(?:answer|option|choice)s?(?: is"
+    r"| are|:)? *(?:option |choice )?)?"
     r"\(?([A-Ha-h])\)?[.):]?"
     r"|(?:因此|所以|故)?(?:正确)?(?:答案|选项|选|应选|故选)(?:是|为|选)?[:：]?(?:选项?)?[(（]?([A-H])[)）]?(?:选?项)?[。.]?|[(（]([A-H])[)）]",
     re.IGNORECASE,
@@ -107,7 +108,8 @@ def answer_is_label(row: Row) -> str | None:
 
 
 def _names(question: str, letter: str) -> bool:
-    """Whether a question gives a letter a meaning: "point B", or one of several parts between which it asks to choose."""
+    """Whether a question gives a letter a meaning: "point B", or one of several parts between which it "
+    "asks to choose."""
     if re.search(rf"(?<![A-Za-z(（]){letter.upper()}(?![A-Za-z])", question):
         return True
     return "hich" in question and f"({letter.lower()})" in question
@@ -134,9 +136,14 @@ def answer_given_away(row: Row) -> str | None:
 
 # ------------------------------------------------------------------------------------------------- numbers
 
-NUMBER_WORDS = "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fifteen|twenty|thirty|forty|fifty|sixty|ninety"
+NUMBER_WORDS = "|".join(
+    word_list(
+        "one two three four five six seven eight nine ten eleven twelve thirteen fifteen twenty thirty forty fifty "
+        "sixty ninety half twice double triple dozen hundred thousand million"
+    )
+)
 HAS_NUMBER = re.compile(
-    rf"\d|[零一二两三四五六七八九十百千万亿半]|\$|\\[A-Za-z]|[=≈√π∞∑∫²³]|\b(?:{NUMBER_WORDS}|half|twice|double|triple|dozen|hundred|thousand|million)\b",
+    rf"\d|[零一二两三四五六七八九十百千万亿半]|\$|\\[A-Za-z]|[=≈√π∞∑∫²³]|\b(?:{NUMBER_WORDS})\b",
     re.IGNORECASE,
 )
 
@@ -155,8 +162,10 @@ def no_number(row: Row) -> str | None:
 
 BOXED = re.compile(r"\\boxed\{([^{}]{1,60}(?:\{[^{}]{0,30}\}[^{}]{0,30}){0,3})\}")
 CONCLUDES = re.compile(
-    r"\b(?:(?:final |correct |right )?(?:answer|option|choice)(?: is| was|:| must be)|option(?= \(?[A-H]\)? is (?:correct|right))|result is) *:? *"
-    r"|(?:故|所以|因此|综上)?(?:正确)?(?:答案|结果)(?:是|为|应为|选)[:：]? *|(?:故|所以|因此|应|应该)选(?:择|项)?[:：]? *",
+    r"\b(?:(?:final |correct |right )?(?:answer|option|choice)(?: is| was|:| must be)"
+    r"|option(?= \(?[A-H]\)? is (?:correct|right))|result is) *:? *"
+    r"|(?:故|所以|因此|综上)?(?:正确)?(?:答案|结果)(?:是|为|应为|选)[:：]? *|(?:故|所以|因此|应|应该)选(?:择"
+    r"|项)?[:：]? *",
     re.IGNORECASE,
 )
 CONCLUDING = frozenset(word_list("answer option choice result boxed"))
@@ -181,7 +190,8 @@ def answers_disagree(row: Row) -> str | None:
         return said if _other_number(given, said) else None
     if row.asked.question_type == "calculation" and (values := LAST_VALUE.findall(explanation)):
         texts = [values[-1]] if all(_other_number(given, value) for value in values) else []
-        return texts[0] if texts and row.item.answer.strip("$ ") not in explanation else None
+        number = re.escape(row.item.answer.strip("$ "))
+        return texts[0] if texts and not re.search(rf"(?<![\d.]){number}(?![\d.]\d)(?!\d)", explanation) else None
     return None
 
 
@@ -189,12 +199,10 @@ def _conclusion(explanation: str) -> str | None:
     """What the explanation says that the answer is, at its last such place."""
     if boxed := BOXED.findall(explanation):
         return str(boxed[-1])
-    last = None
-    for last in CONCLUDES.finditer(explanation):
-        pass
-    if last is None:
+    ends = [match.end() for match in CONCLUDES.finditer(explanation)]
+    if not ends:
         return None
-    rest = explanation[last.end() : last.end() + MAX_CONCLUSION]
+    rest = explanation[ends[-1] : ends[-1] + MAX_CONCLUSION]
     return re.split(r"(?<!\d)[.。．；;\n]|[.。．；;](?!\d)", rest, maxsplit=1)[0].strip() or None
 
 
@@ -227,7 +235,8 @@ COMMON = frozenset(
         "were will would could should than then into about each other same many much most more some such between "
         "after before also only your answer question correct explain describe discuss compare because example used "
         "using make made different first very like being both during through over under while where people time "
-        "number change form find give given show part work result great large small high well figure image diagram table "
+        "number change form find give given show part work result great large small high well figure image "
+        "diagram table "
         "label state effect include often sometimes usually certain several various another however therefore thus "
         "either whether since until above below less least still just even every always never type kind amount level "
         "increase decrease produce require cause consider determine identify describe"
@@ -240,14 +249,25 @@ def unrelated_answer(row: Row) -> str | None:
     if row.similarity is not None and row.similarity < row.config.min_similarity:
         return f"similarity {row.similarity:.2f}"
     item = row.item
-    text = f"{item.answer} {item.explanation}"
+    known = " ".join((item.question, *item.options))
+    for name, text in row.texts[1:]:
+        if name == "answer" and item.options:
+            continue
+        if _unrelated(known, text, row):
+            return f"{name}: {text[:80]}"
+        known = f"{known} {text}"  # an explanation may speak of the answer alone
+    return None
+
+
+def _unrelated(known: str, text: str, row: Row) -> bool:
+    """Whether a long text has no word of the question; formulas have no words in common."""
     if len(text) < 4 * row.config.min_related or row.chinese or "$" in text or "\\" in text:
-        return None  # formulas have no words in common
+        return False
     said = _content(text)
     if len(said) < row.config.min_related:
-        return None
-    asked = _content(" ".join((item.question, *item.options)))
-    return item.answer[:80] if len(asked) >= MIN_ASKED and not asked & said else None
+        return False
+    asked = _content(known)
+    return len(asked) >= MIN_ASKED and not asked & said
 
 
 MIN_ASKED = 3

@@ -8,7 +8,8 @@ from collections import Counter
 from linksyn_gpu.quality.checks.row import Row
 
 FOLLOWING = re.compile(
-    r"\b(?:which|what|any|one|each|all|none)(?: \w+){0,3} of (?:the )?(?:followings?|options|statements below|choices)\b|\b(?:choose|select|pick) the (?:\w+ )?(?:correct|right|best|true)\b"
+    r"\b(?:which|what|any|one|each|all|none)(?: \w+){0,3} of (?:the )?(?:followings?|options"
+    r"|statements below|choices)\b|\b(?:choose|select|pick) the (?:\w+ )?(?:correct|right|best|true)\b"
     r"|\bwhich (?:statement|option|choice|answer)\b|下列|下面.{0,10}[哪是]|以下.{0,10}[哪是]|选项中",
     re.IGNORECASE,
 )
@@ -41,7 +42,7 @@ def options_in_question(row: Row) -> str | None:
     """An open question contains its options: the letters A, B, C in the same form."""
     if row.multiple_choice or TO_MATCH.search(row.item.question):
         return None
-    wanted = {}
+    wanted: dict[tuple[str, str], int] = {}
     for match in LETTERED.finditer(row.item.question):
         form = match[1], match[3]
         if match[2] == "ABCDEFGH"[wanted.get(form, 0)]:

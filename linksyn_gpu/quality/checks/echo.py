@@ -38,6 +38,26 @@ def prompt_phrase(row: Row) -> str | None:
     return None
 
 
+class Instructions:
+    """The fixed text of the prompts, which no QA may repeat.
+
+    A passage of it has at least one of `_marks`: of each passage the longest word. A text without them is not searched.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._passages = frozenset(passages(text))
+        self._marks = frozenset(max(passage, key=len) for passage in self._passages)
+
+    def repeated(self, row: Row) -> str | None:
+        """A passage that a text of the row repeats."""
+        for _, text in row.texts:
+            if text.isascii() and self._marks.isdisjoint(row.vocabulary):
+                continue
+            if not self._passages.isdisjoint(passages(text)):
+                return " ".join(next(passage for passage in passages(text) if passage in self._passages))
+        return None
+
+
 def passages(text: str) -> Iterator[tuple[str, ...]]:
     """Each sequence of `ECHO_WORDS` words or `ECHO_CJK` Chinese characters; they identify a copied passage."""
     yield from _windows(WORD.findall(CJK.sub(" ", fold(text))), ECHO_WORDS)

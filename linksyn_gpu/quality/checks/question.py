@@ -8,8 +8,6 @@ from linksyn_gpu.quality.checks.row import Row, length
 from linksyn_gpu.text import CJK_RANGES
 from linksyn_gpu.text.words import word_list
 
-Pattern = re.Pattern[str]
-
 ASKING = frozenset(
     word_list(
         "what which who whose when where why how is are was were do does did can could should would will has have "
@@ -64,42 +62,48 @@ MANY_WORDS = 30
 
 # ------------------------------------------------------------------------------------------------- asks nothing
 
-_BEGIN = r"(?:^|\s{2,9}|[.!?;:。][)\"”']?\s{1,9}|\n|[,，]\s{0,9}(?:and |then |or )?|\b(?:and|then|please|also|to|now|briefly|clearly|first|next) )"
+_START = r"(?:^|\s{2,9}|[.!?;:。][)\"”']?\s{1,9}|\n)"
+"""The start of a sentence."""
+_CLAUSE = r"(?:[,，]\s{0,9}(?:and |then |or )?|\b(?:then|please|now) )"
+"""The start of a clause that may give a task."""
 _LABEL = r"(?:[a-zA-Z]{2,20}ly )?(?:\(?[a-zA-Z0-9]{1,4}[.):]\s{0,9}|[-*•]\s{0,9})?"
-INTERROGATIVE = (
-    "what which who whom whose when where why how is are was were do does did can could should would will has have if"
-)
+INTERROGATIVES = "what which who whom whose why how is are was were do does did can could should would will"
 IMPERATIVES = (
-    "account add analy[sz]e apply argue arrange assess assign assume balance calculate change check choose circle cite "
-    "classify comment compare complete compute conclude consider construct contrast convert correct count create "
-    "critique deduce define demonstrate derive describe design determine develop diagram differentiate discuss "
-    "distinguish divide draw elaborate estimate evaluate examine expand explain explore express extend factori?[sz]?e? fill find "
-    "formulate generate generali[sz]e give graph identify illustrate imagine indicate infer integrate interpret investigate "
-    "judge justify label let list locate make mark match measure model multiply name note order outline perform pick "
-    "place plan plot point predict prepare present propose prove provide put rank rate read rearrange recall recommend "
-    "record reduce refer reflect relate repeat replace rewrite round say select sequence show simplify sketch solve "
-    "sort specify split state subtract suggest summari[sz]e suppose synthesi[sz]e test think trace transform translate "
-    "try use using verify write work"
+    "account add analy[sz]e apply argue arrange assess assign assume balance build calculate change check choose "
+    "circle cite classify comment compare complete compute conclude consider construct contrast convert correct count "
+    "create critique deduce define demonstrate derive describe design determine develop diagram differentiate discuss "
+    "distinguish divide draw elaborate estimate evaluate examine expand explain explore express extend factori?[sz]?e? "
+    "fill find formulate generate generali[sz]e give graph identify illustrate imagine indicate infer integrate "
+    "interpret investigate judge justify label let list locate make mark match measure model multiply name note open "
+    "order outline perform pick place plan plot point predict prepare present propose prove provide put rank rate read "
+    "rearrange recall recommend record reduce refer reflect relate repeat replace rewrite round say select sequence "
+    "show simplify sketch solve sort specify split state subtract suggest summari[sz]e suppose synthesi[sz]e test "
+    "think trace transform translate try use using verify write work"
 )
+_TASKS = "|".join(word_list(IMPERATIVES))
 ASKS = re.compile(
-    _BEGIN + _LABEL + "(?:" + "|".join([*word_list(INTERROGATIVE), *word_list(IMPERATIVES)]) + r")\b", re.IGNORECASE
+    f"{_START}{_LABEL}(?:{'|'.join(word_list(INTERROGATIVES))}|{_TASKS})\\b|{_CLAUSE}(?:{_TASKS}|what|how|why)\\b",
+    re.IGNORECASE,
 )
 """An interrogative or imperative at the start of a sentence or clause."""
 TRUE_FALSE = re.compile(r"\btrue\b.{0,12}\bfalse\b|\bstatement (?:\d|I)|判断|对错|正误", re.IGNORECASE)
 JUDGEMENT = re.compile(r"(?:[A-H]\W+)?(?:true|false|对|错|正确|错误|√|×)\W*", re.IGNORECASE)
 """The answer to a statement that is to be judged."""
-ASKS_CJK = re.compile(
-    "[?？]|什么|怎[么样]|如何|何[为谓时处种以]|哪|多少|几[^何乎]|是否|吗|呢|能否|可否|请|求|试[述析论说比]|计算|证明|解释|说明|简述|回答|分析|比较|写出|指出"
-    "|化简|解方程|解不等式|列举|论述|填|选|画出|描述|讨论|概括|归纳|谈谈|评价|阐述|推导|判断|设计|补充|改正|完成|翻译|举例|给出|列出|找出|确定"
-    f"|(?:[是为有得共少多大小数于值元分人次个种米时天岁页块支只=]|不可能|正确的|错误的)[^{CJK_RANGES}。．]{{0,12}}[。．.:：]?\\s*$"
+_TASKS_CJK = (
+    "求(?!得)|计算|证明|解释|说明|简述|回答|分析|比较|写出|指出|化简|解方程|解不等式|列举|论述|填|选|画出|描述|讨论|概括|归纳|谈谈|评价"
+    "|阐述|推导|判断|设计|补充|改正|完成|翻译|举例|给出|列出|找出|确定|试[述析论说比]"
 )
-UNFINISHED = re.compile(r"\b(?:is|are|was|were|be|of|by|to|the|an?|in|than|as|has|have|equals|always|and|at|with)\W*$")
-"""The end of a statement to be completed whose blank was lost."""
+_BEGIN_CJK = r"(?:^|[，,。．；;：:、！!\s$）)】])"
+ASKS_CJK = re.compile(
+    "[?？]|什么|怎[么样]|如何|何[为谓时处种以]|为何|哪|多少|几[^何乎]|是否|吗|呢|能否|可否|请"
+    f"|{_BEGIN_CJK}(?:(?:试|并|再|则|[从用以就对按]|试?(?:根据|结合|运用|利用|依据))[^，。；]{{0,24}})?(?:{_TASKS_CJK})"
+    r"|(?:[是为有共=]|等于|不可能|正确的|错误的)\W{0,12}$"
+)
 OPEN_END = re.compile(r"[:：=]\s*\W{0,4}$|:\s*\n")
 
 
 def asks_nothing(row: Row) -> str | None:
-    """The question contains no question mark, interrogative, imperative or blank; with options it may be unfinished."""
+    """No question mark, interrogative, imperative or blank; options may complete an unfinished or long statement."""
     question = row.item.question
     if "?" in question or "？" in question or BLANK.search(question) or OPEN_END.search(question):
         return None
@@ -107,8 +111,8 @@ def asks_nothing(row: Row) -> str | None:
         return None
     if ASKS_CJK.search(question) if row.chinese else ASKS.search(question) or TRUE_FALSE.search(question):
         return None
-    if row.item.options and (row.chinese or not question.endswith((".", "。")) or UNFINISHED.search(question)):
-        return None
+    if row.item.options and (row.chinese or not question.endswith(".") or len(row.words) >= row.config.min_stem):
+        return None  # an unfinished statement, or one whose term the options name
     return None if row.asked.question_type == "calculation" and FORMULA_SIGN.search(question) else question[:80]
 
 
@@ -151,8 +155,8 @@ COMMON = frozenset(
     word_list(
         "what which who whose when where why how does following this that these those there their they them from with "
         "have been were will would could should than then into about each other same many much most more some such "
-        "between after before also only your answer question correct true false statement best 什么 多少 哪个 哪些 下列 "
-        "一个 这个 可以 正确 如果"
+        "between after before also only your answer question correct true false statement best "
+        "什么 多少 哪个 哪些 下列 一个 这个 可以 正确 如果"
     )
 )
 
@@ -188,6 +192,13 @@ OTHERS_CJK = re.compile(
     r"第\s*\d+\s*题|上一?[道个]?题|前一?[道个]?题|前面的?题|种子(?:题|问题)|参考数据(?![:：])|知识点?路径|已解题"
 )
 OF_CONTEST = re.compile(r"\b(?:level|paper|amc|contest|olympiad|competition|kangaroo|adapted)\b", re.IGNORECASE)
+DEICTIC = re.compile(
+    r"\b(?:solve|answer) (?:this|the) (?:problem|question)\b|\bbetween the two\W{0,3}$"
+    r"|\banswer to (?:this|the) question\b",
+    re.IGNORECASE,
+)
+SEVERAL_SENTENCES = re.compile(r"[.!?;:。；：]\s|\n")
+"""What a question of a single sentence cannot speak of."""
 REFERS = re.compile(
     r"\b(?:seed|solved) questions?\b|\bthe (?:reference|seed) data\b|\bknowledge (?:points? )?path\b"
     rf"|\b(?:answer to|see) question \d+\b|\b(?:see|refer to) the (?:{_TEXTS}|{_FIGURES})\b"
@@ -195,10 +206,9 @@ REFERS = re.compile(
     re.IGNORECASE,
 )
 REFERS_CJK = re.compile("种子题|参考数据(?![:：])|知识点?路径|已解题目|见[上下]?[图表]")
-REFERRED = frozenset(
-    word_list(f"{_TEXTS} {_FIGURES} table shown study data path".replace("|", " "))
-    + word_list("question questions problem problems exercise exercises")
-)
+PASSAGE_WORDS = frozenset(word_list(_TEXTS.replace("|", " ")))
+FIGURE_WORDS = frozenset(word_list(_FIGURES.replace("|", " ") + " table shown"))
+OTHERS_WORDS = frozenset(word_list("question questions problem problems exercise exercises data path"))
 """Words of which each match of the English patterns contains one."""
 FOLLOWS = re.compile("follow|below|this|下", re.IGNORECASE)
 
@@ -208,35 +218,27 @@ def not_self_contained(row: Row) -> str | None:
 
     A long question may contain its passage, and one with a table its figures.
     """
-    question = row.item.question
-    if not REFERRED.isdisjoint(row.vocabulary):
-        found = _missing_part(row, OTHERS, FIGURE, PASSAGE)
-        if found is not None:
-            return found
-        for _, text in row.texts[1:]:
-            if match := REFERS.search(text):
-                return match[0]
-    if not question.isascii():
-        found = _missing_part(row, OTHERS_CJK, FIGURE_CJK, PASSAGE_CJK)
-        if found is not None:
-            return found
-    for _, text in row.texts[1:]:
-        if not text.isascii() and (match := REFERS_CJK.search(text)):
+    question, used = row.item.question, row.vocabulary
+    passages, figures, others = (not used.isdisjoint(each) for each in (PASSAGE_WORDS, FIGURE_WORDS, OTHERS_WORDS))
+    chinese = not question.isascii()
+    for wanted, pattern in ((others, OTHERS), (chinese, OTHERS_CJK)):
+        if wanted and (match := pattern.search(question)) and not OF_CONTEST.search(question):
             return match[0]
-    return None
-
-
-def _missing_part(row: Row, others: Pattern, figure: Pattern, passage: Pattern) -> str | None:
-    """What the question speaks of and does not contain."""
-    question = row.item.question
-    if (match := others.search(question)) and not OF_CONTEST.search(question):
+    for wanted, pattern in ((figures, FIGURE), (chinese, FIGURE_CJK)):
+        if wanted and (match := pattern.search(question)) and "|" not in question and "[image" not in question:
+            return match[0]
+    for wanted, pattern in ((passages, PASSAGE), (chinese, PASSAGE_CJK)):
+        if wanted and (match := pattern.search(question)):
+            # At the beginning, it cannot speak of a passage that stands before it.
+            at_start = match.start() < AT_START and not FOLLOWS.search(match[0])
+            if at_start or length(question) < row.config.passage:
+                return match[0]
+    if (match := DEICTIC.search(question)) and not SEVERAL_SENTENCES.search(question):
         return match[0]
-    if (match := figure.search(question)) and "|" not in question and "[image" not in question:
-        return match[0]
-    if match := passage.search(question):
-        # At the beginning, it cannot speak of a passage that stands before it.
-        at_start = match.start() < AT_START and not FOLLOWS.search(match[0])
-        if at_start or length(question) < row.config.passage:
+    for _, text in row.texts[1:]:
+        if (passages or figures or others) and (match := REFERS.search(text)):
+            return match[0]
+        if not text.isascii() and (match := REFERS_CJK.search(text)):
             return match[0]
     return None
 

@@ -54,7 +54,7 @@ class DigestSet:
         return True
 
 
-def question_keys(question: str | None, options: Sequence[str], answer: str | None) -> tuple[list[int], list[int]]:
+def repeat_keys(question: str | None, options: Sequence[str], answer: str | None) -> tuple[list[int], list[int]]:
     """Digests of what this question would repeat, and digests by which later questions find it.
 
     Two questions with options are the same if they have the same stem and the same options or right option: the stem

@@ -17,7 +17,8 @@ _PART = "question|answer|explanation|option|response|solution"
 PLACEHOLDER = re.compile(
     r"\W{0,3}(?:your|insert|insert the|insert your|enter your|write your) (?:PART)(?: text)?(?: goes)?(?: here)?\W{0,3}"
     r"|\W{0,3}(?:the |new )?(?:PART)(?: text)?(?: goes)? here\W{0,3}|[<\[{]+ *(?:your )?(?:PART) *[>\]}]+"
-    r"|\W{0,3}(?:todo|tbd|tba|placeholder|to be (?:completed|determined|added|filled)|n/a|xxx+|correct answer text)\W{0,3}"
+    r"|\W{0,3}(?:todo|tbd|tba|placeholder|to be (?:completed|determined|added|filled)|n/a|xxx+"
+    r"|option [a-d] text|(?:correct )?answer text)\W{0,3}"
     r"|\W{0,3}(?:待补充|待完善|待填写|答案内容|问题内容|此处略|略)\W{0,3}".replace("PART", _PART),
     re.IGNORECASE,
 )
@@ -25,16 +26,21 @@ PLACEHOLDER = re.compile(
 MAX_PLACEHOLDER = 60
 PLACEHOLDER_INSIDE = re.compile(
     r"\[(?:insert|enter|fill in|add|your|placeholder|todo|tbd)\b[^\]\n]{0,60}\]|<(?:insert|enter|your)\b[^>\n]{0,60}>"
-    r"|\[(?:topic|name|value|number|placeholder)\]|(?<!\w)(?-i:\[X\])|\{\{ [a-z_]{3,30} \}\}|\{\{[a-z]{3,20}_?[a-z]{0,20}\}\}(?![_^])|\blorem ipsum\b"
+    r"|\[(?:topic|name|value|number|placeholder)\]|(?<!\w)(?-i:\[X\])|\{\{ [a-z_]{3,30} \}\}"
+    r"|\{\{[a-z]{3,20}_?[a-z]{0,20}\}\}(?![_^])|\blorem ipsum\b"
     r"|[\[【（(](?:此处|在此|请)(?:填写|输入|插入|填入|补充)[^\]】）)\n]{0,20}[\]】）)]",
     re.IGNORECASE,
 )
+ABOUT_STRINGS = frozenset(word_list("type types data code program python variable instrument violin guitar theory"))
+"""Words of a question whose answer may be "string"."""
 PLACEHOLDER_SIGNS = ("[", "<", "{{", "【", "（", "ipsum")
 """A placeholder inside a text, and the signs of which each match contains one."""
 
 
 def placeholder(row: Row) -> str | None:
-    """A text is a placeholder, or contains one."""
+    """A text is a placeholder, or contains one, or is the type that the schema names."""
+    if row.item.answer == "string" and ABOUT_STRINGS.isdisjoint(row.vocabulary):
+        return "string"
     for name, text in row.texts:
         if name != "explanation" and len(text) < MAX_PLACEHOLDER and (match := PLACEHOLDER.fullmatch(text)):
             return match[0]
@@ -49,12 +55,14 @@ MARKUP = re.compile(
     r"</?(?:p|br|b|i|u|em|strong|div|span|sub|sup|img|a|table|tr|td|th|ul|ol|li|h[1-6]|font|hr|pre|code|center|s)"
     r"(?:\s[^<>\n]{0,200})?/?>"
     r"|&(?:nbsp|lt|gt|amp|quot|apos|ndash|mdash|#\d{1,7}|#x[0-9a-f]{1,6});"
-    r"|\*\*[^*\s][^*\n]{0,300}\*\*|^ {0,3}#{1,6} +\S|!\[[^\]\n]{0,200}\]\(|\]\((?:https?:|/|\w+\.(?:png|jpe?g|gif|svg|html?|pdf))"
+    r"|\*\*[^*\s][^*\n]{0,300}\*\*|^ {0,3}#{1,6} +\S|!\[[^\]\n]{0,200}\]\(|\]\((?:https?:|/"
+    r"|\w+\.(?:png|jpe?g|gif|svg|html?|pdf))"
     r"|^ {0,3}\|?(?: *:?-{3,}:? *\|)+(?: *:?-{3,}:?)? *$|^-{3,}$|<\|[a-z_]{1,30}\|>|\[/?INST\]|<</?SYS>>",
     re.IGNORECASE | re.MULTILINE,
 )
 MARKUP_SIGNS = ("<", "&", "**", "#", "](", "---", "[I", "[/")
-"""HTML tags and entities, bold text, headings, images, links and tables of Markdown, tokens of chat templates; signs of them."""
+"""HTML tags and entities, bold text, headings, images, links and tables of Markdown, tokens of chat
+templates; and signs of which each match contains one."""
 ABOUT_MARKUP = re.compile(r"\b(?:html|xml|css|markdown|tags?|web|browser)\b|标签|网页", re.IGNORECASE)
 CONTROL = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ue000-\uf8ff\ufdd0-\ufdef\ufffd\ufffe\uffff]|[\ud800-\udfff]"
@@ -87,8 +95,9 @@ def control_characters(row: Row) -> str | None:
 
 DANGLING = frozenset(
     word_list(
-        "the a an of and or by with to is are was were from as at into than that which because its their this these "
-        "has have had be been between when where while if so such very more most your our his for on per we they"
+        "the a an of and or by with to is are was were from as at into than that which because its their this these in "
+        "less thus they then but has have had be been between when where while if so such very more most your our his "
+        "for on per we they"
     )
 )
 """Words that do not end a sentence without a stop."""
@@ -125,18 +134,19 @@ def _ends_inside_sentence(text: str, name: str, row: Row) -> bool:
         whole = ENDING_CJK.search(text) or (name != "question" and RESULT.search(text[-30:]))
         return name != "answer" and len(text) >= row.config.min_prose and not whole
     last, words = text[-20:].split()[-1], text.count(" ") + 1
-    if not (last.isalpha() and last.islower()) or words < MIN_CUT:
+    if not LAST_WORD.fullmatch(last) or words < MIN_CUT:
         return False
-    if last in DANGLING or name == "question":
+    if last.lower() in DANGLING or name == "question":
         return True
     if PART.search(text) or RESULT.search(text[-30:]):
         return False
     return words >= (MIN_CUT if SENTENCE_END.search(text) else row.config.min_prose)
 
 
-RESULT = re.compile(r"[=≈$\d][)）$ ]*(?:[^\W\d]+ ?){0,2}$")
+RESULT = re.compile(rf"[=≈$\d][)）$ ]*(?:[A-Za-z]{{1,12}} ?){{0,2}}[{CJK_RANGES}]{{0,3}}$")
 """A calculation, which often ends with its result instead of a stop."""
 PART = re.compile(r"\([a-z0-9]{1,3}\) ")
+LAST_WORD = re.compile("[A-Za-z]?[a-z]+(?:['’][a-z]+)?")
 ITEM = re.compile(r"\s*(?:\(?[A-Za-z0-9]{1,3}[).:]|[-*•_|])")
 MIN_CUT = 5
 ENDING_CJK = re.compile(r"[是为吗呢几少么个种有得分元人天米]$")
@@ -144,7 +154,7 @@ ENDING_CJK = re.compile(r"[是为吗呢几少么个种有得分元人天米]$")
 
 # ------------------------------------------------------------------------------------------------- balance
 
-MONEY = re.compile(r"(?<![\w$])\$\d[\d,]*(?:\.\d+)?(?![\d$\\^_{}])")
+MONEY = re.compile(r"(?<![\w$])\$\.?\d[\d,]*(?:\.\d+)?(?![\d$\\^_{}])")
 NUMBER = re.compile(r"\$\d+\$")
 """A number as a formula: in such a text "$5" is no money."""
 ESCAPED = re.compile(r"\\[\\${}]|\\(?:left|right) *[{}]|\\textbackslash(?:\{\})? *\$?|(?<!\$)\$(?=\$\$\d)")
@@ -269,19 +279,23 @@ def mixed_languages(row: Row) -> str | None:
         if text.isascii() or not _LATIN_WORD.search(text):
             continue
         for sentence in SENTENCES.split(text):
-            if (ideographs := len(CJK.findall(sentence))) and (found := _mixed(sentence, ideographs, row)):
-                if not ABOUT_LANGUAGE.search(row.item.question):
-                    return f"{name}: {found[:60]}"
+            found = _mixed(sentence, row)
+            if found and not ABOUT_LANGUAGE.search(row.item.question):
+                return f"{name}: {found[:60]}"
     return None
 
 
-def _mixed(sentence: str, ideographs: int, row: Row) -> str | None:
+def _mixed(sentence: str, row: Row) -> str | None:
     """The words of the other language in a sentence, if they are too many."""
-    prose = FORMULA.sub(" ", GLOSS.sub(" ", sentence))
-    words = _LATIN_WORD.findall(prose)
+    ideographs = len(CJK.findall(sentence))
+    if not ideographs:
+        return None
+    prose = GLOSS.sub(" ", sentence)
+    words = _LATIN_WORD.findall(prose)  # formulas may be cut too: they are not removed
     if row.chinese:
         found = [word for word in words if word in FUNCTION_WORDS["English"]]
-        return " ".join(words) if len(found) > row.config.max_english_in_chinese and ideographs > MIN_MIXED else None
+        mixed = found and len(words) > row.config.max_english_in_chinese
+        return " ".join(words) if mixed else None
     found = CJK.findall(prose)
     return "".join(found) if len(found) > row.config.max_chinese_in_english and len(words) > MIN_MIXED else None
 
