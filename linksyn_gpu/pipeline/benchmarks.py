@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from linksyn_gpu.config import DecontaminateConfig, SeedsConfig
-from linksyn_gpu.errors import DataError
 from linksyn_gpu.quality.contamination import BenchmarkItem, Benchmarks, searched_text
-from linksyn_gpu.seeds.files import SourceFile, SourceFiles, find_files
+from linksyn_gpu.seeds.files import SourceFiles, find_files
 from linksyn_gpu.seeds.normalize import seeds_of_files
 from linksyn_gpu.seeds.readers import MAX_LINE
+from linksyn_gpu.tables import Seeds
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 READING = SeedsConfig(keep_duplicates=True, allow_empty_answers=True, max_chars=MAX_LINE)
 _LABEL = re.compile(r"\s*[(\uff08]?[A-Z][)\uff09.\uff0e\u3001:\uff1a]\s*")
@@ -20,21 +23,56 @@ _LABEL = re.compile(r"\s*[(\uff08]?[A-Z][)\uff09.\uff0e\u3001:\uff1a]\s*")
 
 
 def read_benchmarks(config: DecontaminateConfig) -> Benchmarks:
-    """Read the benchmark files that the settings name.
+    """Read the benchmark files that the settings name. Items that cannot be read are named in its `remarks`.
 
     Raises
     ------
     DataError
-        A file is missing, cannot be read or has no question; or an item of it is not taken, which would leave it
-        unnoticed in seeds and QA.
+        A file is missing, cannot be read, or has no question.
     """
-    items = [item for file in find_files(config.against) for item in _items(file)]
-    return Benchmarks(items, config.share)
+    items: list[BenchmarkItem] = []
+    remarks: list[str] = []
+    for file in find_files(config.against):
+        seeds = seeds_of_files(SourceFiles([file], []), READING)
+        items += _items(seeds, file.path.name)
+        if seeds.rejects:
+            first = seeds.rejects[0]
+            remarks.append(
+                f"{file.name}: {len(seeds.rejects):,} benchmark items cannot be read and are not searched for; first "
+                f"line {first.line}: {first.reason}: {first.detail}"
+            )
+    return Benchmarks(items, config.share, remarks)
 
 
-def benchmark_digests(config: DecontaminateConfig) -> dict[str, str]:
-    """Names of the benchmark files with their digests, for the manifest; {} without any."""
-    return file_digests(find_files(config.against)) if config.against else {}
+def benchmark_digests(config: DecontaminateConfig) -> dict[str, Any]:
+    """What decides on decontamination, for the manifest: digests of the files, and the share; {} without any file."""
+    if not config.against:
+        return {}
+    clean = file_digests(find_files(config.clean)) if config.clean else {}
+    return {"benchmarks": file_digests(find_files(config.against)), "clean": clean, "share": config.share}
+
+
+class Screen:
+    """Finds benchmark items in batches of seeds and lists them.
+
+    Parameters
+    ----------
+    benchmarks : Benchmarks
+    write : callable
+        Gets a row for each contaminated seed: its id and question, and the hit.
+    """
+
+    def __init__(self, benchmarks: Benchmarks, write: Callable[[dict[str, Any]], None]) -> None:
+        self._benchmarks, self._write = benchmarks, write
+
+    def __call__(self, seeds: pa.RecordBatch) -> list[str | None]:
+        """Return for each seed the benchmark item that it holds, or None."""
+        rows = seeds.select(["id", *_FIELDS]).to_pylist()
+        found = self._benchmarks.best_hits(texts_of_rows(rows))
+        for row, hit in zip(rows, found, strict=True):
+            if hit is not None:
+                self._write({"id": row["id"], "question": row["question"], **hit.row()})
+        return [hit and f"holds {hit.item!r} of {hit.file}: {hit.share:.0%} of its weight" for hit in found]
 
 
 def clean_texts(config: DecontaminateConfig) -> list[str]:
@@ -64,15 +102,7 @@ def file_digests(files: SourceFiles) -> dict[str, str]:
     return found
 
 
-def _items(file: SourceFile) -> Iterator[BenchmarkItem]:
-    seeds = seeds_of_files(SourceFiles([file], []), READING)
-    if seeds.rejects:
-        first = seeds.rejects[0]
-        raise DataError(
-            f"{first.file}:{first.line}: this benchmark item cannot be read ({first.reason}: {first.detail}), and "
-            f"{len(seeds.rejects) - 1:,} more: what is not read is not found; repair the file or remove these records"
-        )
-    rows = seeds.table.select(["id", "question", "options", "answer"]).to_pylist()
-    for row in rows:
+def _items(seeds: Seeds, file: str) -> Iterator[BenchmarkItem]:
+    for row in seeds.table.select(["id", "question", "options", "answer"]).to_pylist():
         answer = _LABEL.sub("", row["answer"], count=1) if row["options"] else row["answer"]
-        yield BenchmarkItem(row["id"], file.path.name, row["question"], tuple(row["options"]), answer)
+        yield BenchmarkItem(row["id"], file, row["question"], tuple(row["options"]), answer)

@@ -29,7 +29,7 @@ import numpy as np
 from numba import get_num_threads, njit
 from numpy.typing import NDArray
 
-from linksyn_gpu.tables import Float64, Int64, UInt64
+from linksyn_gpu.tables import Bool, Float64, Int64, UInt64
 from linksyn_gpu.text.languages import FUNCTION_WORDS
 from linksyn_gpu.text.ngrams import FNV_PRIME, mixed
 from linksyn_gpu.text.tokens import folded, tokens_of, word_hash
@@ -55,7 +55,7 @@ EXAM_WORDS = word_list(
 EXAM_CHARACTERS = (
     "下列说法正确的是不中面哪项个一有关于叙述错误以选择题目答案其为和或与在了请问多少几如果那么则上以这些种各"
 )
-BATCH = 2_048
+BATCH = 512
 """Texts that a thread searches at a time. Never changes a result."""
 MAX_SHOWN = 400
 """Longest matched text that a hit names, in characters."""
@@ -105,6 +105,8 @@ class Benchmarks:
     items : sequence of BenchmarkItem
     share : float
         Least share of an item's weight that a hit matches, in (0, 1].
+    remarks : sequence of str
+        What to know about the files: items that could not be read.
 
     Examples
     --------
@@ -114,9 +116,10 @@ class Benchmarks:
     ('q1', 1.0)
     """
 
-    def __init__(self, items: Sequence[BenchmarkItem], share: float = SHARE) -> None:
+    def __init__(self, items: Sequence[BenchmarkItem], share: float = SHARE, remarks: Sequence[str] = ()) -> None:
         self.items = list(items)
         self.share = share
+        self.remarks = list(remarks)
         parts = [part for item in self.items for part in (item.question, *item.options, item.answer)]
         cut = tokens_of(parts)
         sizes = [2 + len(item.options) for item in self.items]
@@ -127,6 +130,19 @@ class Benchmarks:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    @property
+    def too_light(self) -> Bool:
+        """[n_items] items that are no hit of any text: they have no question or weigh less than `FLOOR`."""
+        sums = np.concatenate([[0.0], np.cumsum(self._weights)])
+        weight = np.diff(sums[self._part_tokens])
+        first, answer = self._item_parts[:-1], self._item_parts[1:] - 1
+        question = weight[first]
+        options = np.diff(np.concatenate([[0.0], np.cumsum(weight)])[np.stack([first + 1, answer])], axis=0)[0]
+        both = question + np.maximum(options, weight[answer])
+        empty = np.diff(self._part_tokens)[first] == 0
+        light: Bool = empty | ((question < ALONE) & (both < FLOOR))
+        return light
 
     def best_hits(self, texts: Iterable[str]) -> list[Hit | None]:
         """Find the item of which each text has the largest share, the first of equal ones; None without a hit."""
