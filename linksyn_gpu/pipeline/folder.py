@@ -41,7 +41,13 @@ OPTIONAL = ("extract", "enhance", "curate")
 CHEAP = ("curate",)
 """Stages that are repeated without being asked for when an earlier one is added: they ask no model."""
 OUTPUTS = {
-    "ingest": ("seeds.arrow", "seeds.parquet", "rejects.jsonl", "contaminated.jsonl", "certificate.json"),  # .parquet: of an older version
+    "ingest": (
+        "seeds.arrow",
+        "seeds.parquet",
+        "rejects.jsonl",
+        "contaminated.jsonl",
+        "certificate.json",
+    ),  # .parquet: of an older version
     "extract": ("annotated.parquet", "extracted.parquet", "merges.jsonl", "doubtful.jsonl", "merges.md"),
     "build": ("kps.parquet", "graph"),
     "walk": ("plan.json", "paths.parquet", "visits.npz", "kp-factors.npy"),

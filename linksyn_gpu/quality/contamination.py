@@ -38,7 +38,7 @@ from linksyn_gpu.text.words import word_list
 REASON = "contaminated"
 """Reason of a drop."""
 SHARE = 0.6
-FLOOR, ALONE, HEAVY = 3.0, 5.0, 12.0
+FLOOR, ALONE, HEAVY = 2.5, 5.0, 12.0
 """Weights of an item: the least one with options or answer, the least one without, and where `SHARE` suffices."""
 WIDE, NARROW, FEWEST_FOR_WIDE = 5, 3, 10
 SLACK = 1e-9
@@ -110,8 +110,8 @@ class Benchmarks:
 
     Examples
     --------
-    >>> item = BenchmarkItem("q1", "exam.jsonl", "Which enzyme unwinds the double helix ahead of a replication fork?")
-    >>> found = Benchmarks([item]).best_hits(["Recall: which enzyme unwinds the DOUBLE HELIX ahead of a replication fork"])
+    >>> item = BenchmarkItem("q1", "exam.jsonl", "Which enzyme unwinds the double helix ahead of the fork?")
+    >>> found = Benchmarks([item]).best_hits(["1. Which enzyme unwinds the DOUBLE HELIX ahead of the fork"])
     >>> found[0].item, found[0].share
     ('q1', 1.0)
     """
@@ -494,7 +494,7 @@ def _hits(
         for item in candidates[:n]:
             found = _share_of(item, tokens, weights, part_tokens, item_parts, grams, share)
             if found > 0.0:
-                out_text.append(text)
+                out_text.append(np.int64(text))
                 out_item.append(item)
                 out_share.append(found)
     return np.array(out_text), np.array(out_item), np.array(out_share)

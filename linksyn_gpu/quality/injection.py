@@ -145,13 +145,6 @@ def injected(name: str, item: BenchmarkItem, others: Sequence[BenchmarkItem]) ->
     return FORMS[name](item, random.Random(f"{name}\n{item.file}\n{item.id}\n{item.question}"), others)
 
 
-def scrambled(item: BenchmarkItem) -> str:
-    """The words of an item in random order, always the same one: this text holds no item."""
-    words = _WORD.findall(_text(item))
-    random.Random(f"scrambled\n{item.id}\n{item.question}").shuffle(words)
-    return " ".join(words)
-
-
 def _text(item: BenchmarkItem) -> str:
     return searched_text(item.question, item.options, item.answer)
 

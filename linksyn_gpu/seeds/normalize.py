@@ -382,9 +382,7 @@ class Intake:
             refused += [
                 (int(place), Unfit("contaminated", item)) for place, item in zip(places, found, strict=True) if item
             ]
-            places, batch, notes = _some(
-                _Piece(places, batch, notes), np.flatnonzero([item is None for item in found])
-            )
+            places, batch, notes = _some(_Piece(places, batch, notes), np.flatnonzero([item is None for item in found]))
         for name, mask in notes.items():
             if count := int(mask.sum()):
                 self.tally.notes[name] += count

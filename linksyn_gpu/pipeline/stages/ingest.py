@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +10,7 @@ from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.pipeline import store
-from linksyn_gpu.pipeline.benchmarks import Screen, benchmark_digests, file_digests
+from linksyn_gpu.pipeline.benchmarks import Screen, benchmark_digests, file_digests, screening
 from linksyn_gpu.pipeline.folder import Workspace
 from linksyn_gpu.pipeline.growth import (
     INSTEAD,
@@ -58,9 +56,7 @@ def ingest(
         known = known_input(ws)
         others = [name for name in hashes if hashes[name] != known.get(name, hashes[name])]
         why = (
-            f"the content of {listed(others, 5)} changed"
-            if others
-            else "the input files are not those of the campaign"
+            f"the content of {listed(others, 5)} changed" if others else "the input files are not those of the campaign"
         )
         raise ConfigError(
             f"{ws.folder}: {why}. Seeds are added by files after all "
@@ -82,21 +78,22 @@ def ingest(
         if not compares:
             record_parts(ws)
         progress("records read", 0, None)
-        with store.replacing_seeds(ws, seed_schema()) as out, _screening(ws, config.decontaminate) as screen:
+        with store.replacing_seeds(ws, seed_schema()) as out, screening(ws, config.decontaminate) as screen:
             tally = _read(found, config, out, screen)
             if compares:
                 check_seeds(ws, out.table())  # before anything is recorded
                 begin()
                 record_parts(ws)
-        counts = {**seed_counts(tally), **_benchmark_counts(ws)}
+        counts = seed_counts(tally, screen)
         progress("records read", counts["records"], counts["records"])
         ws.finish("ingest", counts)
     return ws.counts("ingest")
 
 
-def seed_counts(tally: SeedTally) -> dict[str, Any]:
-    """Counts of stage ingest: records = seeds + rejected."""
-    left = len(tally.remarks) - MAX_REMARKS
+def seed_counts(tally: SeedTally, screen: Screen | None = None) -> dict[str, Any]:
+    """Counts of stage ingest: records = seeds + rejected; with benchmark files, the items that were searched for."""
+    remarks = [*tally.remarks, *(screen.remarks if screen is not None else ())]
+    left = len(remarks) - MAX_REMARKS
     more = [f"and {left:,} more remarks on files"] if left > 0 else []
     return {
         "records": tally.taken + tally.rejected.total(),
@@ -105,8 +102,9 @@ def seed_counts(tally: SeedTally) -> dict[str, Any]:
         "rejected_by_reason": dict(tally.rejected),
         "notes": dict(tally.notes),
         "layouts": dict(tally.layouts),
-        "remarks": [*tally.remarks[:MAX_REMARKS], *more],
+        "remarks": [*remarks[:MAX_REMARKS], *more],
         "files_without_answers": list(tally.unanswered[:MAX_REMARKS]),
+        **({} if screen is None else {"benchmarks": screen.counts}),
     }
 
 
