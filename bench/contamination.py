@@ -36,11 +36,14 @@ from linksyn_gpu.pipeline.benchmarks import read_benchmarks, texts_of_rows
 from linksyn_gpu.quality.certificate import injections
 from linksyn_gpu.quality.contamination import BenchmarkItem, Benchmarks, searched_text
 from linksyn_gpu.quality.injection import FORMS
+from linksyn_gpu.seeds.normalize import read_seeds
+from linksyn_gpu.text import CJK_RANGES
 
 BENCHMARKS = ("benchmark_tal_test_slice.jsonl", "benchmark_mmlu_slice.jsonl")
 SEEDS = ("seed_tal_math_en_zh.jsonl", "seed_openstax_en.jsonl")
 Rule = Callable[[Sequence[BenchmarkItem]], Callable[[str], bool]]
 WORD = re.compile(r"\w+")
+PIECE = re.compile(rf"[{CJK_RANGES}]|[^\s{CJK_RANGES}]+")
 NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -138,9 +141,7 @@ def quality(folder: Path) -> dict[str, Any]:
     names = tuple(str(folder / name) for name in BENCHMARKS)
     items = read_benchmarks(DecontaminateConfig(against=names)).items
     rows = [json.loads(line) for name in names for line in Path(name).read_text(encoding="utf-8").split("\n") if line]
-    math_seeds, clean_seeds = (
-        [json.loads(line) for line in (folder / name).read_text(encoding="utf-8").split("\n") if line] for name in SEEDS
-    )
+    math_seeds, clean_seeds = (read_seeds(folder / name, keep_duplicates=True).table.to_pylist() for name in SEEDS)
     seeds = {row["id"]: row for row in [*math_seeds, *clean_seeds]}
     texts = dict(zip(seeds, texts_of_rows(list(seeds.values())), strict=True))
     marked = [row for row in rows if row["id"].startswith("tal") and (row.get("seed_overlap") or {}).get("exact")]
@@ -172,7 +173,7 @@ def quality(folder: Path) -> dict[str, Any]:
 
 
 def only_stem(row: dict[str, Any], seeds: dict[str, Any]) -> bool:
-    """Whether a marked item has no option of the seeds that it is marked with, and at most 12 words: another question."""
+    """Whether a marked item is short and has no option of the seeds that it is marked with: another question."""
     options = {option for id_ in row["seed_overlap"]["exact"] for option in seeds[id_]["options"]}
     return options.isdisjoint(row["options"]) and len(row["question"]) < 70
 
@@ -189,7 +190,10 @@ def mean(values: Sequence[bool]) -> float | None:
 
 
 def speed(folder: Path, n_items: int, n_texts: int) -> dict[str, Any]:
-    """Texts per second against items made of real questions in which every third word is another one."""
+    """Texts per second against items made of real questions in which half of the words are others.
+
+    A Chinese character is a word.
+    """
     rng = random.Random(0)
     rows = [
         json.loads(line)
@@ -197,11 +201,12 @@ def speed(folder: Path, n_items: int, n_texts: int) -> dict[str, Any]:
         for line in (folder / name).read_text(encoding="utf-8").split("\n")
         if line
     ]
-    words = [word for row in rows for word in row["question"].split()]
+    words = [word for row in rows for word in PIECE.findall(row["question"])]
     items = []
     for number in range(n_items):
         row = rng.choice(rows)
-        question = " ".join(word if rng.random() < 2 / 3 else rng.choice(words) for word in row["question"].split())
+        pieces = PIECE.findall(row["question"])
+        question = " ".join(word if rng.random() < 0.5 else rng.choice(words) for word in pieces)
         items.append(BenchmarkItem(str(number), "made", question, tuple(row["options"]), row["answer"]))
     texts = texts_of_rows(rows)
     texts = (texts * (1 + n_texts // len(texts)))[:n_texts]
