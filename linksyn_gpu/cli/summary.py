@@ -34,6 +34,12 @@ def ingest_line(counts: Mapping[str, Any]) -> str:
         lines.append(f"           marked: {reasons(counts['notes'])}")
     lines += [f"           no usable answer in {name}" for name in counts.get("files_without_answers", ())]
     lines += [f"           {remark}" for remark in counts.get("remarks", ())]
+    if benchmarks := counts.get("benchmarks"):
+        light = f" ({benchmarks['too_light']:,} are too short to be found)" if benchmarks["too_light"] else ""
+        lines.append(
+            f"benchmarks {benchmarks['items']:,} items{light}: {counts['rejected_by_reason'].get('contaminated', 0):,} "
+            f"contaminated seeds rejected, listed in contaminated.jsonl; what is found: certificate.json"
+        )
     return "\n".join(lines)
 
 

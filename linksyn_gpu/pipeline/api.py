@@ -236,7 +236,7 @@ def _until_graph(
 ) -> bool:
     """The stages from seeds to the graph. False: there is none yet, since requests of stage extract are pending."""
     if isinstance(seeds, Seeds):
-        done("ingest", keep_seeds(ws, seeds, force=force))
+        done("ingest", keep_seeds(ws, seeds, decontaminate=config.decontaminate, force=force))
     else:
         files = [str(seeds)] if isinstance(seeds, (str, Path)) else [str(file) for file in seeds]
         done("ingest", stages.ingest(ws, files, config, force=force, progress=progress))

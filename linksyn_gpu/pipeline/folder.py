@@ -41,7 +41,8 @@ OPTIONAL = ("extract", "enhance", "curate")
 CHEAP = ("curate",)
 """Stages that are repeated without being asked for when an earlier one is added: they ask no model."""
 OUTPUTS = {
-    "ingest": ("seeds.arrow", "seeds.parquet", "rejects.jsonl"),  # .parquet: of an older version
+    # seeds.parquet: of an older version
+    "ingest": ("seeds.arrow", "seeds.parquet", "rejects.jsonl", "contaminated.jsonl", "certificate.json"),
     "extract": (
         "annotated.parquet",
         "extracted.parquet",
@@ -67,6 +68,8 @@ OUTPUTS = {
 }
 # Made from the files of a stage by a separate command; out of date once the stage runs again.
 DERIVED = {"build": ("analytics.parquet",), "walk": ("forecast.json",)}
+LATER: dict[str, Any] = {"decontamination": {}}
+"""Inputs of a stage that older versions did not record, since they did not have them."""
 REPORT = "report.html"
 KIND_FILES = "files"
 REVOKING = "revoking"
@@ -606,7 +609,7 @@ def _recorded(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fill(settings: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a folder recorded for each of `settings`; what it did not record has its default."""
-    defaults = to_mapping(RunConfig())
+    defaults = {**to_mapping(RunConfig()), **LATER}
     filled: dict[str, Any] = {}
     for name, value in settings.items():
         default = defaults.get(name, value)

@@ -29,7 +29,7 @@ import numpy as np
 from numba import get_num_threads, njit
 from numpy.typing import NDArray
 
-from linksyn_gpu.tables import Float64, Int64, UInt64
+from linksyn_gpu.tables import Bool, Float64, Int64, UInt64
 from linksyn_gpu.text.languages import FUNCTION_WORDS
 from linksyn_gpu.text.ngrams import FNV_PRIME, mixed
 from linksyn_gpu.text.tokens import folded, tokens_of, word_hash
@@ -38,7 +38,7 @@ from linksyn_gpu.text.words import word_list
 REASON = "contaminated"
 """Reason of a drop."""
 SHARE = 0.6
-FLOOR, ALONE, HEAVY = 3.0, 5.0, 12.0
+FLOOR, ALONE, HEAVY = 2.5, 5.0, 12.0
 """Weights of an item: the least one with options or answer, the least one without, and where `SHARE` suffices."""
 WIDE, NARROW, FEWEST_FOR_WIDE = 5, 3, 10
 SLACK = 1e-9
@@ -55,7 +55,7 @@ EXAM_WORDS = word_list(
 EXAM_CHARACTERS = (
     "下列说法正确的是不中面哪项个一有关于叙述错误以选择题目答案其为和或与在了请问多少几如果那么则上以这些种各"
 )
-BATCH = 2_048
+BATCH = 512
 """Texts that a thread searches at a time. Never changes a result."""
 MAX_SHOWN = 400
 """Longest matched text that a hit names, in characters."""
@@ -105,18 +105,21 @@ class Benchmarks:
     items : sequence of BenchmarkItem
     share : float
         Least share of an item's weight that a hit matches, in (0, 1].
+    remarks : sequence of str
+        What to know about the files: items that could not be read.
 
     Examples
     --------
-    >>> item = BenchmarkItem("q1", "exam.jsonl", "Which enzyme unwinds the double helix ahead of a replication fork?")
-    >>> found = Benchmarks([item]).best_hits(["Recall: which enzyme unwinds the DOUBLE HELIX ahead of a replication fork"])
+    >>> item = BenchmarkItem("q1", "exam.jsonl", "Which enzyme unwinds the double helix ahead of the fork?")
+    >>> found = Benchmarks([item]).best_hits(["1. Which enzyme unwinds the DOUBLE HELIX ahead of the fork"])
     >>> found[0].item, found[0].share
     ('q1', 1.0)
     """
 
-    def __init__(self, items: Sequence[BenchmarkItem], share: float = SHARE) -> None:
+    def __init__(self, items: Sequence[BenchmarkItem], share: float = SHARE, remarks: Sequence[str] = ()) -> None:
         self.items = list(items)
         self.share = share
+        self.remarks = list(remarks)
         parts = [part for item in self.items for part in (item.question, *item.options, item.answer)]
         cut = tokens_of(parts)
         sizes = [2 + len(item.options) for item in self.items]
@@ -127,6 +130,19 @@ class Benchmarks:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    @property
+    def too_light(self) -> Bool:
+        """[n_items] items that are no hit of any text: they have no question or weigh less than `FLOOR`."""
+        sums = np.concatenate([[0.0], np.cumsum(self._weights)])
+        weight = np.diff(sums[self._part_tokens])
+        first, answer = self._item_parts[:-1], self._item_parts[1:] - 1
+        question = weight[first]
+        options = np.diff(np.concatenate([[0.0], np.cumsum(weight)])[np.stack([first + 1, answer])], axis=0)[0]
+        both = question + np.maximum(options, weight[answer])
+        empty = np.diff(self._part_tokens)[first] == 0
+        light: Bool = empty | ((question < ALONE) & (both < FLOOR))
+        return light
 
     def best_hits(self, texts: Iterable[str]) -> list[Hit | None]:
         """Find the item of which each text has the largest share, the first of equal ones; None without a hit."""
@@ -478,7 +494,7 @@ def _hits(
         for item in candidates[:n]:
             found = _share_of(item, tokens, weights, part_tokens, item_parts, grams, share)
             if found > 0.0:
-                out_text.append(text)
+                out_text.append(np.int64(text))
                 out_item.append(item)
                 out_share.append(found)
     return np.array(out_text), np.array(out_item), np.array(out_share)

@@ -69,6 +69,7 @@ REASONS = (
     "too_long",  # more than `max_chars` characters
     "duplicate_id",
     "duplicate_question",
+    "contaminated",  # it holds an item of a benchmark file that was named
 )
 """Why a record was rejected."""
 
@@ -210,13 +211,20 @@ class Intake:
     config : SeedsConfig
     write, reject : callables
         Get each Arrow batch of seeds with the columns of `seed_schema`, and each `Reject`.
+    contaminated : callable, optional
+        Given such a batch, returns for each seed the benchmark item that it holds, or None.
     """
 
     def __init__(
-        self, config: SeedsConfig, write: Callable[[pa.RecordBatch], None], reject: Callable[[Reject], None]
+        self,
+        config: SeedsConfig,
+        write: Callable[[pa.RecordBatch], None],
+        reject: Callable[[Reject], None],
+        contaminated: Callable[[pa.RecordBatch], Sequence[str | None]] | None = None,
     ) -> None:
         self._config = config
         self._write, self._write_reject = write, reject
+        self._contaminated = contaminated
         self._first_reject: Reject | None = None
         self._seen = SeenKeys()
         self._sources: list[str] = []
@@ -368,7 +376,13 @@ class Intake:
                 batch = batch.set_column(0, "id", pa.array(texts, pa.string()))
             kept = np.flatnonzero(verdicts == NEW)
             if kept.size < batch.num_rows:
-                batch, notes = batch.take(kept), {name: mask[kept] for name, mask in notes.items()}
+                places, batch, notes = _some(_Piece(places, batch, notes), kept)
+        if self._contaminated is not None and batch.num_rows:
+            found = self._contaminated(batch)
+            refused += [
+                (int(place), Unfit("contaminated", item)) for place, item in zip(places, found, strict=True) if item
+            ]
+            places, batch, notes = _some(_Piece(places, batch, notes), np.flatnonzero([item is None for item in found]))
         for name, mask in notes.items():
             if count := int(mask.sum()):
                 self.tally.notes[name] += count
@@ -410,6 +424,12 @@ class _Piece(NamedTuple):
     """Place of each record in its chunk."""
     batch: pa.RecordBatch
     notes: dict[str, Bool]
+
+
+def _some(piece: _Piece, rows: Any) -> _Piece:
+    """Return some rows of a piece."""
+    places, batch, notes = piece
+    return _Piece(places[rows], batch.take(rows), {name: mask[rows] for name, mask in notes.items()})
 
 
 def _piece_of_rows(places: Sequence[int], rows: Sequence[tuple[Any, ...]], noted: Sequence[list[str]]) -> _Piece:

@@ -19,7 +19,18 @@ from numpy.typing import NDArray
 
 from linksyn_gpu.text import CJK, name_key
 from linksyn_gpu.text.latex import GREEK_NAMES
-from linksyn_gpu.text.ngrams import FNV_OFFSET, FNV_PRIME, IDEOGRAPH, SEPARATOR, SIGN, WORD, character_kinds, mixed
+from linksyn_gpu.text.ngrams import (
+    FNV_OFFSET,
+    FNV_PRIME,
+    IDEOGRAPH,
+    SEPARATOR,
+    SIGN,
+    WORD,
+    Int64,
+    UInt64,
+    character_kinds,
+    mixed,
+)
 from linksyn_gpu.text.words import simplified, word_list
 
 DIGIT, BACKSLASH = 4, 5
@@ -27,7 +38,8 @@ DIGIT, BACKSLASH = 4, 5
 LEFT_OUT = word_list(
     "left right big bigl bigr bigg biggl biggr displaystyle textstyle scriptstyle limits nolimits text textbf textit "
     "textrm textsf texttt mathrm mathbf mathbb mathit mathcal mathsf mathfrak boldsymbol operatorname emph bm bf rm it "
-    "mbox hbox uline textquotesingle frac dfrac tfrac cfrac sqrt overline underline overrightarrow overset underset underbrace overbrace "
+    "mbox hbox uline textquotesingle frac dfrac tfrac cfrac sqrt overline underline overrightarrow overset underset "
+    "underbrace overbrace "
     "widehat hat bar vec dot ddot tilde widetilde boxed phantom quad qquad hspace vspace hfill newline par item hline "
     "times cdot cdots ldots dots div pm mp ast star le leq leqslant ge geq geqslant ne neq lt gt approx equiv sim "
     "simeq cong propto infty int iint oint sum prod to rightarrow leftarrow leftrightarrow longrightarrow implies iff "
@@ -43,7 +55,7 @@ SECOND_SHAPES = word_list("epsilon theta rho sigma phi pi")
 """Greek letters of which LaTeX has a second shape, as in \\varphi."""
 _OMITTED, _WITH_ARGUMENT, _SPELT = 0, 1, 2
 
-UInt32, UInt64, Int64 = NDArray[np.uint32], NDArray[np.uint64], NDArray[np.int64]
+UInt32 = NDArray[np.uint32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +85,7 @@ def tokens_of(texts: Sequence[str]) -> Tokens:
     rows = [folded(text) for text in texts]
     ends = np.concatenate([[0], np.cumsum(np.fromiter(map(len, rows), np.int64, len(rows)))]).astype(np.int64)
     characters = np.frombuffer("".join(rows).encode("utf-32-le", errors="surrogatepass"), np.uint32)
-    return Tokens(*_tokenize(characters, ends, *_characters(), *_commands()))
+    return Tokens(*_tokenize(characters, ends, *_characters(), *_commands()))  # type: ignore[arg-type]
 
 
 @functools.cache
