@@ -37,6 +37,8 @@ LABELS = {
 BATCH_ROWS = 1024
 MAX_FILE_REQUESTS, MAX_FILE_BYTES = 50_000, 200 * 10**6
 """Largest batch file that services accept."""
+SEED_COLUMNS = ("question", "options", "answer", "disciplines", "difficulty", "language")
+"""What a request needs of its seeds."""
 PATH_COLUMNS = ("walk_id", "cell", "nodes", "seeds", "drop_reason")
 TypeOf = Callable[[str | None], str]
 OpenRequests = Callable[[int], contextlib.AbstractContextManager[Path]]
@@ -112,7 +114,7 @@ class RequestsWriter:
         recorded_types: Iterable[str | None] = (),
     ) -> None:
         self._sources, self._cells = sources, cells
-        self._seed_rows = SeedRows(sources.seeds)
+        self._seed_rows = SeedRows(sources.seeds.select(SEED_COLUMNS))
         config = sources.config
         # A client adapts requests itself, and learns more from the server.
         self._dialect = Dialect(config.without, config.rename) if config.engine == "batch" else Dialect()
@@ -327,7 +329,7 @@ def read_requests(requests_file: str | Path) -> Iterator[dict[str, Any]]:
 
 def _most_common(values: Sequence[str]) -> str | None:
     """The most frequent value; of equally frequent ones, the first."""
-    return Counter(values).most_common(1)[0][0] if values else None
+    return max(values, key=values.count) if values else None
 
 
 def check_languages(seeds: pa.Table) -> None:
