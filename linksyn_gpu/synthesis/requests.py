@@ -20,6 +20,7 @@ from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.llm.asking import request_model
 from linksyn_gpu.llm.prompting import content_request, prompt_chars
 from linksyn_gpu.llm.refusals import Dialect
+from linksyn_gpu.machine import collector_paused
 from linksyn_gpu.synthesis import prompts
 from linksyn_gpu.synthesis.question_types import TypeAssigner
 from linksyn_gpu.tables import Cell, RowWriter, json_line
@@ -150,6 +151,10 @@ class RequestsWriter:
         paths : sequence of dict
             walk_id, cell, nodes, seeds (rows of the seed table), drop_reason (None: kept).
         """
+        with collector_paused():
+            return self._write(paths)
+
+    def _write(self, paths: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         rows, requests = [], []
         seeds = self._seed_rows.take(i for path in paths if path["drop_reason"] is None for i in path["seeds"])
         for path in paths:
