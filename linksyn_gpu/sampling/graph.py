@@ -140,7 +140,7 @@ def read_incidence(seeds: Seeds, config: GraphConfig, backend: str = "auto") -> 
 def kp_statistics(seeds: Seeds, incidence: Incidence) -> KPStatistics:
     """Discipline counts and mean difficulty of the seeds of each KP, over all mentions that the graph uses."""
     n_seeds, n_kps = len(seeds), len(incidence.names)
-    ones = np.ones(incidence.kp_indices.size, np.int64)
+    ones = np.ones(incidence.kp_indices.size, np.int8)  # SciPy adds and multiplies them as int64
     held = sparse.csr_array((ones, incidence.kp_indices, incidence.indptr), shape=(n_seeds, n_kps)).T.tocsr()
     labels = seed_labels(seeds)
     rated = held @ (labels.difficulty > 0).astype(np.int64)

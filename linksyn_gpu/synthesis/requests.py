@@ -35,7 +35,7 @@ LABELS = {
     **dict.fromkeys(("en", "eng", "english"), "en"),
 }
 """Language by a seed's label, or by its first word; other labels of two or three letters are ISO 639 codes."""
-BATCH_ROWS = 1024
+BATCH_ROWS, LANGUAGE_ROWS = 1024, 65_536
 MAX_FILE_REQUESTS, MAX_FILE_BYTES = 50_000, 200 * 10**6
 """Largest batch file that services accept."""
 SEED_COLUMNS = ("question", "options", "answer", "disciplines", "difficulty", "language")
@@ -346,9 +346,17 @@ def check_languages(seeds: pa.Table) -> None:
         More than `OTHER_LANGUAGES` of the seeds are in languages that the prompts do not have.
     """
     counts: Counter[str] = Counter()
-    for batch in seeds.select(["language", "question"]).to_batches():
-        counts.update(map(_language, batch.to_pylist()))
-    other = {name: n for name, n in counts.most_common() if name not in prompts.LANGUAGES}
+    for batch in seeds.select(["language", "question"]).to_batches(LANGUAGE_ROWS):
+        labels = batch.column("language").fill_null("").dictionary_encode()
+        places = labels.indices.to_numpy()
+        named = [_named_language(label) for label in labels.dictionary.to_pylist()]
+        for name, n in zip(named, np.bincount(places, minlength=len(named)).tolist(), strict=True):
+            if name is not None:
+                counts[name] += n
+        rows = np.flatnonzero(np.array([name is None for name in named], np.bool_)[places])
+        counts.update(map(guess_language, batch.column("question").take(rows).to_pylist()))
+    by_number = sorted(counts.items(), key=lambda found: (-found[1], found[0]))
+    other = {name: n for name, n in by_number if name not in prompts.LANGUAGES}
     if not other:
         return
     known = " or ".join(prompts.LANGUAGES)
