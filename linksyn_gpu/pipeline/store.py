@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 GRAPH_ARRAYS = ("indptr", "indices", "count", "weight", "seed_count", "evidence_indptr", "evidence")
 ROWS_PER_READ = 65_536
+SEED_BATCH_ROWS, SEED_BATCH_BYTES = 65_536, 2**27
+"""Rows of a batch of seeds.arrow, and its size: stages read seeds from all over the file, batch by batch."""
 
 
 class SeedFiles:
@@ -45,10 +47,25 @@ class SeedFiles:
 
         self._path, self._rejects = seeds, rejects
         self._writer = pa.ipc.new_file(str(seeds), schema)
+        self._waiting: list[pa.RecordBatch] = []
+        self._rows = self._bytes = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Append seeds."""
-        self._writer.write_batch(batch)
+        """Append seeds; they are written when there are enough for a batch of the file."""
+        if self._bytes + batch.nbytes > SEED_BATCH_BYTES:
+            self._flush()
+        self._waiting.append(batch)
+        self._rows += batch.num_rows
+        self._bytes += batch.nbytes
+        if self._rows >= SEED_BATCH_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        if self._waiting:
+            self._writer.write_table(pa.Table.from_batches(self._waiting).combine_chunks())
+        self._waiting, self._rows, self._bytes = [], 0, 0
 
     def reject(self, reject: Reject) -> None:
         """Append a rejected record."""
@@ -56,6 +73,7 @@ class SeedFiles:
 
     def close(self) -> None:
         """End the file of seeds."""
+        self._flush()
         self._writer.close()
 
     def table(self) -> pa.Table:
