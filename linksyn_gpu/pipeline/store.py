@@ -38,6 +38,8 @@ GRAPH_ARRAYS = ("indptr", "indices", "count", "weight", "seed_count", "evidence_
 ROWS_PER_READ = 65_536
 TAXONOMY = "taxonomy.toml"
 """A copy of the file of `extract.taxonomy`, if that is set."""
+SEED_BATCH_ROWS, SEED_BATCH_BYTES = 65_536, 2**27
+"""Rows of a batch of seeds.arrow, and its size: stages read seeds from all over the file, batch by batch."""
 
 
 class SeedFiles:
@@ -50,16 +52,31 @@ class SeedFiles:
         import pyarrow as pa
 
         self._path, self._rejects = seeds, rejects
-        self._revoked, self._rows = np.array(sorted(revoked), np.int64), 0
+        self._revoked, self._taken = np.array(sorted(revoked), np.int64), 0
         self._writer = pa.ipc.new_file(str(seeds), schema)
+        self._waiting: list[pa.RecordBatch] = []
+        self._rows = self._bytes = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Append seeds."""
-        first, last = np.searchsorted(self._revoked, [self._rows, self._rows + batch.num_rows])
+        """Append seeds; they are written when there are enough for a batch of the file."""
+        first, last = np.searchsorted(self._revoked, [self._taken, self._taken + batch.num_rows])
         if first < last:
-            batch = without_texts(batch, self._revoked[first:last] - self._rows)
+            batch = without_texts(batch, self._revoked[first:last] - self._taken)
+        self._taken += batch.num_rows
+        if self._bytes + batch.nbytes > SEED_BATCH_BYTES:
+            self._flush()
+        self._waiting.append(batch)
         self._rows += batch.num_rows
-        self._writer.write_batch(batch)
+        self._bytes += batch.nbytes
+        if self._rows >= SEED_BATCH_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        if self._waiting:
+            self._writer.write_table(pa.Table.from_batches(self._waiting).combine_chunks())
+        self._waiting, self._rows, self._bytes = [], 0, 0
 
     def reject(self, reject: Reject) -> None:
         """Append a rejected record."""
@@ -67,6 +84,7 @@ class SeedFiles:
 
     def close(self) -> None:
         """End the file of seeds."""
+        self._flush()
         self._writer.close()
 
     def table(self) -> pa.Table:

@@ -18,19 +18,21 @@ MAX_LISTED = 8  # disciplines that a message lists
 
 def seed_labels(seeds: Seeds) -> SeedLabels:
     """Disciplines and levels of a seed table."""
-    import pyarrow as pa
+    import pyarrow.compute as pc
 
-    column = seeds.table.column("disciplines").cast(pa.large_list(pa.large_string())).combine_chunks()
-    offsets = column.offsets.to_numpy()
-    encoded = column.values[offsets[0] : offsets[-1]].dictionary_encode()
+    column = seeds.table.column("disciplines")
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+    parts = pc.list_flatten(column).dictionary_encode().chunks  # they share one dictionary; no text is copied
+    spellings = parts[-1].dictionary.to_pylist() if parts else []
     names: dict[str, str] = {}
-    for name in encoded.dictionary.to_pylist():
+    for name in spellings:
         names.setdefault(name_key(name), name)
     number = {key: i for i, key in enumerate(names)}
-    renumbered = np.array([number[name_key(n)] for n in encoded.dictionary.to_pylist()], np.int32)
-    indices = renumbered[encoded.indices.to_numpy()] if renumbered.size else np.zeros(0, np.int32)
+    renumbered = np.array([number[name_key(name)] for name in spellings], np.int32)
+    indices = np.concatenate([np.zeros(0, np.int32), *(renumbered[part.indices.to_numpy()] for part in parts)])
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
     shape = (len(seeds), len(names))
-    membership = sparse.csr_array((np.ones(indices.size, np.int64), indices, offsets - offsets[0]), shape=shape)
+    membership = sparse.csr_array((np.ones(indices.size, np.int64), indices, offsets), shape=shape)
     membership.sum_duplicates()
     membership.data[:] = 1
     level = seeds.table.column("difficulty").fill_null(0).to_numpy().astype(np.int64)

@@ -1,6 +1,7 @@
 """Reading seeds: every format, every column name, every reason to reject a record."""
 
 import csv
+import gc
 import itertools
 import json
 import time
@@ -972,6 +973,32 @@ def test_the_batch_size_does_not_change_the_result(jsonl, monkeypatch):
     cut = read_seeds(path)
     assert cut.table["id"].num_chunks > 1
     assert cut.table.equals(whole.table)
+
+
+@pytest.mark.parametrize("block", [1, 7, 64])
+def test_lines_that_lie_in_several_blocks_are_read_as_one(jsonl, monkeypatch, block):
+    lines = (
+        {"question": "a"},
+        b"",
+        b"  \r",
+        b"{",
+        b"\xef\xbb\xbf" + b'{"question": "b\xff"}',
+        b"y" * 90,
+        {"question": "c"},
+    )
+    path = jsonl(*lines)
+    whole = read_seeds(path)
+    monkeypatch.setattr(readers, "_BLOCK", block)
+    cut = read_seeds(path)
+    assert cut.table.equals(whole.table)
+    assert cut.rejects == whole.rejects
+    assert verdicts(cut) == [(4, "invalid_json"), (5, "invalid_utf8"), (6, "invalid_json")]
+
+
+def test_the_collector_runs_again_after_a_file_was_read(jsonl):
+    with pytest.raises(DataError):
+        read_seeds(jsonl(b"{", b"["))
+    assert gc.isenabled()
 
 
 # --- arbitrary input

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.pipeline.serving import StartEngine, engine_of, run_budget
 from linksyn_gpu.pipeline.stages.walk import begin_walk, next_part, planned_paths, walk
 from linksyn_gpu.synthesis.requests import (
+    BATCH_ROWS,
     RequestsWriter,
     Sources,
     check_languages,
@@ -379,11 +381,16 @@ class _Synthesis:
         from linksyn_gpu.synthesis.prompts import instruction_text
         from linksyn_gpu.synthesis.synthesize import Assembly, assemble, dropped_schema
 
-        ws, parts = self._ws, self._sources.seeds.select(COMPARED).to_batches()
-        seeds = (row for part in parts for row in part.to_pylist())
+        ws = self._ws
         groups = [cell["license_group"] for cell in store.read_plan(ws)]
-        checker = Checker(seeds, instruction_text(self._config.templates), config=self._checks)
-        assembly = Assembly(self._sources, checker.check, groups)
+
+        @functools.cache
+        def checker() -> Checker:  # made for the first answer: it reads all seeds
+            parts = self._sources.seeds.select(COMPARED).to_batches(BATCH_ROWS)
+            seeds = (row for part in parts for row in part.to_pylist())
+            return Checker(seeds, instruction_text(self._config.templates), config=self._checks)
+
+        assembly = Assembly(self._sources, lambda item, asked: checker().check(item, asked), groups)
         with (
             ws.replacing("qa.parquet") as qa_parquet,
             ws.replacing("qa.jsonl") as qa_jsonl,
