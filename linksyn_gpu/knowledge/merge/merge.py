@@ -264,6 +264,11 @@ class _Links:
             self.doubtful[_pair(x, y)] = Link(*_pair(x, y), why, score, detail)
 
 
+def _accepts(sure: float, score: float, one: Unit, two: Unit) -> bool:
+    """Whether vectors of this cosine make two names the same."""
+    return score < EQUAL and score >= sure - (STEM_BONUS if one_stem(one.form, two.form) else 0.0)
+
+
 def _pair(x: int, y: int) -> tuple[int, int]:
     return (x, y) if x < y else (y, x)
 
