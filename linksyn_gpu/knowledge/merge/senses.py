@@ -88,8 +88,10 @@ def _neighbours(
     """Names that share seeds with each of these names, by discipline, with the number of common seeds."""
     near: dict[str, dict[str, Counter[str]]] = {name: defaultdict(Counter) for name in usual}
     for names, discipline in rows:
+        if discipline is None:
+            continue
         keys = set(map(key, names))
-        for name in keys & usual.keys() if discipline is not None else ():
+        for name in keys & usual.keys():
             if usual[name][discipline] >= MIN_SEEDS:
                 near[name][discipline].update(keys - {name})
     return near
