@@ -3,7 +3,8 @@
 Quality: tests/data/kp_pairs*.tsv, pairs labelled by the authors of the rules. The rules were developed on round 1
 (kp_pairs.tsv). Round 2 was written without looking at the rules and then used to improve them. Round 3 was written
 before that. Round 4 was written without looking at the rules; its errors were seen before the rules that use vectors
-were made. The limits of those rules were chosen on rounds 1 to 3. Each pair is judged twice: in a bank of its two names, and in one bank of all pairs of its file, where
+were made. The limits of those rules were chosen on rounds 1 to 3. Each pair is judged twice: in a bank of its two
+names, and in one bank of all pairs of its file, where
 merges could chain. Precision is the share of merged pairs that are labelled the same, recall the share of pairs
 labelled the same that are merged.
 
