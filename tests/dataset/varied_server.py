@@ -27,17 +27,18 @@ def varied(body, n):
 
     items = []
     for _ in range(schema.get("minItems", 1)):
+        one, other, third = words(2), words(3), words(3)
+        value = rng.integers(2, 999)
         item = {
-            "question": f"How does the {words(2)} {rng.choice(VERBS)} the {words(3)} when {words(3)} has value "
-            f"{rng.integers(2, 999)}?",
-            "explanation": f"The {words(4)} comes first, and the {words(3)} follows it.",
-            "answer": f"By the {words(4)}.",
+            "question": f"How does the {one} {rng.choice(VERBS)} the {other} when the {third} has value {value}?",
+            "explanation": f"The {one} comes first, and the {other} follows it at {value}.",
+            "answer": f"The {other} follows the {one} at {value}.",
             "knowledge_points": [words(1)],
             "discipline": "economics",
             "difficulty": int(rng.integers(1, 6)),
         }
         if "options" in properties:
-            item["options"] = [f"the {words(4)} {i}" for i in range(4)]
-            item["answer"] = item["options"][int(rng.integers(4))]
+            item["options"] = [f"the {other} follows the {one} at {value + i}" for i in range(4)]
+            item["answer"] = item["options"][0]
         items.append(item)
     return ok(json.dumps({"qa": items}))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.knowledge.merge.clusters import Link, complete_linkage
 from linksyn_gpu.knowledge.merge.guards import veto
+from linksyn_gpu.knowledge.merge.lookalike import slip
 from linksyn_gpu.knowledge.merge.merge import Mention, merge_names
 from linksyn_gpu.knowledge.merge.normal_form import merge_key, normal_form
 from linksyn_gpu.knowledge.merge.rules import Rules, read_rules
@@ -268,3 +269,33 @@ def test_pairs_by_meaning_are_doubtful_below_accept_similarity_and_guards_hold()
     sure = merged(*names, neighbours=neighbours, accept_similarity=0.95)
     assert sure.canonical[0] == sure.canonical[1]
     assert sure.canonical[2] != sure.canonical[3]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("photosynthetic", "photosythetic", True),
+        ("neuron", "neutron", False),
+        ("macroeconomic", "macroeconomics", False),
+        ("chloromethane", "chloroethane", False),
+    ],
+)
+def test_a_letter_dropped_inside_a_long_word_is_a_typo(one, other, same):
+    assert slip(one, other) is slip(other, one) is same
+
+
+def test_vectors_merge_names_with_one_stem_earlier_and_never_names_that_the_model_cannot_tell_apart():
+    names = ("hormone regulation", "hormonal regulation", "cardiac muscle", "heart tissue", "Co", "CO")
+    pairs = [(0, 1, 0.88), (2, 3, 0.88), (4, 5, 1.0)]
+    found = merged(*names, neighbours=lambda spellings: pairs, accept_similarity=0.93)
+    assert found.canonical[0] == found.canonical[1]
+    assert len(set(found.canonical[2:])) == 4
+
+
+def test_vectors_of_chinese_names_are_not_used_if_the_model_cannot_read_them():
+    names = ("细胞膜", "细胞壁", "动能定理", "动量定理", "heart muscle", "cardiac muscle")
+    pairs = [(0, 1, 1.0), (2, 3, 0.98), (4, 5, 0.95)]
+    found = merged(*names, neighbours=lambda spellings: pairs, accept_similarity=0.93)
+    assert len(set(found.canonical)) == 5
+    assert found.canonical[4] == found.canonical[5]
+    assert found.counts["pairs_of_unread_script"] == 2

@@ -16,8 +16,9 @@ from linksyn_gpu.text import CJK
 SAME, DOUBTFUL, DIFFERENT = "same", "doubtful", "different"
 SWAPPED_FROM = 9
 DOUBLED_FROM = 10
-"""Shortest word in which swapped or doubled letters count as a typo: in shorter words they often make another word
-(marital, martial; desert, dessert)."""
+DROPPED_FROM = 11
+"""Shortest word in which swapped, doubled or dropped letters count as a typo: in shorter words they often make another
+word (marital, martial; desert, dessert; neuron, neutron)."""
 _STEM = re.compile(r"(?:as|us|es|is|os|[aeiouy])$")
 _ADJECTIVE = ("ian", "ean", "an", "n", "nian", "esian")
 
@@ -58,7 +59,10 @@ def judge(form: str, other: str, spelling: str, others_spelling: str, score: flo
 
 
 def slip(a: str, b: str) -> bool:
-    """Whether two long words differ only in two swapped neighbouring letters or in one doubled letter."""
+    """Whether two long words differ only in two swapped neighbouring letters, or in one doubled or dropped letter.
+
+    A letter at an end makes another form (macroeconomic, macroeconomics); methyl and ethyl are different groups.
+    """
     if len(a) > len(b):
         a, b = b, a
     if len(a) == len(b):
@@ -70,7 +74,24 @@ def slip(a: str, b: str) -> bool:
     if len(b) != len(a) + 1 or len(a) < DOUBLED_FROM:
         return False
     at = next((i for i in range(len(a)) if a[i] != b[i]), len(a))
-    return a[at:] == b[at + 1 :] and at > 0 and b[at] == b[at - 1]
+    if a[at:] != b[at + 1 :] or at == 0:
+        return False
+    dropped = len(b) >= DROPPED_FROM and at < len(a) - 1 and not b[at:].startswith("meth")
+    return b[at] == b[at - 1] or dropped
+
+
+def one_stem(form: str, other: str) -> bool:
+    """Whether two names of several words differ in one word that begins alike (hormone and hormonal regulation).
+
+    The words have 4 letters and three fifths of the shorter one in common.
+    """
+    left, right = Counter(form.split()), Counter(other.split())
+    mine, theirs = list((left - right).elements()), list((right - left).elements())
+    if left.total() < 2 or len(mine) != 1 or len(theirs) != 1:
+        return False
+    a, b = mine[0], theirs[0]
+    common = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    return common >= 4 and 5 * common >= 3 * min(len(a), len(b))
 
 
 def _adjective(a: str, b: str, spelling: str, others_spelling: str) -> bool:
