@@ -64,7 +64,14 @@ OUTPUTS = {
         "dropped.parquet",
     ),
     "enhance": ("enhanced.parquet", "enhanced.jsonl", "enhance-dropped.parquet"),
-    "curate": ("curated.parquet", "curated.jsonl", "reserve.parquet", "curate-dropped.parquet", "clusters.parquet"),
+    "curate": (
+        "curated.parquet",
+        "curated.jsonl",
+        "reserve.parquet",
+        "curate-dropped.parquet",
+        "clusters.parquet",
+        "curate-certificate.json",
+    ),
 }
 # Made from the files of a stage by a separate command; out of date once the stage runs again.
 DERIVED = {"build": ("analytics.parquet",), "walk": ("forecast.json",)}

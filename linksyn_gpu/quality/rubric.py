@@ -66,7 +66,7 @@ def score_request(item: Item, asked: Asked, config: SynthesisConfig) -> dict[str
     )
 
 
-def read_scores(text: str) -> Scores | None:
+def read_rubric(text: str) -> Scores | None:
     """The scores in an answer; None unless all three are numbers from 1 to 5."""
     value = read_object(text)
     if value is None:

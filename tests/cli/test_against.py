@@ -112,6 +112,7 @@ def test_a_benchmark_file_may_join_later_if_no_seed_in_use_holds_its_items(tmp_p
     leaked = invoke("run", SEEDS, "--out", out, *QUICK, "--against", benchmark(tmp_path, 3), code=2).stderr
     assert "paths refer to" in leaked
     assert "--force" in leaked
+    assert "1 seeds hold items of --against" in leaked
     assert len(seed_ids(out)) == len(LINES)
 
 

@@ -5,7 +5,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from linksyn_gpu.quality.rubric import read_scores
+from linksyn_gpu.quality.rubric import read_rubric
 from tests.dataset.conftest import invoke
 from tests.llm.fake_server import FakeServer, ok
 
@@ -230,7 +230,7 @@ def test_the_judge_of_a_campaign_is_asked_once_per_row_and_its_drops_are_filled_
 
 
 def test_the_score_of_a_qa_is_the_least_of_the_three():
-    scores = read_scores('{"faults": ["x"], "correctness": 5, "clarity": 2, "worth": 4}')
+    scores = read_rubric('{"faults": ["x"], "correctness": 5, "clarity": 2, "worth": 4}')
     assert (scores.least, scores.faults) == (2, ("x",))
-    assert read_scores('{"correctness": 5, "clarity": 9, "worth": 4}') is None
-    assert read_scores("no") is None
+    assert read_rubric('{"correctness": 5, "clarity": 9, "worth": 4}') is None
+    assert read_rubric("no") is None

@@ -6,12 +6,14 @@ wanted, a judge. Thresholds may change from call to call: answers of the judge a
 curated.parquet, curated.jsonl   the data set
 curate-dropped.parquet           QA that a step dropped, each with step, reason and detail
 clusters.parquet                 near-duplicates: members of each cluster with more than one
+curate-certificate.json          with benchmark files: what the search for them finds
 reserve.parquet                  with a number of QA asked for: further QA of cells that have their number
 curate-journal/                  answers of the judge
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from linksyn_gpu.pipeline.serving import StartEngine
     from linksyn_gpu.quality.judge import QA
 
+CERTIFICATE = "curate-certificate.json"
+"""What the search for benchmark items finds, measured on the same benchmark files."""
 STEPS = ("checks", "duplicates", "benchmarks", "judge")
 REASONS = {
     "near_duplicate": "the question is nearly the same as that of a better QA",
@@ -295,12 +299,20 @@ class _Curation:
 
     def find_benchmarks(self) -> None:
         """Benchmark items that stand in QA."""
-        from linksyn_gpu.pipeline.benchmarks import read_benchmarks, texts_of_rows
+        from linksyn_gpu.pipeline.benchmarks import benchmark_digests, clean_texts, read_benchmarks, texts_of_rows
+        from linksyn_gpu.quality.certificate import certify
 
         if not self._config.decontaminate.against:
+            self._ws.path(CERTIFICATE).unlink(missing_ok=True)
             self._end("benchmarks", {}, compared=0)
             return
         benchmarks = read_benchmarks(self._config.decontaminate)
+        certificate = {
+            **benchmark_digests(self._config.decontaminate),
+            **certify(benchmarks, clean_texts(self._config.decontaminate)),
+        }
+        with self._ws.replacing(CERTIFICATE) as part:
+            part.write_text(json.dumps(certificate, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         found: dict[int, tuple[str, str, str | None]] = {}
         for numbers, rows in self._rows.of(self.alive, ["question", "options", "answer", "explanation"]):
             for number, hit in zip(numbers.tolist(), benchmarks.best_hits(texts_of_rows(rows)), strict=True):
@@ -340,12 +352,12 @@ class _Curation:
         from linksyn_gpu.llm.protocol import Failure, unusable
         from linksyn_gpu.quality.checks.row import item_of
         from linksyn_gpu.quality.judge import Examiner
-        from linksyn_gpu.quality.rubric import read_scores, score_request
+        from linksyn_gpu.quality.rubric import read_rubric, score_request
 
         settings, synthesis = self._config.judge, self._config.synthesis
         qas: list[QA] = [item_of(row) for row in rows]
         requests = [score_request(item, asked, synthesis) for item, asked in qas]
-        asker.ask(requests, lambda text: "invalid_json" if read_scores(text) is None else None)
+        asker.ask(requests, lambda text: "invalid_json" if read_rubric(text) is None else None)
         found: dict[int, tuple[str, str, str | None]] = {}
         to_solve = []
         for at, outcome in enumerate(asker.outcomes(requests)):
@@ -353,7 +365,7 @@ class _Curation:
             if is_pending(outcome):
                 self.pending += 1
                 continue
-            scores = None if isinstance(outcome, Failure) or unusable(outcome) else read_scores(outcome.text)
+            scores = None if isinstance(outcome, Failure) or unusable(outcome) else read_rubric(outcome.text)
             self._verdicts[number] = _Verdict(None if scores is None else scores.least)
             if scores is None:
                 why = outcome.reason if isinstance(outcome, Failure) else "invalid_json"

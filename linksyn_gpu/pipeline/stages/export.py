@@ -32,8 +32,10 @@ from linksyn_gpu.dataset.shards import ShardWriter
 from linksyn_gpu.dataset.split import SPLITS, WITHHELD, split_rows
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.pipeline import store
+from linksyn_gpu.pipeline.benchmarks import CERTIFICATE as SEED_CERTIFICATE
 from linksyn_gpu.pipeline.folder import STAGES, Workspace
 from linksyn_gpu.pipeline.progress import Progress, silent
+from linksyn_gpu.pipeline.stages.curate import CERTIFICATE
 from linksyn_gpu.tables import Int32, Int64
 
 if TYPE_CHECKING:
@@ -295,7 +297,17 @@ class _Rows:
             stages=stages,
             cells=cells,
             prompt_digests=dict(self._prompts.most_common()),
+            certificate=_certificate(ws),
         )
+
+
+def _certificate(ws: Workspace) -> Mapping[str, Any] | None:
+    """The certificate of the search in QA, or else of that in seeds; None: no benchmark was given."""
+    for name in (CERTIFICATE, SEED_CERTIFICATE):
+        if ws.path(name).is_file():
+            made: Mapping[str, Any] = json.loads(ws.checked(name).read_text(encoding="utf-8"))
+            return {"searched": "rows" if name == CERTIFICATE else "seeds only", **made}
+    return None
 
 
 def _folder_of(configuration: str) -> str:

@@ -81,13 +81,22 @@ def ingest(
         with store.replacing_seeds(ws, seed_schema()) as out, screening(ws, config.decontaminate) as screen:
             tally = _read(found, config, out, screen)
             if compares:
-                check_seeds(ws, out.table())  # before anything is recorded
+                _check_seeds(ws, out, tally)  # before anything is recorded
                 begin()
                 record_parts(ws)
         counts = seed_counts(tally, screen)
         progress("records read", counts["records"], counts["records"])
         ws.finish("ingest", counts)
     return ws.counts("ingest")
+
+
+def _check_seeds(ws: Workspace, out: store.SeedFiles, tally: SeedTally) -> None:
+    """`check_seeds`, whose message also names contaminated seeds: they may be why seeds differ."""
+    try:
+        check_seeds(ws, out.table())
+    except ConfigError as error:
+        leaks = tally.rejected["contaminated"]
+        raise ConfigError(f"{error}; {leaks:,} seeds hold items of --against" if leaks else str(error)) from None
 
 
 def seed_counts(tally: SeedTally, screen: Screen | None = None) -> dict[str, Any]:
