@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from linksyn_gpu.config.checks import check_shares, each_of, one_of, require
-from linksyn_gpu.text.licenses import license_key
+from linksyn_gpu.config.licenses import license_key
 
 WALKERS = ("exact", "cugraph")
 PRESETS = ("seeds", "uniform")

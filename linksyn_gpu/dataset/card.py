@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from linksyn_gpu.config.licenses import license_key
 from linksyn_gpu.dataset.croissant import WEAKNESSES
 from linksyn_gpu.dataset.facts import DatasetFacts
-from linksyn_gpu.text.licenses import license_key
 
 TEMPLATES = Path(__file__).parent / "templates"
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))

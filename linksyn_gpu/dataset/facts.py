@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from linksyn_gpu.text.licenses import license_key
+from linksyn_gpu.config.licenses import license_key
 
 UNKNOWN = ""
 """A license that a seed does not state."""

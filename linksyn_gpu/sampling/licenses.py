@@ -12,9 +12,9 @@ import numpy as np
 
 from linksyn_gpu.backend import resolve
 from linksyn_gpu.config import GraphConfig
+from linksyn_gpu.config.licenses import license_key
 from linksyn_gpu.sampling.graph import graph_of_incidence, kp_statistics, only_seeds, read_incidence
 from linksyn_gpu.tables import Int32, KPGraph, KPStatistics, Seeds
-from linksyn_gpu.text.licenses import license_key
 
 OTHER = "other"
 """Seeds whose license no group lists, or that state none."""

@@ -7,9 +7,9 @@ import re
 import pyarrow.parquet as pq
 import pytest
 
+from linksyn_gpu.config.licenses import license_key
 from linksyn_gpu.dataset.card import front_matter, markdown_text, render_card
 from linksyn_gpu.dataset.facts import DatasetFacts, SourceLicense
-from linksyn_gpu.text.licenses import license_key
 from tests.dataset.conftest import invoke
 
 FORMS = ("qa", "chat", "alpaca", "text")
