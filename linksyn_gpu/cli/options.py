@@ -132,6 +132,7 @@ GROUPS = {
         Flag("--allow-empty-answers", "seeds.allow_empty_answers", bool, "Accept files without any usable answer."),
         Flag("--split-routes", "seeds.route_separator", str, "Split each knowledge point at this text, such as '->'."),
         Flag("--difficulty-scale", "seeds.difficulty_scale", str, f"Difficulty scale: {SCALES} or a .toml file."),
+        Flag("--reject-private", "seeds.reject_private", bool, "Reject seeds with e-mail addresses, phones or keys."),
         Flag("--keep-duplicates", "seeds.keep_duplicates", bool, "Keep records with a repeated id or question."),
         Flag(
             "--against",

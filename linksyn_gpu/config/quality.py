@@ -18,7 +18,7 @@ CHECKS = (
         "implausible_length",
     ),
     *("missing_options", "empty_option", "duplicate_options", "answer_not_in_options", "catch_all_option"),
-    *("answer_is_label", "answer_is_question", "answer_given_away", "markup", "unbalanced"),
+    *("answer_is_label", "answer_is_question", "answer_given_away", "private_data", "markup", "unbalanced"),
     *("not_self_contained", "several_questions", "asks_nothing", "no_number", "answers_disagree", "unrelated_answer"),
 )
 """Names of the checks, which are also the reasons of their drops."""

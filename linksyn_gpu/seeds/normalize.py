@@ -56,6 +56,7 @@ from linksyn_gpu.seeds.values import MISSING_WORDS, Unfit, decoded, kind_of, lis
 from linksyn_gpu.tables import Bool, Int64, Reject, Seeds, seed_schema
 from linksyn_gpu.taxonomy.difficulty import difficulty_scale
 from linksyn_gpu.text.languages import guess_language
+from linksyn_gpu.text.privacy import find_private
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,6 +70,7 @@ REASONS = (
     "too_long",  # more than `max_chars` characters
     "duplicate_id",
     "duplicate_question",
+    "private_data",  # an e-mail address, a telephone number or a key, with `reject_private`
     "contaminated",  # it holds an item of a benchmark file that was named
 )
 """Why a record was rejected."""
@@ -377,6 +379,10 @@ class Intake:
             kept = np.flatnonzero(verdicts == NEW)
             if kept.size < batch.num_rows:
                 places, batch, notes = _some(_Piece(places, batch, notes), kept)
+        if self._config.reject_private and batch.num_rows:
+            kinds = [*map(_private_kind, batch.select(_WITH_TEXTS).to_pylist())]
+            refused += [(int(p), Unfit("private_data", kind)) for p, kind in zip(places, kinds, strict=True) if kind]
+            places, batch, notes = _some(_Piece(places, batch, notes), np.flatnonzero([not kind for kind in kinds]))
         if self._contaminated is not None and batch.num_rows:
             found = self._contaminated(batch)
             refused += [
@@ -415,6 +421,17 @@ class Intake:
             f"no seed was read: all {self.tally.rejected.total():,} records were rejected ({by_reason}); first"
             f" {first.file}:{first.line}: {first.reason}: {first.detail}{_FIXES.get(counts[0][0], '')}"
         )
+
+
+_WITH_TEXTS = ["question", "answer", "options", "explanation"]
+
+
+def _private_kind(seed: Mapping[str, Any]) -> str:
+    """Kind of the first private datum of a seed; '' without one."""
+    for text in (seed["question"], seed["answer"], seed["explanation"] or "", *seed["options"]):
+        if (found := find_private(text)) is not None:
+            return found[0]
+    return ""
 
 
 class _Piece(NamedTuple):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from linksyn_gpu.config import ChecksConfig
-from linksyn_gpu.quality.checks import REASONS, Checker
+from linksyn_gpu.quality.checks import REASONS, Checker, fault_of_row
 from linksyn_gpu.quality.checks.repeats import DigestSet
 from linksyn_gpu.quality.options import by_letter, match_option, plain_answer
 from linksyn_gpu.synthesis import prompts
@@ -380,3 +380,9 @@ def test_questions_that_people_wrote_are_kept(real_data, name, limit):
 def _as_item(row):
     item = Item(row["question"].strip(), row["answer"], tuple(row["options"]), row.get("analysis") or "")
     return item, Asked("multiple_choice" if row["options"] else "open", row["language"])
+
+
+def test_private_data_is_dropped_by_its_kind_and_never_repeated():
+    row = {"question": "To whom does a student of this course write about water?", "answer": "To jane.roe@uni-bonn.de."}
+    assert fault_of_row(row) == ("private_data", "answer: email")
+    assert fault_of_row({**row, "answer": "To the teacher of this course."}) is None

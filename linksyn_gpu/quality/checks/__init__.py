@@ -40,6 +40,7 @@ CHECKS: tuple[tuple[str, Check, str], ...] = (
     ("answer_is_label", answer.answer_is_label, "an open question is answered with the letter of an option"),
     ("answer_is_question", answer.answer_is_question, "the answer only repeats the question"),
     ("answer_given_away", answer.answer_given_away, "the question states its answer"),
+    ("private_data", text.private_data, "a text has an e-mail address, a telephone number or a key"),
     ("markup", text.markup, "HTML, Markdown or a token of a chat template is left in a text"),
     ("unbalanced", text.unbalanced, "a formula, bracket, quotation mark or code fence is not closed"),
     ("not_self_contained", question.not_self_contained, "a text needs a passage, figure or question that is missing"),

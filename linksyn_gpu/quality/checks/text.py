@@ -9,6 +9,7 @@ from linksyn_gpu.quality.repetition import repetition
 from linksyn_gpu.tables import cut_field
 from linksyn_gpu.text import CJK, CJK_RANGES
 from linksyn_gpu.text.languages import FORMULA, FUNCTION_WORDS, other_language
+from linksyn_gpu.text.privacy import find_private
 from linksyn_gpu.text.words import word_list
 
 # ------------------------------------------------------------------------------------------------- placeholders
@@ -69,6 +70,14 @@ CONTROL = re.compile(
 )
 MOJIBAKE = re.compile("[\u00c2\u00c3][\u0080-\u00bf\u2018-\u2022]|\u00e2\u20ac|ï»¿|锟斤拷")
 """UTF-8 that was read as Latin-1, Windows-1252 or GBK."""
+
+
+def private_data(row: Row) -> str | None:
+    """An e-mail address, a telephone number or a key of a service; its kind is recorded, and the text is not."""
+    for name, text in (*row.texts, *(("option", option) for option in row.item.options)):
+        if (found := find_private(text)) is not None:
+            return f"{name}: {found[0]}"
+    return None
 
 
 def markup(row: Row) -> str | None:
