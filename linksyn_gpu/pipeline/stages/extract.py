@@ -46,6 +46,8 @@ JOURNAL = JOURNALS["extract"]
 """Answers by request id. The journal is not an output of the stage: --force and other settings reuse its answers."""
 VECTORS = "embed-journal"
 """Vectors by model and name."""
+SPARE = 2
+"""Times as many key phrases as wanted are found first, since some are left out."""
 FILES = ("glossary", "merge_rules", "homographs", "taxonomy")
 MODEL_SETTINGS = ("engine", "model", "max_prompt_chars")
 """Settings of the model on which the result depends."""
@@ -77,6 +79,8 @@ def extract(
     """
     config, why = resolve_extractor(ws, config, force=force)
     if ws.begin("extract", _settings(config), operational=_operational(config), force=force):
+        if why:
+            progress(f"extractor {config.extract.extractor}: {why}", 0, None)
         work = _Extraction(ws, config, progress)
         merging = None
         with work.engine(engine):
@@ -197,20 +201,26 @@ class _Extraction:
                     self._difficulty[row] = labels.difficulty
 
     def _match(self, rows: Sequence[int], extractor: str) -> None:
-        from linksyn_gpu.knowledge.extract.glossary import Glossary, Term, find_terms, read_glossary
+        from linksyn_gpu.knowledge.extract.glossary import Glossary, Term, read_glossary
         from linksyn_gpu.knowledge.extract.keyphrases import find_keyphrases
+        from linksyn_gpu.knowledge.extract.selection import find_terms, without_common_words
 
-        most = self._settings.max_kps
-        texts = (text for _, text in self._texts(rows))
+        most, key = self._settings.max_kps, self._taxonomy.key
+
+        def seeds() -> Iterator[tuple[str, str]]:
+            for row, text in self._texts(rows):
+                yield text, self._disciplines[row][0] if self._disciplines[row] else ""
+
         if extractor == "terms":
             assert self._settings.glossary is not None  # ExtractConfig checks it
-            found = find_terms(texts, read_glossary(self._settings.glossary), most)
+            found = find_terms(seeds(), read_glossary(self._settings.glossary), most, key)
         elif extractor == "names":
             known = dict.fromkeys(name for points in self._points for name in points)
-            found = find_terms(texts, Glossary(map(Term, known)), most)
+            found = find_terms(seeds(), Glossary(map(Term, known)), most, key)
         else:
             languages = self._table.column("language").to_pylist()
-            found = find_keyphrases(((text, languages[row]) for row, text in self._texts(rows)), most)
+            texts = ((text, languages[row]) for row, text in self._texts(rows))
+            found = without_common_words([*find_keyphrases(texts, SPARE * most)], seeds(), most)
         for done, (row, names) in enumerate(zip(rows, found, strict=True), 1):
             self._found[row] = Labels(tuple(names), (None,) * len(names)) if names else ("no_knowledge_points", "")
             if done % 1000 == 0 or done == len(rows):
