@@ -171,7 +171,7 @@ def run(
                 break
             counts = stages.curate(ws, config, engine=start, progress=progress)
             done("curate", counts)
-            if counts["pending"]:  # judgements
+            if counts.get("pending"):  # judgements; not in counts of older versions
                 break
             stages.begin_walk(ws, config)
             if ws.finished("walk"):  # no further path is needed

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from linksyn_gpu.config import ChecksConfig, DecontaminateConfig, RunConfig
+from linksyn_gpu.config import DecontaminateConfig, RunConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.pipeline import store
@@ -262,7 +262,7 @@ class _Curation:
         """The rule checks. QA that passed them in stage synthesize with the same thresholds are not checked again."""
         from linksyn_gpu.quality.checks import fault_of_row
 
-        made = (self._ws.settings("synthesize") or {}).get("checks", to_mapping(ChecksConfig()))
+        made = (self._ws.settings("synthesize") or {}).get("checks")  # older versions had other checks
         if not self._ws.of_files and made == to_mapping(self._config.checks):
             self._end("checks", {}, made_in="synthesize")
             return
@@ -431,6 +431,8 @@ class _Curation:
         import pyarrow as pa
 
         members = np.bincount(cluster, minlength=cluster.size)
+        of_qa = np.bincount(cluster[n_seeds:], minlength=cluster.size)
+        members[of_qa == 0] = 0  # seeds among themselves
         rows = np.flatnonzero(members[cluster] > 1)
         rows = rows[np.lexsort((rows, cluster[rows]))]
         stays = np.concatenate([np.zeros(n_seeds, bool), kept == np.arange(kept.size)])
