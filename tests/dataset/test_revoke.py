@@ -165,3 +165,36 @@ def test_an_unknown_seed_changes_nothing(campaign):
 def test_a_run_with_pending_requests_must_be_finished_first(out):
     ids = pa.ipc.open_file(out / "seeds.arrow").read_all().column("id").to_pylist()
     assert "is not finished" in invoke("revoke", out, ids[0], code=2).output
+
+
+def test_a_campaign_with_extracted_knowledge_points_loses_the_texts_in_both_seed_tables(tmp_path):
+    seeds, out = write_seeds(tmp_path / "seeds.jsonl", 120), tmp_path / "out"
+    words = ("run", seeds, "--out", out, "--paths", 40, "--merge", "forms", *FLAGS, "--base-url")
+    with FakeServer(varied) as server:
+        invoke(*words, server.url)
+        before = pq.read_table(out / "annotated.parquet").to_pylist()
+        used = pq.read_table(out / "qa.parquet").to_pylist()[0]["seed_ids"][0]
+        invoke("revoke", out, used)
+        after = pq.read_table(out / "annotated.parquet").to_pylist()
+        invoke(*words, server.url)
+    row = next(i for i, seed in enumerate(before) if seed["id"] == used)
+    assert (after[row]["question"], after[row]["answer"]) == ("", "")
+    assert after[row]["knowledge_points"] == before[row]["knowledge_points"]
+    assert [a for i, a in enumerate(after) if i != row] == [b for i, b in enumerate(before) if i != row]
+    assert not [r for r in pq.read_table(out / "curated.parquet").to_pylist() if used in r["seed_ids"]]
+    assert " 0 differ" in invoke("prove", out, "--all").output
+
+
+def test_with_a_number_of_qa_asked_for_the_quota_is_met_again(tmp_path):
+    seeds, out = write_seeds(tmp_path / "seeds.jsonl", 150), tmp_path / "out"
+    flags = ("--qa", 60, "--discipline", "law=1", "--discipline", "physics=2", "--near-duplicates", 1)
+    words = ("run", seeds, "--out", out, *flags, *FLAGS, "--base-url")
+    with FakeServer(varied) as server:
+        invoke(*words, server.url)
+        used = pq.read_table(out / "curated.parquet").to_pylist()[0]["seed_ids"][0]
+        invoke("revoke", out, used)
+        assert pq.read_metadata(out / "curated.parquet").num_rows < 60
+        invoke(*words, server.url)
+    rows = pq.read_table(out / "curated.parquet").to_pylist()
+    assert len(rows) == 60
+    assert not [row for row in rows if used in row["seed_ids"]]

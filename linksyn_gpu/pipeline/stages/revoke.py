@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ from linksyn_gpu.pipeline.stages.export import export
 from linksyn_gpu.pipeline.stages.report import report
 from linksyn_gpu.pipeline.stages.synthesize import assemble_again
 from linksyn_gpu.pipeline.stages.walk import next_part
-from linksyn_gpu.tables import Int64
+from linksyn_gpu.tables import Bool, Int64
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -116,25 +116,32 @@ def _rows_of(ws: Workspace, ids: Sequence[str]) -> list[int]:
 def _blank_seeds(ws: Workspace, rows: Sequence[int], *, extracted: bool) -> None:
     """Write the seed tables without the texts of some rows."""
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    numbers = np.array(rows, np.int64)
+    numbers = np.array(sorted(rows), np.int64)
     table = store.read_taken(ws)
     counts = ws.counts_so_far("ingest")
     assert counts is not None
     with ws.replacing("seeds.arrow") as part, pa.ipc.new_file(str(part), table.schema) as file:
-        first = 0
-        for batch in table.to_batches():
-            inside = numbers[(numbers >= first) & (numbers < first + batch.num_rows)] - first
-            file.write_batch(store.without_texts(batch, inside) if inside.size else batch)
-            first += batch.num_rows
+        for batch in _blanked(table.to_batches(), numbers):
+            file.write_batch(batch)
     ws.path("seeds.parquet").unlink(missing_ok=True)
     ws.finish("ingest", counts, revoked=list(rows))
     if extracted:
-        annotated = store.read_table(ws, "annotated.parquet").combine_chunks()
-        (whole,) = annotated.to_batches() or [None]
-        if whole is not None:
-            store.write_table(ws, "annotated.parquet", pa.Table.from_batches([store.without_texts(whole, numbers)]))
+        schema = store.read_schema(ws, "annotated.parquet")
+        with ws.replacing("annotated.parquet") as part, pq.ParquetWriter(part, schema, compression="zstd") as out:
+            for batch in _blanked(store.read_batches(ws, "annotated.parquet"), numbers):
+                out.write_batch(batch)
         ws.finish("extract", ws.counts_so_far("extract") or {})
+
+
+def _blanked(batches: Iterable[pa.RecordBatch], rows: Int64) -> Iterator[pa.RecordBatch]:
+    """The seeds of a table, those at some rows without texts."""
+    first = 0
+    for batch in batches:
+        inside = rows[(rows >= first) & (rows < first + batch.num_rows)] - first
+        yield store.without_texts(batch, inside) if inside.size else batch
+        first += batch.num_rows
 
 
 def marked(table: pa.Table, revoked: Int64) -> pa.Table:
@@ -142,9 +149,7 @@ def marked(table: pa.Table, revoked: Int64) -> pa.Table:
     import pyarrow as pa
 
     lists = table.column("seeds").combine_chunks()
-    sizes = np.diff(lists.offsets.to_numpy())
-    hit = np.zeros(table.num_rows, bool)
-    np.logical_or.at(hit, np.repeat(np.arange(sizes.size), sizes), np.isin(lists.flatten().to_numpy(), revoked))
+    hit = _with_seeds(lists, revoked)
     if not hit.any():
         return table
     seeds = [[] if gone else row for gone, row in zip(hit, lists.to_pylist(), strict=True)]
@@ -175,18 +180,11 @@ def _revoke_paths(ws: Workspace, revoked: Int64) -> int:
 
 def _revoke_requests(ws: Workspace, revoked: Int64, *, purge: bool) -> int:
     """Remove the requests of revoked paths from their files, and mark or purge their answers."""
-    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     from linksyn_gpu.llm.journal import purge_records
 
-    table = store.read_table(ws, "tasks.parquet")
-    rows = table.to_pylist()
-    gone = {int(row) for row in revoked}
-    ids = []
-    for row in rows:
-        if row["request_id"] is not None and gone.intersection(row["seeds"]):
-            ids.append(row["request_id"])
-            row |= {"request_id": None, "request_file": None, "seeds": [], "drop_reason": REVOKED, "seed": None}
+    ids = [name for batch in store.read_batches(ws, "tasks.parquet") for name in _revoked_ids(batch, revoked)]
     names = {f'"{name}"'.encode() for name in ids}
     for path in (*sorted(ws.path("requests").glob("requests-*.jsonl")), ws.path("requests-pending.jsonl")):
         if path.is_file() and ids:
@@ -200,8 +198,37 @@ def _revoke_requests(ws: Workspace, revoked: Int64, *, purge: bool) -> int:
             out.writelines(json.dumps({"id": name}) + "\n" for name in ids)
     # Last: a call after a kill finds the same requests again.
     if ids:
-        store.write_table(ws, "tasks.parquet", pa.Table.from_pylist(rows, table.schema))
+        schema = store.read_schema(ws, "tasks.parquet")
+        with ws.replacing("tasks.parquet") as part, pq.ParquetWriter(part, schema, compression="zstd") as out:
+            for batch in store.read_batches(ws, "tasks.parquet"):
+                out.write_batch(_without_requests(batch, revoked) if _revoked_ids(batch, revoked) else batch)
     return len(ids)
+
+
+def _revoked_ids(batch: pa.RecordBatch, revoked: Int64) -> list[str]:
+    """Ids of the requests whose bundles have a revoked seed."""
+    hit = _with_seeds(batch.column("seeds"), revoked)
+    return [name for name in batch.column("request_id").filter(hit).to_pylist() if name is not None]
+
+
+def _without_requests(batch: pa.RecordBatch, revoked: Int64) -> pa.RecordBatch:
+    """Rows of tasks.parquet; those with a revoked seed have no request, and the reason 'revoked'."""
+    import pyarrow as pa
+
+    gone = {"request_id": None, "request_file": None, "seeds": [], "drop_reason": REVOKED, "seed": None}
+    hit = _with_seeds(batch.column("seeds"), revoked)
+    rows = [
+        {**row, **gone} if at and row["request_id"] else row for at, row in zip(hit, batch.to_pylist(), strict=True)
+    ]
+    return pa.RecordBatch.from_pylist(rows, schema=batch.schema)
+
+
+def _with_seeds(lists: pa.ListArray, revoked: Int64) -> Bool:
+    """bool [n] which lists hold a revoked seed."""
+    sizes = np.diff(lists.offsets.to_numpy())
+    hit = np.zeros(sizes.size, bool)
+    np.logical_or.at(hit, np.repeat(np.arange(sizes.size), sizes), np.isin(lists.flatten().to_numpy(), revoked))
+    return hit
 
 
 def _custom_id(line: bytes) -> set[bytes]:
