@@ -215,7 +215,7 @@ def _without_requests(batch: pa.RecordBatch, revoked: Int64) -> pa.RecordBatch:
     """Rows of tasks.parquet; those with a revoked seed have no request, and the reason 'revoked'."""
     import pyarrow as pa
 
-    gone = {"request_id": None, "request_file": None, "seeds": [], "drop_reason": REVOKED, "seed": None}
+    gone: dict[str, Any] = {"request_id": None, "request_file": None, "seeds": [], "drop_reason": REVOKED, "seed": None}
     hit = _with_seeds(batch.column("seeds"), revoked)
     rows = [
         {**row, **gone} if at and row["request_id"] else row for at, row in zip(hit, batch.to_pylist(), strict=True)
