@@ -43,7 +43,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.minilm.model import Encoder, model_folder
 
 PAIRS = Path(__file__).parents[1] / "tests" / "data" / "kp_pairs.tsv"
-ROUNDS = {1: PAIRS} | {number: PAIRS.with_name(f"kp_pairs_round{number}.tsv") for number in (2, 3, 4)}
+ROUNDS = {1: PAIRS} | {number: PAIRS.with_name(f"kp_pairs_round{number}.tsv") for number in (2, 3, 4, 5)}
 
 
 def read_pairs(path: Path = PAIRS) -> list[dict[str, str]]:
@@ -108,6 +108,7 @@ def merge_options(names: list[tuple[str, str | None]], vectors: Vectors | None) 
         shipped(),
         homographs={**shipped().homographs, **senses},
         neighbours=vectors.neighbours,
+        vectors=vectors,
         accept_similarity=ACCEPTED,
     )
 

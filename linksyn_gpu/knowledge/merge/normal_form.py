@@ -140,6 +140,15 @@ def _of_phrase(form: str) -> str:
     return " ".join(tail + head)
 
 
+_ORDINAL = re.compile(r"(\d+)(?:st|nd|rd|th) (?!.*\bof\b)(.* .*)")
+
+
+def _ordinal(form: str) -> str:
+    """Write "world war 1" for "1st world war"."""
+    found = _ORDINAL.fullmatch(form) if form[:1].isdigit() else None
+    return f"{found[2]} {found[1]}" if found else form
+
+
 # 的 is part of these words: 目的地, 标的物, 的士, 的确.
 _PARTICLE = re.compile(f"(?<=[{CJK_RANGES}])(?<![目标])的(?=[{CJK_RANGES}])(?![士确])")
 
@@ -158,6 +167,7 @@ STEPS: Mapping[str, Callable[[str], str]] = {
     "script": simplified,
     "greek": _greek,
     "of_phrase": _of_phrase,
+    "ordinal": _ordinal,
     "particle": _particle,
     "spacing": _joined,
 }
@@ -167,7 +177,7 @@ STEPS: Mapping[str, Callable[[str], str]] = {
 def merge_key(form: str) -> str:
     """Merge key of a normal form; names with the same key are one knowledge point."""
     if form.isascii():
-        return _joined(_of_phrase(_spelling(form)))
+        return _joined(_ordinal(_of_phrase(_spelling(form))))
     for step in STEPS.values():
         form = step(form)
     return form
