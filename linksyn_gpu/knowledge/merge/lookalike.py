@@ -1,8 +1,8 @@
 """Judge a pair of similar names: the same, doubtful, or different.
 
-Two names are the same only if a rule explains their whole difference: letters swapped or doubled in a long word, or a
-person's name and its adjective (Gauss, Gaussian). Other similar pairs are doubtful: "absorption" and "adsorption"
-differ in one letter.
+Two names are the same only if a rule explains their whole difference: letters swapped, doubled or dropped in a long
+word, or a person's name and its adjective (Gauss, Gaussian). Other similar pairs are doubtful: "absorption" and
+"adsorption" differ in one letter.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def slip(a: str, b: str) -> bool:
 
 
 def one_stem(form: str, other: str) -> bool:
-    """Whether two names of several words differ in one word that begins alike (hormone and hormonal regulation).
+    """Whether two names of several words differ in one word that begins alike (climate and climatic policy).
 
     The words have 4 letters and three fifths of the shorter one in common.
     """
