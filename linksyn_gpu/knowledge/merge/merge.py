@@ -38,6 +38,7 @@ STEM_BONUS = 0.07
 INITIALS_BONUS = 0.53
 """How far below `accept_similarity` an abbreviation and the only name with its letters as initials may be."""
 SPELLING_RULES = ("typo", "adjective")
+"""Rules for spellings of one name; such a spelling has the synonyms of the other."""
 UNREAD_SHARE = 0.01
 """Share of Chinese names with the vector of another name above which the model is taken not to read Chinese."""
 
@@ -248,6 +249,8 @@ class _Links:
         self.ambiguous |= ambiguous
         stated = {place for pair, link in self.accepted.items() if link.rule == "abbreviation" for place in pair}
         pairs = [(x, y) for x, y in pairs if x not in stated and self._units[x].form not in self.ambiguous]
+        if not pairs:
+            return
         known = self._options.vectors(list(dict.fromkeys(self._units[p].spelling for pair in pairs for p in pair)))
         for x, y in pairs:
             one, two = (known.get(self._units[place].spelling) for place in (x, y))
