@@ -3,7 +3,8 @@
     normal form   removes differences of Unicode form, case, spacing, punctuation, width, LaTeX, plural and number
                   words: "Newton's 2nd Laws" and "newton second law" have the same one
     merge key     the normal form after the `STEPS` too: American spelling without accents, simplified characters,
-                  Greek letters by name, "B A" for "A of B", "punic war 2" for "2nd punic war", no particle 的, no spaces
+                  Greek letters by name, "B A" for "A of B", "world war 2" for "2nd world war", no particle
+                  的, no spaces
 
 Names with the same merge key are one knowledge point. Equality of keys is transitive, therefore these merges cannot
 chain. Names that differ in meaning by case alone (Co, the element, and CO) keep different keys.
