@@ -2,8 +2,8 @@
 
 Quality: tests/data/kp_pairs*.tsv, pairs labelled by the authors of the rules. docs/knowledge.md says which round was
 used for which rule; round 5 is the only hold-out. Each pair is judged twice: in a bank of its two names, and in one
-bank of all pairs of its file, where merges could chain. Precision is the share of merged pairs that are labelled the same,
-recall the share of pairs labelled the same that are merged.
+bank of all pairs of its file, where merges could chain. Precision is the share of merged pairs that are labelled the
+same, recall the share of pairs labelled the same that are merged.
 
 `--vectors` adds a row with the vectors of all-MiniLM-L6-v2 (tests/minilm) to each round. Names with disciplines then
 have the neighbours of tests/data/kp_neighbours.tsv, in as many seeds as the rule for homographs asks for.
