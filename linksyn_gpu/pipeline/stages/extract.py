@@ -310,6 +310,7 @@ class _Extraction:
             homographs=homographs,
             taxonomy=self._taxonomy,
             neighbours=self._neighbours if settings.embed_url is not None else None,
+            vectors=self._vectors if settings.embed_url is not None else None,
             accept_similarity=settings.accept_similarity,
             decide=self._asker.same if settings.decide_doubtful and self._asker is not None else None,
         )
