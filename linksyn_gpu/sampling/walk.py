@@ -239,7 +239,7 @@ class Walker:
         if walks.potential is None:
             walks.potential = self._calibrate(cell)
         value = self._value(walks, walks.potential, walks.visits, float(config.beta))
-        table = ops.transition_table(graph, value, walks.scale)
+        table = ops.transition_table(graph, value, walks.scale, steps=n * config.length)
         start = ops.start_table(table, walks.starts, value)
         ids = np.arange(self._n_walks, self._n_walks + n)
 
@@ -310,7 +310,7 @@ class Walker:
         potential = ops.asarray(np.ones(self._n_kps))
         for i in range(config.calibration_rounds):
             value = self._value(walks, potential, self._no_visits, 0.0)
-            table = ops.transition_table(graph, value, walks.scale)
+            table = ops.transition_table(graph, value, walks.scale, steps=size * config.length)
             start = ops.start_table(table, walks.starts, value)
             visits, steps = self._no_visits, walks.no_steps
             for begin in range(0, size, self.batch_size):

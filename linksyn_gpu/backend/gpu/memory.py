@@ -15,12 +15,12 @@ KP_ARRAYS = {
     "indptr": 8,
     "value": 8,
     "visits of a round": 8,
-    "row totals": 4,
+    "rows of the table": 16,
     "start prefix sums": 4,
     "start masses and their scan": 24,
 }
 CELL_KP_ARRAYS = {"targets, starts, potentials, visits of cells": 32}
-ENTRY_ARRAYS = {"indices": 4, "weight": 4, "prefix sums": 4, "guide table": 4}
+ENTRY_ARRAYS = {"indices": 4, "weight": 4, "prefix sums with neighbours": 8, "guide table": 4}
 EVIDENCE_ARRAYS = {"evidence": 4, "ordered evidence": 4}
 EDGE_ARRAYS = {"evidence indptr": 8, "ties": 4}
 KP_EVIDENCE = {"upper_first, upper_running": 16}
