@@ -3,8 +3,8 @@
 // The weight of an entry is its mass times p and q's factor (floor(a * 2^32); 2^32 without p and q), 0 for visited KPs.
 // Most entries have one factor, `far`. The running sum of the weights is therefore the table's prefix sum times `far`,
 // plus corrections at the neighbours that the row shares with that of the previous KP: the shorter of the two rows is
-// read. Visited KPs are taken out afterwards; there are no more than the path has. A hub is never read as a whole.
-// Sums are integers modulo 2^64, and those of a row stay below 2^64: they have the bits of a sum entry by entry.
+// read. Visited KPs are taken out afterwards; there are no more than the path has. Only two hubs in a row are read as
+// a whole, the shorter of them. Sums are integers modulo 2^64, and those of a row stay below 2^64: they have the bits of a sum entry by entry.
 #pragma once
 #include "walk.cuh"
 #include "warp.cuh"

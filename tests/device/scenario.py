@@ -48,9 +48,7 @@ def tables_of(ops: Any, graph: KPGraph, value: Any, target: Any, steps: int = 2*
     return Tables(on_ops, transition, ops.start_table(transition, target, value))
 
 
-def assert_same_tables(
-    gpu: Any, graph: KPGraph, value: Any, target: Any, steps: int = 2**40
-) -> tuple[Tables, Tables]:
+def assert_same_tables(gpu: Any, graph: KPGraph, value: Any, target: Any, steps: int = 2**40) -> tuple[Tables, Tables]:
     expected, found = (tables_of(ops, graph, value, target, steps) for ops in (ref, gpu))
     assert_same(gpu, expected.transition.prefix, found.transition.prefix, "row prefix sums")
     assert_same(gpu, expected.transition.total, found.transition.total, "row totals")

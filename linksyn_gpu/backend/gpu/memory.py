@@ -11,16 +11,25 @@ from dataclasses import dataclass, field
 from linksyn_gpu.errors import BackendUnavailable
 
 # Bytes per KP, entry, edge, seed of an edge, and walk, including what is needed only while a table is built.
+ROW_BYTES = 16  # begin, degree and total of a row of the transition table: kernels/walk.cuh
+PAIR_BYTES = 8  # a prefix sum with its neighbour
+GUIDE_BYTES = 4
+SECTOR = 32  # bytes that a device reads from memory at least
+# Random sectors that a step without no_revisit, p and q reads, counted on the host for a Zipf graph
+# (tests/device/test_hubs.py): the row (1), two neighbouring guide entries (1.1), and the pairs that its search compares,
+# the answer among them (the rest).
+SECTORS_PER_STEP = 3.2
+
 KP_ARRAYS = {
     "indptr": 8,
     "value": 8,
     "visits of a round": 8,
-    "rows of the table": 16,
+    "rows of the table": ROW_BYTES,
     "start prefix sums": 4,
     "start masses and their scan": 24,
 }
 CELL_KP_ARRAYS = {"targets, starts, potentials, visits of cells": 32}
-ENTRY_ARRAYS = {"indices": 4, "weight": 4, "prefix sums with neighbours": 8, "guide table": 4}
+ENTRY_ARRAYS = {"indices": 4, "weight": 4, "prefix sums with neighbours": PAIR_BYTES, "guide table": GUIDE_BYTES}
 EVIDENCE_ARRAYS = {"evidence": 4, "ordered evidence": 4}
 EDGE_ARRAYS = {"evidence indptr": 8, "ties": 4}
 KP_EVIDENCE = {"upper_first, upper_running": 16}

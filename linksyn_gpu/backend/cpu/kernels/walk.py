@@ -132,11 +132,11 @@ def _acceptance(edges, rule, previous, proposal):
 
 # ---------------------------------------------------------------------- the exact scan
 #
-# The weight of an entry is its mass times a factor: floor(a * 2^32) of node2vec, 2^32 without it, 0 for visited KPs. Most
-# entries have one factor, `far`. The running sum of the weights is therefore the table's prefix sum times `far`, plus
-# corrections at the neighbours that the row shares with that of the previous KP: the shorter of the two rows is read.
-# Visited KPs are taken out afterwards; there are no more than the path has. A hub is never read as a whole. Sums are
-# integers modulo 2^64, and those of a row stay below 2^64: they have the bits of a sum entry by entry.
+# The weight of an entry is its mass times a factor: floor(a * 2^32) of node2vec, 2^32 without it, 0 for visited KPs.
+# Most entries have one factor, `far`. The running sum of the weights is therefore the table's prefix sum times `far`,
+# plus corrections at the neighbours that the row shares with that of the previous KP: the shorter of the two rows is
+# read. Visited KPs are taken out afterwards; there are no more than the path has. Sums are integers modulo 2^64, and
+# those of a row stay below 2^64: they have the bits of a sum entry by entry.
 
 
 class WeighedRow(NamedTuple):
@@ -270,10 +270,10 @@ def _scan_row(table, edges, rule, no_revisit, second_order, nodes, walk, step, k
 @jit
 def _all_visited(pairs, begin, degree, nodes, walk, step):
     """Whether every neighbour was visited; asked only where the row is shorter than the path."""
+    seen = True
     for entry in range(begin, begin + degree):
-        if not _on_path(nodes, walk, step, int64(pairs[entry] & uint64(LOW))):
-            return False
-    return True
+        seen &= _on_path(nodes, walk, step, int64(pairs[entry] & uint64(LOW)))
+    return seen
 
 
 @jit_inline
