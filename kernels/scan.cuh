@@ -95,8 +95,8 @@ struct WeighedRow {
   // First entry whose running sum exceeds `target`.
   __device__ __forceinline__ Found first_above(uint64_t target, int32_t lane) const {
     const int64_t end = here.end();
-    int64_t low = here.begin, high = end;  // between two corrections
-    uint64_t corrected = 0;                // sum of the corrections below `low`
+    int64_t low = here.begin, high = end;  // `high`: the first entry with a correction whose sum exceeds the target
+    uint64_t corrected = 0;                // sum of the corrections before it
     for (uint32_t base = 0; base < n_candidates() && high == end; base += WARP) {
       const uint32_t i = base + static_cast<uint32_t>(lane);
       const int64_t entry = i < n_candidates() ? candidate(i) : end;
@@ -106,10 +106,6 @@ struct WeighedRow {
       const bool is_above = entry < end && far * prefix_of(table.pair(entry)) + sum > target;
       const uint32_t above = __ballot_sync(ALL_LANES, is_above);
       const int32_t stop = above != 0 ? __ffs(static_cast<int>(above)) - 1 : WARP;  // the first lane above
-      const uint32_t below = __ballot_sync(ALL_LANES, entry < end && lane < stop);
-      if (below != 0) {
-        low = __shfl_sync(ALL_LANES, entry, 31 - __clz(static_cast<int>(below))) + 1;
-      }
       if (stop < WARP) {
         high = __shfl_sync(ALL_LANES, entry, stop);
         corrected = __shfl_sync(ALL_LANES, sum - own, stop);
@@ -120,6 +116,7 @@ struct WeighedRow {
     if (high == end && far * here.total + corrected <= target) {
       return {end, far * here.total + corrected};
     }
+    // Up to the last correction before `high` these sums do not exceed the target either: they ascend to that one's.
     while (low < high) {
       const int64_t middle = low + ((high - low) >> 1);
       if (far * prefix_of(table.pair(middle)) + corrected <= target) {

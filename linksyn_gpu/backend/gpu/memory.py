@@ -15,8 +15,8 @@ ROW_BYTES = 16  # begin, degree and total of a row of the transition table: kern
 PAIR_BYTES = 8  # a prefix sum with its neighbour
 GUIDE_BYTES = 4
 SECTOR = 32  # bytes that a device reads from memory at least
-# Random sectors that a step without no_revisit, p and q reads, counted on the host for a Zipf graph
-# (tests/device/test_hubs.py): the row (1), two neighbouring guide entries (1.1), and the pairs that its search compares,
+# Random sectors that a step without no_revisit, p and q reads, counted on the host for a Zipf graph by
+# tests/device/test_hubs.py: the row (1), two neighbouring guide entries (1.1), and the pairs that the search compares,
 # the answer among them (the rest).
 SECTORS_PER_STEP = 3.2
 

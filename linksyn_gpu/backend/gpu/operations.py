@@ -8,6 +8,7 @@ from linksyn_gpu.backend.gpu.paths import KeySet, count_occurrences, key_set, pa
 from linksyn_gpu.backend.gpu.rapids import analytics, incidence, sample_walks_cugraph
 from linksyn_gpu.backend.gpu.walk import (
     StartTable,
+    TransitionTable,
     WalkGraph,
     calibrated_potential,
     calibrated_scale,
@@ -23,4 +24,3 @@ from linksyn_gpu.backend.gpu.walk import (
 from linksyn_gpu.backend.neighbours import SimilarPairs
 from linksyn_gpu.backend.protocol import StepRule
 from linksyn_gpu.backend.reference.bundle import EvidenceGraph, OrderedEvidence
-from linksyn_gpu.backend.reference.walk import TransitionTable

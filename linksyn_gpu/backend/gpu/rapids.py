@@ -17,9 +17,8 @@ from linksyn_gpu.backend.gpu.cuda import launch
 from linksyn_gpu.backend.gpu.device import DeviceArray, flatnonzero, from_device, to_device
 from linksyn_gpu.backend.gpu.memory import crossings
 from linksyn_gpu.backend.gpu.pool import pool
-from linksyn_gpu.backend.gpu.walk import StartTable, WalkGraph
+from linksyn_gpu.backend.gpu.walk import StartTable, TransitionTable, WalkGraph
 from linksyn_gpu.backend.protocol import StepRule
-from linksyn_gpu.backend.reference.walk import TransitionTable
 from linksyn_gpu.errors import BackendUnavailable, DataError
 from linksyn_gpu.tables import KPGraph
 from linksyn_gpu.text import name_key

@@ -192,7 +192,8 @@ def _first_above_weighed(pairs, edges, rule, row, target):
             if other < own:
                 v = uint64(row.previous)
                 if i != place:
-                    v = pairs[row.previous_begin + uint64(i) - uint64(i > place)] & low_word
+                    at = uint64(i) if i < place else uint64(i) - one
+                    v = pairs[row.previous_begin + at] & low_word
                 entry = _entry_of(pairs, row.begin, row.end, v)
                 if entry == row.end or (pairs[entry] & low_word) != v:
                     continue
