@@ -343,10 +343,17 @@ class Operations(Protocol[A, G, T, S, K, E, L, R]):
     def count_steps(self, graph: G, nodes: A) -> A:
         """Foreign steps of walks, whose edges have a negative weight, and all their steps: int64 [2]."""
 
-    def transition_table(self, graph: G, value: A, scale: A | None = None) -> T:
+    def transition_table(self, graph: G, value: A, scale: A | None = None, *, steps: int = 0) -> T:
         """Table of a round: edge masses w * V, quantised to integers, summed exactly within rows.
 
-        `scale`, float64 [1], is the factor of edges of negative weight; None where there are none.
+        Parameters
+        ----------
+        value : float64 [n_kps]
+        scale : float64 [1], optional
+            Factor of edges of negative weight; None where there are none.
+        steps : int
+            Steps that the round will draw from the table, over all batches. A backend may add once to the table what
+            makes them faster; it never changes a walk.
         """
 
     def start_table(self, table: T, target: A, value: A) -> S:

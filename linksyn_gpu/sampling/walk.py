@@ -336,7 +336,7 @@ class Walker:
         if walks.potential is None:
             walks.potential = self._calibrate(cell)
         value = self._value(walks, walks.potential, walks.visits, float(config.beta))
-        table = ops.transition_table(graph, value, walks.scale)
+        table = ops.transition_table(graph, value, walks.scale, steps=n * config.length)
         start = ops.start_table(table, walks.starts, value)
         ids, status = drawn_round.ids, drawn_round.status
         status[:] = 1
@@ -415,7 +415,7 @@ class Walker:
         """Visits of a round of walks, and their foreign steps with all steps."""
         ops = self._ops
         value = self._value(walks, potential, self._no_visits, 0.0)
-        table = ops.transition_table(graph, value, walks.scale)
+        table = ops.transition_table(graph, value, walks.scale, steps=len(ids) * self.config.length)
         start = ops.start_table(table, walks.starts, value)
         visits, steps = self._no_visits, walks.no_steps
         for begin in range(0, len(ids), self.batch_size):

@@ -11,17 +11,26 @@ from dataclasses import dataclass, field
 from linksyn_gpu.backend.protocol import CampaignSize
 from linksyn_gpu.errors import BackendUnavailable
 
+ROW_BYTES = 16  # begin, degree and total of a row of the transition table: kernels/walk.cuh
+PAIR_BYTES = 8  # a prefix sum with its neighbour
+GUIDE_BYTES = 4
+SECTOR = 32  # bytes that a device reads from memory at least
+# Random sectors that a step without no_revisit, p and q reads, counted on the host for a Zipf graph by
+# tests/device/test_hubs.py: the row (1), two neighbouring guide entries (1.1), and the pairs that the search compares,
+# the answer among them (the rest).
+SECTORS_PER_STEP = 3.2
+
 # Bytes per KP, entry, edge, seed and walk, with the scratch that is needed while they are computed.
 KP_ARRAYS = {
     "indptr": 8,
     "value": 24,
     "visits of a round": 32,
-    "row totals": 4,
+    "rows of the table": ROW_BYTES,
     "start prefix sums": 4,
     "start masses and their scan": 24,
 }
 CELL_KP_ARRAYS = {"targets, starts, potentials, visits of cells": 32}
-ENTRY_ARRAYS = {"indices": 4, "weight": 4, "prefix sums": 4, "guide table": 4}
+ENTRY_ARRAYS = {"indices": 4, "weight": 4, "prefix sums with neighbours": PAIR_BYTES, "guide table": GUIDE_BYTES}
 KP_EVIDENCE = {"upper_first, upper_running": 16}
 EDGE_ARRAYS = {"evidence indptr": 8}
 # At most one edge in 33 seeds of edges is long; 50 bytes for each, and 16 bytes for each 32 of their seeds.

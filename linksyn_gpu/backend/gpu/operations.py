@@ -19,6 +19,7 @@ from linksyn_gpu.backend.gpu.rapids import analytics, incidence, sample_walks_cu
 from linksyn_gpu.backend.gpu.transfer import fetch_rows, release
 from linksyn_gpu.backend.gpu.walk import (
     StartTable,
+    TransitionTable,
     WalkGraph,
     calibrated_potential,
     calibrated_scale,
@@ -34,4 +35,3 @@ from linksyn_gpu.backend.gpu.walk import (
 from linksyn_gpu.backend.neighbours import SimilarPairs
 from linksyn_gpu.backend.protocol import StepRule
 from linksyn_gpu.backend.reference.bundle import LabelTable
-from linksyn_gpu.backend.reference.walk import TransitionTable
