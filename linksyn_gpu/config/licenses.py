@@ -28,3 +28,9 @@ def license_key(text: str) -> str:
     """The Hub's identifier of a license, or the text itself: 'CC BY 4.0 (OpenStax)' is cc-by-4.0."""
     plain = text.partition("(")[0]
     return HUB_LICENSES.get("".join(filter(str.isalnum, plain.casefold())), text.strip())
+
+
+def hub_license(text: str) -> str:
+    """The identifier of a license that the Hub accepts in a card: 'other' for a license it does not list here."""
+    key = license_key(text)
+    return key if key in HUB_LICENSES.values() else "other"

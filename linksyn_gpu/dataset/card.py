@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from linksyn_gpu.config.licenses import license_key
+from linksyn_gpu.config.licenses import hub_license, license_key
 from linksyn_gpu.dataset.croissant import WEAKNESSES
-from linksyn_gpu.dataset.facts import DatasetFacts
+from linksyn_gpu.dataset.facts import UNKNOWN, DatasetFacts
 
 TEMPLATES = Path(__file__).parent / "templates"
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -47,16 +47,10 @@ def render_summary(facts: DatasetFacts) -> str:
 
 def front_matter(facts: DatasetFacts) -> str:
     """YAML block of the card. Values are written as JSON, which is YAML too."""
-    names = facts.license_names
-    stated = all(row.license for row in facts.licenses)
-    if facts.license is not None:
-        license_: Any = license_key(facts.license)
-    else:
-        license_ = names[0] if stated and len(names) == 1 else "unknown" if not stated else names
     known = {
         "pretty_name": facts.name,
-        "license": license_,
-        "language": sorted(facts.counts.get("language", {})),
+        **_licenses(facts),
+        "language": facts.languages,
         "size_categories": [_size_category(facts.published)],
         "task_categories": ["question-answering", "text-generation"],
         "annotations_creators": ["machine-generated"],
@@ -73,6 +67,19 @@ def front_matter(facts: DatasetFacts) -> str:
     }
     lines = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in known.items())
     return "\n".join(["---", *lines, "---", "", ""])
+
+
+def _licenses(facts: DatasetFacts) -> dict[str, Any]:
+    """`license`: that of the publisher, or those of the seeds; `license_name`: those that the Hub does not list."""
+    if facts.license is not None:
+        names = [license_key(facts.license)]
+    elif not facts.licenses or any(row.license == UNKNOWN for row in facts.licenses):
+        return {"license": "unknown"}
+    else:
+        names = facts.license_names
+    keys = list(dict.fromkeys(map(hub_license, names)))
+    others = [name for name in names if hub_license(name) == "other"]
+    return {"license": keys[0] if len(keys) == 1 else keys, **({"license_name": ", ".join(others)} if others else {})}
 
 
 def _size_category(rows: int) -> str:

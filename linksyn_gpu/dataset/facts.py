@@ -10,6 +10,8 @@ from linksyn_gpu.config.licenses import license_key
 
 UNKNOWN = ""
 """A license that a seed does not state."""
+NOT_KNOWN = "unknown"
+"""The name under which rows without a language, type, discipline or level are counted."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,11 @@ class DatasetFacts:
     def published(self) -> int:
         """Rows in the splits that are published."""
         return sum(n for name, n in self.splits.items() if name != "withheld")
+
+    @property
+    def languages(self) -> list[str]:
+        """Languages of the published QA, without those that are not known."""
+        return sorted(set(self.counts.get("language", {})) - {NOT_KNOWN})
 
     @property
     def license_names(self) -> list[str]:

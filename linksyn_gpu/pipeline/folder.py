@@ -254,6 +254,21 @@ class Workspace:
         self.manifest["kind"] = KIND_FILES
         self._write_manifest()
 
+    def require_campaign(self, command: str) -> None:
+        """Refuse a command that needs the walks of a campaign.
+
+        Raises
+        ------
+        ConfigError
+            The folder holds QA of other files.
+        """
+        if self.of_files:
+            raise ConfigError(
+                f"{self.folder} holds QA of files, made by 'curate --out': '{command}' needs the run folder of a "
+                "campaign. The data set of files is in curated.parquet; to remove a row, delete it from the files and "
+                "curate them into a new folder"
+            )
+
     def settings(self, stage: str) -> dict[str, Any] | None:
         """Return the recorded settings of a stage, as `RunConfig` knows them; None when it was never started."""
         entry = self.manifest["stages"].get(stage)

@@ -209,13 +209,29 @@ def test_the_front_matter_is_one_mapping_of_valid_values():
         ([("MIT", 3)], "mit"),
         ([("MIT", 3), ("", 1)], "unknown"),
         ([("MIT", 3), ("CC BY-SA 4.0", 1)], ["cc-by-sa-4.0", "mit"]),
-        ([("My own terms", 3)], "My own terms"),
+        ([("My own terms", 3)], "other"),
+        ([("MIT", 3), ("My own terms", 1)], ["other", "mit"]),
+        ([], "unknown"),
     ],
 )
 def test_the_license_of_the_card_follows_from_those_of_the_seeds(licenses, expected):
     block = front_matter(facts(licenses=[SourceLicense("s", name, n, n) for name, n in licenses]))
     line = next(line for line in block.splitlines() if line.startswith("license: "))
     assert json.loads(line.removeprefix("license: ")) == expected
+
+
+def test_a_license_that_the_hub_does_not_list_is_named_next_to_other():
+    block = front_matter(facts(license="My own terms"))
+    assert 'license: "other"\nlicense_name: "My own terms"\n' in block
+
+
+def test_rows_of_an_unknown_language_are_no_language_of_the_card():
+    assert 'language: ["en"]\n' in front_matter(facts(counts={"language": {"unknown": 5, "en": 2}}))
+
+
+def test_an_empty_data_set_has_a_card():
+    empty = facts(splits={"train": 0, "validation": 0, "withheld": 0}, forms={}, counts={}, models={}, licenses=[])
+    assert "0 question-answer pairs" in render_card(empty)
 
 
 def test_conditions_of_licenses_are_listed():

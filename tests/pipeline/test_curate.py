@@ -234,3 +234,20 @@ def test_the_score_of_a_qa_is_the_least_of_the_three():
     assert (scores.least, scores.faults) == (2, ("x",))
     assert read_rubric('{"correctness": 5, "clarity": 9, "worth": 4}') is None
     assert read_rubric("no") is None
+
+
+def test_commands_that_need_walks_refuse_a_folder_of_files_and_change_nothing(files, tmp_path):
+    source, out = files
+    invoke("curate", source, "--out", out)
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file() and path.name != ".lock"}
+    for words in (
+        ("export", out, "--to", tmp_path / "dataset"),
+        ("prove", out, "--all"),
+        ("prove", out, "ice"),
+        ("trace", out, "--seed", "ice"),
+        ("revoke", out, "ice"),
+    ):
+        assert f"'{words[0]}' needs the run folder of a campaign" in invoke(*words, code=2).output
+    after = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file() and path.name != ".lock"}
+    assert after == before
+    assert not (tmp_path / "dataset").exists()

@@ -26,7 +26,7 @@ from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.dataset.card import render_card, render_summary, settings_toml
 from linksyn_gpu.dataset.croissant import METADATA, croissant, published_file
-from linksyn_gpu.dataset.facts import UNKNOWN, DatasetFacts, SourceLicense
+from linksyn_gpu.dataset.facts import NOT_KNOWN, UNKNOWN, DatasetFacts, SourceLicense
 from linksyn_gpu.dataset.forms import maker_of, schema_of
 from linksyn_gpu.dataset.shards import ShardWriter
 from linksyn_gpu.dataset.split import SPLITS, WITHHELD, split_rows
@@ -69,6 +69,7 @@ def export(ws: Workspace, config: RunConfig, to: str | Path, *, progress: Progre
     ConfigError
         The folder has other files, or the data set is not curated.
     """
+    ws.require_campaign("export")
     target = Path(to)
     if target.exists() and not (target.is_dir() and ((target / METADATA).is_file() or not any(target.iterdir()))):
         raise ConfigError(f"{target} has other files than a data set of this command: choose another --to")
@@ -253,7 +254,7 @@ class _Rows:
     def _count(self, rows: list[dict[str, Any]]) -> None:
         for row in rows:
             for name in COUNTED:
-                self._counts[name]["unknown" if row[name] is None else str(row[name])] += 1
+                self._counts[name][NOT_KNOWN if row[name] is None else str(row[name])] += 1
             self._models[row["model"] or ""] += 1
             self._prompts[row["prompt_digest"] or ""] += 1
             self._cells[row["cell"]] += 1

@@ -92,6 +92,7 @@ def prove(
     ConfigError
         No file has a row with one of the ids.
     """
+    ws.require_campaign("prove")
     copies = _copies(ws, set(ids), dataset)
     if missing := [name for name in ids if name not in copies]:
         raise ConfigError(f"{ws.folder}: no QA has the id {', '.join(missing[:5])}; ids are in qa.parquet")
@@ -126,6 +127,7 @@ def trace(ws: Workspace, seed_id: str) -> list[dict[str, Any]]:
     """
     import pyarrow.compute as pc
 
+    ws.require_campaign("trace")
     known = store.read_seed_table(ws, ["id"]).table.column("id")
     if not pc.any(pc.equal(known, seed_id)).as_py():
         raise ConfigError(f"{ws.folder}: no seed has the id {seed_id!r}; ids are in {store.file_of_seeds(ws)}")
@@ -142,6 +144,7 @@ def trace(ws: Workspace, seed_id: str) -> list[dict[str, Any]]:
 
 def all_ids(ws: Workspace) -> list[str]:
     """Ids of all QA that stage synthesize kept."""
+    ws.require_campaign("prove")
     ids: list[str] = store.read_table(ws, "qa.parquet", ["id"]).column("id").to_pylist()
     return ids
 

@@ -70,6 +70,7 @@ def revoke(
     ConfigError
         The campaign has no such seed, or its seeds are in memory only.
     """
+    ws.require_campaign("revoke")
     rows = _rows_of(ws, ids)
     before = store.count_rows(ws, "qa.parquet")
     done = ws.begin_takedown(ids, "report.html")
@@ -248,14 +249,13 @@ def _revoke_enhanced(ws: Workspace, ids: set[str], *, purge: bool) -> None:
         for name, seeds in zip(*(table.column(c).to_pylist() for c in ("id", "seed_ids")), strict=True)
     ]
     counts = dict(ws.counts_so_far("enhance") or {})
-    left = table.filter(pa.array(keep))
+    left = table.filter(pa.array(keep, pa.bool_()))
     store.write_table(ws, "enhanced.parquet", left)
     kept_ids = set(left.column("id").to_pylist())
     _filter_lines(ws, "enhanced.jsonl", lambda row: row["id"] in kept_ids)
     dropped = store.read_table(ws, "enhance-dropped.parquet")
-    store.write_table(
-        ws, "enhance-dropped.parquet", dropped.filter(pa.array([n in made for n in dropped.column("id").to_pylist()]))
-    )
+    keep = [name in made for name in dropped.column("id").to_pylist()]
+    store.write_table(ws, "enhance-dropped.parquet", dropped.filter(pa.array(keep, pa.bool_())))
     if purge:
         shutil.rmtree(ws.path(ENHANCE_JOURNAL), ignore_errors=True)
     ws.finish("enhance", {**counts, REVOKED: counts.get(REVOKED, 0) + table.num_rows - left.num_rows})
