@@ -81,7 +81,7 @@ def slip(a: str, b: str) -> bool:
 
 
 def one_stem(form: str, other: str) -> bool:
-    """Whether two names of several words differ in one word that begins alike (climate and climatic policy).
+    """Whether two names of several words differ in one word with the same beginning (climate and climatic policy).
 
     The words have 4 letters and three fifths of the shorter one in common.
     """

@@ -348,7 +348,7 @@ def edge_fill_tasks(counter, n_tasks, task_rows, edges, mentions, edge_start, ed
 
 @jit
 def _root_of(parent, v):
-    """End of the chain of parents, which is halved on the way."""
+    """End of the chain of parents, which is halved by each search."""
     while parent[v] != v:
         parent[v] = parent[parent[v]]
         v = parent[v]
