@@ -12,7 +12,7 @@ from linksyn_gpu.backend.protocol import CampaignSize
 from linksyn_gpu.errors import BackendUnavailable
 
 ROW_BYTES = 16  # begin, degree and total of a row of the transition table: kernels/walk.cuh
-PAIR_BYTES = 8  # a prefix sum with its neighbour
+ENTRY_BYTES = 8  # a prefix sum with its neighbour
 GUIDE_BYTES = 4
 SECTOR = 32  # bytes that a device reads from memory at least
 # Random sectors that a step without no_revisit, p and q reads, counted on the host for a Zipf graph by
@@ -30,7 +30,7 @@ KP_ARRAYS = {
     "start masses and their scan": 24,
 }
 CELL_KP_ARRAYS = {"targets, starts, potentials, visits of cells": 32}
-ENTRY_ARRAYS = {"indices": 4, "weight": 4, "prefix sums with neighbours": PAIR_BYTES, "guide table": GUIDE_BYTES}
+ENTRY_ARRAYS = {"indices": 4, "weight": 4, "prefix sums with neighbours": ENTRY_BYTES, "guide table": GUIDE_BYTES}
 KP_EVIDENCE = {"upper_first, upper_running": 16}
 EDGE_ARRAYS = {"evidence indptr": 8}
 # At most one edge in 33 seeds of edges is long; 50 bytes for each, and 16 bytes for each 32 of their seeds.
