@@ -165,3 +165,14 @@ def test_an_unknown_seed_changes_nothing(campaign):
 def test_a_run_with_pending_requests_must_be_finished_first(out):
     ids = pa.ipc.open_file(out / "seeds.arrow").read_all().column("id").to_pylist()
     assert "is not finished" in invoke("revoke", out, ids[0], code=2).output
+
+
+def test_a_takedown_of_every_seed_with_rows_leaves_an_empty_data_set(campaign, tmp_path):
+    dataset = tmp_path / "dataset"
+    invoke("export", campaign, "--to", dataset)
+    used = sorted({seed for row in rows_of(campaign, "qa.parquet").values() for seed in row["seed_ids"]})
+    invoke("revoke", campaign, *used, "--dataset", dataset)
+    for name in ("qa.parquet", "curated.parquet"):
+        assert rows_of(campaign, name) == {}
+    assert not list(dataset.rglob("*.parquet"))
+    assert "0 question-answer pairs" in (dataset / "README.md").read_text(encoding="utf-8")
