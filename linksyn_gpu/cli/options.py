@@ -397,8 +397,8 @@ def _resolved(config_file: str | None, overrides: dict[str, Any], recorded: Any 
     relevant = flags if "engine" in flags else given.get("synthesis", {})  # --engine may override a file's server
     if "base_url" in relevant and made.synthesis.engine in OWN_SERVER:
         raise ConfigError(
-            f"base_url is for --engine openai, and engine '{made.synthesis.engine}' starts its own server: add --engine "
-            "openai, or leave base_url out"
+            f"base_url is for --engine openai, and engine '{made.synthesis.engine}' starts its own server: add "
+            "--engine openai, or leave base_url out"
         )
     _confirm(made, given)
     return made
