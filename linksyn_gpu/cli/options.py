@@ -212,7 +212,7 @@ GROUPS = {
     ),
     "Server": (
         Flag("--engine", "synthesis.engine", click.Choice(allowed.ENGINES), "Where the language model runs."),
-        Flag("--base-url", "synthesis.base_url", str, "Address of an OpenAI-protocol server, with /v1."),
+        Flag("--base-url", "synthesis.base_url", str, "Address of the server of --engine openai, with /v1."),
         Flag("--model", "synthesis.model", str, "Model name; default: the server's first. Engine vllm serves it."),
         Flag("--model-file", "synthesis.model_file", click.Path(), "GGUF file for engine smol."),
         Flag("--concurrency", "synthesis.concurrency", int, "Requests in flight."),
@@ -383,12 +383,23 @@ def _without_tables(values: dict[str, Any], overrides: dict[str, Any]) -> dict[s
     return kept
 
 
+OWN_SERVER = ("smol", "vllm")
+"""Engines that would ignore the address of a server."""
+
+
 def _resolved(config_file: str | None, overrides: dict[str, Any], recorded: Any = None) -> RunConfig:
     given = merged({} if config_file is None else _without_tables(read_toml(config_file), overrides), overrides)
     where = "" if config_file is None else f"{config_file}, with the flags: "
     if given.keys() & {"paths", "qa"}:  # each of them replaces both
         recorded = {name: value for name, value in (recorded or {}).items() if name not in ("paths", "qa")}
     made: RunConfig = from_mapping(RunConfig, merged(_without_tables(recorded or {}, overrides), given), where=where)
+    flags = overrides.get("synthesis", {})
+    relevant = flags if "engine" in flags else given.get("synthesis", {})  # --engine may override a file's server
+    if "base_url" in relevant and made.synthesis.engine in OWN_SERVER:
+        raise ConfigError(
+            f"base_url is for --engine openai, and engine '{made.synthesis.engine}' starts its own server: add "
+            "--engine openai, or leave base_url out"
+        )
     _confirm(made, given)
     return made
 

@@ -15,7 +15,7 @@ LICENSES = ("CC BY 4.0", "MIT", None)
 
 
 def invoke(*words, code=0):
-    result = CliRunner().invoke(main, [str(word) for word in words])
+    result = CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
     assert result.exit_code == code, result.output
     return result
 

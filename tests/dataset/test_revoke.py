@@ -198,3 +198,14 @@ def test_with_a_number_of_qa_asked_for_the_quota_is_met_again(tmp_path):
     rows = pq.read_table(out / "curated.parquet").to_pylist()
     assert len(rows) == 60
     assert not [row for row in rows if used in row["seed_ids"]]
+
+
+def test_a_takedown_of_every_seed_with_rows_leaves_an_empty_data_set(campaign, tmp_path):
+    dataset = tmp_path / "dataset"
+    invoke("export", campaign, "--to", dataset)
+    used = sorted({seed for row in rows_of(campaign, "qa.parquet").values() for seed in row["seed_ids"]})
+    invoke("revoke", campaign, *used, "--dataset", dataset)
+    for name in ("qa.parquet", "curated.parquet"):
+        assert rows_of(campaign, name) == {}
+    assert not list(dataset.rglob("*.parquet"))
+    assert "0 question-answer pairs" in (dataset / "README.md").read_text(encoding="utf-8")

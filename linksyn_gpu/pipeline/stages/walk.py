@@ -153,7 +153,7 @@ class CampaignPart:
     def __init__(self, ws: Workspace, config: RunConfig, number: int, progress: Progress) -> None:
         self._ws, self._config, self._number, self._progress = ws, config, number, progress
         self._graph, self._statistics = store.read_graph(ws)
-        if self._graph.n_edges == 0:
+        if self._graph.n_edges == 0 and not ws.revoking:  # a takedown counts paths, and walks none
             raise DataError("the KP graph has no edge: no two knowledge points share a seed, so no walk is possible")
         self._parts = planned_parts(ws)
         self.earlier_rows = sum(planned_paths(self._parts[:number]))
@@ -301,7 +301,7 @@ class CampaignPart:
         from linksyn_gpu.sampling.labels import seed_labels
 
         ws, kept, drops = self._ws, sum(self._delivered), sum(self._drops, Counter[str]())
-        if kept == 0:
+        if kept == 0 and not ws.revoking:  # a takedown may take all paths
             raise DataError(
                 f"none of {sum(drops.values()):,} paths was kept ({dict(drops)}): the graph or the quota is too narrow "
                 f"for walk.length = {self._config.walk.length}; use a smaller length or a wider quota"
