@@ -23,6 +23,7 @@ FORM_TEXTS = {
 }
 SHOWN = ("walk", "quota", "bundle", "synthesis", "enhance", "checks", "curate", "judge", "decontaminate")
 """Tables of settings that the card lists."""
+_NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|#])")
 
 
@@ -65,8 +66,13 @@ def front_matter(facts: DatasetFacts) -> str:
             for number, (form, patterns) in enumerate(facts.forms.items())
         ],
     }
-    lines = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in known.items())
+    lines = (f"{key}: {_yaml(value)}" for key, value in known.items())
     return "\n".join(["---", *lines, "---", "", ""])
+
+
+def _yaml(value: Any) -> str:
+    """A value as JSON on one line, with the characters escaped that YAML does not take as they are."""
+    return _NOT_IN_YAML.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
 def _licenses(facts: DatasetFacts) -> dict[str, Any]:

@@ -194,6 +194,12 @@ def test_markdown_characters_of_a_text_are_escaped():
     assert markdown_text("a|b\nc*") == r"a\|b c\*"
 
 
+def test_control_characters_of_a_name_leave_the_front_matter_valid():
+    yaml = pytest.importorskip("yaml", reason="needs the extra 'device-tests'")
+    name = "a\x7fb\u0085c\u2028d \u6570\u636e"
+    assert yaml.safe_load(front_matter(facts(name=name)).strip("-\n"))["pretty_name"] == name
+
+
 def test_the_front_matter_is_one_mapping_of_valid_values():
     block = front_matter(facts(name=HOSTILE))
     assert block.startswith("---\n")

@@ -23,7 +23,8 @@ from linksyn_gpu.config import ExportConfig, RunConfig
 from linksyn_gpu.config.loader import from_mapping, merged
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.pipeline import store
-from linksyn_gpu.pipeline.folder import JOURNAL, Workspace
+from linksyn_gpu.pipeline.benchmarks import benchmark_digests
+from linksyn_gpu.pipeline.folder import JOURNAL, OUTPUTS, Workspace
 from linksyn_gpu.pipeline.growth import record_parts, recorded_config
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.pipeline.stages.build import build_again
@@ -72,6 +73,9 @@ def revoke(
     """
     ws.require_campaign("revoke")
     rows = _rows_of(ws, ids)
+    benchmark_digests(
+        recorded_config(ws, "curate").decontaminate
+    )  # files that are gone must not stop a takedown half-way
     before = store.count_rows(ws, "qa.parquet")
     done = ws.begin_takedown(ids, "report.html")
     record_parts(ws)
@@ -91,9 +95,11 @@ def revoke(
     if "enhance" in done:
         _revoke_enhanced(ws, set(ids), purge=purge)
     if "curate" in done:
-        settings = merged(ws.settings("walk") or {}, ws.settings("curate") or {})
-        known = {name: value for name, value in settings.items() if name in RunConfig.__annotations__}
+        recorded = merged(ws.settings("walk") or {}, ws.settings("curate") or {})
+        known = {name: value for name, value in recorded.items() if name in RunConfig.__annotations__}
         ws.reopen("curate")
+        for name in OUTPUTS["curate"]:  # nothing stays if a judge is asked and does not answer
+            ws.path(name).unlink(missing_ok=True)
         curate(ws, from_mapping(RunConfig, known), progress=progress)
     if dataset is not None:
         export(ws, RunConfig(export=_export_settings(Path(dataset))), dataset, progress=progress)
