@@ -104,6 +104,12 @@ struct WeighedRow {
           entry < end ? table.mass(here, entry) * (factor(neighbour_of(table.pair(entry))) - far) : 0;
       const uint64_t sum = corrected + warp_inclusive_scan(own, lane);
       const bool is_above = entry < end && far * prefix_of(table.pair(entry)) + sum > target;
+      int64_t behind = entry < end && !is_above ? entry + 1 : low;  // entries with a correction ascend
+      for (int32_t distance = WARP / 2; distance > 0; distance >>= 1) {
+        const int64_t other = __shfl_sync(ALL_LANES, behind, lane ^ distance);
+        behind = other > behind ? other : behind;
+      }
+      low = behind;
       const uint32_t above = __ballot_sync(ALL_LANES, is_above);
       const int32_t stop = above != 0 ? __ffs(static_cast<int>(above)) - 1 : WARP;  // the first lane above
       if (stop < WARP) {
@@ -116,7 +122,7 @@ struct WeighedRow {
     if (high == end && far * here.total + corrected <= target) {
       return {end, far * here.total + corrected};
     }
-    // Up to the last correction before `high` these sums do not exceed the target either: they ascend to that one's.
+    // From the last correction before `high` on, `corrected` is complete: no difference is negative.
     while (low < high) {
       const int64_t middle = low + ((high - low) >> 1);
       if (far * prefix_of(table.pair(middle)) + corrected <= target) {

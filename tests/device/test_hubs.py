@@ -56,7 +56,16 @@ def test_steps_that_reach_the_exact_scan_of_a_hub_have_the_same_bits_on_all_back
     assert_same(gpu, expected, walk(gpu, graph, value, np.ones(graph.n_kps), ids, 6, rule), "gpu")
 
 
-@pytest.mark.parametrize("rule", [RULE, ref.StepRule(False, 4.0, 2.0**-6), ref.StepRule(True, 2.0**-16, 2.0**16)])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        RULE,
+        ref.StepRule(False, 4.0, 2.0**-6),
+        ref.StepRule(True, 2.0**-16, 2.0**16),
+        ref.StepRule(False, 3.0, 2.0**-16),  # corrections far below zero: a sum without all of them wraps
+        ref.StepRule(True, 3.0, 2.0**-16),
+    ],
+)
 def test_exact_scans_between_hubs_that_share_more_than_a_warp_of_neighbours(gpu, scans, rule):
     """Rows of the scan in several chunks of 32, read from either side."""
     graph = hub_graph(2, 200, seed=5)
