@@ -35,7 +35,7 @@ STAGES = {
     "ingest": ("ingest", "{bank}", "--out", "{run}"),
     "build": ("build", "{run}"),
     "walk": ("walk", "{run}", "--paths", "{paths}"),
-    "requests": ("synthesize", "{run}", "--engine", "batch"),
+    "requests": ("synthesize", "{run}", "--engine", "batch", "--model", "m"),
 }
 """Name -> arguments of linksyn-gpu, in the order in which they run."""
 INTERVAL = 0.05

@@ -30,12 +30,13 @@ from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import TABLES, known_settings, merged, settings_digest, to_mapping
 from linksyn_gpu.disk import NOT_SUPPORTED, REAL_DISK, Disk, Lock
 from linksyn_gpu.errors import ConfigError, DataError
-from linksyn_gpu.pipeline.older import current_counts
+from linksyn_gpu.pipeline.older import current_counts, current_settings
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 LOCK = ".lock"
 JOURNAL = "journal"
+PENDING = "requests-pending"
 PART = ".part"
 STAGES = ("ingest", "extract", "build", "walk", "synthesize", "enhance", "curate")
 OPTIONAL = ("extract", "enhance", "curate")
@@ -58,7 +59,8 @@ OUTPUTS = {
     "synthesize": (
         "requests",
         "requests.jsonl",  # of versions that wrote a single file
-        "requests-pending.jsonl",
+        PENDING,
+        "requests-pending.jsonl",  # likewise
         "tasks.parquet",
         JOURNAL,
         "qa.parquet",
@@ -648,7 +650,7 @@ def _is_being_written(part: str) -> bool:
 
 def _recorded(entry: Mapping[str, Any]) -> dict[str, Any]:
     """All recorded settings of a stage: those that shape its output, and the operational ones."""
-    return merged(entry["settings"], entry.get("operational", {}))
+    return current_settings(merged(entry["settings"], entry.get("operational", {})))
 
 
 def _fill(settings: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:

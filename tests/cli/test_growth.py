@@ -14,7 +14,7 @@ from tests.cli.test_server import SEEDS, invoke, reply
 from tests.llm.fake_server import FakeServer, ok
 
 QUICK = ("--calibration-rounds", "2", "--concurrency", "4", "--rounds", "4")
-BATCH = ("--engine", "batch")
+BATCH = ("--engine", "batch", "--model", "m")
 
 
 def rows(out, name="paths.parquet"):
