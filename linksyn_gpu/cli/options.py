@@ -13,6 +13,7 @@ import click
 
 from linksyn_gpu import config as allowed
 from linksyn_gpu.cli.console import errors_as_text
+from linksyn_gpu.cli.live import watch
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import from_mapping, merged, read_toml
 from linksyn_gpu.errors import ConfigError
@@ -256,6 +257,9 @@ PUBLISHED_FLAGS = (
     Flag("--contact", "export.contact", str, "Who publishes it, and the address for takedown requests."),
 )
 RUN_FOLDER = "Run folder"
+DISPLAY = "Progress"
+PRICES = ("--price-in", "--price-out")
+"""Flags of commands that ask a model, to show what it costs."""
 Resolve = Callable[[Any], RunConfig]
 """Gives the settings of a call: defaults, then what the folder recorded (the argument), then --config, then flags."""
 
@@ -290,7 +294,7 @@ def grouped_option(group: str, *names: str, **attributes: Any) -> Callable[[Call
 def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[..., Any]], click.Command]:
     """Make a command with these groups of flags, or single flags by name, with `--config` and, if wanted, `--force`.
 
-    The function receives `resolve` (see `Resolve`), `force`, and its own parameters.
+    The function receives `resolve` (see `Resolve`), `watch` (see `live.Watch`), `force`, and its own parameters.
     """
     known = {**GROUPS, FORECAST: FORECAST_FLAGS, PUBLISHED: PUBLISHED_FLAGS, OTHER_FILES: OTHER_FILES_FLAGS}
     chosen = [
@@ -299,7 +303,10 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
 
     def decorate(function: Callable[..., Any]) -> click.Command:
         @functools.wraps(function)
-        def wrapped(config_file: str | None, **params: Any) -> Any:
+        def wrapped(
+            config_file: str | None, plain: bool, metrics_port: int | None, metrics_host: str, **params: Any
+        ) -> Any:
+            watching = functools.partial(watch, plain=plain, metrics_port=metrics_port, metrics_host=metrics_host)
             overrides: dict[str, Any] = {}
             for _, flag in chosen:
                 value = params.pop(_parameter(flag))
@@ -312,9 +319,9 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
                 elif value is not None:
                     *table, name = flag.field.split(".")
                     (overrides.setdefault(table[0], {}) if table else overrides)[name] = value
-            return function(resolve=functools.partial(_resolved, config_file, overrides), **params)
+            return function(resolve=functools.partial(_resolved, config_file, overrides), watch=watching, **params)
 
-        decorated: Callable[..., Any] = errors_as_text(wrapped)
+        decorated: Callable[..., Any] = display_options(errors_as_text(wrapped))
         for title, flag in reversed(chosen):
             kind: dict[str, Any] = {"is_flag": True} if flag.type is bool else {"type": flag.type}
             if flag.type in (*LISTS, *PAIRS, *TABLES):
@@ -330,6 +337,20 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
         return click.command(cls=GroupedCommand)(decorated)
 
     return decorate
+
+
+def display_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the flags that say how progress is shown: parameters `plain`, `metrics_port` and `metrics_host`."""
+    plain = "Write progress as plain lines, as when stderr is not a terminal."
+    port = "Serve figures for Prometheus at http://127.0.0.1:PORT/metrics while the command runs (extra metrics)."
+    host = "Address on which they are served; others than this machine may then read them."
+    for option in (
+        grouped_option(DISPLAY, "--metrics-host", default="127.0.0.1", show_default=True, help=host),
+        grouped_option(DISPLAY, "--metrics-port", type=click.IntRange(0, 65535), metavar="PORT", help=port),
+        grouped_option(DISPLAY, "--plain", is_flag=True, help=plain),
+    ):
+        function = option(function)
+    return function
 
 
 def _without_repeats(flag: str, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:

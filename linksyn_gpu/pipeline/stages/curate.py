@@ -27,7 +27,7 @@ from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
 from linksyn_gpu.pipeline.growth import quota_of
-from linksyn_gpu.pipeline.progress import Progress, silent
+from linksyn_gpu.pipeline.progress import Progress, StageProgress, silent
 from linksyn_gpu.pipeline.serving import JOURNALS, engine_of, run_budget
 from linksyn_gpu.pipeline.stages.ingest import ingest
 from linksyn_gpu.sampling.plan import plan_cells
@@ -80,9 +80,10 @@ def curate(
     if not ws.begin("curate", _settings(config, asked), operational=_server(config), growing=FOLLOWS):
         return ws.counts("curate")
     name = _source(ws)
-    progress("QA curated", 0, None)
+    counted = progress.of("curate")
+    counted("QA curated", 0, None)
     rows = _Rows(ws, name)
-    work = _Curation(ws, config, rows, progress)
+    work = _Curation(ws, config, rows, counted)
     work.check()
     work.find_duplicates()
     work.find_benchmarks()
@@ -108,7 +109,7 @@ def curate(
         **_quota(cells, asked, rows.per_cell(work.alive, len(cells))),
     }
     ws.finish("curate", counts)
-    progress("QA curated", len(rows), len(rows))
+    counted("QA curated", len(rows), len(rows))
     return counts
 
 
@@ -216,7 +217,7 @@ class _Verdict:
 class _Curation:
     """The steps over all rows; `alive` are the rows that all steps so far kept."""
 
-    def __init__(self, ws: Workspace, config: RunConfig, rows: _Rows, progress: Progress) -> None:
+    def __init__(self, ws: Workspace, config: RunConfig, rows: _Rows, progress: StageProgress) -> None:
         self._ws, self._config, self._rows, self._progress = ws, config, rows, progress
         self.alive: Bool = np.ones(len(rows), bool)
         self.steps: list[dict[str, Any]] = []
@@ -357,7 +358,7 @@ class _Curation:
         settings, synthesis = self._config.judge, self._config.synthesis
         qas: list[QA] = [item_of(row) for row in rows]
         requests = [score_request(item, asked, synthesis) for item, asked in qas]
-        asker.ask(requests, lambda text: "invalid_json" if read_rubric(text) is None else None)
+        asker.ask(requests, lambda text: "invalid_json" if read_rubric(text) is None else None, self._progress.asking())
         found: dict[int, tuple[str, str, str | None]] = {}
         to_solve = []
         for at, outcome in enumerate(asker.outcomes(requests)):
@@ -377,7 +378,7 @@ class _Curation:
         if settings.solves and to_solve:
 
             def ask(kind: str, requests: Sequence[Any], validate: Callable[[str], str | None]) -> Iterator[Any]:
-                asker.ask(requests, validate)
+                asker.ask(requests, validate, self._progress.asking())
                 return iter(asker.outcomes(requests))
 
             examiner = Examiner(synthesis, ask, settings.solves)

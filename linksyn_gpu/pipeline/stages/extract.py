@@ -28,7 +28,7 @@ from linksyn_gpu.llm.protocol import Failure
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
 from linksyn_gpu.pipeline.growth import keep_rows, seeds_in_use
-from linksyn_gpu.pipeline.progress import Progress, silent
+from linksyn_gpu.pipeline.progress import Progress, StageProgress, silent
 from linksyn_gpu.pipeline.serving import JOURNALS, StartEngine, engine_of, run_budget
 from linksyn_gpu.pipeline.stages.synthesize import OPERATIONAL
 from linksyn_gpu.taxonomy.disciplines import UNKNOWN, Taxonomy, load_taxonomy
@@ -79,9 +79,9 @@ def extract(
     """
     config, why = resolve_extractor(ws, config, force=force)
     if ws.begin("extract", _settings(config), operational=_operational(config), force=force):
+        work = _Extraction(ws, config, progress.of("extract"))
         if why:
-            progress(f"extractor {config.extract.extractor}: {why}", 0, None)
-        work = _Extraction(ws, config, progress)
+            work.progress.note(f"extractor {config.extract.extractor}: {why}")
         merging = None
         with work.engine(engine):
             work.find()
@@ -149,8 +149,8 @@ def _prompts_digest(templates: str | None) -> str:
 class _Extraction:
     """The steps of the stage; columns of the seeds are Python lists."""
 
-    def __init__(self, ws: Workspace, config: RunConfig, progress: Progress) -> None:
-        self._ws, self._config, self._settings, self._progress = ws, config, config.extract, progress
+    def __init__(self, ws: Workspace, config: RunConfig, progress: StageProgress) -> None:
+        self._ws, self._config, self._settings, self.progress = ws, config, config.extract, progress
         self._taxonomy: Taxonomy = load_taxonomy(config.extract.taxonomy)
         self._table: pa.Table = store.read_taken(ws)
         self._points: list[list[str]] = self._table.column("knowledge_points").to_pylist()
@@ -224,7 +224,7 @@ class _Extraction:
         for done, (row, names) in enumerate(zip(rows, found, strict=True), 1):
             self._found[row] = Labels(tuple(names), (None,) * len(names)) if names else ("no_knowledge_points", "")
             if done % 1000 == 0 or done == len(rows):
-                self._progress("seeds read", done, len(rows))
+                self.progress("seeds read", done, len(rows))
 
     def _texts(self, rows: Sequence[int]) -> Iterator[tuple[int, str]]:
         """Yield (row, question, options and answer as one text); reads the table in batches of rows."""
@@ -253,7 +253,8 @@ class _Extraction:
         self._asker.ask(
             (request for _, request in requests() if request is not None),
             validate,
-            lambda stats: self._progress("answers", stats.done + stats.skipped, len(rows)),
+            self.progress.asking(),
+            lambda stats: self.progress("answers", stats.done + stats.skipped, len(rows), found=stats.skipped),
         )
         kept = [row for row, request in requests() if request is not None]
         for row in set(rows).difference(kept):
@@ -316,11 +317,11 @@ class _Extraction:
         )
         synonyms = []
         if options.fuzzy:
-            self._progress("texts searched", 0, None)
+            self.progress("texts searched", 0, None)
             forms = {normal_form(mention.name) for mention in mentions}
             rows = list(range(len(self._points)))
             synonyms = [found for _, text in self._texts(rows) for found in synonyms_in_text(text, forms.__contains__)]
-        self._progress("names merged", 0, None)
+        self.progress("names merged", 0, None)
         merging = merge_names(mentions, options, synonyms)
         if self._embedding is not None:
             merging.counts["embedding"] = self._embedding
@@ -369,7 +370,7 @@ class _Extraction:
                 engine,
                 journal,
                 timeout=self._config.synthesis.timeout,
-                on_progress=lambda done: self._progress("names embedded", done, len(names)),
+                on_progress=lambda done: self.progress("names embedded", done, len(names)),
             )
 
     # ------------------------------------------------------------------ results
