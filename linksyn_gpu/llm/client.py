@@ -231,6 +231,8 @@ class Client:
         self.dialect = Dialect(self.limits.without, self.limits.rename)
         self._validate = validate or (lambda text: None)
         self._gate = Gate(self.limits.concurrency, self.stats)
+        self._pauses = Counter[str]()
+        """Of requests in flight: times that the server asked them to wait."""
         self._down_since: float | None = None
         self._context = engine.context
         self._transport: Transport
@@ -260,12 +262,14 @@ class Client:
         body = {**request["body"], "model": self.engine.model}
         if self.limits.answer_limit is not None and "max_tokens" in body:
             body["max_tokens"] = self.limits.answer_limit
-        outcome, spent = await self._ask(request["custom_id"], body)
+        request_id, began = request["custom_id"], time.monotonic()
+        outcome, spent = await self._ask(request_id, body)
         if isinstance(outcome, Completion):
             self.stats.completed += 1
         else:
             self.stats.failed += 1
-        return replace(outcome, spent_tokens=spent)
+        seconds, pauses = round(time.monotonic() - began, 3), self._pauses.pop(request_id, 0)
+        return replace(outcome, spent_tokens=spent, received=round(time.time(), 3), seconds=seconds, pauses=pauses)
 
     async def accepts(self, request: Mapping[str, Any]) -> bool:
         """Whether the server answers a short request of the same form. A few tokens are spent on it.
@@ -365,6 +369,7 @@ class Client:
             if refusal.kind is Kind.WAIT:
                 pauses += 1
                 self.stats.throttled += 1
+                self._pauses[request_id] += 1
                 if pauses > self.limits.max_throttled:
                     return Failure(request_id, "rate_limited", clip(f"{pauses} times {refusal.message}"), attempt)
                 wait = self._delay(request_id, pauses) if reply.retry_after is None else reply.retry_after
