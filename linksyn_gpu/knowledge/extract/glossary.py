@@ -5,21 +5,20 @@ words; a Chinese character is a word. The automaton has the terms backwards and 
 it reports the terms that *begin* there, longest first, and a pass from the left takes the longest that do not overlap.
 The time is linear in the text and in the number of matches.
 
-A term of one word in capitals (AIDS, IT) matches only in capitals.
+A term of one word in capitals (AIDS, IT) matches only in capitals. `entry` says how a text may write an entry.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from linksyn_gpu.errors import ConfigError, DataError
-from linksyn_gpu.knowledge.extract.plain_text import plain_text
-from linksyn_gpu.knowledge.merge.synonyms import split_gloss
+from linksyn_gpu.knowledge.extract.entry import Spelling, spellings
 from linksyn_gpu.text import CJK, CJK_RANGES
 from linksyn_gpu.text.latex import plain_name
 from linksyn_gpu.text.words import american, simplified, singular, word_list
@@ -41,63 +40,127 @@ class Term:
 
     name: str
     aliases: tuple[str, ...] = ()
+    disciplines: tuple[str, ...] = ()
+    """Disciplines whose glossary has the term; empty: not known."""
 
 
 class Glossary:
-    """Terms, ready to be found."""
+    """Terms, ready to be found.
+
+    Attributes
+    ----------
+    names, disciplines : list
+        Name and disciplines of each term.
+    term_of : list of int
+        Term of each spelling.
+    word_of : list of str
+        Each spelling if it is one word that may be common; '' for a phrase and for a word matched as written.
+    """
 
     def __init__(self, terms: Iterable[Term]) -> None:
-        import ahocorasick
-
         self.names: list[str] = []
+        self.disciplines: list[tuple[str, ...]] = []
+        self.term_of: list[int] = []
+        self.word_of: list[str] = []
         self._codes: dict[str, str] = {}  # word form -> its characters in the automaton
         self._code_of_word = _CodeOfWord(self._codes)
-        self._automaton = ahocorasick.Automaton()
-        self._capitals: dict[str, int] = {}
-        for term in terms:
-            place = len(self.names)
-            self.names.append(term.name)
-            for name in (term.name, *term.aliases):
-                self._add(name, place)
-        self._automaton.make_automaton()
+        self._exact: dict[str, int] = {}  # word as written -> spelling
+        self._phrases: dict[str, tuple[int, int]] = {}  # codes -> spelling, its number of words
+        self._add(terms)
+        self._automaton = _automaton(self._phrases)
+        calls = sorted((word for word in self._exact if word.endswith("(")), key=len, reverse=True)
+        self._calls = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, calls))})|{_WORD.pattern}") if calls else None
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def _add(self, name: str, place: int) -> None:
-        head, note, kind = split_gloss(name)
-        for spelling in (head, note) if kind in ("abbreviation", "gloss") else (head,):
-            words = _words(plain_name(spelling or ""))
-            if len(words) == 1 and words[0].isupper() and words[0].isascii():
-                self._capitals.setdefault(words[0], place)
-                continue
-            forms = list(map(_form, words))
-            forms = forms[1:] if len(forms) > 1 and forms[0] in _SKIPPED else forms
-            codes = "".join(self._codes.setdefault(form, _code(len(self._codes))) for form in forms)[::-1]
-            if codes and codes not in self._automaton:
-                self._automaton.add_word(codes, (place, len(forms)))
+    def _add(self, terms: Iterable[Term]) -> None:
+        """Add all terms: first their main spellings, then the others that mean one term only."""
+        others: dict[str, dict[int, Spelling]] = {}  # key -> term -> spelling
+        for place, term in enumerate(terms):
+            self.names.append(term.name)
+            self.disciplines.append(term.disciplines)
+            owner = place
+            for name in (term.name, *term.aliases):
+                for spelling in spellings(name):
+                    if spelling.main:
+                        owner = self._spelling(spelling, owner)  # the abbreviation goes to the owner of the head
+                    else:
+                        others.setdefault(self._key(spelling)[0], {})[owner] = spelling
+        for meant in others.values():
+            if len(meant) == 1:  # "mean" of "mean (arithmetic)" and "mean (geometric)" means neither
+                ((owner, spelling),) = meant.items()
+                self._spelling(spelling, owner)
+
+    def _spelling(self, spelling: Spelling, term: int) -> int:
+        """Add a spelling of a term unless it is known; return the term that has it."""
+        key, length = self._key(spelling)
+        if not key:
+            return term
+        known = self._exact.get(key) if spelling.exact else self._phrases.get(key, (None, 0))[0]
+        if known is not None:
+            return self.term_of[known]
+        number = len(self.term_of)
+        self.term_of.append(term)
+        self.word_of.append("" if spelling.exact or length > 1 and not CJK.search(spelling.text) else spelling.text)
+        if not spelling.exact:
+            self._phrases[key] = (number, length)
+        else:
+            self._exact[key] = number
+            if key.isupper():
+                self._exact.setdefault(f"{key}s", number)  # "PDFs"
+        return term
+
+    def _key(self, spelling: Spelling) -> tuple[str, int]:
+        """Key of a spelling, '' if it can't be found in a text, and its number of words."""
+        words = _words(plain_name(spelling.text))
+        if spelling.exact:
+            return spelling.text if len(words) == 1 else "", 1
+        forms = list(map(_form, words))
+        forms = forms[1:] if len(forms) > 1 and forms[0] in _SKIPPED else forms
+        if forms and len(forms[0]) == len(forms) == 1 and forms[0].isascii():
+            return "", 1  # one letter or sign alone
+        codes = "".join(self._codes.setdefault(form, _code(len(self._codes))) for form in forms)[::-1]
+        return codes, len(forms)
 
     def find(self, text: str) -> list[int]:
         """Terms in a text, each once, in the order of their first occurrence; `names` has their names."""
-        words = _words(text)
+        return list(dict.fromkeys(self.term_of[spelling] for spelling in self.find_spellings(self.words(text))))
+
+    def words(self, text: str) -> list[str]:
+        """Words of a text as the search reads them."""
+        return _words(text) if self._calls is None else _words(text, self._calls)
+
+    def find_spellings(self, words: Sequence[str]) -> list[int]:
+        """Spellings of terms among the words of a text, each once, in the order of their first occurrence."""
         if len(self._code_of_word) > 2**21:
             self._code_of_word.clear()
         codes = "".join(map(self._code_of_word.__getitem__, words))[::-1]
-        longest: dict[int, tuple[int, int]] = {}  # word -> longest term that begins there, its number of words
+        longest: dict[int, tuple[int, int]] = {}  # word -> longest spelling that begins there, its number of words
         if len(self._automaton):
-            for end, found in self._automaton.iter(codes):  # of the terms with one end the longest comes first
+            for end, found in self._automaton.iter(codes):  # of the spellings with one end the longest comes first
                 longest.setdefault(len(words) - 1 - end // len(_UNKNOWN), found)
-        if not self._capitals.keys().isdisjoint(words):
+        if not self._exact.keys().isdisjoint(words):
             for at, word in enumerate(words):
-                if word in self._capitals:
-                    longest.setdefault(at, (self._capitals[word], 1))
-        terms: dict[int, None] = {}
+                if word in self._exact:
+                    longest.setdefault(at, (self._exact[word], 1))
+        kept: dict[int, None] = {}
         end = 0
         for at in sorted(longest):
-            if at >= end:  # otherwise inside the last term
-                place, length = longest[at]
-                terms[place], end = None, at + length
-        return list(terms)
+            if at >= end:  # otherwise inside the last one
+                spelling, length = longest[at]
+                kept[spelling], end = None, at + length
+        return list(kept)
+
+
+def _automaton(phrases: Mapping[str, tuple[int, int]]) -> Any:
+    import ahocorasick
+
+    automaton = ahocorasick.Automaton()
+    for codes, value in phrases.items():
+        automaton.add_word(codes, value)
+    automaton.make_automaton()
+    return automaton
 
 
 class _CodeOfWord(dict[str, str]):
@@ -122,16 +185,12 @@ def _form(word: str) -> str:
     return american(singular(word) if word.isascii() else simplified(word))
 
 
-def _words(text: str) -> list[str]:
+def _words(text: str, pattern: re.Pattern[str] | None = None) -> list[str]:
     if "'" in text or "’" in text:
         text = _POSSESSIVE.sub("", text)
+    if pattern is not None:
+        return pattern.findall(text)
     return (_PLAIN_WORD if text.isascii() or not CJK.search(text) else _WORD).findall(text)
-
-
-def find_terms(texts: Iterable[str], glossary: Glossary, most: int) -> Iterator[list[str]]:
-    """For each text the names of its first `most` terms."""
-    for text in texts:
-        yield [glossary.names[place] for place in glossary.find(plain_text(text))[:most]]
 
 
 def read_glossary(path: str | Path) -> Glossary:
@@ -142,7 +201,8 @@ def read_glossary(path: str | Path) -> Glossary:
     path : path
         `.txt` with one term per line, or `.jsonl`. A line of a `.jsonl` file is an object with `term` and optionally
         `aliases` (list of str), or, as in glossaries of textbooks, with `key_terms` (list of such objects) and
-        optionally `inline_terms` (list of str).
+        optionally `inline_terms` (list of str). Each object may have a `discipline`. A term that several disciplines have
+        is one term.
 
     Raises
     ------
@@ -162,19 +222,27 @@ def read_glossary(path: str | Path) -> Glossary:
     for number, line in enumerate(lines, 1):
         if line.strip():
             for term in [Term(line.strip())] if path.suffix == ".txt" else _terms(path, number, line):
-                terms.setdefault(term.name, term)
+                terms[term.name] = _joined(terms.get(term.name), term)
     if not terms:
         raise DataError(f"{path}: has no term")
     return Glossary(terms.values())
 
 
+def _joined(known: Term | None, term: Term) -> Term:
+    if known is None:
+        return term
+    union = (*known.disciplines, *term.disciplines)
+    return replace(known, disciplines=tuple(dict.fromkeys(union)))
+
+
 def _terms(path: Path, number: int, line: str) -> Sequence[Term]:
     try:
         entry = json.loads(line)
+        disciplines = (_text(entry["discipline"]),) if entry.get("discipline") is not None else ()
         if "term" in entry:
-            return [_term(entry)]
-        inline = [Term(_text(name)) for name in entry.get("inline_terms", [])]
-        return [_term(inner) for inner in entry["key_terms"]] + inline
+            return [_term(entry, disciplines)]
+        inline = [Term(_text(name), (), disciplines) for name in entry.get("inline_terms", [])]
+        return [_term(inner, disciplines) for inner in entry["key_terms"]] + inline
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f'{path}:{number}: not a glossary entry ({type(error).__name__}: {error}); write {{"term": "..."}} or '
@@ -182,8 +250,8 @@ def _terms(path: Path, number: int, line: str) -> Sequence[Term]:
         ) from None
 
 
-def _term(entry: Any) -> Term:
-    return Term(_text(entry["term"]), tuple(_text(alias) for alias in entry.get("aliases", [])))
+def _term(entry: Any, disciplines: tuple[str, ...]) -> Term:
+    return Term(_text(entry["term"]), tuple(_text(alias) for alias in entry.get("aliases", [])), disciplines)
 
 
 def _text(value: Any) -> str:
