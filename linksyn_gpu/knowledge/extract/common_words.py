@@ -49,34 +49,53 @@ def general_frequency(word: str) -> float:
     return max(known.get(folded, 0.0), known.get(singular(folded), 0.0))
 
 
-def is_term(
-    seeds_with: NDArray[np.int64], words: NDArray[np.int64], seeds: NDArray[np.int64], general: float, home: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    """In which disciplines a word is a term.
+def weirdness(
+    seeds_with: NDArray[np.int64], words: NDArray[np.int64], seeds: NDArray[np.int64], general: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Frequency of names in each discipline, divided by the usual one; infinite if that is 0.
 
     Parameters
     ----------
-    seeds_with : (n_disciplines,) int64
-        Seeds of each discipline that have the word.
+    seeds_with : (n_names, n_disciplines) int64
+        Seeds of each discipline that have the name.
     words, seeds : (n_disciplines,) int64
         Words and seeds of each discipline.
-    general : float
-        `general_frequency` of the word.
-    home : (n_disciplines,) bool
+    general : (n_names,) float64
+        Frequency of each name in general language.
+
+    Returns
+    -------
+    (n_names, n_disciplines) float64
+    """
+    rate = seeds_with / np.maximum(words, 1)
+    large = seeds >= DISCIPLINE_SEEDS
+    usual = general
+    if large.sum() >= FEWEST_DISCIPLINES:
+        usual = np.maximum(general, np.median(rate[:, large], axis=1))
+    return np.divide(rate, usual[:, None], out=np.full(rate.shape, np.inf), where=usual[:, None] > 0)
+
+
+def are_terms(
+    seeds_with: NDArray[np.int64],
+    words: NDArray[np.int64],
+    seeds: NDArray[np.int64],
+    general: NDArray[np.float64],
+    home: NDArray[np.bool_],
+) -> NDArray[np.bool_]:
+    """In which disciplines common words are terms of a glossary.
+
+    Parameters
+    ----------
+    seeds_with, words, seeds, general
+        As of `weirdness`.
+    home : (n_names, n_disciplines) bool
         Whether a glossary of the discipline has the word.
 
     Returns
     -------
-    (n_disciplines,) bool
+    (n_names, n_disciplines) bool
     """
-    if general < COMMON:
-        return np.ones(len(seeds), bool)
-    if general >= FUNCTION:
-        return np.zeros(len(seeds), bool)
-    rate = seeds_with / np.maximum(words, 1)
-    large = seeds >= DISCIPLINE_SEEDS
-    usual = float(np.median(rate[large])) if large.sum() >= FEWEST_DISCIPLINES else 0.0
-    weirdness = rate / max(general, usual)
-    at_home: NDArray[np.bool_] = home & (weirdness >= AT_HOME)
-    elsewhere = (weirdness >= ELSEWHERE) & (seeds_with >= FEWEST_SEEDS)
-    return at_home | elsewhere
+    ratio = weirdness(seeds_with, words, seeds, general)
+    at_home: NDArray[np.bool_] = home & (ratio >= AT_HOME)
+    elsewhere = (ratio >= ELSEWHERE) & (seeds_with >= FEWEST_SEEDS)
+    return (at_home | elsewhere) & (general < FUNCTION)[:, None]

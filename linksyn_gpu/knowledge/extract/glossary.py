@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +193,7 @@ def _words(text: str, pattern: re.Pattern[str] | None = None) -> list[str]:
     return (_PLAIN_WORD if text.isascii() or not CJK.search(text) else _WORD).findall(text)
 
 
-def read_glossary(path: str | Path) -> Glossary:
+def read_glossary(path: str | Path, discipline: Callable[[str], str] = str) -> Glossary:
     """Read a glossary.
 
     Parameters
@@ -203,6 +203,8 @@ def read_glossary(path: str | Path) -> Glossary:
         `aliases` (list of str), or, as in glossaries of textbooks, with `key_terms` (list of such objects) and
         optionally `inline_terms` (list of str). Each object may have a `discipline`. A term that several disciplines have
         is one term.
+    discipline : callable
+        Maps the name of a discipline in the file to the name that seeds have.
 
     Raises
     ------
@@ -222,17 +224,16 @@ def read_glossary(path: str | Path) -> Glossary:
     for number, line in enumerate(lines, 1):
         if line.strip():
             for term in [Term(line.strip())] if path.suffix == ".txt" else _terms(path, number, line):
-                terms[term.name] = _joined(terms.get(term.name), term)
+                terms[term.name] = _joined(terms.get(term.name), term, discipline)
     if not terms:
         raise DataError(f"{path}: has no term")
     return Glossary(terms.values())
 
 
-def _joined(known: Term | None, term: Term) -> Term:
-    if known is None:
-        return term
-    union = (*known.disciplines, *term.disciplines)
-    return replace(known, disciplines=tuple(dict.fromkeys(union)))
+def _joined(known: Term | None, term: Term, discipline: Callable[[str], str]) -> Term:
+    before, aliases = (known.disciplines, known.aliases) if known is not None else ((), ())
+    disciplines = (*before, *map(discipline, term.disciplines))
+    return Term(term.name, tuple(dict.fromkeys((*aliases, *term.aliases))), tuple(dict.fromkeys(disciplines)))
 
 
 def _terms(path: Path, number: int, line: str) -> Sequence[Term]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.knowledge.extract.plain_text import MARK, is_name, plain_text
+from linksyn_gpu.knowledge.extract.wording import Bank
 from linksyn_gpu.knowledge.merge.normal_form import merge_key, normal_form
 from linksyn_gpu.text.words import word_list
 
@@ -77,25 +78,30 @@ _CHINESE_EXERCISE = frozenset(
 )
 
 
-def find_keyphrases(texts: Iterable[tuple[str, str]], most: int) -> Iterator[list[str]]:
-    """For each (text, language) up to `most` distinct key phrases, highest score first.
+def find_keyphrases(seeds: Iterable[tuple[str, str, str]], most: int) -> Iterator[list[str]]:
+    """For each seed, a text with its language and its discipline ('' if unknown), at most `most` phrases, best first.
 
-    No phrase crosses the end of a line or a part that `plain_text` removed.
+    All texts are read first: phrases that belong to the wording of the bank are left out, see `wording`. No phrase
+    crosses the end of a line or a part that `plain_text` removed.
 
     Raises
     ------
     ConfigError
         The extra `extract` is not installed.
     """
-    for text, language in texts:
-        parts = [_LABEL.sub("", part).strip(" .") for part in _SPLIT.split(plain_text(text))]
+    bank = Bank()
+    for text, language, discipline in seeds:
+        plain = plain_text(text)
+        parts = [_LABEL.sub("", part).strip(" .") for part in _SPLIT.split(plain)]
         parts = [part for part in parts if any(map(str.isalpha, part))]
-        found = _chinese(parts, most) if language.casefold().startswith("zh") else _english(parts, most)
+        chinese = language.casefold().startswith("zh")
+        found = _chinese(parts, 2 * most) if chinese else _english(parts, 2 * most)
         names: dict[str, str] = {}
         for phrase in found:
             if is_name(phrase):
                 names.setdefault(merge_key(normal_form(phrase)), phrase)
-        yield list(names.values())[:most]
+        bank.add(plain, discipline, list(names.items())[: 4 * most])
+    return bank.knowledge(most)
 
 
 def _english(parts: Sequence[str], most: int) -> list[str]:

@@ -7,11 +7,11 @@ its best terms: those of its own discipline first, then those that are rarest in
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from linksyn_gpu.knowledge.extract.common_words import COMMON, general_frequency, is_term
+from linksyn_gpu.knowledge.extract.common_words import COMMON, are_terms, general_frequency
 from linksyn_gpu.knowledge.extract.glossary import Glossary
 from linksyn_gpu.knowledge.extract.plain_text import plain_text
 
@@ -59,25 +59,24 @@ class _Found:
         seeds = np.bincount(discipline_of, minlength=n)
         words = np.zeros(n, np.int64)
         np.add.at(words, discipline_of, np.asarray(self._words, np.int64))
-        general = [general_frequency(word) if word else 0.0 for word in glossary.word_of]
-        common = [spelling for spelling, frequency in enumerate(general) if frequency >= COMMON]
+        general = np.array([general_frequency(word) if word else 0.0 for word in glossary.word_of])
+        common = np.flatnonzero(general >= COMMON)
         row_of = np.full(len(general) + 1, -1, np.int64)
         row_of[common] = np.arange(len(common))
         rows = row_of[np.asarray(self._spellings, np.int64)]
         columns = np.repeat(discipline_of, np.diff(np.asarray(self._ends, np.int64), prepend=0)).astype(np.int64)
         cells = rows[rows >= 0] * n + columns[rows >= 0]
         counts = np.bincount(cells, minlength=len(common) * n).reshape(len(common), n)
-        return {
-            spelling: is_term(counts[row], words, seeds, general[spelling], self._home(spelling)).tolist()
-            for row, spelling in enumerate(common)
-        }
+        home = np.array([self._home(spelling) for spelling in common], bool).reshape(len(common), n)
+        terms = are_terms(counts, words, seeds, general[common], home)
+        return dict(zip(common.tolist(), terms.tolist(), strict=True))
 
-    def _home(self, spelling: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def _home(self, spelling: int) -> list[bool]:
         declared = self._glossary.disciplines[self._glossary.term_of[spelling]]
-        return np.array([not declared or not name or name in declared for name in self.disciplines], bool)
+        return [not declared or not name or name in declared for name in self.disciplines]
 
 
-def _ranks(glossary: Glossary, disciplines: Sequence[str]):
+def _ranks(glossary: Glossary, disciplines: Sequence[str]) -> Callable[[int, int], tuple[bool, float]]:
     general = [general_frequency(word) if word else 0.0 for word in glossary.word_of]
 
     def rank(spelling: int, discipline: int) -> tuple[bool, float]:

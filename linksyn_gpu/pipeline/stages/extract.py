@@ -194,22 +194,39 @@ class _Extraction:
                     self._difficulty[row] = labels.difficulty
 
     def _match(self, rows: Sequence[int], extractor: str) -> None:
-        from linksyn_gpu.knowledge.extract.glossary import Glossary, Term, find_terms, read_glossary
+        from linksyn_gpu.knowledge.extract.glossary import Glossary, Term, read_glossary
         from linksyn_gpu.knowledge.extract.keyphrases import find_keyphrases
+        from linksyn_gpu.knowledge.extract.selection import find_terms
 
         most = self._settings.max_kps
-        texts = (text for _, text in self._texts(rows))
-        if extractor == "terms":
-            assert self._settings.glossary is not None  # ExtractConfig checks it
-            found = find_terms(texts, read_glossary(self._settings.glossary), most)
-        elif extractor == "names":
-            known = dict.fromkeys(name for points in self._points for name in points)
-            found = find_terms(texts, Glossary(map(Term, known)), most)
-        else:
+        primary = [self._same(labels[0]) if labels else "" for labels in self._disciplines]
+        if extractor == "yake":
             languages = self._table.column("language").to_pylist()
-            found = find_keyphrases(((text, languages[row]) for row, text in self._texts(rows)), most)
-        for done, (row, names) in enumerate(zip(rows, found, strict=True), 1):
+            texts = ((text, languages[row], primary[row]) for row, text in self._read(rows))
+            found = find_keyphrases(texts, most)
+        else:
+            if extractor == "terms":
+                assert self._settings.glossary is not None  # ExtractConfig checks it
+                glossary = read_glossary(self._settings.glossary, self._same)
+            else:
+                used: dict[str, dict[str, None]] = {}  # name -> disciplines of the seeds that have it
+                for points, discipline in zip(self._points, primary, strict=True):
+                    for name in points:
+                        used.setdefault(name, {})[discipline] = None
+                glossary = Glossary(Term(name, (), tuple(filter(None, where))) for name, where in used.items())
+            found = find_terms(((text, primary[row]) for row, text in self._read(rows)), glossary, most)
+        for row, names in zip(rows, found, strict=True):
             self._found[row] = Labels(tuple(names), (None,) * len(names)) if names else ("no_knowledge_points", "")
+
+    def _same(self, label: str) -> str:
+        """One name for all labels of a discipline: that of the taxonomy, or the label itself."""
+        name = self._taxonomy.map_label(label)
+        return label if name == UNKNOWN else name
+
+    def _read(self, rows: Sequence[int]) -> Iterator[tuple[int, str]]:
+        """Yield what `_texts` yields, and report the progress."""
+        for done, (row, text) in enumerate(self._texts(rows), 1):
+            yield row, text
             if done % 1000 == 0 or done == len(rows):
                 self._progress("seeds read", done, len(rows))
 
