@@ -19,22 +19,11 @@ from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.knowledge.extract.plain_text import MARK, is_name, plain_text
 from linksyn_gpu.knowledge.extract.wording import Bank
 from linksyn_gpu.knowledge.merge.normal_form import merge_key, normal_form
-from linksyn_gpu.text.words import word_list
+from linksyn_gpu.text.words import FUNCTION_WORDS, word_list
 
 MAX_WORDS = 3
 _NOUNS = ("n", "nz", "vn", "l", "ns", "nt", "an", "nr")
 _BETWEEN = frozenset(word_list("of and the"))
-_FUNCTION_WORDS = frozenset(
-    word_list(
-        "a an the of and or nor but if then than as at by for from in into on onto out over per to under until up upon "
-        "via with within without between among about after before during since through toward towards against along "
-        "across behind below above near off not no nor this that these those it its he she they them his her their we "
-        "our you your i me my who whom whose which what when where why how is are was were be been being am do does "
-        "did done has have had having can could may might must shall should will would there here so such very more "
-        "most less least much many few some any all each every both either neither other another same only own just "
-        "also too even still yet already again once twice never always often"
-    )
-)
 # Words with which exercises ask, as opposed to their subject.
 _EXERCISE = frozenset(
     word_list(
@@ -117,11 +106,11 @@ def _is_phrase(phrase: str) -> bool:
     """Whether a phrase can be a name: no function words at its ends, and only "of", "and", "the" inside."""
     words = phrase.split()
     folded = [word.casefold() for word in words]
-    if not words or {folded[0], folded[-1]} & _FUNCTION_WORDS or folded[0] in _EXERCISE:
+    if not words or {folded[0], folded[-1]} & FUNCTION_WORDS or folded[0] in _EXERCISE:
         return False
     return (
         (folded[-1] not in _EXERCISE or folded[-1] in _NAMES_END_WITH)
-        and not any(word in _FUNCTION_WORDS and word not in _BETWEEN for word in folded)
+        and not any(word in FUNCTION_WORDS and word not in _BETWEEN for word in folded)
         and not any(_TORN.search(word) for word in words)
         and not _PARTICIPLE.search(folded[-1])
         and (len(words) > 1 or len(phrase) > 2 or phrase.isupper())

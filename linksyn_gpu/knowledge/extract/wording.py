@@ -20,9 +20,10 @@ import numpy as np
 from linksyn_gpu.knowledge.extract.common_words import COMMON, general_frequency, weirdness
 from linksyn_gpu.knowledge.extract.plain_text import MARK
 from linksyn_gpu.text import CJK
+from linksyn_gpu.text.words import FUNCTION_WORDS
 
-UNUSUAL = 3.0
-"""Smallest weirdness of a common word that is a key phrase."""
+UNUSUAL, UNUSUAL_CAPITAL = 5.0, 15.0
+"""Smallest weirdness of a common word that is a key phrase, and of one always in capitals ("Amy", "April")."""
 FEWEST = 8
 """Seeds from which the frames of a phrase are judged."""
 FRAME, COUNTED = 0.4, 0.5
@@ -40,6 +41,7 @@ class _Use:
 
     seeds: int = 0
     counted: int = 0
+    capital: int = 0
     left: Counter[str] = field(default_factory=Counter)
     right: Counter[str] = field(default_factory=Counter)
 
@@ -64,7 +66,7 @@ class Bank:
             if number == len(self._use):
                 self._use.append(_Use())
                 self._general.append(0.0 if " " in name else general_frequency(name))
-            _note(self._use[number], folded, name.casefold())
+            _note(self._use[number], folded, text, name)
             self._phrase.append(number)
             self._name.append(self._names.setdefault(name, len(self._names)))
         self._ends.append(len(self._phrase))
@@ -94,7 +96,9 @@ class Bank:
         general = np.asarray(self._general)
         general[general < COMMON] = 0.0
         kept: np.ndarray[tuple[int, int], np.dtype[np.bool_]]
-        kept = weirdness(counts, np.asarray(self._words, np.int64), seeds, general) >= UNUSUAL
+        capital = np.fromiter((use.capital == use.seeds for use in self._use), bool, phrases)
+        least = np.where(capital, UNUSUAL_CAPITAL, UNUSUAL)
+        kept = weirdness(counts, np.asarray(self._words, np.int64), seeds, general) >= least[:, None]
         kept &= ~np.fromiter(map(_is_framed, self._use), bool, phrases)[:, None]
         return kept
 
@@ -105,12 +109,14 @@ def _length(text: str) -> int:
     return len(text.split()) + chinese // 2
 
 
-def _note(use: _Use, text: str, name: str) -> None:
+def _note(use: _Use, folded: str, text: str, name: str) -> None:
     use.seeds += 1
-    at = text.find(name)
+    use.capital += name[:1].isupper() and name.casefold() not in text
+    name = name.casefold()
+    at = folded.find(name)
     if at < 0:
         return
-    before, after = text[max(0, at - _SHOWN) : at], text[at + len(name) : at + len(name) + _SHOWN]
+    before, after = folded[max(0, at - _SHOWN) : at], folded[at + len(name) : at + len(name) + _SHOWN]
     left, right = _frame(before, last=True), _frame(after, last=False)
     use.counted += bool(_DIGITS.search(before.rstrip()[-1:]))
     for frames, frame in ((use.left, left), (use.right, right)):
@@ -127,7 +133,8 @@ def _frame(text: str, *, last: bool) -> str:
     if CJK.search("".join(joined)):
         line = "".join(joined)
         return line[-4:] if last else line[:4]
-    return " ".join(joined) if len(joined) == 2 else ""
+    # "of the" is next to every noun
+    return " ".join(joined) if len(joined) == 2 and not FUNCTION_WORDS.issuperset(joined) else ""
 
 
 def _is_framed(use: _Use) -> bool:
