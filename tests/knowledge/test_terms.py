@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linksyn_gpu.errors import ConfigError, DataError
-from linksyn_gpu.knowledge.extract.glossary import Glossary, Term, find_terms, read_glossary
+from linksyn_gpu.knowledge.extract.glossary import Glossary, Term, read_glossary
 from linksyn_gpu.knowledge.extract.plain_text import JOINT, is_name, plain_text
+from linksyn_gpu.knowledge.extract.selection import find_terms
 
 
 def found(text, *terms):
     glossary = Glossary(Term(*term) if isinstance(term, tuple) else Term(term) for term in terms)
-    return next(find_terms([text], glossary, 100))
+    return next(find_terms([(text, "")], glossary, 100))
 
 
 def test_the_longest_term_wins_and_its_parts_are_not_found():
@@ -210,7 +211,7 @@ def phrases():
     pytest.importorskip("jieba")
     from linksyn_gpu.knowledge.extract.keyphrases import find_keyphrases
 
-    return lambda text, language="en", most=8: next(find_keyphrases([(text, language)], most))
+    return lambda text, language="en", most=8: next(find_keyphrases([(text, language, "")], most))
 
 
 def test_key_phrases_of_both_languages(phrases):

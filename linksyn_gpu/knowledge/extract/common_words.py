@@ -25,7 +25,7 @@ COMMON = 1e-5
 FUNCTION = 2e-3
 """Share of the words from which a word is a function word in every subject ("and", "not", "in")."""
 AT_HOME, ELSEWHERE = 1.0, 5.0
-"""Smallest weirdness of a common word in the disciplines whose glossary has it, and in other disciplines."""
+"""A common word is a term if its weirdness is larger: in the disciplines whose glossary has it, in other disciplines."""
 FEWEST_SEEDS = 5
 """Smallest number of seeds with a common word in a discipline whose glossary lacks it."""
 FEWEST_DISCIPLINES, DISCIPLINE_SEEDS = 3, 30
@@ -71,7 +71,8 @@ def weirdness(
     large = seeds >= DISCIPLINE_SEEDS
     usual = general
     if large.sum() >= FEWEST_DISCIPLINES:
-        usual = np.maximum(general, np.median(rate[:, large], axis=1))
+        ordered = np.sort(rate[:, large], axis=1)
+        usual = np.maximum(general, ordered[:, (ordered.shape[1] - 1) // 2])  # the lower median: a rate that occurs
     return np.divide(rate, usual[:, None], out=np.full(rate.shape, np.inf), where=usual[:, None] > 0)
 
 
@@ -96,6 +97,6 @@ def are_terms(
     (n_names, n_disciplines) bool
     """
     ratio = weirdness(seeds_with, words, seeds, general)
-    at_home: NDArray[np.bool_] = home & (ratio >= AT_HOME)
-    elsewhere = (ratio >= ELSEWHERE) & (seeds_with >= FEWEST_SEEDS)
+    at_home: NDArray[np.bool_] = home & (ratio > AT_HOME)
+    elsewhere = (ratio > ELSEWHERE) & (seeds_with >= FEWEST_SEEDS)
     return (at_home | elsewhere) & (general < FUNCTION)[:, None]

@@ -115,7 +115,7 @@ class Glossary:
         """Key of a spelling, '' if it can't be found in a text, and its number of words."""
         words = _words(plain_name(spelling.text))
         if spelling.exact:
-            return spelling.text if len(words) == 1 else "", 1
+            return spelling.text if len(words) == 1 < len(spelling.text) else "", 1
         forms = list(map(_form, words))
         forms = forms[1:] if len(forms) > 1 and forms[0] in _SKIPPED else forms
         if forms and len(forms[0]) == len(forms) == 1 and forms[0].isascii():

@@ -4,7 +4,7 @@ Three properties of a phrase over all seeds tell it, without a list of words:
 
 - it is about as frequent in all disciplines, or in general language (`common_words`): "part", "result"
 - it stands mostly in one frame of words: "Watch" and "video" of "Watch this video to learn", "Level" of "Level 3-4"
-- it is mostly counted: "12 apples", "3 minutes"
+- it mostly stands next to a number: "12 apples", "Figure 3"
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ UNUSUAL, UNUSUAL_CAPITAL = 5.0, 15.0
 FEWEST = 8
 """Seeds from which the frames of a phrase are judged."""
 FRAME, COUNTED = 0.4, 0.5
-"""Largest share of the seeds in which a phrase has one frame, or stands after a number."""
+"""Largest share of the seeds in which a phrase has one frame, or stands next to a number."""
 _DISTINCT = 64
 """Frames kept for each phrase and side; a phrase with more has no frame that dominates."""
 _WORD = re.compile(rf"\d+|[^\W\d]+|[{MARK}]")
@@ -118,7 +118,7 @@ def _note(use: _Use, folded: str, text: str, name: str) -> None:
         return
     before, after = folded[max(0, at - _SHOWN) : at], folded[at + len(name) : at + len(name) + _SHOWN]
     left, right = _frame(before, last=True), _frame(after, last=False)
-    use.counted += bool(_DIGITS.search(before.rstrip()[-1:]))
+    use.counted += before.rstrip()[-1:].isdecimal() or after.lstrip()[:1].isdecimal()
     for frames, frame in ((use.left, left), (use.right, right)):
         if frame and (frame in frames or len(frames) < _DISTINCT):
             frames[frame] += 1

@@ -43,6 +43,8 @@ JOURNAL = JOURNALS["extract"]
 """Answers by request id. The journal is not an output of the stage: --force and other settings reuse its answers."""
 VECTORS = "embed-journal"
 """Vectors by model and name."""
+FREE_TEXT = ("yake", "llm")
+"""Extractors that write one name in several forms ("ion", "ions")."""
 FILES = ("glossary", "merge_rules", "homographs", "taxonomy")
 MODEL_SETTINGS = ("engine", "model", "max_prompt_chars")
 """Settings of the model on which the result depends."""
@@ -74,6 +76,8 @@ def extract(
     """
     config, why = resolve_extractor(ws, config, force=force)
     if ws.begin("extract", _settings(config), operational=_operational(config), force=force):
+        if why:
+            progress(f"extractor {config.extract.extractor}: {why}", 0, None)
         work = _Extraction(ws, config, progress)
         merging = None
         with work.engine(engine):
@@ -94,7 +98,8 @@ def resolve_extractor(ws: Workspace, config: RunConfig, *, force: bool = False) 
     """The settings with the extractor that 'auto' stands for in this folder, and the reason; '' if it was set.
 
     A folder keeps the choice with which it was made, except with `force`. An extractor that 'auto' stands for reads
-    only the seeds without knowledge points.
+    only the seeds without knowledge points; if it finds free text (key phrases, names of a model), names with the same
+    merge key are merged.
     """
     settings = config.extract
     if settings.extractor != "auto":
@@ -102,6 +107,8 @@ def resolve_extractor(ws: Workspace, config: RunConfig, *, force: bool = False) 
     recorded = (ws.settings("extract") or {}).get("extract", {})
     if not force and ws.path("annotated.parquet").is_file() and "extractor" in recorded:
         kept = {name: recorded[name] for name in ("extractor", "only_missing") if name in recorded}
+        if settings.merge == "none" and recorded["extractor"] in FREE_TEXT and "merge" in recorded:
+            kept["merge"] = recorded["merge"]
         return replace(config, extract=replace(settings, **kept)), "this folder was made with it"
     if not force and ws.path("kps.parquet").is_file():
         return replace(config, extract=replace(settings, extractor="given")), "this folder was made without extraction"
@@ -112,7 +119,9 @@ def resolve_extractor(ws: Workspace, config: RunConfig, *, force: bool = False) 
     else:
         extractor, why = choose_extractor(ingested["seeds"], without, config.synthesis.engine)
     only_missing = settings.only_missing or extractor != "given"
-    return replace(config, extract=replace(settings, extractor=extractor, only_missing=only_missing)), why
+    merge = "forms" if settings.merge == "none" and extractor in FREE_TEXT else settings.merge
+    chosen = replace(settings, extractor=extractor, only_missing=only_missing, merge=merge)
+    return replace(config, extract=chosen), why
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:
