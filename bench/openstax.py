@@ -69,7 +69,12 @@ def marked(element: ET.Element) -> list[str]:
 def rows_of(book: Path, discipline: str) -> tuple[list[dict], list[dict], list[dict]]:
     glossary, exercises, paragraphs = [], [], []
     for module, chapter, root in sections(book):
-        place = {"book": book.name, "discipline": discipline, "chapter": chapter, "section": root.findtext(CNXML + "title")}
+        place = {
+            "book": book.name,
+            "discipline": discipline,
+            "chapter": chapter,
+            "section": root.findtext(CNXML + "title"),
+        }
         defined = [text_of(entry.find(CNXML + "term")) for entry in root.iter(CNXML + "definition")]
         inline = [term for para in root.iter(CNXML + "para") for term in marked(para)]
         glossary.append({"id": module, **place, "defined": [t for t in defined if t], "inline": inline})
@@ -78,7 +83,9 @@ def rows_of(book: Path, discipline: str) -> tuple[list[dict], list[dict], list[d
             question = text_of(exercise.find(CNXML + "problem"))
             if len(question) > 20:
                 answer = text_of(exercise.find(CNXML + "solution"))
-                exercises.append({"id": f"{module}-{n}", **place, "question": question, "options": [], "answer": answer})
+                exercises.append(
+                    {"id": f"{module}-{n}", **place, "question": question, "options": [], "answer": answer}
+                )
         for n, para in enumerate(root.iter(CNXML + "para")):
             if para not in parts and (terms := marked(para)):
                 row = {"id": f"{module}-p{n}", **place, "question": text_of(para), "options": [], "answer": ""}

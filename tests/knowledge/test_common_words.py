@@ -139,7 +139,18 @@ def test_a_term_of_two_glossaries_belongs_to_both_disciplines(tmp_path):
 
 # ------------------------------------------------------------------ key phrases
 
-SUBJECTS = "mitochondria ribosomes chloroplasts lysosomes chromosomes antibodies neurons hormones arteries enzymes".split()
+SUBJECTS = [
+    "mitochondria",
+    "ribosomes",
+    "chloroplasts",
+    "lysosomes",
+    "chromosomes",
+    "antibodies",
+    "neurons",
+    "hormones",
+    "arteries",
+    "enzymes",
+]
 SENTENCES = (
     "{} matter to every organism.", "Some say that {} decide this.", "Do you know {}?", "It depends on {}.",
     "Many books describe {} at length.", "Not all {} look alike.", "Here are {}.", "Without {} nothing works.",
@@ -180,7 +191,7 @@ def test_counted_things_are_left_out(phrases):
 
 
 def test_chinese_headings_of_exercises_are_left_out(phrases):
-    subjects = "等差数列 直角三角形 概率 不等式 函数 平行四边形 光合作用 圆周率 二次函数 椭圆".split()
+    subjects = ("等差数列", "直角三角形", "概率", "不等式", "函数", "平行四边形", "圆周率", "二次函数", "椭圆")
     names = phrases([f"短文改错（每小题{n}分）。关于{name}，求证。" for n, name in enumerate(subjects, 1)], "zh")
     assert not {"短文", "改错", "短文改错", "小题"} & names
     assert {"等差数列", "概率"} <= names

@@ -25,7 +25,7 @@ COMMON = 1e-5
 FUNCTION = 2e-3
 """Share of the words from which a word is a function word in every subject ("and", "not", "in")."""
 AT_HOME, ELSEWHERE = 1.0, 5.0
-"""A common word is a term if its weirdness is larger: in the disciplines whose glossary has it, in other disciplines."""
+"""A common word is a term if its weirdness is larger: where the glossary has it, in other disciplines."""
 FEWEST_SEEDS = 5
 """Smallest number of seeds with a common word in a discipline whose glossary lacks it."""
 FEWEST_DISCIPLINES, DISCIPLINE_SEEDS = 3, 30
@@ -73,7 +73,9 @@ def weirdness(
     if large.sum() >= FEWEST_DISCIPLINES:
         ordered = np.sort(rate[:, large], axis=1)
         usual = np.maximum(general, ordered[:, (ordered.shape[1] - 1) // 2])  # the lower median: a rate that occurs
-    return np.divide(rate, usual[:, None], out=np.full(rate.shape, np.inf), where=usual[:, None] > 0)
+    ratio: NDArray[np.float64] = np.full(rate.shape, np.inf)
+    np.divide(rate, usual[:, None], out=ratio, where=usual[:, None] > 0)
+    return ratio
 
 
 def are_terms(

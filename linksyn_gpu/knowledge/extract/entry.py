@@ -1,10 +1,10 @@
 """How a text may write the entry of a glossary: qualifiers, abbreviations, symbols and inverted entries.
 
-    mean (arithmetic)           mean, arithmetic mean
-    confidence interval (CI)    confidence interval; CI, in this case only
-    frequency (f)               frequency: one letter alone is not a name
-    regression, linear          linear regression
-    find()                      find(, as code calls it
+mean (arithmetic)           mean, arithmetic mean
+confidence interval (CI)    confidence interval; CI, in this case only
+frequency (f)               frequency: one letter alone is not a name
+regression, linear          linear regression
+find()                      find(, as code calls it
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ class Glossary:
             return self.term_of[known]
         number = len(self.term_of)
         self.term_of.append(term)
-        self.word_of.append("" if spelling.exact or length > 1 and not CJK.search(spelling.text) else spelling.text)
+        self.word_of.append("" if spelling.exact or (length > 1 and not CJK.search(spelling.text)) else spelling.text)
         if not spelling.exact:
             self._phrases[key] = (number, length)
         else:
@@ -201,8 +201,8 @@ def read_glossary(path: str | Path, discipline: Callable[[str], str] = str) -> G
     path : path
         `.txt` with one term per line, or `.jsonl`. A line of a `.jsonl` file is an object with `term` and optionally
         `aliases` (list of str), or, as in glossaries of textbooks, with `key_terms` (list of such objects) and
-        optionally `inline_terms` (list of str). Each object may have a `discipline`. A term that several disciplines have
-        is one term.
+        optionally `inline_terms` (list of str). Each line may have a `discipline`. A term of several disciplines is
+        one term.
     discipline : callable
         Maps the name of a discipline in the file to the name that seeds have.
 

@@ -27,22 +27,21 @@ _BETWEEN = frozenset(word_list("of and the"))
 # Words with which exercises ask, as opposed to their subject.
 _EXERCISE = frozenset(
     word_list(
-        "answer answers answered ask asked asks assume assuming based becomes begin begins began best better calculate "
-        "calculated called calling choose chosen commonly compare complete completely compute considered consists "
-        "contain contained containing contains correct correctly created decide define defined depends describe "
-        "described describes detected determine determined determines different discuss draw drawn estimate evaluate "
-        "example examples exist existed explain explained express expressed false fill find finding finds "
-        "following follows form found gave get gets getting give given gives giving go goes going gradually happen "
-        "happens help helped higher highest identify identified important include included includes increased "
-        "indicate involves kept know known large larger largest left let likely list listed lower lowest made "
-        "make makes making mention need needed needs number numbers observed obtain occur occurred occurs "
-        "passed possible prepare prepared problem problems produced provide provided provides "
-        "question questions reach reached read reason refer referred refers related replace required resulted "
-        "results same say says select several showed shown shows simplest simplify slowly small smaller smallest "
-        "solve stated statement statements suggest suppose take taken takes tell told true type types "
-        "unknown use used uses using usually value values want wanted wants went worked write written "
-        "one two three four five six seven eight nine ten amount times day days year years "
-        "monday tuesday wednesday thursday friday saturday sunday"
+        "altogether answer answers answered ask asked asks assume assuming based becomes begin begins began best "
+        "better calculate calculated called calling choose chosen commonly compare complete completely compute "
+        "considered consists contain contained containing contains correct correctly created decide define defined "
+        "depends describe described describes detected determine determined determines different discuss divides draw "
+        "drawn estimate evaluate example examples exist existed explain explained express expressed false fill find "
+        "finding finds following follows form found gave get gets getting give given gives giving go goes going "
+        "gradually happen happens help helped higher highest identify identified image important include included "
+        "includes increased indicate involves kept know known large larger largest left let likely list listed lower "
+        "lowest made make makes making mention need needed needs number numbers observed obtain occur occurred occurs "
+        "passed possible prepare prepared problem problems produced provide provided provides question questions "
+        "reach reached read reason refer referred refers related replace required resulted results same say says "
+        "select several showed shown shows simplest simplify slowly small smaller smallest solve stated statement "
+        "statements suggest suppose take taken takes tell told true type types unknown use used uses using usually "
+        "value values want wanted wants weigh went worked write written one two three four five six seven eight nine "
+        "ten amount times day days year years monday tuesday wednesday thursday friday saturday sunday"
     )
 )
 # Words of _EXERCISE that may end a name: "atomic number", "cell type".

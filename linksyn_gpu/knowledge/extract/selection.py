@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from linksyn_gpu.knowledge.extract.common_words import COMMON, are_terms, general_frequency
 from linksyn_gpu.knowledge.extract.glossary import Glossary
 from linksyn_gpu.knowledge.extract.plain_text import plain_text
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def find_terms(seeds: Iterable[tuple[str, str]], glossary: Glossary, most: int) -> Iterator[list[str]]:
@@ -64,10 +68,12 @@ class _Found:
         row_of = np.full(len(general) + 1, -1, np.int64)
         row_of[common] = np.arange(len(common))
         rows = row_of[np.asarray(self._spellings, np.int64)]
-        columns = np.repeat(discipline_of, np.diff(np.asarray(self._ends, np.int64), prepend=0)).astype(np.int64)
+        ends = np.asarray(self._ends, np.int64)
+        found = ends - np.concatenate((np.zeros(min(1, len(ends)), np.int64), ends[:-1]))
+        columns = np.repeat(discipline_of, found).astype(np.int64)
         cells = rows[rows >= 0] * n + columns[rows >= 0]
         counts = np.bincount(cells, minlength=len(common) * n).reshape(len(common), n)
-        home = np.array([self._home(spelling) for spelling in common], bool).reshape(len(common), n)
+        home = np.array([self._home(spelling) for spelling in common.tolist()], np.bool_).reshape(len(common), n)
         terms = are_terms(counts, words, seeds, general[common], home)
         return dict(zip(common.tolist(), terms.tolist(), strict=True))
 

@@ -14,24 +14,29 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from linksyn_gpu.knowledge.extract.common_words import COMMON, general_frequency, weirdness
 from linksyn_gpu.knowledge.extract.plain_text import MARK
 from linksyn_gpu.text import CJK
-from linksyn_gpu.text.words import FUNCTION_WORDS
+from linksyn_gpu.text.words import FUNCTION_WORDS, NUMBER_WORDS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 UNUSUAL, UNUSUAL_CAPITAL = 5.0, 15.0
 """Smallest weirdness of a common word that is a key phrase, and of one always in capitals ("Amy", "April")."""
 FEWEST = 8
 """Seeds from which the frames of a phrase are judged."""
-FRAME, COUNTED = 0.4, 0.5
+FRAME, COUNTED = 0.4, 0.4
 """Largest share of the seeds in which a phrase has one frame, or stands next to a number."""
 _DISTINCT = 64
 """Frames kept for each phrase and side; a phrase with more has no frame that dominates."""
 _WORD = re.compile(rf"\d+|[^\W\d]+|[{MARK}]")
 _DIGITS = re.compile(r"[\d,.]*\d")
+_NUMBERS = [[word] for word in NUMBER_WORDS]
 _SHOWN = 40  # characters of the text next to a phrase
 
 
@@ -85,17 +90,19 @@ class Bank:
             yield found[:most]
             begin = end
 
-    def _kept(self) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+    def _kept(self) -> NDArray[np.bool_]:
         """Whether a phrase is kept, (phrases, disciplines) bool."""
         phrases, n = len(self._use), len(self._disciplines)
         discipline_of = np.asarray(self._discipline_of, np.int64)
         seeds = np.bincount(discipline_of, minlength=n)
-        columns = np.repeat(discipline_of, np.diff(np.asarray(self._ends, np.int64), prepend=0))
+        ends = np.asarray(self._ends, np.int64)
+        phrases_of = ends - np.concatenate((np.zeros(min(1, len(ends)), np.int64), ends[:-1]))
+        columns = np.repeat(discipline_of, phrases_of)
         cells = np.asarray(self._phrase, np.int64) * n + columns
         counts = np.bincount(cells, minlength=phrases * n).reshape(phrases, n)
         general = np.asarray(self._general)
         general[general < COMMON] = 0.0
-        kept: np.ndarray[tuple[int, int], np.dtype[np.bool_]]
+        kept: NDArray[np.bool_]
         capital = np.fromiter((use.capital == use.seeds for use in self._use), bool, phrases)
         least = np.where(capital, UNUSUAL_CAPITAL, UNUSUAL)
         kept = weirdness(counts, np.asarray(self._words, np.int64), seeds, general) >= least[:, None]
@@ -118,7 +125,9 @@ def _note(use: _Use, folded: str, text: str, name: str) -> None:
         return
     before, after = folded[max(0, at - _SHOWN) : at], folded[at + len(name) : at + len(name) + _SHOWN]
     left, right = _frame(before, last=True), _frame(after, last=False)
-    use.counted += before.rstrip()[-1:].isdecimal() or after.lstrip()[:1].isdecimal()
+    last = before.rstrip(" ")[-1:]  # a removed formula ("$12$ apples") is a number here
+    counted = last.isdecimal() or last == MARK or before.split()[-1:] in _NUMBERS
+    use.counted += counted or after.lstrip()[:1].isdecimal()
     for frames, frame in ((use.left, left), (use.right, right)):
         if frame and (frame in frames or len(frames) < _DISTINCT):
             frames[frame] += 1
