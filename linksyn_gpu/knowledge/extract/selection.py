@@ -17,7 +17,7 @@ from linksyn_gpu.knowledge.extract.glossary import Glossary
 from linksyn_gpu.knowledge.extract.plain_text import plain_text
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 
 def find_terms(seeds: Iterable[tuple[str, str]], glossary: Glossary, most: int) -> Iterator[list[str]]:
