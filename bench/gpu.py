@@ -32,16 +32,19 @@ from timing import Times, interleave, machine, report
 
 from linksyn_gpu.backend.cpu import operations as cpu
 from linksyn_gpu.backend.gpu import cuda as kernels
+from linksyn_gpu.backend.gpu.memory import SECTOR, SECTORS_PER_STEP
+from linksyn_gpu.backend.protocol import EdgeRule
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.tables import KPGraph
 
 KEY = derive_key(7, Purpose.WALK)
-RULES = {"walks": cpu.StepRule(True, 1.0, 1.0), "walks, p = 0.25, q = 4": cpu.StepRule(True, 0.25, 4.0)}
-RULE = RULES["walks"]
+RULES = {
+    "walks": cpu.StepRule(False, 1.0, 1.0),
+    "walks, no revisit": cpu.StepRule(True, 1.0, 1.0),
+    "walks, no revisit, p = 0.25, q = 4": cpu.StepRule(True, 0.25, 4.0),
+}
+RULE = RULES["walks, no revisit"]
 WARM_UP, LOOP = 3, 20
-SECTOR = 32  # bytes: what a device reads from memory at least
-# Random places that a step of `sample_walks` reads: row bounds, row total, guide, prefix sums (one or two), index.
-SECTORS_PER_STEP = 6
 READS_PER_THREAD = 64
 
 
@@ -53,7 +56,7 @@ def synchronise() -> None:
 
 
 def walk(ops: Any, graph: Any, value: Any, target: Any, n_walks: int, length: int, rule: Any = RULE) -> Any:
-    table = ops.transition_table(graph, value)
+    table = ops.transition_table(graph, value, steps=n_walks * length)
     start = ops.start_table(table, target, value)
     ids = ops.walk_ids(0, n_walks)
     return ops.sample_walks(graph, table, start, ids, length=length, rule=rule, key=KEY)
@@ -123,14 +126,16 @@ def primitives(
     second_order = gpu.load_graph(graph, second_order=True)
     value, share = gpu.asarray(np.ones(graph.n_kps)), gpu.asarray(target)
     visits = gpu.asarray(np.zeros(graph.n_kps, np.int64))
-    table = gpu.transition_table(on_device, value)
+    steps = max(n * length, graph.indices.size)  # with the guide table
+    table = gpu.transition_table(on_device, value, steps=steps)
     start = gpu.start_table(table, share, value)
     ids = gpu.walk_ids(0, n)
     columns = gpu.asarray(graph.indptr), gpu.asarray(graph.indices)
     postings = (gpu.to_host(array) for array in gpu.evidence(*seeds, *columns))
-    linked = gpu.load_evidence(replace(graph, **dict(zip(("evidence_indptr", "evidence"), postings, strict=True))))
+    with_evidence = replace(graph, **dict(zip(("evidence_indptr", "evidence"), postings, strict=True)))
+    linked = gpu.load_evidence(with_evidence, on_device)
     rank = gpu.asarray(np.arange(graph.n_seeds) % 4)
-    ordered = gpu.order_evidence(linked, rank)
+    ranked = gpu.rank_evidence(linked, rank)
     keep = gpu.asarray(np.ones(n, np.bool_))
 
     def sample(rule: Any) -> Any:
@@ -141,14 +146,18 @@ def primitives(
     return {
         "co-occurrence": lambda: gpu.cooccurrence(*seeds, graph.n_kps),
         "evidence": lambda: gpu.evidence(*seeds, *columns),
+        "graph with evidence, to the host": lambda: gpu.graph_arrays(*seeds, graph.n_kps, EdgeRule()),
         "value": lambda: gpu.node_value(share, value, visits, 1.0),
         "transition table": lambda: gpu.transition_table(on_device, value),
+        "transition table with guide": lambda: gpu.transition_table(on_device, value, steps=steps),
         "start table": lambda: gpu.start_table(table, share, value),
         **{name: (lambda rule=rule: sample(rule)) for name, rule in RULES.items()},
         "screening": lambda: gpu.screen_paths(nodes, 2, gpu.key_set()),
         "occurrences": lambda: gpu.count_occurrences(nodes, keep, graph.n_kps),
-        "order of evidence": lambda: gpu.order_evidence(linked, rank),
-        "bundles": lambda: gpu.link_paths(linked, ordered, nodes, ids, keep, KEY),
+        "bundles, first of a round": lambda: gpu.link_paths(
+            linked, gpu.rank_evidence(linked, rank), nodes, ids, keep, KEY
+        ),
+        "bundles": lambda: gpu.link_paths(linked, ranked, nodes, ids, keep, KEY),
     }
 
 
@@ -280,7 +289,7 @@ def against_memory(steps_per_second: float, memory: dict[str, float]) -> str:
     """What a step reads, against what the device can read."""
     sectors = steps_per_second * SECTORS_PER_STEP
     return (
-        f"; at {SECTORS_PER_STEP} sectors ({SECTORS_PER_STEP * SECTOR} bytes) per step "
+        f"; at {SECTORS_PER_STEP} sectors ({SECTORS_PER_STEP * SECTOR:.0f} bytes) per step "
         f"{sectors / memory['random_sectors_per_second']:.0%} of the random reads and "
         f"{sectors * SECTOR / memory['copy_bytes_per_second']:.0%} of the bandwidth"
     )

@@ -56,6 +56,12 @@ static __device__ __forceinline__ void add_to(int64_t* address, int64_t value) {
   atomicAdd(reinterpret_cast<unsigned long long*>(address), static_cast<unsigned long long>(value));
 }
 
+// The least of all values: the same in any order.
+static __device__ __forceinline__ void lower_to(int64_t* address, int64_t value) {
+  atomicMin(reinterpret_cast<long long*>(address), static_cast<long long>(value));
+}
+static __device__ __forceinline__ void lower_to(int32_t* address, int32_t value) { atomicMin(address, value); }
+
 // Right shift of a row's prefix sums that makes its total fit in 32 bits.
 static __device__ __forceinline__ int32_t row_shift(uint64_t total) {
   const int32_t excess = 32 - __clzll(static_cast<long long>(total));

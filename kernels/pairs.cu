@@ -4,6 +4,23 @@
 // No seed and no edge has this key: it sorts after all others.
 static constexpr uint64_t NO_EDGE = ~static_cast<uint64_t>(0);
 
+// First seed whose KPs do not ascend without repeats, and mentions outside 0 .. n_kps - 1; the offsets are valid.
+extern "C" __global__ void __launch_bounds__(256)
+    check_mentions(const int64_t* __restrict__ indptr, const int32_t* __restrict__ kps, int64_t n_seeds,
+                   int64_t n_mentions, int64_t n_kps, int64_t* first_seed, int64_t* n_outside) {
+  for (int64_t mention = first_item(); mention < n_mentions; mention += item_stride()) {
+    if (kps[mention] < 0 || kps[mention] >= n_kps) {
+      add_to(n_outside, 1);
+    }
+    if (mention > 0 && kps[mention] <= kps[mention - 1]) {
+      const int64_t seed = upper_bound(indptr, static_cast<int64_t>(0), n_seeds + 1, mention) - 1;
+      if (indptr[seed] < mention) {
+        lower_to(first_seed, seed);
+      }
+    }
+  }
+}
+
 // KPs after each mention within its seed: the pairs that begin with it.
 extern "C" __global__ void pairs_of_mention(const int64_t* __restrict__ indptr, int64_t n_seeds, int64_t n_mentions,
                                             int64_t* __restrict__ pairs) {
@@ -34,6 +51,19 @@ extern "C" __global__ void expand_pairs(const int32_t* __restrict__ kps, const i
   for (int64_t i = first_item(); i < n_pairs; i += item_stride()) {
     const Pair pair = find_pair(kps, running, n_mentions, first_pair + i);
     keys[i] = static_cast<uint64_t>(pair.u) * static_cast<uint64_t>(n_kps) + static_cast<uint64_t>(pair.v);
+  }
+}
+
+// keys[i] = (u * n_kps + v) << seed_bits | seed of pair i.
+extern "C" __global__ void __launch_bounds__(256)
+    expand_postings(const int64_t* __restrict__ indptr, const int32_t* __restrict__ kps,
+                    const int64_t* __restrict__ running, int64_t n_seeds, int64_t n_mentions, int64_t n_kps,
+                    int32_t seed_bits, int64_t n_pairs, uint64_t* __restrict__ keys) {
+  for (int64_t i = first_item(); i < n_pairs; i += item_stride()) {
+    const Pair pair = find_pair(kps, running, n_mentions, i);
+    const int64_t seed = upper_bound(indptr, static_cast<int64_t>(0), n_seeds + 1, pair.mention) - 1;
+    const uint64_t edge = static_cast<uint64_t>(pair.u) * static_cast<uint64_t>(n_kps) + static_cast<uint64_t>(pair.v);
+    keys[i] = (edge << seed_bits) | static_cast<uint64_t>(seed);
   }
 }
 

@@ -1,9 +1,9 @@
 // The transition table of a round: masses w * V of every entry, summed inside each row. The threads of a warp or a
 // block cooperate through shuffles and shared memory; sums are integers and do not depend on the order.
 #include "value.cuh"
+#include "walk.cuh"
+#include "warp.cuh"
 
-static constexpr uint32_t ALL_LANES = 0xFFFFFFFFu;
-static constexpr int32_t WARP = 32;
 static constexpr int32_t MAX_WARPS = 32;
 
 struct Masses {
@@ -18,27 +18,11 @@ struct Masses {
   }
 };
 
-static __device__ __forceinline__ uint64_t warp_sum(uint64_t x) {
-#pragma unroll
-  for (int32_t offset = WARP / 2; offset > 0; offset /= 2) {
-    x += __shfl_xor_sync(ALL_LANES, x, offset);
-  }
-  return x;
-}
-
-static __device__ __forceinline__ uint64_t warp_inclusive_scan(uint64_t x, int32_t lane) {
-#pragma unroll
-  for (int32_t offset = 1; offset < WARP; offset *= 2) {
-    const uint64_t below = __shfl_up_sync(ALL_LANES, x, offset);
-    x += lane >= offset ? below : 0;
-  }
-  return x;
-}
-
 // Largest w * V, as the bits of a double: for numbers >= 0 they have the same order. `top_bits` starts at 0.
 extern "C" __global__ void __launch_bounds__(256)
     largest_weight(const int32_t* __restrict__ indices, const int32_t* __restrict__ weight,
-                   const double* __restrict__ scale, const double* __restrict__ value, int64_t n_entries, uint64_t* __restrict__ top_bits) {
+                   const double* __restrict__ scale, const double* __restrict__ value, int64_t n_entries,
+                   uint64_t* __restrict__ top_bits) {
   const Masses masses{indices, weight, scale, value};
   uint64_t top = 0;
   for (int64_t entry = first_item(); entry < n_entries; entry += item_stride()) {
@@ -60,7 +44,7 @@ extern "C" __global__ void __launch_bounds__(256)
     prefix_short_rows(const int64_t* __restrict__ indptr, const int32_t* __restrict__ indices,
                       const int32_t* __restrict__ weight, const double* __restrict__ scale,
                       const double* __restrict__ value, const double* __restrict__ top, int64_t n_kps, int64_t long_row,
-                      uint32_t* __restrict__ prefix, uint32_t* __restrict__ total) {
+                      uint64_t* __restrict__ rows, uint64_t* __restrict__ pairs) {
   const Masses masses{indices, weight, scale, value};
   const int32_t exponent = exponent_of(top[0]);
   const int32_t lane = static_cast<int32_t>(threadIdx.x % WARP);
@@ -81,12 +65,12 @@ extern "C" __global__ void __launch_bounds__(256)
       const uint64_t mass = entry < end ? quantised(masses.weighted(entry), exponent) : 0;
       const uint64_t running = carry + warp_inclusive_scan(mass, lane);
       if (entry < end) {
-        prefix[entry] = static_cast<uint32_t>(running >> shift);
+        pairs[entry] = pair_of(running >> shift, indices[entry]);
       }
       carry = __shfl_sync(ALL_LANES, running, WARP - 1);
     }
     if (lane == 0) {
-      total[row] = static_cast<uint32_t>(sum >> shift);
+      store_row(rows, row, begin, end - begin, sum >> shift);
     }
   }
 }
@@ -95,8 +79,9 @@ extern "C" __global__ void __launch_bounds__(256)
 extern "C" __global__ void __launch_bounds__(256)
     prefix_long_rows(const int64_t* __restrict__ indptr, const int32_t* __restrict__ indices,
                      const int32_t* __restrict__ weight, const double* __restrict__ scale,
-                     const double* __restrict__ value, const double* __restrict__ top, const int64_t* __restrict__ long_rows, int64_t n_long,
-                     uint32_t* __restrict__ prefix, uint32_t* __restrict__ total) {
+                     const double* __restrict__ value, const double* __restrict__ top,
+                     const int64_t* __restrict__ long_rows, int64_t n_long,
+                     uint64_t* __restrict__ rows, uint64_t* __restrict__ pairs) {
   __shared__ uint64_t of_warp[MAX_WARPS];
   const Masses masses{indices, weight, scale, value};
   const int32_t exponent = exponent_of(top[0]);
@@ -136,13 +121,13 @@ extern "C" __global__ void __launch_bounds__(256)
         chunk += of_warp[w];
       }
       if (entry < end) {
-        prefix[entry] = static_cast<uint32_t>((before + in_warp) >> shift);
+        pairs[entry] = pair_of((before + in_warp) >> shift, indices[entry]);
       }
       carry += chunk;
       __syncthreads();
     }
     if (threadIdx.x == 0) {
-      total[row] = static_cast<uint32_t>(sum >> shift);
+      store_row(rows, row, begin, end - begin, sum >> shift);
     }
   }
 }

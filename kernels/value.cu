@@ -75,11 +75,11 @@ extern "C" __global__ void count_steps(const int64_t* __restrict__ indptr, const
 }
 
 // Weight of a start at each KP: T V, 0 if its row is massless.
-extern "C" __global__ void start_weights(const uint32_t* __restrict__ total, const double* __restrict__ target,
+extern "C" __global__ void start_weights(const uint64_t* __restrict__ rows, const double* __restrict__ target,
                                          const double* __restrict__ value, int64_t n_kps,
                                          double* __restrict__ weight) {
   for (int64_t v = first_item(); v < n_kps; v += item_stride()) {
-    weight[v] = total[v] > 0 ? target[v] * value[v] : 0.0;
+    weight[v] = rows[2 * v + 1] >> 32 > 0 ? target[v] * value[v] : 0.0;
   }
 }
 

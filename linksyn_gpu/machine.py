@@ -1,10 +1,12 @@
-"""Facts about the machine."""
+"""Facts about the machine, and the collector of this process."""
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -26,3 +28,19 @@ def _available() -> int:
     import psutil
 
     return int(psutil.virtual_memory().available)
+
+
+@contextlib.contextmanager
+def collector_paused() -> Iterator[None]:
+    """Pause the garbage collector: it would search many new objects for cycles again and again, and find none.
+
+    The setting is that of the whole process. Other threads are only affected for the time of the block.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linksyn_gpu.errors import DataError
+from linksyn_gpu.taxonomy.disciplines import Taxonomy, default_taxonomy
 from linksyn_gpu.text import name_key
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ class Seeds:
     """What to know about the files: encodings found, answer columns that were not used, files that were skipped."""
     unanswered: Sequence[str] = ()
     """Files of which no seed has a usable answer."""
+    taxonomy: Taxonomy = field(default_factory=default_taxonomy)
+    """By which discipline labels are compared."""
 
     @classmethod
     def from_records(cls, records: Iterable[Any], config: SeedsConfig | None = None, **fields: Any) -> Seeds:
@@ -148,6 +151,8 @@ class SeedLabels:
     """scipy CSR array [n_seeds, n_disciplines] of int64: 1 where a seed is of a discipline."""
     difficulty: Int64
     """[n_seeds] level 1..5; 0 where a seed has none."""
+    taxonomy: Taxonomy
+    """By which discipline labels are compared."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,6 +199,8 @@ class KPGraph:
     """[sum of count over edges] seeds (rows of the seed table) that hold both ends, ascending within an edge."""
     drops: Counter[str] = field(default_factory=Counter)
     """What pruning removed, by reason, in edges (in KP mentions for 'max_kps_per_seed')."""
+    component: Int32 | None = None
+    """[n_kps] connected component of each KP, numbered by its first KP; None when the graph was not just built."""
     statistics: KPStatistics | None = None
     """What quotas need of the seeds; None when the graph was not built from seeds."""
 
@@ -406,23 +413,26 @@ def _check_evidence(graph: KPGraph) -> None:
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination of discipline and difficulty in a campaign's quota."""
+    """One combination of discipline, difficulty and group of licenses in a campaign."""
 
     discipline: str | None
     """None: any."""
     difficulty: int | None
     """Level 1..5; None: any."""
     n_paths: int
+    license_group: str | None = None
+    """Group of licenses that all seeds of its bundles have; None: any."""
 
     @property
     def label(self) -> str:
         """The cell as text."""
         parts = [self.discipline or "any discipline", f"level {self.difficulty}" if self.difficulty else ""]
+        parts.append(f"licenses {self.license_group}" if self.license_group else "")
         return ", ".join(part for part in parts if part)
 
 
 # Why a path was not kept; the index is the code in `WalkBatch.status`.
-PATH_STATUS = ("kept", "too_short", "repeated", "few_seeds", "off_cell", "no_start")
+PATH_STATUS = ("kept", "too_short", "repeated", "few_seeds", "off_cell", "no_start", "revoked")
 _WALK_COLUMNS = ("nodes", "lengths", "ids", "status", "cell", "round")  # the first fields of a `WalkBatch`, in order
 
 
@@ -637,6 +647,7 @@ def qa_schema() -> pa.Schema:
             ("left_out", texts),  # parameters that were not sent
             ("prompt_tokens", pa.int32()),
             ("completion_tokens", pa.int32()),
+            ("license_group", pa.string()),  # of all its seeds; null: the campaign has no groups
         ]
     )
 

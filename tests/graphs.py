@@ -39,6 +39,23 @@ def edge_graph(n_kps: int, edges: dict[tuple[int, int], int]) -> KPGraph:
     return KPGraph.from_csr(indptr, columns, matrix[rows, columns])
 
 
+def hub_graph(n_hubs: int, n_leaves: int, seed: int) -> KPGraph:
+    """Hubs that share leaves and know each other, and a few edges between leaves; weights up to 1,000."""
+    rng = np.random.default_rng(seed)
+    n = n_hubs + n_leaves
+    edges = {(u, v) for u in range(n_hubs) for v in range(u + 1, n_hubs)}
+    for leaf in range(n_hubs, n):
+        edges |= {(int(hub), leaf) for hub in rng.integers(0, n_hubs, rng.integers(1, 3))}
+    pairs = np.sort(rng.integers(n_hubs, n, (n_leaves // 4, 2)), axis=1).tolist()
+    edges |= {(u, v) for u, v in pairs if u < v}
+    low, high = np.array(sorted(edges)).T
+    weight = rng.integers(1, 1000, low.size)
+    rows, columns = np.concatenate([low, high]), np.concatenate([high, low])
+    order = np.lexsort((columns, rows))
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n))])
+    return KPGraph.from_csr(indptr, columns[order], np.concatenate([weight, weight])[order])
+
+
 def make_seeds(rows: list[dict[str, Any]]) -> Seeds:
     """Seeds from partial rows; missing fields are filled in."""
     full = [

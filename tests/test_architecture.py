@@ -20,7 +20,7 @@ LAYERS = [
     ["tables"],
     ["backend"],
     ["llm"],
-    ["knowledge", "quality", "report", "sampling", "seeds", "synthesis"],
+    ["dataset", "knowledge", "quality", "report", "sampling", "seeds", "synthesis"],
     ["pipeline"],
     ["cli"],
 ]

@@ -26,7 +26,8 @@ if TYPE_CHECKING:  # mypy checks here that every backend implements the protocol
         reference.StartTable,
         reference.KeySet,
         reference.EvidenceGraph,
-        reference.OrderedEvidence,
+        reference.LabelTable,
+        reference.RankedEvidence,
     ] = reference
     _cpu: Operations[
         NDArray[Any],
@@ -35,7 +36,8 @@ if TYPE_CHECKING:  # mypy checks here that every backend implements the protocol
         cpu.StartTable,
         cpu.KeySet,
         cpu.EvidenceGraph,
-        cpu.OrderedEvidence,
+        cpu.LabelTable,
+        cpu.RankedEvidence,
     ] = cpu
     _gpu: Operations[
         gpu.DeviceArray,
@@ -44,7 +46,8 @@ if TYPE_CHECKING:  # mypy checks here that every backend implements the protocol
         gpu.StartTable,
         gpu.KeySet,
         gpu.EvidenceGraph,
-        gpu.OrderedEvidence,
+        gpu.LabelTable,
+        gpu.RankedEvidence,
     ] = gpu
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from linksyn_gpu.backend.protocol import MAX_BATCH, StepRule
+from linksyn_gpu.backend.protocol import MAX_BATCH, CampaignSize, StepRule
 from linksyn_gpu.errors import BackendUnavailable
 from linksyn_gpu.machine import available_memory
-from linksyn_gpu.tables import Int64, KPGraph
+from linksyn_gpu.tables import Int64
 
 
 def asarray(array: NDArray[Any]) -> NDArray[Any]:
@@ -21,6 +22,12 @@ def asarray(array: NDArray[Any]) -> NDArray[Any]:
 def to_host(array: NDArray[Any]) -> NDArray[Any]:
     """Return the array: it is on the host."""
     return np.asarray(array)
+
+
+def fetch_rows(array: NDArray[Any], out: NDArray[Any], rows: NDArray[Any]) -> Callable[[], None]:
+    """Put the rows in place at once."""
+    out[rows] = array
+    return lambda: None
 
 
 def walk_ids(begin: int, end: int) -> Int64:
@@ -38,11 +45,9 @@ def release() -> int:
     return 0
 
 
-def walks_that_fit(
-    graph: KPGraph, length: int, *, n_cells: int = 1, cell_weights: bool = False, memory: int | None = None
-) -> int:
-    """As many as a batch can have: host memory is paged."""
-    return MAX_BATCH
+def walks_that_fit(size: CampaignSize, length: int, *, memory: int | None = None) -> tuple[int, int]:
+    """As many as a batch can have, and all weights: host memory is paged, and has the weights already."""
+    return MAX_BATCH, size.n_weights
 
 
 def sample_walks_cugraph(

@@ -8,10 +8,11 @@ their types are opaque to callers: an `Array` is a NumPy array on a CPU and a Cu
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NewType, Protocol, Self, TypeVar
 
-from linksyn_gpu.tables import KPGraph
+from linksyn_gpu.tables import PATH_STATUS, KPGraph, SeedLabels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
 MAX_BATCH = 2**31
 NOT_A_PATH = -2  # first seed of a path that takes a step without an edge
+FEW_SEEDS, OFF_CELL = (PATH_STATUS.index(reason) for reason in ("few_seeds", "off_cell"))
+
+# Rank of a seed in a round: uses so far, then distance to the level of the cell ...
+RANKS_PER_USE = 8  # more than any distance to a level: one use counts more than all of them
+FOREIGN = 1 << 43  # ... after all seeds of the cell's discipline
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,81 @@ class StepRule:
         return back, near, far
 
 
+@dataclass(frozen=True)
+class EdgeRule:
+    """Which edges a graph has, and what they weigh."""
+
+    weight: str = "count"
+    """'count', 'cosine', 'jaccard' or 'npmi'."""
+    min_count: int = 1
+    """Fewest seeds of an edge."""
+    top_k: int | None = None
+    """An edge is among the `top_k` heaviest of at least one end; None: no limit."""
+
+    @property
+    def prunes(self) -> bool:
+        return self.min_count > 1 or self.top_k is not None
+
+
+@dataclass(frozen=True, eq=False)
+class GraphArrays:
+    """A graph with its evidence, on the host; the fields are those of `KPGraph`."""
+
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int32]
+    count: NDArray[np.int32]
+    weight: NDArray[np.int32]
+    seed_count: NDArray[np.int64]
+    evidence_indptr: NDArray[np.int64]
+    evidence: NDArray[np.int32]
+    component: NDArray[np.int32]
+    """[n_kps] connected component of each KP, numbered by its first KP."""
+    drops: Counter[str]
+    """Pruned edges, by reason."""
+
+
+@dataclass(frozen=True, eq=False)
+class KPCounts:
+    """Properties of each KP's seeds, on the host."""
+
+    seed_count: NDArray[np.int64]
+    """[n_kps]"""
+    rated: NDArray[np.int64]
+    """[n_kps] seeds with a level."""
+    level_sum: NDArray[np.int64]
+    """[n_kps] sum of their levels."""
+    indptr: NDArray[np.int64]
+    """[n_kps + 1] begin of each KP's disciplines."""
+    disciplines: NDArray[np.int32]
+    """Disciplines of the KP's seeds, ascending."""
+    counts: NDArray[np.int64]
+    """Seeds of each of them."""
+
+
+@dataclass(frozen=True)
+class CampaignSize:
+    """What the memory of a campaign depends on."""
+
+    n_kps: int
+    n_entries: int
+    """Of the graph: an undirected edge has two."""
+    n_evidence: int = 0
+    """Seeds of all edges; 0 where no seeds are linked."""
+    n_seeds: int = 0
+    n_cells: int = 1
+    n_weights: int = 0
+    """Disciplines with edge weights of their own, for their cells."""
+    n_paths: int = 0
+    """Of the whole campaign, where the KP sets of paths must be distinct; otherwise 0."""
+
+    @classmethod
+    def of(cls, graph: KPGraph, *, n_cells: int = 1, n_weights: int = 0, n_paths: int = 0) -> Self:
+        """Size of a campaign on a graph."""
+        n_evidence = 0 if graph.evidence is None else graph.evidence.size
+        n_seeds = graph.n_seeds or 0 if n_evidence else 0
+        return cls(graph.n_kps, graph.indices.size, n_evidence, n_seeds, n_cells, n_weights, n_paths)
+
+
 class Array(Protocol):
     """An array in a backend's memory. The docstring of each operation gives its shape and element type."""
 
@@ -62,10 +143,11 @@ T = TypeVar("T")  # transition table of a round
 S = TypeVar("S")  # start table of a round
 K = TypeVar("K")  # set of the KP sets sampled so far
 E = TypeVar("E")  # evidence: the seeds of each edge
-O = TypeVar("O")  # evidence in a round's order of preference  # noqa: E741
+L = TypeVar("L")  # labels of the seeds
+R = TypeVar("R")  # evidence in a round, in which each seed has a rank
 
 
-class Operations(Protocol[A, G, T, S, K, E, O]):
+class Operations(Protocol[A, G, T, S, K, E, L, R]):
     """Everything that a backend computes.
 
     Type parameters are the backend's array and the handles that pass between its operations. mypy checks in
@@ -79,6 +161,12 @@ class Operations(Protocol[A, G, T, S, K, E, O]):
 
     def to_host(self, array: A) -> NDArray[Any]:
         """Copy an array to the host."""
+
+    def fetch_rows(self, array: A, out: NDArray[Any], rows: NDArray[Any]) -> Callable[[], None]:
+        """Begin to copy an array to the host; the returned function puts its rows in `out[rows]`.
+
+        A device copies while it computes what was launched in between.
+        """
 
     def walk_ids(self, begin: int, end: int) -> A:
         """Walk ids begin .. end - 1: int64."""
@@ -95,19 +183,13 @@ class Operations(Protocol[A, G, T, S, K, E, O]):
             Bytes that live arrays still hold on the device.
         """
 
-    def walks_that_fit(
-        self, graph: KPGraph, length: int, *, n_cells: int = 1, cell_weights: bool = False, memory: int | None = None
-    ) -> int:
-        """Walks that fit in the backend's memory at once, next to the graph, its tables and its evidence.
+    def walks_that_fit(self, size: CampaignSize, length: int, *, memory: int | None = None) -> tuple[int, int]:
+        """Walks, and edge weights of disciplines, that fit in the backend's memory at once, next to everything else.
 
         Parameters
         ----------
         length : int
             Steps of a walk.
-        n_cells : int
-            Cells of the quota.
-        cell_weights : bool
-            Cells have edge weights of their own.
         memory : int, optional
             Bytes that may be used; None: all that is free. Host memory is paged and therefore not limited.
         """
@@ -143,6 +225,32 @@ class Operations(Protocol[A, G, T, S, K, E, O]):
         DataError
             No seed has a KP.
         """
+
+    def check_incidence(self, indptr: A, kp_indices: A, n_kps: int) -> None:
+        """Check that the arrays are an incidence matrix.
+
+        Raises
+        ------
+        DataError
+            They are not; the message says which rule they break, and the first seed that breaks it.
+        """
+
+    def graph_arrays(
+        self, indptr: A, kp_indices: A, n_kps: int, rule: EdgeRule, *, memory_limit: int | None = None
+    ) -> GraphArrays:
+        """Co-occurrence graph with weights, pruned, with its evidence.
+
+        Parameters
+        ----------
+        indptr, kp_indices, n_kps
+            As `cooccurrence` takes them.
+        rule : EdgeRule
+        memory_limit : int, optional
+            Bytes that construction may take; None: a share of what is free.
+        """
+
+    def kp_counts(self, indptr: A, kp_indices: A, n_kps: int, labels: L, n_disciplines: int) -> KPCounts:
+        """Levels and disciplines of the seeds of each KP."""
 
     def cooccurrence(self, indptr: A, kp_indices: A, n_kps: int, *, memory_limit: int | None = None) -> tuple[A, A, A]:
         """C = A'A without its diagonal, as CSR with sorted columns.
@@ -235,10 +343,17 @@ class Operations(Protocol[A, G, T, S, K, E, O]):
     def count_steps(self, graph: G, nodes: A) -> A:
         """Foreign steps of walks, whose edges have a negative weight, and all their steps: int64 [2]."""
 
-    def transition_table(self, graph: G, value: A, scale: A | None = None) -> T:
+    def transition_table(self, graph: G, value: A, scale: A | None = None, *, steps: int = 0) -> T:
         """Table of a round: edge masses w * V, quantised to integers, summed exactly within rows.
 
-        `scale`, float64 [1], is the factor of edges of negative weight; None where there are none.
+        Parameters
+        ----------
+        value : float64 [n_kps]
+        scale : float64 [1], optional
+            Factor of edges of negative weight; None where there are none.
+        steps : int
+            Steps that the round will draw from the table, over all batches. A backend may add once to the table what
+            makes them faster; it never changes a walk.
         """
 
     def start_table(self, table: T, target: A, value: A) -> S:
@@ -288,8 +403,35 @@ class Operations(Protocol[A, G, T, S, K, E, O]):
 
     # ------------------------------------------------------------------ bundles
 
-    def load_evidence(self, graph: KPGraph) -> E:
+    def load_labels(self, labels: SeedLabels) -> L:
+        """Copy the disciplines and levels of the seeds to the backend's memory."""
+
+    def rank_seeds(self, labels: L, uses: A, wanted: NDArray[np.uint8], distances: NDArray[np.int64]) -> tuple[A, A]:
+        """Rank of each seed in a round, and whether it is of the cell's discipline.
+
+        rank = uses * `RANKS_PER_USE` + distance to the level of the cell, + `FOREIGN` without a wanted discipline.
+
+        Parameters
+        ----------
+        uses : int64 [n_seeds]
+            Kept bundles that contain each seed.
+        wanted : uint8 [n_disciplines], on the host
+            1 for the disciplines that are the cell's.
+        distances : int64 [highest level + 1], on the host
+            Distance of each level; that of level 0 is for seeds without one.
+
+        Returns
+        -------
+        rank int64 [n_seeds], own uint8 [n_seeds]
+        """
+
+    def load_evidence(self, graph: KPGraph, loaded: G | None = None) -> E:
         """Copy the evidence, and what finds an edge in it, to the backend's memory.
+
+        Parameters
+        ----------
+        loaded : optional
+            What `load_graph` returned for the same graph: the columns are shared with it, not copied again.
 
         Raises
         ------
@@ -297,21 +439,28 @@ class Operations(Protocol[A, G, T, S, K, E, O]):
             The graph has no evidence.
         """
 
-    def order_evidence(self, evidence: E, rank: A) -> O:
-        """Sort the seeds of each edge by (rank, seed), for one round.
+    def rank_evidence(self, evidence: E, rank: A) -> R:
+        """Prepare the evidence for a round. Nothing is sorted: `link_paths` looks for the best seeds of an edge.
 
         Parameters
         ----------
         rank : int64 [n_seeds]
-            Lower is better: of the cell's discipline, then uses so far, then distance to the cell's difficulty.
+            Lower is better.
         """
 
-    def link_paths(self, evidence: E, ordered: O, nodes: A, ids: A, keep: A, key: int) -> A:
+    def link_paths(self, evidence: E, ranked: R, nodes: A, ids: A, keep: A, key: int) -> A:
         """One seed for each edge of each kept path, no seed twice in a bundle: int32 [n, length], padded with -1.
 
-        Among the seeds of the best rank the search begins at a Philox draw and wraps around; then the others follow
-        in their order. An edge all of whose seeds are already in the bundle adds none. A path that takes a step
-        without an edge gets `NOT_A_PATH` as its first seed.
+        Among the seeds of the best rank, in their own order, the search begins at a Philox draw and wraps around; then
+        the others follow in the order of (rank, seed). An edge all of whose seeds are already in the bundle adds none.
+        A path that takes a step without an edge gets `NOT_A_PATH` as its first seed.
+        """
+
+    def screen_bundles(self, bundles: A, status: A, own: A | None, min_seeds: int, min_own_share: A) -> A:
+        """Status of each path after linking: uint8 [n], index into `tables.PATH_STATUS`.
+
+        Paths with another status than 0 keep it. 'few_seeds': fewer than `min_seeds` seeds. 'off_cell': of these at
+        most `min_own_share` (float64 [1]) are marked in `own` (uint8 [n_seeds]; not tested if it is None).
         """
 
 
@@ -320,7 +469,10 @@ TransitionTable = NewType("TransitionTable", object)
 StartTable = NewType("StartTable", object)
 KeySet = NewType("KeySet", object)
 EvidenceGraph = NewType("EvidenceGraph", object)
-OrderedEvidence = NewType("OrderedEvidence", object)
+LabelTable = NewType("LabelTable", object)
+RankedEvidence = NewType("RankedEvidence", object)
 
-AnyOperations = Operations[Array, WalkGraph, TransitionTable, StartTable, KeySet, EvidenceGraph, OrderedEvidence]
+AnyOperations = Operations[
+    Array, WalkGraph, TransitionTable, StartTable, KeySet, EvidenceGraph, LabelTable, RankedEvidence
+]
 """The operations of some backend: its arrays and handles are opaque, and only its own operations take them."""

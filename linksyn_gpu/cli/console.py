@@ -81,11 +81,11 @@ def exit_if_stopped(counts: Mapping[str, Any], engine: str) -> None:
     failed = {reason for reason in counts.get("pending_reasons", {}) if reason != "no_answer"}
     if (limit := counts.get("bound")) is not None and not failed and "stopped" not in counts:
         status(f"Stopped at the limit you set: {limit}. Raise it and run the same command again to continue.")
-    elif "stopped" in counts or (counts["pending"] and engine != "batch"):
+    elif "stopped" in counts or (counts.get("pending") and engine != "batch"):
         why = counts.get("stopped") or "the server failed on some requests"
         status(f"Stopped early: {why}. Finished work is kept; run the same command again to continue.")
         sys.exit(STOPPED_EARLY)
-    if counts.get("answered") == 0 < counts["failed"]:
+    if counts.get("answered") == 0 < counts.get("failed", 0):
         status("No request had a usable answer; dropped.parquet holds each one with its reason.")
         sys.exit(STOPPED_EARLY)
 

@@ -102,6 +102,9 @@ def _types(text: str) -> dict[str, dict[str, float]]:
 
 BYTES, NAMES, WORDS = ParsedValue("size", _bytes), ParsedValue("names", _names), ParsedValue("words", shlex.split)
 COLUMN, RENAME = ParsedValue("field=column", _column), ParsedValue("name=new", _renamed)
+FILE = ParsedValue("file", str)
+LISTS = (FILE,)
+"""Types of single values; a flag of such a type may be repeated, and replaces the whole list of a file."""
 PAIRS = (COLUMN, RENAME)
 """Types of pairs; a flag of such a type may be repeated."""
 SHARES, TYPES = ParsedValue("name=share", _shares), ParsedValue("discipline:type=share", _types)
@@ -129,7 +132,17 @@ GROUPS = {
         Flag("--allow-empty-answers", "seeds.allow_empty_answers", bool, "Accept files without any usable answer."),
         Flag("--split-routes", "seeds.route_separator", str, "Split each knowledge point at this text, such as '->'."),
         Flag("--difficulty-scale", "seeds.difficulty_scale", str, f"Difficulty scale: {SCALES} or a .toml file."),
+        Flag("--reject-private", "seeds.reject_private", bool, "Reject seeds with e-mail addresses, phones or keys."),
         Flag("--keep-duplicates", "seeds.keep_duplicates", bool, "Keep records with a repeated id or question."),
+        Flag(
+            "--against",
+            "decontaminate.against",
+            FILE,
+            "Benchmark file: seeds with an item of it are dropped. Repeatable.",
+        ),
+        Flag(
+            "--clean", "decontaminate.clean", FILE, "File known to hold no such item, for the certificate. Repeatable."
+        ),
     ),
     "Knowledge points": (
         Flag("--extractor", "extract.extractor", click.Choice(allowed.EXTRACTORS), "Source of knowledge points."),
@@ -196,10 +209,15 @@ GROUPS = {
     ),
     "Data set": (
         Flag("--near-duplicates", "curate.near_duplicates", float, "Least Jaccard index of two near-duplicates."),
+        Flag("--checks-off", "checks.off", NAMES, "Rule checks that are left out, with commas."),
+        Flag("--judge", "judge.use", bool, "Ask the model about each QA of the data set."),
+        Flag("--judge-score", "judge.min_score", int, "Least score of a QA that the judge keeps, 1..5."),
+        Flag("--judge-solves", "judge.solves", int, "Independent solutions of each QA, without its answer."),
+        Flag("--judge-agreed", "judge.min_agreed", float, "Least share of them that agree with the answer."),
     ),
     "Server": (
         Flag("--engine", "synthesis.engine", click.Choice(allowed.ENGINES), "Where the language model runs."),
-        Flag("--base-url", "synthesis.base_url", str, "Address of an OpenAI-protocol server, with /v1."),
+        Flag("--base-url", "synthesis.base_url", str, "Address of the server of --engine openai, with /v1."),
         Flag("--model", "synthesis.model", str, "Model name; default: the server's first. Engine vllm serves it."),
         Flag("--model-file", "synthesis.model_file", click.Path(), "GGUF file for engine smol."),
         Flag("--concurrency", "synthesis.concurrency", int, "Requests in flight."),
@@ -224,6 +242,23 @@ FORECAST_FLAGS = (
     Flag("--tokens", "plan.tokens", float, "Scale the campaign to so many written tokens, such as 50e9."),
     Flag("--completion-tokens", "plan.completion_tokens", float, "Tokens assumed per answer."),
     Flag("--tokenizer", "plan.tokenizer", click.Path(), "tokenizer.json of the model, to count prompt tokens."),
+)
+OTHER_FILES = "QA of files"
+OTHER_FILES_FLAGS = (
+    Flag("--seeds", "curate.seeds", NAMES, "Files of seeds, with commas: QA that repeat one are dropped."),
+)
+PUBLISHED = "Published data set"
+PUBLISHED_FLAGS = (
+    Flag("--forms", "export.forms", NAMES, "Forms of the rows: qa, chat, alpaca, text, with commas."),
+    Flag("--by-language", "export.by_language", bool, "Also write each language as a configuration, such as qa-en."),
+    Flag("--reasoning", "export.reasoning", bool, "Put the model's reasoning into the messages of form chat."),
+    Flag("--validation", "export.validation", float, "Share of the validation split, with seeds of its own."),
+    Flag("--max-withheld", "export.max_withheld", float, "Share of rows that the split may leave out, at most."),
+    Flag("--shard-bytes", "export.shard_bytes", BYTES, "Size of a Parquet file, such as 500MiB."),
+    Flag("--name", "export.name", str, "Title of the data set; default: the name of DIR."),
+    Flag("--license", "export.license", str, "License of the new texts, which you decide."),
+    Flag("--teacher-terms", "export.teacher_terms", str, "What the model's terms say about its outputs."),
+    Flag("--contact", "export.contact", str, "Who publishes it, and the address for takedown requests."),
 )
 RUN_FOLDER = "Run folder"
 Resolve = Callable[[Any], RunConfig]
@@ -262,7 +297,7 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
 
     The function receives `resolve` (see `Resolve`), `force`, and its own parameters.
     """
-    known = {**GROUPS, FORECAST: FORECAST_FLAGS}
+    known = {**GROUPS, FORECAST: FORECAST_FLAGS, PUBLISHED: PUBLISHED_FLAGS, OTHER_FILES: OTHER_FILES_FLAGS}
     chosen = [
         (title, flag) for title, flags in known.items() for flag in flags if title in groups or flag.flag in groups
     ]
@@ -273,6 +308,8 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
             overrides: dict[str, Any] = {}
             for _, flag in chosen:
                 value = params.pop(_parameter(flag))
+                if flag.type in LISTS:
+                    value = list(value) or None
                 if flag.type in PAIRS:
                     value = _without_repeats(flag.flag, value) or None
                 if flag.type in TABLES:
@@ -285,7 +322,7 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
         decorated: Callable[..., Any] = errors_as_text(wrapped)
         for title, flag in reversed(chosen):
             kind: dict[str, Any] = {"is_flag": True} if flag.type is bool else {"type": flag.type}
-            if flag.type in (*PAIRS, *TABLES):
+            if flag.type in (*LISTS, *PAIRS, *TABLES):
                 kind["multiple"] = True
             text = flag.help + _default(flag.field)
             option = grouped_option(title, flag.flag, _parameter(flag), default=None, help=text, **kind)
@@ -351,12 +388,23 @@ def _without_tables(values: dict[str, Any], overrides: dict[str, Any]) -> dict[s
     return kept
 
 
+OWN_SERVER = ("smol", "vllm")
+"""Engines that would ignore the address of a server."""
+
+
 def _resolved(config_file: str | None, overrides: dict[str, Any], recorded: Any = None) -> RunConfig:
     given = merged({} if config_file is None else _without_tables(read_toml(config_file), overrides), overrides)
     where = "" if config_file is None else f"{config_file}, with the flags: "
     if given.keys() & {"paths", "qa"}:  # each of them replaces both
         recorded = {name: value for name, value in (recorded or {}).items() if name not in ("paths", "qa")}
     made: RunConfig = from_mapping(RunConfig, merged(_without_tables(recorded or {}, overrides), given), where=where)
+    flags = overrides.get("synthesis", {})
+    relevant = flags if "engine" in flags else given.get("synthesis", {})  # --engine may override a file's server
+    if "base_url" in relevant and made.synthesis.engine in OWN_SERVER:
+        raise ConfigError(
+            f"base_url is for --engine openai, and engine '{made.synthesis.engine}' starts its own server: add "
+            "--engine openai, or leave base_url out"
+        )
     _confirm(made, given)
     return made
 

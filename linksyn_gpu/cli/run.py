@@ -41,3 +41,5 @@ def command(seeds: tuple[str, ...], out: str, resolve: Resolve, force: bool) -> 
     if "curate" in last:
         result(summary.where_curated(out))
     exit_if_stopped(last.get("enhance", last["synthesize"]), engine)
+    if "curate" in last:
+        exit_if_stopped(last["curate"], engine)

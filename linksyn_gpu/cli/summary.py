@@ -34,6 +34,12 @@ def ingest_line(counts: Mapping[str, Any]) -> str:
         lines.append(f"           marked: {reasons(counts['notes'])}")
     lines += [f"           no usable answer in {name}" for name in counts.get("files_without_answers", ())]
     lines += [f"           {remark}" for remark in counts.get("remarks", ())]
+    if benchmarks := counts.get("benchmarks"):
+        light = f" ({benchmarks['too_light']:,} are too short to be found)" if benchmarks["too_light"] else ""
+        lines.append(
+            f"benchmarks {benchmarks['items']:,} items{light}: {counts['rejected_by_reason'].get('contaminated', 0):,} "
+            f"contaminated seeds rejected, listed in contaminated.jsonl; what is found: certificate.json"
+        )
     return "\n".join(lines)
 
 
@@ -292,8 +298,15 @@ def where_enhanced(folder: str) -> str:
 
 def curation_line(counts: Mapping[str, Any]) -> str:
     """QA of the data set; with a number asked for, what is missing by cell."""
+    if counts.get("pending"):
+        return f"{_steps(counts)}judge      {counts['pending']:,} of {counts['qa']:,} QA wait for the judge"
     dropped = _with_reasons(counts["dropped"], counts["dropped_by_reason"])
-    line = f"data set   {counts['qa']:,} QA = {counts['kept']:,} kept + {dropped} dropped"
+    line = f"{_steps(counts)}data set   {counts['qa']:,} QA = {counts['kept']:,} kept + {dropped} dropped"
+    if "requests_answered" in counts:
+        line += (
+            f"\njudge      {counts['prompt_tokens']:,} tokens read, {counts['completion_tokens']:,} written, "
+            f"for {counts['requests_answered']:,} requests"
+        )
     if "asked" not in counts:
         return line
     header = ("cell", "asked", "kept", "missing", "in reserve")
@@ -305,14 +318,46 @@ def curation_line(counts: Mapping[str, Any]) -> str:
     )
 
 
+def _steps(counts: Mapping[str, Any]) -> str:
+    """One line for each step of stage curate that dropped something, or compared something."""
+    lines = []
+    for step in counts.get("steps", ()):
+        dropped = _with_reasons(step["dropped"], step["dropped_by_reason"])
+        facts = {
+            "made_in": "passed in stage synthesize with the same thresholds",
+            "clusters": f"{step.get('clusters', 0):,} clusters",
+            "compared": f"{step.get('compared', 0):,} benchmark items",
+        }
+        notes = "".join(f"; {text}" for name, text in facts.items() if step.get(name))
+        if step["dropped"] or notes:
+            lines.append(f"{step['step']:<10} {step['in']:,} QA = {step['kept']:,} kept + {dropped} dropped{notes}\n")
+    return "".join(lines)
+
+
 def where_curated(folder: str) -> str:
     """The files of stage curate to look at."""
-    return f"look at    {folder}/curated.jsonl (the data set), {folder}/curate-dropped.parquet (near-duplicates)"
+    return (
+        f"look at    {folder}/curated.jsonl (the data set), {folder}/clusters.parquet (near-duplicates),\n"
+        f"           {folder}/curate-dropped.parquet (what was dropped, with reasons)"
+    )
+
+
+def export_lines(counts: Mapping[str, Any]) -> list[str]:
+    """Rows of each split, files, and what the publisher should know."""
+    rows = counts["rows"]
+    parts = " + ".join(f"{n:,} {name}" for name, n in rows.items())
+    files = f"{counts['files']:,} Parquet files, {counts['bytes'] / 1e6:,.1f} MB: {', '.join(counts['forms'])}"
+    return [
+        f"exported   {sum(rows.values()):,} QA = {parts}",
+        f"           {files}",
+        *(f"note       {remark}" for remark in counts["remarks"]),
+    ]
 
 
 def _cell_label(cell: Mapping[str, Any]) -> str:
     level = f"level {cell['difficulty']}" if cell["difficulty"] else "any level"
-    return f"{cell['discipline'] or 'any discipline'}, {level}"
+    group = f", licenses {cell['license_group']}" if cell.get("license_group") else ""
+    return f"{cell['discipline'] or 'any discipline'}, {level}{group}"
 
 
 def level_table(counts: Mapping[str, Any]) -> str:

@@ -5,8 +5,11 @@ A config validates itself when it is made: a wrong value fails before any work s
 
 from linksyn_gpu.config.checks import require as require
 from linksyn_gpu.config.curate import CurateConfig as CurateConfig
+from linksyn_gpu.config.curate import JudgeConfig as JudgeConfig
+from linksyn_gpu.config.decontaminate import DecontaminateConfig as DecontaminateConfig
 from linksyn_gpu.config.enhance import ALL as ALL
 from linksyn_gpu.config.enhance import EnhanceConfig as EnhanceConfig
+from linksyn_gpu.config.export import ExportConfig as ExportConfig
 from linksyn_gpu.config.extract import EXTRACTORS as EXTRACTORS
 from linksyn_gpu.config.extract import MERGES as MERGES
 from linksyn_gpu.config.extract import ExtractConfig as ExtractConfig
@@ -14,6 +17,7 @@ from linksyn_gpu.config.graph import EDGE_WEIGHTS as EDGE_WEIGHTS
 from linksyn_gpu.config.graph import KP_FORMS as KP_FORMS
 from linksyn_gpu.config.graph import GraphConfig as GraphConfig
 from linksyn_gpu.config.plan import PlanConfig as PlanConfig
+from linksyn_gpu.config.quality import ChecksConfig as ChecksConfig
 from linksyn_gpu.config.run import BACKENDS as BACKENDS
 from linksyn_gpu.config.run import DEFAULT_PATHS as DEFAULT_PATHS
 from linksyn_gpu.config.run import MAX_PATHS as MAX_PATHS

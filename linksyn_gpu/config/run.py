@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from linksyn_gpu.config.checks import one_of, require
-from linksyn_gpu.config.curate import CurateConfig
+from linksyn_gpu.config.curate import CurateConfig, JudgeConfig
+from linksyn_gpu.config.decontaminate import DecontaminateConfig
 from linksyn_gpu.config.enhance import EnhanceConfig
+from linksyn_gpu.config.export import ExportConfig
 from linksyn_gpu.config.extract import ExtractConfig
 from linksyn_gpu.config.graph import GraphConfig
 from linksyn_gpu.config.plan import PlanConfig
+from linksyn_gpu.config.quality import ChecksConfig
 from linksyn_gpu.config.seeds import SeedsConfig
 from linksyn_gpu.config.synthesis import SynthesisConfig, check_question_types
 from linksyn_gpu.config.walk import BundleConfig, QuotaConfig, WalkConfig
@@ -36,6 +39,7 @@ class RunConfig:
     gpu_memory: int | None = None
     """Device memory in bytes that graph and walks may use; None: what is free."""
     seeds: SeedsConfig = field(default_factory=SeedsConfig)
+    decontaminate: DecontaminateConfig = field(default_factory=DecontaminateConfig)
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     graph: GraphConfig = field(default_factory=GraphConfig)
     # Paths of a campaign are distinct by default; those of a Walker used alone are not.
@@ -46,9 +50,12 @@ class RunConfig:
     """Discipline, group or 'default' -> shares of question types; what it does not name is as in
     `SynthesisConfig.question_types`."""
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
+    checks: ChecksConfig = field(default_factory=ChecksConfig)
     enhance: EnhanceConfig = field(default_factory=EnhanceConfig)
     plan: PlanConfig = field(default_factory=PlanConfig)
     curate: CurateConfig = field(default_factory=CurateConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
 
     def __post_init__(self) -> None:
         if (total := self.quota.total_qa) is not None:

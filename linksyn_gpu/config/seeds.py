@@ -55,6 +55,8 @@ class SeedsConfig:
     on the scale becomes null and is counted."""
     keep_duplicates: bool = False
     """Keep records whose id or question appeared before; otherwise only the first is kept."""
+    reject_private: bool = False
+    """Reject records with an e-mail address, a telephone number or a key of a service."""
     max_chars: int = 32_000
     """A record whose question, answer and options together are longer is rejected."""
 

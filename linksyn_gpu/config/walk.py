@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from linksyn_gpu.config.checks import check_shares, each_of, one_of, require
+from linksyn_gpu.config.licenses import license_key
 
 WALKERS = ("exact", "cugraph")
 PRESETS = ("seeds", "uniform")
@@ -92,6 +93,9 @@ class QuotaConfig:
     """Instead of `discipline`: 'seeds', shares as in the seeds, or 'uniform', equal shares of their disciplines."""
     difficulty_preset: str | None = None
     """Instead of `difficulty`: 'seeds', shares as in the rated seeds, or 'uniform', equal shares of their levels."""
+    license_group: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """With `bundle.license_groups`: discipline, or '' without disciplines -> group -> share of its paths; empty: as in
+    the seeds."""
     unit: str = "share"
     """'share'; or 'qa': the numbers of `discipline` and `difficulty` are kept QA to reach, which set `qa`. If both are
     given, their sums must be equal."""
@@ -122,7 +126,7 @@ class QuotaConfig:
         sums = {sum(shares.values()) for shares in (self.discipline, self.difficulty) if shares}
         require(
             self.unit == "share" or len(sums) == 1,
-            f"with unit = 'qa' the numbers of discipline sum to {sum(self.discipline.values()):g} and those of "
+            f"unit = 'qa', but the numbers of discipline sum to {sum(self.discipline.values()):g} and those of "
             f"difficulty to {sum(self.difficulty.values()):g}: make them equal, or leave one of the two out",
         )
         for name in ("cross_discipline", "min_own_share"):
@@ -159,6 +163,15 @@ class BundleConfig:
 
     min_seeds: int = 2
     """A path with fewer distinct seeds is dropped as 'few_seeds'."""
+    license_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Name of a group -> licenses. Seeds of different groups are never in one bundle; those with another license or
+    none are the group 'other'. Empty: all seeds may meet."""
 
     def __post_init__(self) -> None:
         require(self.min_seeds >= 2, f"min_seeds = {self.min_seeds}: a link needs at least 2 seeds")
+        groups = {name: tuple(licenses) for name, licenses in self.license_groups.items()}
+        object.__setattr__(self, "license_groups", groups)
+        require("other" not in groups, "license_groups: 'other' is the group of all other licenses; use another name")
+        keys = [license_key(name) for licenses in groups.values() for name in licenses]
+        twice = sorted({name for name in keys if keys.count(name) > 1})
+        require(not twice, f"license_groups: {', '.join(twice)} is in two groups, or twice in one")

@@ -422,3 +422,26 @@ def _whole_lines(path: Path, size: int, block: int = 2**16) -> int:
                 return start + at + 1
             end = start
     return 0
+
+
+def purge_records(folder: Path, ids: set[str]) -> int:
+    """Delete the records of some requests for good; the other lines stay as they are. Returns how many were deleted."""
+    removed = 0
+    for path in sorted(folder.glob("answers-*.jsonl")):
+        part = path.with_suffix(".part")
+        found = 0
+        with path.open("rb") as lines, part.open("wb") as out:
+            for line in lines:
+                record = _read_line(line)
+                if record is not None and record["id"] in ids:
+                    found += 1
+                else:
+                    out.write(line)
+            out.flush()
+            os.fsync(out.fileno())
+        if found:
+            part.replace(path)
+        else:
+            part.unlink()
+        removed += found
+    return removed

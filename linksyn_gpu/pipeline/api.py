@@ -169,7 +169,10 @@ def run(
                 done("enhance", counts)
             if counts["pending"] or "stopped" in counts:
                 break
-            done("curate", stages.curate(ws, config, progress=progress))
+            counts = stages.curate(ws, config, engine=start, progress=progress)
+            done("curate", counts)
+            if counts.get("pending"):  # judgements; not in counts of older versions
+                break
             stages.begin_walk(ws, config)
             if ws.finished("walk"):  # no further path is needed
                 break
@@ -233,7 +236,7 @@ def _until_graph(
 ) -> bool:
     """The stages from seeds to the graph. False: there is none yet, since requests of stage extract are pending."""
     if isinstance(seeds, Seeds):
-        done("ingest", keep_seeds(ws, seeds, force=force))
+        done("ingest", keep_seeds(ws, seeds, decontaminate=config.decontaminate, force=force))
     else:
         files = [str(seeds)] if isinstance(seeds, (str, Path)) else [str(file) for file in seeds]
         done("ingest", stages.ingest(ws, files, config, force=force, progress=progress))

@@ -41,8 +41,16 @@ OPTIONAL = ("extract", "enhance", "curate")
 CHEAP = ("curate",)
 """Stages that are repeated without being asked for when an earlier one is added: they ask no model."""
 OUTPUTS = {
-    "ingest": ("seeds.arrow", "seeds.parquet", "rejects.jsonl"),  # .parquet: of an older version
-    "extract": ("annotated.parquet", "extracted.parquet", "merges.jsonl", "doubtful.jsonl", "merges.md"),
+    # seeds.parquet: of an older version
+    "ingest": ("seeds.arrow", "seeds.parquet", "rejects.jsonl", "contaminated.jsonl", "certificate.json"),
+    "extract": (
+        "annotated.parquet",
+        "extracted.parquet",
+        "merges.jsonl",
+        "doubtful.jsonl",
+        "merges.md",
+        "taxonomy.toml",
+    ),
     "build": ("kps.parquet", "graph"),
     "walk": ("plan.json", "paths.parquet", "visits.npz", "kp-factors.npy"),
     "synthesize": (
@@ -56,11 +64,23 @@ OUTPUTS = {
         "dropped.parquet",
     ),
     "enhance": ("enhanced.parquet", "enhanced.jsonl", "enhance-dropped.parquet"),
-    "curate": ("curated.parquet", "curated.jsonl", "reserve.parquet", "curate-dropped.parquet"),
+    "curate": (
+        "curated.parquet",
+        "curated.jsonl",
+        "reserve.parquet",
+        "curate-dropped.parquet",
+        "clusters.parquet",
+        "curate-certificate.json",
+    ),
 }
 # Made from the files of a stage by a separate command; out of date once the stage runs again.
 DERIVED = {"build": ("analytics.parquet",), "walk": ("forecast.json",)}
+LATER: dict[str, Any] = {"decontamination": {}}
+"""Inputs of a stage that older versions did not record, since they did not have them."""
 REPORT = "report.html"
+KIND_FILES = "files"
+REVOKING = "revoking"
+"""In the manifest while a takedown is under way: ids of its seeds."""
 NOT_SUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.EINVAL, errno.ENOTSUP)
 """Errors of file systems that have no locks, or cannot sync a folder."""
 PACKAGES = ("numpy", "scipy", "numba", "pyarrow", "cupy-cuda13x", "cudf-cu13", "cugraph-cu13")
@@ -87,6 +107,7 @@ class Workspace:
     def __init__(self, folder: str | Path, *, create: bool = True, lock: bool = True) -> None:
         self.folder = Path(folder)
         self._wants_lock = lock
+        self.revoking = False
         if self.folder.exists() and not self.folder.is_dir():
             raise ConfigError(f"{self.folder} is a file; pass the name of a folder")
         self._lock = -1
@@ -215,6 +236,39 @@ class Workspace:
 
     # ------------------------------------------------------------------ stages
 
+    @property
+    def of_files(self) -> bool:
+        """Whether the folder holds QA of other files instead of a campaign: it has the stages ingest and curate."""
+        return self.manifest.get("kind") == KIND_FILES
+
+    def take_files(self) -> None:
+        """Make this a folder for QA of other files.
+
+        Raises
+        ------
+        ConfigError
+            It holds a campaign.
+        """
+        if not self.of_files and self.manifest["stages"]:
+            raise ConfigError(f"{self.folder} holds a campaign: choose another --out for QA of files")
+        self.manifest["kind"] = KIND_FILES
+        self._write_manifest()
+
+    def require_campaign(self, command: str) -> None:
+        """Refuse a command that needs the walks of a campaign.
+
+        Raises
+        ------
+        ConfigError
+            The folder holds QA of other files.
+        """
+        if self.of_files:
+            raise ConfigError(
+                f"{self.folder} holds QA of files, made by 'curate --out': '{command}' needs the run folder of a "
+                "campaign. The data set of files is in curated.parquet; to remove a row, delete it from the files and "
+                "curate them into a new folder"
+            )
+
     def settings(self, stage: str) -> dict[str, Any] | None:
         """Return the recorded settings of a stage, as `RunConfig` knows them; None when it was never started."""
         entry = self.manifest["stages"].get(stage)
@@ -277,12 +331,17 @@ class Workspace:
         ConfigError
             The stage was started with other settings, and not `force`; the message lists the differences.
         """
+        if REVOKING in self.manifest and not self.revoking:
+            raise ConfigError(self._interrupted())
+        if self.of_files and stage not in (STAGES[0], STAGES[-1]):
+            raise ConfigError(f"{self.folder} holds QA of files, made by 'curate --out': choose another --out")
         if (before := self._before(stage)) is not None and not ahead:
             self.counts(before)
         entry = self.manifest["stages"].get(stage)
         changes = [] if entry is None else self._changes(stage, entry, settings)
         if entry is not None and changes and not force:
-            grown = {**settings, **{name: entry["settings"].get(name) for name in growing}}
+            known = {name: entry["settings"][name] for name in growing if name in entry["settings"]}
+            grown = {**{name: value for name, value in settings.items() if name not in growing}, **known}
             if not self._changes(stage, entry, grown):
                 self._grow(stage, entry, settings)
                 changes = []
@@ -325,6 +384,45 @@ class Workspace:
         """Record facts about a stage that is not finished: it runs again, and so do the later ones."""
         self._reopen(STAGES[STAGES.index(stage) :])
         self.manifest["stages"][stage].update(facts)
+        self._write_manifest()
+
+    def begin_takedown(self, ids: Sequence[str], *names: str) -> list[str]:
+        """Record a takedown of seeds: until `end_takedown`, no stage begins outside of it.
+
+        Returns the stages that were finished before it, and those of the files `names` that were there.
+
+        Raises
+        ------
+        ConfigError
+            A stage is under way, or a takedown of other seeds was interrupted.
+        """
+        known = self.manifest.get(REVOKING)
+        if known is not None and known["seeds"] != [*ids]:
+            raise ConfigError(self._interrupted())
+        if known is None:
+            done = [name for name in STAGES if self.finished(name)]
+            begun = [name for name in self.manifest["stages"] if name not in done and self._holds(name)]
+            if begun:
+                raise ConfigError(f"{self.folder}: stage '{begun[0]}' is not finished: finish it before a takedown")
+            known = {"seeds": [*ids], "finished": [*done, *(name for name in names if self.path(name).is_file())]}
+        self.revoking = True
+        self.manifest[REVOKING] = known
+        self._write_manifest()
+        return list(known["finished"])
+
+    def _interrupted(self) -> str:
+        command = f"linksyn-gpu revoke {self.folder} {' '.join(self.manifest[REVOKING]['seeds'])}"
+        return f"{self.folder}: a takedown was interrupted; finish it first: {command}"
+
+    def end_takedown(self) -> None:
+        """Record that the takedown is complete."""
+        self.revoking = False
+        self.manifest.pop(REVOKING, None)
+        self._write_manifest()
+
+    def reopen(self, stage: str) -> None:
+        """The stage and the later ones run again, with what they have."""
+        self._reopen(STAGES[STAGES.index(stage) :])
         self._write_manifest()
 
     def note(self, stage: str, counts: Mapping[str, Any]) -> None:
@@ -386,6 +484,8 @@ class Workspace:
 
     def _before(self, stage: str) -> str | None:
         """The stage whose output a stage reads: the last one before it that is required, or was started here."""
+        if self.of_files:
+            return None if stage == STAGES[0] else STAGES[0]
         earlier = [s for s in STAGES[: STAGES.index(stage)] if s not in OPTIONAL or s in self.manifest["stages"]]
         return earlier[-1] if earlier else None
 
@@ -531,7 +631,7 @@ def _recorded(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fill(settings: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a folder recorded for each of `settings`; what it did not record has its default."""
-    defaults = to_mapping(RunConfig())
+    defaults = {**to_mapping(RunConfig()), **LATER}
     filled: dict[str, Any] = {}
     for name, value in settings.items():
         default = defaults.get(name, value)

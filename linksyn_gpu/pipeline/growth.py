@@ -17,10 +17,13 @@ from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
 from linksyn_gpu.sampling.labels import seed_labels
-from linksyn_gpu.sampling.plan import plan_cells, resolve_quota
+from linksyn_gpu.sampling.licenses import group_names, group_numbers
+from linksyn_gpu.sampling.plan import plan_cells, resolve_quota, with_license_groups
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from linksyn_gpu.tables import KPGraph, KPStatistics
 
 INSTEAD = "choose another --out, or pass --force to start over (answers received are then moved to journal.N)"
 
@@ -49,12 +52,41 @@ def quota_of(ws: Workspace, config: RunConfig) -> QuotaConfig:
         return {key: shares[key] for key in known.get(name, shares)}
 
     quota = replace(config.quota, discipline=ordered("discipline"), difficulty=ordered("difficulty"))
-    if quota.discipline_preset is None and quota.difficulty_preset is None:
+    groups = config.bundle.license_groups if not quota.license_group else {}
+    if quota.discipline_preset is None and quota.difficulty_preset is None and not groups:
         return quota
-    resolved = resolve_quota(quota, seed_labels(store.read_seed_table(ws, ["difficulty", "disciplines"])))
+    seeds = store.read_seed_table(ws, ["difficulty", "disciplines", "license"])
+    labels = seed_labels(seeds)
+    resolved = resolve_quota(quota, labels)
+    if groups:
+        resolved = with_license_groups(resolved, group_names(groups), group_numbers(seeds, groups), labels)
     if facts:
-        ws.record("walk", quota={"discipline": resolved.discipline, "difficulty": resolved.difficulty})
+        names = ("discipline", "difficulty", *(("license_group",) if groups else ()))
+        ws.record("walk", quota={name: getattr(resolved, name) for name in names})
     return resolved
+
+
+def recorded_config(ws: Workspace, stage: str) -> RunConfig:
+    """The settings that the folder recorded of a stage; defaults for all others."""
+    settings = {name: value for name, value in (ws.settings(stage) or {}).items() if name in RunConfig.__annotations__}
+    made: RunConfig = from_mapping(RunConfig, settings)
+    return made
+
+
+def license_graphs(ws: Workspace, config: RunConfig) -> dict[str, tuple[KPGraph, KPStatistics]]:
+    """Graph and statistics of each group of licenses; {} without groups."""
+    from linksyn_gpu.sampling.licenses import group_graphs
+
+    if not config.bundle.license_groups:
+        return {}
+    seeds = store.read_seed_table(ws, ["knowledge_points", "difficulty", "disciplines", "license"])
+    return group_graphs(
+        seeds,
+        config.bundle.license_groups,
+        recorded_config(ws, "build").graph,
+        config.backend,
+        without=ws.facts("ingest").get("revoked", ()),
+    )
 
 
 def planned_parts(ws: Workspace) -> list[dict[str, Any]]:

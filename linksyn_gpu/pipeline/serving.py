@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from linksyn_gpu.backend import resolve
 from linksyn_gpu.backend.gpu.memory import MemoryPlan, plan_memory
+from linksyn_gpu.backend.protocol import CampaignSize
 from linksyn_gpu.config import DEFAULT_PATHS, QuotaConfig, RunConfig
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
 from linksyn_gpu.pipeline.growth import quota_of
 from linksyn_gpu.sampling.plan import plan_cells
+from linksyn_gpu.sampling.walk import calibration_size
 
 if TYPE_CHECKING:
     from linksyn_gpu.config import SynthesisConfig
@@ -20,7 +22,12 @@ if TYPE_CHECKING:
     from linksyn_gpu.llm.budget import Budget
     from linksyn_gpu.llm.journal import Index
 
-JOURNALS = {"extract": "extract-journal", "synthesize": "journal", "enhance": "enhance-journal"}
+JOURNALS = {
+    "extract": "extract-journal",
+    "synthesize": "journal",
+    "enhance": "enhance-journal",
+    "curate": "curate-journal",
+}
 """Folder with the answers of each stage that asks a model."""
 
 StartEngine = Callable[[], "Engine"]
@@ -31,9 +38,20 @@ UNKNOWN_SHARE = 4
 
 
 def plan_of(
-    ws: Workspace, length: int, round_paths: int, free_bytes: int, quota: QuotaConfig | None = None
+    ws: Workspace,
+    length: int,
+    round_paths: int,
+    free_bytes: int,
+    quota: QuotaConfig | None = None,
+    *,
+    n_paths: int = 0,
 ) -> MemoryPlan:
     """The memory plan of a run's graph, for rounds of `round_paths` walks of the cells of a quota.
+
+    Parameters
+    ----------
+    n_paths : int
+        Paths of the whole campaign, where their KP sets must be distinct.
 
     Raises
     ------
@@ -41,11 +59,10 @@ def plan_of(
         The plan does not fit.
     """
     graph, _ = store.read_graph(ws)
-    n_evidence = 0 if graph.evidence is None else graph.evidence.size
     cells = plan_cells(quota or QuotaConfig(), 0)
-    weighted = any(cell.discipline for cell in cells)
-    sizes = (graph.n_kps, graph.indices.size, n_evidence, round_paths, length, free_bytes)
-    return plan_memory(*sizes, n_cells=len(cells), cell_weights=weighted)
+    n_weights = len({cell.discipline for cell in cells} - {None})
+    size = CampaignSize.of(graph, n_cells=len(cells), n_weights=n_weights, n_paths=n_paths)
+    return plan_memory(size, round_paths, length, free_bytes)
 
 
 def walk_bytes(ws: Workspace, config: RunConfig) -> int:
@@ -64,8 +81,10 @@ def walk_bytes(ws: Workspace, config: RunConfig) -> int:
     free = backend.ops.free_memory()
     if not ws.finished("build"):
         return free // UNKNOWN_SHARE
-    paths = config.paths or config.qa or DEFAULT_PATHS
-    return plan_of(ws, config.walk.length, -(-paths // config.walk.rounds), free, quota_of(ws, config)).peak_bytes
+    paths, walk = config.paths or config.qa or DEFAULT_PATHS, config.walk
+    most = max(-(-paths // walk.rounds), calibration_size(walk, ws.counts("build")["kps"]))
+    n_paths = paths if walk.distinct else 0
+    return plan_of(ws, walk.length, most, free, quota_of(ws, config), n_paths=n_paths).peak_bytes
 
 
 @contextlib.contextmanager

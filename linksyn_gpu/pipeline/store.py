@@ -28,6 +28,7 @@ from linksyn_gpu.tables import (
     json_line,
     named_lists,
 )
+from linksyn_gpu.taxonomy.disciplines import default_taxonomy, load_taxonomy
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,20 +36,47 @@ if TYPE_CHECKING:
 
 GRAPH_ARRAYS = ("indptr", "indices", "count", "weight", "seed_count", "evidence_indptr", "evidence")
 ROWS_PER_READ = 65_536
+TAXONOMY = "taxonomy.toml"
+"""A copy of the file of `extract.taxonomy`, if that is set."""
+SEED_BATCH_ROWS, SEED_BATCH_BYTES = 65_536, 2**27
+"""Rows of a batch of seeds.arrow, and its size: stages read seeds from all over the file, batch by batch."""
 
 
 class SeedFiles:
-    """seeds.arrow and rejects.jsonl while they are written, a batch or a reject at a time."""
+    """seeds.arrow and rejects.jsonl while they are written, a batch or a reject at a time.
 
-    def __init__(self, seeds: Path, rejects: IO[bytes], schema: pa.Schema) -> None:
+    The seeds at the rows `revoked` are written without their texts.
+    """
+
+    def __init__(self, seeds: Path, rejects: IO[bytes], schema: pa.Schema, revoked: Sequence[int] = ()) -> None:
         import pyarrow as pa
 
         self._path, self._rejects = seeds, rejects
+        self._revoked, self._taken = np.array(sorted(revoked), np.int64), 0
         self._writer = pa.ipc.new_file(str(seeds), schema)
+        self._waiting: list[pa.RecordBatch] = []
+        self._rows = self._bytes = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Append seeds."""
-        self._writer.write_batch(batch)
+        """Append seeds; they are written when there are enough for a batch of the file."""
+        first, last = np.searchsorted(self._revoked, [self._taken, self._taken + batch.num_rows])
+        if first < last:
+            batch = without_texts(batch, self._revoked[first:last] - self._taken)
+        self._taken += batch.num_rows
+        if self._bytes + batch.nbytes > SEED_BATCH_BYTES:
+            self._flush()
+        self._waiting.append(batch)
+        self._rows += batch.num_rows
+        self._bytes += batch.nbytes
+        if self._rows >= SEED_BATCH_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        if self._waiting:
+            self._writer.write_table(pa.Table.from_batches(self._waiting).combine_chunks())
+        self._waiting, self._rows, self._bytes = [], 0, 0
 
     def reject(self, reject: Reject) -> None:
         """Append a rejected record."""
@@ -56,6 +84,7 @@ class SeedFiles:
 
     def close(self) -> None:
         """End the file of seeds."""
+        self._flush()
         self._writer.close()
 
     def table(self) -> pa.Table:
@@ -66,13 +95,29 @@ class SeedFiles:
 @contextlib.contextmanager
 def replacing_seeds(ws: Workspace, schema: pa.Schema) -> Iterator[SeedFiles]:
     """Yield `SeedFiles` to write; their files get their names when the block succeeds."""
+    revoked = ws.facts("ingest").get("revoked", ())
     with ws.replacing("rejects.jsonl") as rejects, ws.replacing("seeds.arrow") as seeds, rejects.open("wb") as lines:
-        files = SeedFiles(seeds, lines, schema)
+        files = SeedFiles(seeds, lines, schema, revoked)
         try:
             yield files
         finally:
             files.close()
     ws.path("seeds.parquet").unlink(missing_ok=True)  # of an older version
+
+
+def without_texts(batch: pa.RecordBatch, rows: Int64) -> pa.RecordBatch:
+    """Seeds of which those at some rows have no question, answer, options and explanation."""
+    import pyarrow as pa
+
+    blank: dict[str, Any] = {"question": "", "answer": "", "options": [], "explanation": None}
+    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+    for name, value in blank.items():
+        if name in columns:
+            values = columns[name].to_pylist()
+            for row in rows.tolist():
+                values[row] = value
+            columns[name] = pa.array(values, batch.schema.field(name).type)
+    return pa.RecordBatch.from_arrays([*columns.values()], schema=batch.schema)
 
 
 def write_seeds(ws: Workspace, seeds: Seeds) -> None:
@@ -86,7 +131,11 @@ def write_seeds(ws: Workspace, seeds: Seeds) -> None:
 
 def read_seed_table(ws: Workspace, columns: Sequence[str] | None = None) -> Seeds:
     """Read the seeds that stages after `extract` use, annotated if that stage ran, or some of their columns."""
-    return Seeds(read_table(ws, "annotated.parquet", columns) if ws.finished("extract") else read_taken(ws, columns))
+    if not ws.finished("extract"):
+        return Seeds(read_taken(ws, columns))
+    own = ws.path(TAXONOMY)  # one that is missing or damaged makes the stage unfinished
+    taxonomy = load_taxonomy(own) if own.is_file() else default_taxonomy()
+    return Seeds(read_table(ws, "annotated.parquet", columns), taxonomy=taxonomy)
 
 
 def file_of_seeds(ws: Workspace) -> str:
@@ -385,7 +434,7 @@ def write_plan(part: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def read_plan(ws: Workspace) -> list[dict[str, Any]]:
     """Read the rows of plan.json; what an older version did not write there is None or empty."""
     path = ws.checked("plan.json")
-    later: dict[str, Any] = {"seeds": None, "seeds_of_level": None, "dropped_by_reason": {}}
+    later: dict[str, Any] = {"license_group": None, "seeds": None, "seeds_of_level": None, "dropped_by_reason": {}}
     try:
         return [{**later, **cell} for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
     except (OSError, ValueError, KeyError, TypeError) as error:

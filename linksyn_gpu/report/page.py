@@ -119,12 +119,17 @@ def _growth(curve: Sequence[tuple[int, int, int]]) -> dict[str, Any] | None:
     }
 
 
-def _curves(coverage: Coverage) -> dict[str, Any]:
-    """Log-log curves of the KPs by rank: their share of the visits of kept paths, and of the mentions in seeds."""
+def _curves(coverage: Coverage) -> dict[str, Any] | None:
+    """Log-log curves of the KPs by rank: their share of the visits of kept paths, and of the mentions in seeds.
+
+    None without a visit and without a mention.
+    """
     total = max(1, int(coverage.visits.sum()))
     series = {"visits of kept paths": coverage.visits / total, "popularity among seeds": coverage.popularity}
     ordered = {name: np.sort(shares[shares > 0.0])[::-1] for name, shares in series.items()}
     drawn = {name: shares for name, shares in ordered.items() if shares.size}
+    if not drawn:
+        return None
     top = max(float(shares[0]) for shares in drawn.values())
     bottom = min(float(shares[-1]) for shares in drawn.values())
     longest = max(shares.size for shares in drawn.values())

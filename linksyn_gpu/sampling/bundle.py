@@ -12,22 +12,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from linksyn_gpu.backend import resolve
-from linksyn_gpu.backend.protocol import NOT_A_PATH, Array
+from linksyn_gpu.backend.protocol import NOT_A_PATH, RANKS_PER_USE, Array, RankedEvidence, WalkGraph
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.config import BundleConfig, QuotaConfig
 from linksyn_gpu.config.loader import config_or_fields
 from linksyn_gpu.errors import DataError
-from linksyn_gpu.sampling.labels import seed_labels, seeds_of
-from linksyn_gpu.tables import PATH_STATUS, Bundles, Cell, Int32, Int64, KPGraph, Seeds, WalkBatch
-
-DISTANCES = 8  # more than any distance to a level: one use counts more than all of them
-FOREIGN = 1 << 43  # a seed of another discipline comes after any of the cell's
-FEW_SEEDS, OFF_CELL = (PATH_STATUS.index(reason) for reason in ("few_seeds", "off_cell"))
-
-Status = NDArray[np.uint8]
+from linksyn_gpu.sampling.labels import find_discipline, seed_labels
+from linksyn_gpu.tables import Bundles, Cell, Int32, Int64, KPGraph, Seeds, WalkBatch
 
 
 class SeedLinker:
@@ -47,6 +40,8 @@ class SeedLinker:
         Its `min_own_share` decides which paths belong to a cell.
     batch_size : int, optional
         Paths in the backend's memory at once; None: all of a round. Never changes a bundle.
+    loaded : WalkGraph, optional
+        `Walker.loaded_of` of a walker on the same graph and backend: the two share one copy of the graph.
 
     Raises
     ------
@@ -64,20 +59,30 @@ class SeedLinker:
         *,
         quota: QuotaConfig | None = None,
         batch_size: int | None = None,
+        loaded: WalkGraph | None = None,
     ) -> None:
         self._batch_size = batch_size
         self.config = config if config is not None else BundleConfig()
         self._ops = resolve(backend).ops
-        self._evidence = self._ops.load_evidence(graph)
+        self._evidence = self._ops.load_evidence(graph, loaded)
         if graph.n_seeds != len(seeds):
             raise DataError(
                 f"the graph was built from {graph.n_seeds} seeds, not from these {len(seeds)}: build it again"
             )
-        self._labels = seed_labels(seeds)
-        self._min_own_share = (quota or QuotaConfig()).min_own_share
+        labels = seed_labels(seeds)
+        self._disciplines, self._taxonomy = labels.disciplines, labels.taxonomy
+        self._level_counts = np.bincount(labels.difficulty, minlength=RANKS_PER_USE)
+        self._labels = self._ops.load_labels(labels)
+        self._min_own_share = self._ops.asarray(np.full(1, (quota or QuotaConfig()).min_own_share))
         self._n_kps, self._n_seeds = graph.n_kps, len(seeds)
-        self._uses = self._ops.asarray(np.zeros(len(seeds), np.int64))
         self._key = derive_key(seed, Purpose.BUNDLE)
+        self._ranked: RankedEvidence | None = None
+        self._own: Array | None = None
+        self.forget_uses()
+
+    def forget_uses(self) -> None:
+        """Begin a campaign: no seed is used yet."""
+        self._uses = self._ops.asarray(np.zeros(self._n_seeds, np.int64))
 
     @property
     def uses(self) -> Int64:
@@ -90,16 +95,19 @@ class SeedLinker:
         self._uses = self._uses + self._ops.count_occurrences(linked, kept, self._n_seeds)
 
     def begin_round(self, cell: Cell | None = None) -> None:
-        """Order the evidence for the paths of a cell: seeds of its discipline first, then the least used, then the
-        nearest to its level."""
-        order = self._distance(cell.difficulty if cell is not None else None)
-        self._own = None
-        if cell is not None and cell.discipline is not None:
-            self._own = seeds_of(cell.discipline, self._labels)
-            order = order + np.where(self._own, 0, FOREIGN)
-        self._ordered = self._ops.order_evidence(self._evidence, self._uses * DISTANCES + self._ops.asarray(order))
+        """Rank the seeds for the paths of a cell: those of its discipline first, then the least used, then the nearest
+        to its level."""
+        wanted = np.zeros(len(self._disciplines), np.uint8)
+        discipline = None if cell is None else cell.discipline
+        if discipline is not None:
+            wanted[find_discipline(discipline, self._disciplines, self._taxonomy)] = 1
+        distances = self._distances(None if cell is None else cell.difficulty)
+        self._ranked, self._own = None, None  # frees their memory
+        rank, own = self._ops.rank_seeds(self._labels, self._uses, wanted, distances)
+        self._own = None if discipline is None else own
+        self._ranked = self._ops.rank_evidence(self._evidence, rank)
 
-    def link(self, nodes: Array, ids: Array, status: Status) -> tuple[Int32, Status]:
+    def link(self, nodes: Array, ids: Array, status: Array) -> tuple[Array, Array]:
         """Link paths of the round, in the backend's memory.
 
         Parameters
@@ -107,28 +115,21 @@ class SeedLinker:
         nodes : int32 [n, length + 1]
         ids : int64 [n]
         status : uint8 [n]
-            Index into `PATH_STATUS`, on the host; paths that are not kept get no seeds.
+            Index into `PATH_STATUS`; paths that are not kept get no seeds.
 
         Returns
         -------
         seeds : int32 [n, length]
-            On the host, padded with -1.
+            Padded with -1; the first is `NOT_A_PATH` where a step is not an edge of the graph.
         status : uint8 [n]
             With 'few_seeds' and 'off_cell'.
         """
         ops = self._ops
-        linked = ops.link_paths(self._evidence, self._ordered, nodes, ids, ops.asarray(status == 0), self._key)
-        seeds = ops.to_host(linked)
-        if (seeds == NOT_A_PATH).any():
-            raise DataError("a path takes a step that is not an edge of the graph: the paths are not of this graph")
-        size = (seeds >= 0).sum(axis=1)
-        reason = np.where(size < self.config.min_seeds, FEW_SEEDS, 0)
-        if self._own is not None:
-            own = (self._own[seeds] & (seeds >= 0)).sum(axis=1)
-            reason[(reason == 0) & (own <= self._min_own_share * size)] = OFF_CELL
-        status = np.where(status == 0, reason, status).astype(np.uint8)
-        self._uses = self._uses + ops.count_occurrences(linked, ops.asarray(status == 0), self._n_seeds)
-        return seeds, status
+        assert self._ranked is not None, "begin_round was not called"
+        linked = ops.link_paths(self._evidence, self._ranked, nodes, ids, status == 0, self._key)
+        status = ops.screen_bundles(linked, status, self._own, self.config.min_seeds, self._min_own_share)
+        self._uses = self._uses + ops.count_occurrences(linked, status == 0, self._n_seeds)
+        return linked, status
 
     def link_round(self, batch: WalkBatch, cell: Cell | None = None) -> Bundles:
         """Link the paths of one round.
@@ -153,22 +154,35 @@ class SeedLinker:
         step = self._batch_size or max(1, n)
         for begin in range(0, n, step):
             rows = slice(begin, begin + step)
-            nodes, ids = self._ops.asarray(batch.nodes[rows]), self._ops.asarray(batch.ids[rows])
-            seeds[rows], status[rows] = self.link(nodes, ids, batch.status[rows])
+            linked = self.link(*(self._ops.asarray(column[rows]) for column in (batch.nodes, batch.ids, batch.status)))
+            seeds[rows], status[rows] = map(self._ops.to_host, linked)
+        check_linked(seeds)
         return Bundles(seeds, status)
 
-    def _distance(self, level: int | None) -> Int64:
-        """[n_seeds] distance of each seed to the level of the cell, 0 if the cell has none.
+    def _distances(self, level: int | None) -> Int64:
+        """Distance of each level to the level of the cell, 0 if the cell has none.
 
         A seed without a level has the mean distance of the others: it is neither preferred nor avoided.
         """
-        difficulty = self._labels.difficulty
-        rated = difficulty > 0
-        if level is None or not rated.any():
-            return np.zeros(difficulty.size, np.int64)
-        distance = np.abs(difficulty - level)
-        total, n_rated = int(distance[rated].sum()), int(rated.sum())
-        return np.where(rated, distance, (2 * total + n_rated) // (2 * n_rated))
+        counts = self._level_counts
+        n_rated = int(counts[1:].sum())
+        if level is None or n_rated == 0:
+            return np.zeros(counts.size, np.int64)
+        distances = np.abs(np.arange(counts.size) - level)
+        distances[0] = (2 * int(counts[1:] @ distances[1:]) + n_rated) // (2 * n_rated)
+        return distances
+
+
+def check_linked(seeds: Int32) -> None:
+    """Refuse bundles of paths that are not of the graph.
+
+    Raises
+    ------
+    DataError
+        A path takes a step that is not an edge of the graph.
+    """
+    if (seeds[:, :1] == NOT_A_PATH).any():
+        raise DataError("a path takes a step that is not an edge of the graph: the paths are not of this graph")
 
 
 def link_seeds(

@@ -11,33 +11,22 @@ import numpy as np
 from scipy import sparse
 
 from linksyn_gpu.backend import resolve
+from linksyn_gpu.backend.protocol import AnyOperations, Array, EdgeRule
 from linksyn_gpu.config import GraphConfig
 from linksyn_gpu.config.loader import config_or_fields
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.sampling.labels import seed_labels
-from linksyn_gpu.tables import (
-    MAX_KPS,
-    Float64,
-    Int32,
-    Int64,
-    KPGraph,
-    KPStatistics,
-    Seeds,
-    check_offsets,
-    first_row_out_of_order,
-)
-
-WEIGHT_BITS = 16  # fixed point of weights that are not counts
+from linksyn_gpu.tables import MAX_KPS, Bool, KPGraph, KPStatistics, Seeds
 
 
 @dataclass(frozen=True, eq=False)
 class Incidence:
     """Which seed holds which KP: rows of a 0/1 matrix, KPs ascending and distinct in a row."""
 
-    indptr: Int64
-    """[n_seeds + 1]"""
-    kp_indices: Int32
-    """[n_mentions]"""
+    indptr: Array
+    """int64 [n_seeds + 1], in the backend's memory."""
+    kp_indices: Array
+    """int32 [n_mentions], in the backend's memory."""
     names: Sequence[str]
     """[n_kps] first spelling of each KP, in order of first appearance."""
     drops: Counter[str]
@@ -66,15 +55,8 @@ def build_graph(seeds: Seeds, config: GraphConfig | None = None, *, backend: str
     """
     config = config_or_fields(GraphConfig, config, settings)
     incidence = read_incidence(seeds, config, backend)
-    graph = build_graph_from_incidence(
-        incidence.indptr,
-        incidence.kp_indices,
-        len(incidence.names),
-        config,
-        names=incidence.names,
-        backend=backend,
-    )
-    return replace(graph, drops=graph.drops + incidence.drops, statistics=kp_statistics(seeds, incidence))
+    statistics = kp_statistics(seeds, incidence, backend)
+    return replace(graph_of_incidence(incidence, config, backend), statistics=statistics)
 
 
 def build_graph_from_incidence(
@@ -106,20 +88,32 @@ def build_graph_from_incidence(
         The arrays are not such a matrix; the message says which rule they break.
     """
     config = config_or_fields(GraphConfig, config, settings)
-    indptr = np.ascontiguousarray(indptr, np.int64)
-    kp_indices = np.ascontiguousarray(kp_indices, np.int32)
-    _check_incidence(indptr, kp_indices, n_kps)
     ops = resolve(backend).ops
-    seed_count = np.bincount(kp_indices, minlength=n_kps).astype(np.int64)
-    device_indptr, device_kps = ops.asarray(indptr), ops.asarray(kp_indices)
-    product = ops.cooccurrence(device_indptr, device_kps, n_kps, memory_limit=config.memory_limit)
-    rows, columns, count = map(ops.to_host, product)
-    n_found = columns.size
-    n_seeds = indptr.size - 1
-    rows, columns, count, weight, drops = _weigh_and_prune(rows, columns, count, seed_count, n_seeds, config)
-    kept = product[:2] if columns.size == n_found else (ops.asarray(rows), ops.asarray(columns))
-    evidence_indptr, evidence = map(ops.to_host, ops.evidence(device_indptr, device_kps, *kept))
-    return KPGraph(rows, columns, count, weight, seed_count, names, n_seeds, evidence_indptr, evidence, drops)
+    rows = ops.asarray(np.ascontiguousarray(indptr, np.int64))
+    columns = ops.asarray(np.ascontiguousarray(kp_indices, np.int32))
+    return replace(_graph(ops, rows, columns, n_kps, config), names=names)
+
+
+def graph_of_incidence(incidence: Incidence, config: GraphConfig, backend: str = "auto") -> KPGraph:
+    """Build the KP graph of an incidence that the same backend read.
+
+    Raises
+    ------
+    DataError
+        There are more KPs than the sampler's integers can hold.
+    """
+    ops = resolve(backend).ops
+    graph = _graph(ops, incidence.indptr, incidence.kp_indices, len(incidence.names), config)
+    return replace(graph, names=incidence.names, drops=graph.drops + incidence.drops)
+
+
+def _graph(ops: AnyOperations, indptr: Array, kp_indices: Array, n_kps: int, config: GraphConfig) -> KPGraph:
+    if n_kps > MAX_KPS:
+        raise DataError(f"{n_kps:,} KPs; at most {MAX_KPS:,} are supported: merge them, or use fewer seeds")
+    ops.check_incidence(indptr, kp_indices, n_kps)
+    rule = EdgeRule(config.weight, config.min_count, config.top_k)
+    built = ops.graph_arrays(indptr, kp_indices, n_kps, rule, memory_limit=config.memory_limit)
+    return KPGraph(**vars(built), n_seeds=indptr.size - 1)
 
 
 def read_incidence(seeds: Seeds, config: GraphConfig, backend: str = "auto") -> Incidence:
@@ -134,79 +128,30 @@ def read_incidence(seeds: Seeds, config: GraphConfig, backend: str = "auto") -> 
     indptr, kp_indices, names, drops = ops.incidence(
         seeds.table.column("knowledge_points"), kp_form=config.kp_form, max_kps_per_seed=config.max_kps_per_seed
     )
-    return Incidence(ops.to_host(indptr), ops.to_host(kp_indices), names, drops)
+    return Incidence(indptr, kp_indices, names, drops)
 
 
-def kp_statistics(seeds: Seeds, incidence: Incidence) -> KPStatistics:
-    """Discipline counts and mean difficulty of the seeds of each KP, over all mentions that the graph uses."""
-    n_seeds, n_kps = len(seeds), len(incidence.names)
-    ones = np.ones(incidence.kp_indices.size, np.int64)
-    held = sparse.csr_array((ones, incidence.kp_indices, incidence.indptr), shape=(n_seeds, n_kps)).T.tocsr()
-    labels = seed_labels(seeds)
-    rated = held @ (labels.difficulty > 0).astype(np.int64)
-    mean = np.divide(held @ labels.difficulty, rated, out=np.full(n_kps, np.nan), where=rated > 0)
-    counts = (held @ labels.membership).tocsr()
-    return KPStatistics(held.sum(axis=1), mean, labels.disciplines, counts, labels)
+def only_seeds(incidence: Incidence, keep: Bool, backend: str = "auto") -> Incidence:
+    """The incidence in which the seeds that are not kept hold nothing; KPs keep their numbers.
 
-
-def _weigh_and_prune(
-    indptr: Int64, indices: Int32, count: Int32, seed_count: Int64, n_seeds: int, config: GraphConfig
-) -> tuple[Int64, Int32, Int32, Int32, Counter[str]]:
-    """Edge weights, then `min_count` and `top_k`; both keep the matrix symmetric. Drops are counted in edges."""
-    n_kps = indptr.size - 1
-    drops = Counter[str]()
-    rows = np.repeat(np.arange(n_kps, dtype=np.int64), np.diff(indptr))
-    weight = count
-    if config.weight != "count":
-        similarity = _similarity(config.weight, rows, indices, count, seed_count, n_seeds)
-        weight = np.maximum(1, np.floor(similarity * 2.0**WEIGHT_BITS)).astype(np.int32)
-    if config.min_count == 1 and config.top_k is None:
-        return indptr, indices, count, weight, drops
-    keep = count >= config.min_count
-    if not keep.all():
-        drops["min_count"] = int((~keep).sum()) // 2
-    if config.top_k is not None:
-        heavy = _top_k(rows, indices, weight, keep, n_kps, config.top_k)
-        drops["top_k"] = int((keep & ~heavy).sum()) // 2
-        keep &= heavy
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows[keep], minlength=n_kps))]).astype(np.int64)
-    return indptr, indices[keep], count[keep], weight[keep], drops
-
-
-def _similarity(kind: str, rows: Int64, indices: Int32, count: Int32, seed_count: Int64, n_seeds: int) -> Float64:
-    """Normalised edge weights in float64, on the host once; the same for both entries of an edge.
-
-    cosine = c / sqrt(f(u) f(v)); jaccard = c / (f(u) + f(v) - c); npmi = log(c n / (f(u) f(v))) / log(n / c),
-    which is 1 where every seed holds both.
+    Parameters
+    ----------
+    keep : bool [n_seeds]
     """
-    c = count.astype(np.float64)
-    fu, fv = seed_count[rows].astype(np.float64), seed_count[indices].astype(np.float64)
-    if kind == "cosine":
-        return c / np.sqrt(fu * fv)
-    if kind == "jaccard":
-        return c / (fu + fv - c)
-    surprise = np.log(n_seeds / c)
-    pmi = np.log(c * n_seeds / (fu * fv))
-    return np.divide(pmi, surprise, out=np.ones_like(pmi), where=surprise > 0.0)
+    ops = resolve(backend).ops
+    sizes = np.diff(ops.to_host(incidence.indptr))
+    indptr = np.concatenate([[0], np.cumsum(np.where(keep, sizes, 0))]).astype(np.int64)
+    kept = ops.to_host(incidence.kp_indices)[np.repeat(keep, sizes)]
+    return replace(incidence, indptr=ops.asarray(indptr), kp_indices=ops.asarray(kept))
 
 
-def _top_k(rows: Int64, indices: Int32, weight: Int32, keep: Any, n_kps: int, k: int) -> Any:
-    """Entries whose edge is among the k heaviest of at least one end; ties go to the smaller neighbour."""
-    order = np.lexsort((indices, -weight.astype(np.int64), ~keep, rows))
-    degree = np.bincount(rows, minlength=n_kps)
-    place = np.empty(rows.size, np.int64)
-    place[order] = np.arange(rows.size) - np.repeat(np.cumsum(degree) - degree, degree)
-    heavy = keep & (place < k)
-    mirror = np.argsort(indices.astype(np.int64) * n_kps + rows, kind="stable")  # entry (v, u) of entry (u, v)
-    return keep & (heavy | heavy[mirror])
-
-
-def _check_incidence(indptr: Int64, kp_indices: Int32, n_kps: int) -> None:
-    """Raise `DataError` unless the arrays are an incidence matrix as the backends need it."""
-    check_offsets("indptr", indptr, kp_indices.size)
-    if n_kps > MAX_KPS:
-        raise DataError(f"{n_kps:,} KPs; at most {MAX_KPS:,} are supported: merge them, or use fewer seeds")
-    if kp_indices.size and (kp_indices.min() < 0 or kp_indices.max() >= n_kps):
-        raise DataError(f"kp_indices must lie in 0 .. {n_kps - 1}")
-    if (seed := first_row_out_of_order(indptr, kp_indices)) is not None:
-        raise DataError(f"the KPs of seed {seed} must ascend without repeats")
+def kp_statistics(seeds: Seeds, incidence: Incidence, backend: str = "auto") -> KPStatistics:
+    """Discipline counts and mean difficulty of the seeds of each KP, over all mentions that the graph uses."""
+    ops, labels = resolve(backend).ops, seed_labels(seeds)
+    n_kps, n_disciplines = len(incidence.names), len(labels.disciplines)
+    found = ops.kp_counts(incidence.indptr, incidence.kp_indices, n_kps, ops.load_labels(labels), n_disciplines)
+    rated = found.rated > 0
+    mean = np.divide(found.level_sum, found.rated, out=np.full(n_kps, np.nan), where=rated)
+    parts = found.counts, found.disciplines, found.indptr
+    counts = sparse.csr_array(parts, shape=(n_kps, n_disciplines))
+    return KPStatistics(found.seed_count, mean, labels.disciplines, counts, labels)

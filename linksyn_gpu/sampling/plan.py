@@ -17,7 +17,7 @@ from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.sampling.labels import find_discipline, seeds_of
 from linksyn_gpu.sampling.value import level_kernel, target_shares
 from linksyn_gpu.tables import Bool, Cell, Float64, Int32, Int64, KPGraph, KPStatistics, SeedLabels
-from linksyn_gpu.taxonomy.disciplines import default_taxonomy, discipline_key
+from linksyn_gpu.taxonomy.disciplines import Taxonomy
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,25 @@ def largest_remainder(shares: Sequence[float], total: int) -> list[int]:
     return counts
 
 
+def with_license_groups(quota: QuotaConfig, names: Sequence[str], number: Int32, labels: SeedLabels) -> QuotaConfig:
+    """A quota without presets in which each discipline has shares of the groups of licenses, as in its seeds.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The groups.
+    number : int32 [n_seeds]
+        Group of each seed.
+    """
+    shares = {}
+    for discipline in [*quota.discipline] or [""]:
+        own = seeds_of(discipline, labels) if discipline else np.ones(number.size, bool)
+        counts = np.bincount(number[own], minlength=len(names))
+        # A bundle needs two seeds.
+        shares[discipline] = {name: float(n) for name, n in zip(names, counts.tolist(), strict=True) if n >= MIN_SEEDS}
+    return replace(quota, license_group=shares)
+
+
 def resolve_quota(quota: QuotaConfig, labels: SeedLabels) -> QuotaConfig:
     """A quota with the shares that its presets stand for.
 
@@ -55,9 +74,9 @@ def resolve_quota(quota: QuotaConfig, labels: SeedLabels) -> QuotaConfig:
         No seed has a discipline, or a level.
     """
     if quota.discipline_preset is not None:
-        keys = [discipline_key(label) for label in labels.disciplines]
+        keys = [labels.taxonomy.key(label) for label in labels.disciplines]
         counts = {key: int(seeds_of(key, labels, exactly=True).sum()) for key in dict.fromkeys(keys)}
-        group = default_taxonomy().group
+        group = labels.taxonomy.group
         covered = {group(key) for key in counts if group(key) != key}
         counts = {key: n for key, n in counts.items() if n >= MIN_SEEDS and key not in covered}
         shares = _preset_shares(quota.discipline_preset, counts, "discipline")
@@ -82,21 +101,20 @@ def _preset_shares(preset: str, counts: Mapping[str, int], what: str) -> dict[st
 
 
 def plan_cells(quota: QuotaConfig, n_paths: int) -> list[Cell]:
-    """Cells of a quota: the product of its discipline and difficulty shares, whose counts sum to `n_paths`.
-
-    Raises
-    ------
-    ConfigError
-        Two names of the quota are the same discipline.
-    """
-    keys = [discipline_key(name) for name in quota.discipline]
-    if len(set(keys)) < len(keys):
-        raise ConfigError(f"quota.discipline has the same discipline twice: {', '.join(quota.discipline)}")
+    """Cells of a quota: the product of its shares, whose counts sum to `n_paths`."""
     disciplines: list[tuple[str | None, float]] = [*quota.discipline.items()] or [(None, 1.0)]
     levels: list[tuple[str | None, float]] = [*quota.difficulty.items()] or [(None, 1.0)]
-    pairs = [(d, s, a * b) for d, a in disciplines for s, b in levels if a * b > 0.0]
-    counts = largest_remainder([share for _, _, share in pairs], n_paths)
-    return [Cell(d, int(s) if s else None, n) for (d, s, _), n in zip(pairs, counts, strict=True)]
+    found, shares = [], []
+    for discipline, a in disciplines:
+        own = quota.license_group.get(discipline or "", {})
+        groups: list[tuple[str | None, float]] = [*own.items()] or [(None, 1.0)]
+        in_all = sum(share for _, share in groups)
+        for level, b in levels:
+            for group, c in groups:
+                if (share := a * b * c / in_all) > 0.0:
+                    found.append(Cell(discipline, int(level) if level else None, 0, group))
+                    shares.append(share)
+    return [replace(cell, n_paths=n) for cell, n in zip(found, largest_remainder(shares, n_paths), strict=True)]
 
 
 def further_paths(wanted: Sequence[int], planned: Sequence[int], total: int) -> list[int]:
@@ -170,6 +188,8 @@ class CellGoal:
     graph."""
     cross_discipline: float = 0.0
     """Share of the steps that should go over foreign edges."""
+    graph: KPGraph | None = None
+    """That of the cell's seeds, with the same KPs; None: that of the campaign."""
 
 
 def goals_digest(goals: Sequence[CellGoal]) -> str:
@@ -195,6 +215,7 @@ def cell_goals(
     quota: QuotaConfig,
     tau: float,
     factor: Float64 | None = None,
+    groups: Mapping[str, tuple[KPGraph, KPStatistics]] | None = None,
 ) -> list[CellGoal]:
     """What the walks of each cell aim at.
 
@@ -202,39 +223,53 @@ def cell_goals(
     ----------
     factor : float64 [n_kps], optional
         Of each KP's target in every cell, as `scores.score_factor` returns it; None: 1.
+    groups : mapping, optional
+        Graph and statistics of each group of licenses.
 
     Raises
     ------
     ConfigError
-        A cell names a discipline that no seed has.
+        A cell names a discipline that no seed has, or two names of the quota are the same discipline.
     """
-    reachable = np.where(graph.degree > 0, graph.seed_count, 0)
-    weights: dict[str, Int32] = {}
+    if statistics.labels is not None:
+        _check_names([*quota.discipline], statistics.labels.taxonomy)
+    weights: dict[tuple[str, str | None], Int32] = {}
+    labels, whole = statistics.labels, (graph, statistics)
     goals = []
     for cell in cells:
+        graph, statistics = whole if cell.license_group is None else (groups or {})[cell.license_group]
+        own_graph = None if cell.license_group is None else graph
+        reachable = np.where(graph.degree > 0, graph.seed_count, 0)
         kernel = factor
         if cell.difficulty is not None:
             level = level_kernel(statistics.mean_difficulty, cell.difficulty, quota.difficulty_width)
             kernel = level if factor is None else level * factor
         if cell.discipline is None:
             target = target_shares(graph.seed_count, tau, kernel=kernel)
-            goals.append(CellGoal(target, target))
+            goals.append(CellGoal(target, target, graph=own_graph))
             continue
-        if statistics.labels is None or graph.evidence is None:
+        if labels is None or graph.evidence is None:
             raise ConfigError("a quota of disciplines needs a graph with evidence and the labels of its seeds")
-        if cell.discipline not in weights:
-            weights[cell.discipline] = cell_weight(graph, seeds_of(cell.discipline, statistics.labels))
-        own_count = np.minimum(_count_own(cell.discipline, statistics), reachable)
+        key = (cell.discipline, cell.license_group)
+        if key not in weights:
+            weights[key] = cell_weight(graph, seeds_of(cell.discipline, labels))
+        own_count = np.minimum(_count_own(cell.discipline, statistics, labels.taxonomy), reachable)
         x = quota.cross_discipline
         target = target_shares(reachable, tau, own_count=own_count, cross_discipline=x, kernel=kernel)
         starts = np.where(own_count > 0, target, 0.0)
-        goals.append(CellGoal(target, starts, weights[cell.discipline], x))
+        goals.append(CellGoal(target, starts, weights[key], x, own_graph))
     return goals
 
 
-def _count_own(discipline: str, statistics: KPStatistics) -> Int64:
+def _check_names(names: Sequence[str], taxonomy: Taxonomy) -> None:
+    if len({taxonomy.key(name) for name in names}) < len(names):
+        raise ConfigError(f"quota.discipline has the same discipline twice: {', '.join(names)}")
+
+
+def _count_own(discipline: str, statistics: KPStatistics, taxonomy: Taxonomy) -> Int64:
     """f_d(v): int64 [n_kps]. A seed with two labels of the discipline counts twice."""
-    columns = statistics.discipline_counts[:, find_discipline(discipline, statistics.disciplines)]
+    found = find_discipline(discipline, statistics.disciplines, taxonomy)
+    columns = statistics.discipline_counts[:, found]
     return np.asarray(columns.sum(axis=1), np.int64).ravel()
 
 
@@ -275,6 +310,7 @@ def plan_table(
             {
                 "discipline": cell.discipline,
                 "difficulty": cell.difficulty,
+                **({} if cell.license_group is None else {"license_group": cell.license_group}),
                 "asked": cell.n_paths,
                 "delivered": n,
                 "dropped_by_reason": dict(dropped),

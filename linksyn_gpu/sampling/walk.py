@@ -6,19 +6,28 @@ tables and visits stay in the backend's memory from round to round; the walks ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from linksyn_gpu.backend import resolve
-from linksyn_gpu.backend.protocol import AnyOperations, Array, StartTable, StepRule, TransitionTable, WalkGraph
+from linksyn_gpu.backend.protocol import (
+    AnyOperations,
+    Array,
+    CampaignSize,
+    StartTable,
+    StepRule,
+    TransitionTable,
+    WalkGraph,
+)
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.config import QuotaConfig, WalkConfig
 from linksyn_gpu.config.loader import config_or_fields, to_mapping
 from linksyn_gpu.errors import ConfigError
-from linksyn_gpu.sampling.bundle import SeedLinker
+from linksyn_gpu.sampling.bundle import SeedLinker, check_linked
 from linksyn_gpu.sampling.plan import CellGoal, Round, cell_goals, plan_cells, plan_rounds, resolve_quota
 from linksyn_gpu.sampling.value import target_shares
 from linksyn_gpu.tables import PATH_STATUS, Bundles, Cell, Int32, Int64, KPGraph, WalkBatch
@@ -26,6 +35,13 @@ from linksyn_gpu.tables import PATH_STATUS, Bundles, Cell, Int32, Int64, KPGraph
 WALKS_PER_KP = 4  # default size of a calibration round, for each KP at which walks of the cell may start ...
 MIN_CALIBRATION, MAX_CALIBRATION = 1 << 10, 1 << 22  # ... and its bounds
 COUNTED_WALKS = 1 << 16  # walks of a calibration round whose foreign steps are counted: their share is exact to 0.1%
+
+
+def calibration_size(config: WalkConfig, n_starts: int) -> int:
+    """Walks of a calibration round of a cell, in which walks may start at `n_starts` KPs."""
+    if config.calibration_rounds == 0:
+        return 0
+    return config.calibration_paths or min(max(WALKS_PER_KP * n_starts, MIN_CALIBRATION), MAX_CALIBRATION)
 
 
 class _CellWalks:
@@ -50,6 +66,34 @@ class _CellWalks:
         self.no_steps = ops.asarray(np.zeros(2, np.int64))
 
 
+@dataclass
+class _DrawnRound:
+    """A round whose walks are drawn, and whose last paths may still be on their way to the host."""
+
+    nodes: Int32
+    seeds: Int32
+    ids: Int64
+    status: NDArray[np.uint8]
+    cell: Int32
+    number: Int32
+    redraws: int = 0
+    copies: list[Callable[[], None]] = field(default_factory=list)
+
+    def end_copies(self) -> None:
+        """Wait until the host has all paths and bundles of the batches so far."""
+        for end in self.copies:
+            end()
+        self.copies.clear()
+
+    def result(self) -> tuple[WalkBatch, Bundles]:
+        """The round on the host; its bundles are empty if no seeds were linked."""
+        self.end_copies()
+        check_linked(self.seeds)
+        lengths = (self.nodes >= 0).sum(axis=1, dtype=np.int32)
+        batch = WalkBatch(self.nodes, lengths, self.ids, self.status, self.cell, self.number, self.redraws)
+        return batch, Bundles(self.seeds, self.status)
+
+
 class Walker:
     """Samples walks; visits, sampled KP sets and walk ids continue from call to call.
 
@@ -70,6 +114,8 @@ class Walker:
         Walks in the backend's memory at once; None: as many as fit. Never changes a path.
     memory : int, optional
         Bytes of the backend's memory that may be used; None: all that is free.
+    n_paths : int
+        Paths that the whole campaign will have: memory for their KP sets is reserved. More are allowed.
     settings
         Fields of `WalkConfig`, instead of `config`.
 
@@ -92,6 +138,7 @@ class Walker:
         goals: Sequence[CellGoal] | None = None,
         batch_size: int | None = None,
         memory: int | None = None,
+        n_paths: int = 0,
         **settings: Any,
     ) -> None:
         if not 0 <= seed < 2**64:
@@ -109,23 +156,37 @@ class Walker:
         self.backend = resolve(backend)
         self._ops = ops = self.backend.ops
         self._n_kps = graph.n_kps
+        of_goals = {id(goal.weight) for goal in goals or () if goal.weight is not None}
+        n_disciplines = len(of_goals) or len({cell.discipline for cell in cells} - {None})
+        n_keys = n_paths if self.config.distinct else 0
         n_cells = max(1, len(goals or cells))
-        weighted = any(c.discipline for c in cells) or any(goal.weight is not None for goal in goals or ())
-        fitting = ops.walks_that_fit(graph, self.config.length, n_cells=n_cells, cell_weights=weighted, memory=memory)
+        size = CampaignSize.of(graph, n_cells=n_cells, n_weights=n_disciplines, n_paths=n_keys)
+        fitting, n_weights = ops.walks_that_fit(size, self.config.length, memory=memory)
+        self._keeps_weights = n_weights == n_disciplines
         self.batch_size = fitting if batch_size is None else min(batch_size, fitting)
         self._rule = StepRule(self.config.no_revisit, self.config.p, self.config.q)
-        self._graph = ops.load_graph(graph, second_order=self._rule.second_order)  # refuses a damaged graph
+        self._loaded: dict[int, WalkGraph] = {}
+        if goals is None or any(goal.graph is None for goal in goals):
+            self._loaded[id(graph)] = ops.load_graph(
+                graph, second_order=self._rule.second_order
+            )  # refuses a damaged graph
         if quota is not None and graph.statistics is not None:
             goals = cell_goals(cells, graph, graph.statistics, quota, self.config.tau)
         elif goals is None:
             target = target_shares(graph.seed_count, self.config.tau)
             goals = [CellGoal(target, target)]
+        of_cell = [graph if goal.graph is None else goal.graph for goal in goals]
+        for own in of_cell:
+            if id(own) not in self._loaded:
+                self._loaded[id(own)] = ops.load_graph(own, second_order=self._rule.second_order)
+        self._graphs = [self._loaded[id(own)] for own in of_cell]
         self._cells = [_CellWalks(ops, goal) for goal in goals]
-        self._cell_graph: tuple[Int32 | None, WalkGraph] = (None, self._graph)
+        self._cell_graphs: dict[int, WalkGraph] = {}
         self._no_visits = ops.asarray(np.zeros(graph.n_kps, np.int64))
         self._seen = ops.key_set() if self.config.distinct else None
         self._n_walks = 0
         self._n_rounds = 0
+        self._last: _DrawnRound | None = None
 
     @property
     def visits(self) -> Int64:
@@ -161,12 +222,13 @@ class Walker:
         if self.quota is not None:
             cells = plan_cells(self.quota, n)
             rounds = plan_rounds(cells, n_rounds) or [Round(0, 0)]
-        batches = []
+        drawn = []
         for part in rounds:
-            batches.append(self.sample_round(part.n_paths, part.cell))
+            drawn.append(self._round(part.n_paths, part.cell, None))
             if on_round is not None:
                 on_round(part.n_paths)
         settings = {"seed": self.seed, "walk": to_mapping(self.config)}
+        batches = [one.result()[0] for one in drawn]
         return replace(WalkBatch.concatenate(batches), cells=cells, settings=settings)
 
     def sample_round(self, n: int, cell: int = 0) -> WalkBatch:
@@ -177,7 +239,7 @@ class Walker:
         WalkBatch
             [n] rows, on the host.
         """
-        return self._round(n, cell, None)[0]
+        return self._round(n, cell, None).result()[0]
 
     def sample_linked(self, n: int, cell: int, linker: SeedLinker) -> tuple[WalkBatch, Bundles]:
         """Sample one round of `n` walks for a cell and link seeds along them.
@@ -194,8 +256,40 @@ class Walker:
         WalkBatch, Bundles
             [n] rows each, with the same status, on the host.
         """
-        batch, seeds = self._round(n, cell, linker)
-        return batch, Bundles(seeds, batch.status)
+        return self._round(n, cell, linker).result()
+
+    def linked_rounds(
+        self, rounds: Iterable[Round], cells: Sequence[Cell], linkers: Mapping[str | None, SeedLinker]
+    ) -> Iterator[tuple[WalkBatch, Bundles]]:
+        """Sample and link rounds in turn; each is given when the next is drawn: its results arrive in the meantime.
+
+        Parameters
+        ----------
+        rounds : iterable of Round
+        cells : sequence of Cell
+            Cells of the plan.
+        linkers : mapping
+            The linker of each group of licenses, on the same backend; {None: linker} without groups.
+
+        Yields
+        ------
+        WalkBatch, Bundles
+            As `sample_linked` returns them.
+        """
+        before: _DrawnRound | None = None
+        for part in rounds:
+            linker = linkers[cells[part.cell].license_group]
+            linker.begin_round(cells[part.cell])
+            drawn = self._round(part.n_paths, part.cell, linker)
+            if before is not None:
+                yield before.result()
+            before = drawn
+        if before is not None:
+            yield before.result()
+
+    def loaded_of(self, graph: KPGraph) -> WalkGraph | None:
+        """A graph in the backend's memory, for a `SeedLinker`: that of the walker or of one of its goals."""
+        return self._loaded.get(id(graph))
 
     @property
     def cell_visits(self) -> Int64:
@@ -231,56 +325,55 @@ class Walker:
             more = np.zeros(self._n_kps - earlier.size, np.int64)
             walks.visits = walks.visits + self._ops.asarray(np.concatenate([earlier, more]))
 
-    def _round(self, n: int, cell: int, linker: SeedLinker | None) -> tuple[WalkBatch, Int32]:
+    def _round(self, n: int, cell: int, linker: SeedLinker | None) -> _DrawnRound:
         ops, config = self._ops, self.config
         walks, graph = self._cells[cell], self._graph_of(cell)
+        before, drawn_round = self._last, self._empty_round(n, cell)
+        self._last = drawn_round
         if walks.n_starts == 0:
-            return self._no_walks(n, cell)
+            drawn_round.status[:] = PATH_STATUS.index("no_start")
+            return drawn_round
         if walks.potential is None:
             walks.potential = self._calibrate(cell)
         value = self._value(walks, walks.potential, walks.visits, float(config.beta))
-        table = ops.transition_table(graph, value, walks.scale)
+        table = ops.transition_table(graph, value, walks.scale, steps=n * config.length)
         start = ops.start_table(table, walks.starts, value)
-        ids = np.arange(self._n_walks, self._n_walks + n)
+        ids, status = drawn_round.ids, drawn_round.status
+        status[:] = 1
 
         # Attempt by attempt over the whole round: the size of a batch must not decide which of two equal paths is kept.
-        nodes, status = np.empty((n, config.length + 1), np.int32), np.ones(n, np.uint8)
-        seeds = np.empty((n, config.length), np.int32)
         added = self._no_visits
-        redraws = 0
         for number in range(config.max_redraws + 1):
             failed = np.flatnonzero(status)
             if failed.size == 0:
                 break
-            redraws += failed.size if number else 0
+            drawn_round.redraws += failed.size if number else 0
             key = derive_key(self.seed, Purpose.WALK, number)
             for begin in range(0, failed.size, self.batch_size):
                 rows = failed[begin : begin + self.batch_size]
-                row_ids = ops.asarray(ids[rows])
-                drawn = self._draw(graph, table, start, row_ids, key)
-                added = added + self._visits_of(drawn)
-                screened = ops.screen_paths(drawn, config.min_length, self._seen)
-                nodes[rows], status[rows] = ops.to_host(drawn), ops.to_host(screened)
+                row_ids = ops.asarray(ids[rows]) if number else ops.walk_ids(int(ids[begin]), int(ids[rows[-1]]) + 1)
+                nodes = self._draw(graph, table, start, row_ids, key)
+                for earlier in (before, drawn_round):  # while the device draws
+                    if earlier is not None:
+                        earlier.end_copies()
+                added = added + self._visits_of(nodes)
+                screened = ops.screen_paths(nodes, config.min_length, self._seen)
                 if linker is not None:
-                    seeds[rows], status[rows] = linker.link(drawn, row_ids, status[rows])
-
+                    linked, screened = linker.link(nodes, row_ids, screened)
+                    drawn_round.copies.append(ops.fetch_rows(linked, drawn_round.seeds, rows))
+                drawn_round.copies.append(ops.fetch_rows(nodes, drawn_round.nodes, rows))
+                status[rows] = ops.to_host(screened)
         walks.visits = walks.visits + added
-        cells, rounds = np.full(n, cell, np.int32), np.full(n, self._n_rounds, np.int32)
-        self._n_walks += n
-        self._n_rounds += 1
-        lengths = (nodes >= 0).sum(axis=1, dtype=np.int32)
-        return WalkBatch(nodes, lengths, ids, status, cells, rounds, redraws), seeds
+        return drawn_round
 
-    def _no_walks(self, n: int, cell: int) -> tuple[WalkBatch, Int32]:
-        """Rows without a walk, for a cell in which none can start."""
-        ids = np.arange(self._n_walks, self._n_walks + n)
-        status = np.full(n, PATH_STATUS.index("no_start"), np.uint8)
-        cells, rounds = np.full(n, cell, np.int32), np.full(n, self._n_rounds, np.int32)
+    def _empty_round(self, n: int, cell: int) -> _DrawnRound:
+        """The next round, without a walk."""
+        length, ids = self.config.length, np.arange(self._n_walks, self._n_walks + n)
+        nodes, seeds = np.full((n, length + 1), -1, np.int32), np.full((n, length), -1, np.int32)
+        cells, numbers = np.full(n, cell, np.int32), np.full(n, self._n_rounds, np.int32)
         self._n_walks += n
         self._n_rounds += 1
-        length = self.config.length
-        nodes, seeds = np.full((n, length + 1), -1, np.int32), np.full((n, length), -1, np.int32)
-        return WalkBatch(nodes, np.zeros(n, np.int32), ids, status, cells, rounds), seeds
+        return _DrawnRound(nodes, seeds, ids, np.zeros(n, np.uint8), cells, numbers)
 
     def _value(self, walks: _CellWalks, potential: Array, visits: Array, beta: float) -> Array:
         """V of each KP; 1 at KPs without a seed of the cell's discipline.
@@ -292,37 +385,46 @@ class Walker:
         return value if walks.weight is None else value * walks.own + walks.foreign
 
     def _graph_of(self, cell: int) -> WalkGraph:
-        """The graph with the weights of a cell; only the last one stays in the backend's memory."""
-        weight = self._cells[cell].weight
+        """The graph with the weights of a cell; those of all disciplines stay in memory if they fit, else the last."""
+        weight, graph = self._cells[cell].weight, self._graphs[cell]
         if weight is None:
-            return self._graph
-        if self._cell_graph[0] is not weight:
-            self._cell_graph = (None, self._graph)
-            self._cell_graph = (weight, self._ops.cell_graph(self._graph, self._ops.asarray(weight)))
-        return self._cell_graph[1]
+            return graph
+        if id(weight) not in self._cell_graphs:
+            if not self._keeps_weights:
+                self._cell_graphs.clear()
+            self._cell_graphs[id(weight)] = self._ops.cell_graph(graph, self._ops.asarray(weight))
+        return self._cell_graphs[id(weight)]
 
     def _calibrate(self, cell: int) -> Array:
         """Walk and discard, to bring visits near the target and foreign steps near their share."""
         ops, config = self._ops, self.config
         walks, graph = self._cells[cell], self._graph_of(cell)
         key = derive_key(self.seed, Purpose.CALIBRATION, cell)
-        size = config.calibration_paths or min(max(WALKS_PER_KP * walks.n_starts, MIN_CALIBRATION), MAX_CALIBRATION)
+        size = calibration_size(config, walks.n_starts)
         potential = ops.asarray(np.ones(self._n_kps))
         for i in range(config.calibration_rounds):
-            value = self._value(walks, potential, self._no_visits, 0.0)
-            table = ops.transition_table(graph, value, walks.scale)
-            start = ops.start_table(table, walks.starts, value)
-            visits, steps = self._no_visits, walks.no_steps
-            for begin in range(0, size, self.batch_size):
-                ids = ops.walk_ids(i * size + begin, i * size + min(begin + self.batch_size, size))
-                drawn = self._draw(graph, table, start, ids, key)
-                visits = visits + self._visits_of(drawn)
-                if walks.weight is not None and begin < COUNTED_WALKS:
-                    steps = steps + ops.count_steps(graph, drawn[: COUNTED_WALKS - begin])
+            visits, steps = self._calibration_round(walks, graph, potential, range(i * size, (i + 1) * size), key)
             potential = ops.calibrated_potential(potential, walks.target, visits)
             if walks.weight is not None:
                 walks.scale = ops.calibrated_scale(walks.scale, walks.share, steps)
         return potential
+
+    def _calibration_round(
+        self, walks: _CellWalks, graph: WalkGraph, potential: Array, ids: range, key: int
+    ) -> tuple[Array, Array]:
+        """Visits of a round of walks, and their foreign steps with all steps."""
+        ops = self._ops
+        value = self._value(walks, potential, self._no_visits, 0.0)
+        table = ops.transition_table(graph, value, walks.scale, steps=len(ids) * self.config.length)
+        start = ops.start_table(table, walks.starts, value)
+        visits, steps = self._no_visits, walks.no_steps
+        for begin in range(0, len(ids), self.batch_size):
+            part = ids[begin : begin + self.batch_size]
+            drawn = self._draw(graph, table, start, ops.walk_ids(part.start, part.stop), key)
+            visits = visits + self._visits_of(drawn)
+            if walks.weight is not None and begin < COUNTED_WALKS:
+                steps = steps + ops.count_steps(graph, drawn[: COUNTED_WALKS - begin])
+        return visits, steps
 
     def _visits_of(self, nodes: Array) -> Array:
         return self._ops.count_occurrences(nodes, self._ops.path_lengths(nodes) > 0, self._n_kps)

@@ -56,6 +56,7 @@ from linksyn_gpu.seeds.values import MISSING_WORDS, Unfit, decoded, kind_of, lis
 from linksyn_gpu.tables import Bool, Int64, Reject, Seeds, seed_schema
 from linksyn_gpu.taxonomy.difficulty import difficulty_scale
 from linksyn_gpu.text.languages import guess_language
+from linksyn_gpu.text.privacy import find_private
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,6 +70,8 @@ REASONS = (
     "too_long",  # more than `max_chars` characters
     "duplicate_id",
     "duplicate_question",
+    "private_data",  # an e-mail address, a telephone number or a key, with `reject_private`
+    "contaminated",  # it holds an item of a benchmark file that was named
 )
 """Why a record was rejected."""
 
@@ -210,13 +213,20 @@ class Intake:
     config : SeedsConfig
     write, reject : callables
         Get each Arrow batch of seeds with the columns of `seed_schema`, and each `Reject`.
+    contaminated : callable, optional
+        Given such a batch, returns for each seed the benchmark item that it holds, or None.
     """
 
     def __init__(
-        self, config: SeedsConfig, write: Callable[[pa.RecordBatch], None], reject: Callable[[Reject], None]
+        self,
+        config: SeedsConfig,
+        write: Callable[[pa.RecordBatch], None],
+        reject: Callable[[Reject], None],
+        contaminated: Callable[[pa.RecordBatch], Sequence[str | None]] | None = None,
     ) -> None:
         self._config = config
         self._write, self._write_reject = write, reject
+        self._contaminated = contaminated
         self._first_reject: Reject | None = None
         self._seen = SeenKeys()
         self._sources: list[str] = []
@@ -368,7 +378,17 @@ class Intake:
                 batch = batch.set_column(0, "id", pa.array(texts, pa.string()))
             kept = np.flatnonzero(verdicts == NEW)
             if kept.size < batch.num_rows:
-                batch, notes = batch.take(kept), {name: mask[kept] for name, mask in notes.items()}
+                places, batch, notes = _some(_Piece(places, batch, notes), kept)
+        if self._config.reject_private and batch.num_rows:
+            kinds = [*map(_private_kind, batch.select(_WITH_TEXTS).to_pylist())]
+            refused += [(int(p), Unfit("private_data", kind)) for p, kind in zip(places, kinds, strict=True) if kind]
+            places, batch, notes = _some(_Piece(places, batch, notes), np.flatnonzero([not kind for kind in kinds]))
+        if self._contaminated is not None and batch.num_rows:
+            found = self._contaminated(batch)
+            refused += [
+                (int(place), Unfit("contaminated", item)) for place, item in zip(places, found, strict=True) if item
+            ]
+            places, batch, notes = _some(_Piece(places, batch, notes), np.flatnonzero([item is None for item in found]))
         for name, mask in notes.items():
             if count := int(mask.sum()):
                 self.tally.notes[name] += count
@@ -403,6 +423,17 @@ class Intake:
         )
 
 
+_WITH_TEXTS = ["question", "answer", "options", "explanation"]
+
+
+def _private_kind(seed: Mapping[str, Any]) -> str:
+    """Kind of the first private datum of a seed; '' without one."""
+    for text in (seed["question"], seed["answer"], seed["explanation"] or "", *seed["options"]):
+        if (found := find_private(text)) is not None:
+            return found[0]
+    return ""
+
+
 class _Piece(NamedTuple):
     """Seeds of some records of a chunk."""
 
@@ -410,6 +441,12 @@ class _Piece(NamedTuple):
     """Place of each record in its chunk."""
     batch: pa.RecordBatch
     notes: dict[str, Bool]
+
+
+def _some(piece: _Piece, rows: Any) -> _Piece:
+    """Return some rows of a piece."""
+    places, batch, notes = piece
+    return _Piece(places[rows], batch.take(rows), {name: mask[rows] for name, mask in notes.items()})
 
 
 def _piece_of_rows(places: Sequence[int], rows: Sequence[tuple[Any, ...]], noted: Sequence[list[str]]) -> _Piece:

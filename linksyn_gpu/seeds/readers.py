@@ -25,6 +25,7 @@ import numpy as np
 import orjson
 
 from linksyn_gpu.errors import DataError
+from linksyn_gpu.machine import collector_paused
 from linksyn_gpu.seeds.encodings import UTF8, Transcoded, detect_encoding
 from linksyn_gpu.seeds.files import SourceFile
 from linksyn_gpu.seeds.layouts import has_question
@@ -43,6 +44,8 @@ MAX_JSON = 2**28
 MAX_PEEK = 1024
 # So much of a text file is looked at to find its encoding.
 _SAMPLE = 2**20
+# So much of a JSONL file is split into lines at once.
+_BLOCK = 2**20
 # A longer line is read by Python's own parser.
 _FAST_LINE = 2**20
 # Records that are taken together.
@@ -121,12 +124,11 @@ def read_chunks(
         with pa.input_stream(str(file.path), compression=file.compression) as source:
             stream = _as_utf8(file, io.BufferedReader(source, _SAMPLE), encoding, remarks)
             if file.format == "jsonl":
-                records = _jsonl_records(file, stream)
+                yield from _jsonl_chunks(file, stream)
             elif file.format == "json":
-                records = _json_records(file, stream)
+                yield from chunked(_json_records(file, stream))
             else:
-                records = _table_records(file, stream, select, remarks)
-            yield from chunked(records)
+                yield from chunked(_table_records(file, stream, select, remarks))
     # A UnicodeDecodeError here comes from the structure of the file; text of a record is an `Unfit`.
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         kind = file.format if file.compression is None else f"{file.compression} of {file.format}"
@@ -182,9 +184,13 @@ def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
         end = line
         while end and not end.endswith(b"\n") and len(line) > MAX_LINE:  # skip the rest
             end = stream.readline(MAX_LINE + 1)
-        while line.startswith(codecs.BOM_UTF8):  # also at the joint of files that were concatenated
-            line = line.removeprefix(codecs.BOM_UTF8)
-        yield number, line
+        yield number, _without_mark(line)
+
+
+def _without_mark(line: bytes) -> bytes:
+    while line.startswith(codecs.BOM_UTF8):  # also at the joint of files that were concatenated
+        line = line.removeprefix(codecs.BOM_UTF8)
+    return line
 
 
 def _decoded_line(line: bytes) -> str | Unfit:
@@ -196,21 +202,61 @@ def _decoded_line(line: bytes) -> str | Unfit:
         return Unfit("invalid_utf8", f"byte {error.start + 1} of the line: {error.reason}")
 
 
-def _jsonl_records(file: SourceFile, stream: io.BufferedReader) -> Records:
+def _jsonl_chunks(file: SourceFile, stream: io.BufferedReader) -> Chunks:
     if re.match(rb"\s*\[\s*(\{|$)", stream.peek(MAX_PEEK)[:MAX_PEEK].replace(codecs.BOM_UTF8, b"")):
-        yield from _json_records(file, stream)  # a JSON list under the name of a .jsonl file
+        yield from chunked(_json_records(file, stream))  # a JSON list under the name of a .jsonl file
         return
-    for number, line in _lines(stream):
-        if line := line.rstrip():  # the line end would shift the parser's column to the next line
+    numbers: list[int] = []
+    found: list[Any] = []
+    size = 0
+    for first, lines in _line_blocks(stream):
+        done = 0
+        while done < len(lines):
+            done, size = _parse_lines(lines, done, first, numbers, found, size)
+            if len(found) >= CHUNK_ROWS or size >= CHUNK_CHARS:
+                yield Chunk(numbers, found, None)
+                numbers, found, size = [], [], 0
+    if found:
+        yield Chunk(numbers, found, None)
+
+
+def _parse_lines(
+    lines: Sequence[bytes], done: int, first: int, numbers: list[int], found: list[Any], size: int
+) -> tuple[int, int]:
+    """Append the records of lines from place `done` on until a chunk is full; returns the next place and the size."""
+    fast = min(_FAST_LINE, MAX_LINE)
+    with collector_paused():
+        for place in range(done, len(lines)):
+            line = lines[place]
             try:
                 # In long lines it keeps more memory, and it has no limit on the depth of a value.
-                value = orjson.loads(line) if len(line) < _FAST_LINE else None
+                value = orjson.loads(line) if len(line) < fast else None
             except orjson.JSONDecodeError:  # also for NaN, lone surrogates and integers of more than 64 bits
                 value = None
             if value is None:
+                # Without the white space behind it: a line end would shift the parser's column to the next line.
+                if not (line := _without_mark(line).rstrip()):
+                    continue
                 text = _decoded_line(line)
                 value = text if isinstance(text, Unfit) else _json_value(text)
-            yield number, value
+            numbers.append(first + place)
+            found.append(value)
+            size += len(line)
+            if len(found) >= CHUNK_ROWS or size >= CHUNK_CHARS:
+                return place + 1, size
+    return len(lines), size
+
+
+def _line_blocks(stream: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield (1-based number of the first, lines without their ends); a line longer than `MAX_LINE` is incomplete."""
+    number, rest = 1, b""
+    while block := stream.read(_BLOCK):
+        lines = (rest + block).split(b"\n")
+        rest = lines.pop()[: MAX_LINE + 1]
+        yield number, lines
+        number += len(lines)
+    if rest:
+        yield number, [rest]
 
 
 def _json_value(text: str) -> Any:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from linksyn_gpu.config import DEFAULT, DEFAULT_TYPES
-from linksyn_gpu.taxonomy.disciplines import Taxonomy, default_taxonomy, discipline_key
+from linksyn_gpu.taxonomy.disciplines import Taxonomy, default_taxonomy
 
 Shares = Mapping[str, float]
 
@@ -24,13 +24,21 @@ class TypeAssigner:
     types : sequence of str
         `synthesis.question_types`: types with equal shares for disciplines that `shares` does not name. Its default
         stands for the types that the taxonomy gives the discipline, or its group.
+    taxonomy : Taxonomy, optional
+        By which disciplines are compared; None: that of the package.
     """
 
-    def __init__(self, shares: Mapping[str, Shares], types: Sequence[str] = DEFAULT_TYPES) -> None:
-        self._named = {discipline_key(name): _normalised(own) for name, own in shares.items() if name != DEFAULT}
+    def __init__(
+        self,
+        shares: Mapping[str, Shares],
+        types: Sequence[str] = DEFAULT_TYPES,
+        taxonomy: Taxonomy | None = None,
+    ) -> None:
+        self._taxonomy = taxonomy if taxonomy is not None else default_taxonomy()
+        key = self._taxonomy.key
+        self._named = {key(name): _normalised(own) for name, own in shares.items() if name != DEFAULT}
         self._default = _normalised(shares[DEFAULT]) if DEFAULT in shares else None
         self._types = tuple(types)
-        self._taxonomy: Taxonomy = default_taxonomy()
         self._counts: Counter[tuple[str | None, str]] = Counter()
         self._shares_of = functools.cache(self._find)
 
@@ -48,7 +56,7 @@ class TypeAssigner:
 
     def _find(self, discipline: str | None) -> tuple[str | None, Shares]:
         """Key of a discipline, and its shares: its own, those of its group, the default."""
-        key = None if discipline is None else discipline_key(discipline)
+        key = None if discipline is None else self._taxonomy.key(discipline)
         group = None if key is None else self._taxonomy.group(key)
         for name in (key, group):
             if name is not None and name in self._named:

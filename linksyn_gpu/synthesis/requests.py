@@ -20,9 +20,11 @@ from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.llm.asking import request_model
 from linksyn_gpu.llm.prompting import content_request, prompt_chars
 from linksyn_gpu.llm.refusals import Dialect
+from linksyn_gpu.machine import collector_paused
 from linksyn_gpu.synthesis import prompts
 from linksyn_gpu.synthesis.question_types import TypeAssigner
 from linksyn_gpu.tables import Cell, RowWriter, json_line
+from linksyn_gpu.taxonomy.disciplines import Taxonomy
 from linksyn_gpu.text import estimate_tokens
 from linksyn_gpu.text.languages import guess_language
 
@@ -34,9 +36,11 @@ LABELS = {
     **dict.fromkeys(("en", "eng", "english"), "en"),
 }
 """Language by a seed's label, or by its first word; other labels of two or three letters are ISO 639 codes."""
-BATCH_ROWS = 1024
+BATCH_ROWS, LANGUAGE_ROWS = 1024, 65_536
 MAX_FILE_REQUESTS, MAX_FILE_BYTES = 50_000, 200 * 10**6
 """Largest batch file that services accept."""
+SEED_COLUMNS = ("question", "options", "answer", "disciplines", "difficulty", "language")
+"""What a request needs of its seeds."""
 PATH_COLUMNS = ("walk_id", "cell", "nodes", "seeds", "drop_reason")
 TypeOf = Callable[[str | None], str]
 OpenRequests = Callable[[int], contextlib.AbstractContextManager[Path]]
@@ -57,6 +61,8 @@ class Sources:
     config: SynthesisConfig
     question_types: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """`RunConfig.question_types`."""
+    taxonomy: Taxonomy | None = None
+    """By which disciplines are compared; None: that of the package."""
 
 
 def tasks_schema() -> pa.Schema:
@@ -112,12 +118,12 @@ class RequestsWriter:
         recorded_types: Iterable[str | None] = (),
     ) -> None:
         self._sources, self._cells = sources, cells
-        self._seed_rows = SeedRows(sources.seeds)
+        self._seed_rows = SeedRows(sources.seeds.select(SEED_COLUMNS))
         config = sources.config
         # A client adapts requests itself, and learns more from the server.
         self._dialect = Dialect(config.without, config.rename) if config.engine == "batch" else Dialect()
         self._recorded_types = iter(recorded_types)
-        self._types = TypeAssigner(sources.question_types, config.question_types)
+        self._types = TypeAssigner(sources.question_types, config.question_types, sources.taxonomy)
         self._files = RequestFiles(open_requests)
         self._tasks = RowWriter(tasks_schema(), tasks_file)
 
@@ -148,6 +154,10 @@ class RequestsWriter:
         paths : sequence of dict
             walk_id, cell, nodes, seeds (rows of the seed table), drop_reason (None: kept).
         """
+        with collector_paused():
+            return self._write(paths)
+
+    def _write(self, paths: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         rows, requests = [], []
         seeds = self._seed_rows.take(i for path in paths if path["drop_reason"] is None for i in path["seeds"])
         for path in paths:
@@ -327,7 +337,7 @@ def read_requests(requests_file: str | Path) -> Iterator[dict[str, Any]]:
 
 def _most_common(values: Sequence[str]) -> str | None:
     """The most frequent value; of equally frequent ones, the first."""
-    return Counter(values).most_common(1)[0][0] if values else None
+    return max(values, key=values.count) if values else None
 
 
 def check_languages(seeds: pa.Table) -> None:
@@ -339,9 +349,17 @@ def check_languages(seeds: pa.Table) -> None:
         More than `OTHER_LANGUAGES` of the seeds are in languages that the prompts do not have.
     """
     counts: Counter[str] = Counter()
-    for batch in seeds.select(["language", "question"]).to_batches():
-        counts.update(map(_language, batch.to_pylist()))
-    other = {name: n for name, n in counts.most_common() if name not in prompts.LANGUAGES}
+    for batch in seeds.select(["language", "question"]).to_batches(LANGUAGE_ROWS):
+        labels = batch.column("language").fill_null("").dictionary_encode()
+        places = labels.indices.to_numpy()
+        named = [_named_language(label) for label in labels.dictionary.to_pylist()]
+        for name, n in zip(named, np.bincount(places, minlength=len(named)).tolist(), strict=True):
+            if name is not None:
+                counts[name] += n
+        rows = np.flatnonzero(np.array([name is None for name in named], np.bool_)[places])
+        counts.update(map(guess_language, batch.column("question").take(rows).to_pylist()))
+    by_number = sorted(counts.items(), key=lambda found: (-found[1], found[0]))
+    other = {name: n for name, n in by_number if name not in prompts.LANGUAGES}
     if not other:
         return
     known = " or ".join(prompts.LANGUAGES)

@@ -142,9 +142,12 @@ class Assembly:
     ----------
     check : callable
         The rule checks of an item.
+    license_groups : sequence of str or None
+        Of the cells of the plan.
     """
 
-    def __init__(self, sources: Sources, check: Check) -> None:
+    def __init__(self, sources: Sources, check: Check, license_groups: Sequence[str | None] = ()) -> None:
+        self._license_groups = license_groups
         self._ids = SeedRows(sources.seeds.select(["id", "difficulty"]))
         self._kp_names = sources.kp_names
         self._config = sources.config
@@ -254,6 +257,7 @@ class Assembly:
             "seed_difficulties": [self._seeds[i]["difficulty"] for i in task["seeds"]],
             "difficulty_asked": task["difficulty_asked"],
             "prompt_digest": self._digest,
+            "license_group": self._license_groups[task["cell"]] if self._license_groups else None,
             "seed": task["seed"] if answer.seed is None else answer.seed,
             "max_tokens": task["max_tokens"] if answer.max_tokens is None else answer.max_tokens,
             **sampling_columns(self._config, answer),

@@ -69,6 +69,13 @@ class Taxonomy:
         """Name of the discipline with a label, or `UNKNOWN`."""
         return self._by_label.get(label_key(label), UNKNOWN)
 
+    def key(self, label: str) -> str:
+        """Key under which two labels are one discipline: its name in the taxonomy, or the folded label."""
+        for text in (label, re.sub(r"[(（][^()（）]*[)）]", "", label)):  # "法学（1级学科）" is "法学"
+            if (known := self.map_label(text)) != UNKNOWN:
+                return known
+        return name_key(label)
+
     def group(self, discipline: str) -> str | None:
         """Group of a discipline; None if the discipline is not in the taxonomy."""
         known = self.disciplines.get(discipline)
@@ -94,14 +101,6 @@ def label_key(label: str) -> str:
 def default_taxonomy() -> Taxonomy:
     """The taxonomy of the package, read once."""
     return load_taxonomy()
-
-
-def discipline_key(label: str) -> str:
-    """Key under which two labels are one discipline: its name in the taxonomy, or the folded label."""
-    for text in (label, re.sub(r"[(（][^()（）]*[)）]", "", label)):  # "法学（1级学科）" is "法学"
-        if (known := default_taxonomy().map_label(text)) != UNKNOWN:
-            return known
-    return name_key(label)
 
 
 def load_taxonomy(path: str | Path | None = None) -> Taxonomy:

@@ -62,16 +62,18 @@ def other_language(text: str, language: str) -> str | None:
               English function word. A text in both languages passes as either.
     """
     prose = FORMULA.sub(" ", text)
-    kana = len(KANA.findall(prose))
-    ideographs = len(CJK.findall(KANA.sub("", prose)))
-    latin, foreign = [], []
-    for word in WORD.findall(CJK.sub(" ", prose)):
-        if len(word) < 2:
-            continue  # a symbol: x, β
-        if not LATIN.match(word):
-            foreign.append(word)
-        elif word[1:].islower():  # neither an abbreviation nor a chemical formula
-            latin.append(word.casefold())
+    kana = ideographs = 0
+    foreign: list[str] = []
+    if text.isascii():
+        words = WORD.findall(prose)
+    else:
+        kana = len(KANA.findall(prose))
+        ideographs = len(CJK.findall(KANA.sub("", prose)))
+        words = WORD.findall(CJK.sub(" ", prose))
+        foreign = [word for word in words if len(word) > 1 and not LATIN.match(word)]
+        words = [word for word in words if LATIN.match(word)]
+    # Neither symbols, such as x and β, nor abbreviations and chemical formulas.
+    latin = [word.casefold() for word in words if word[1:].islower()]
     if language == "zh":
         if kana * KANA_SHARE > ideographs:
             return "Japanese"

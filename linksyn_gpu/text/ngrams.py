@@ -62,18 +62,12 @@ def gram_sets(texts: Sequence[str], n: int) -> GramSets:
     ends = np.concatenate([[0], np.cumsum(lengths)])
     joined = "".join(folded).encode("utf-32-le", errors="surrogatepass")
     characters = np.frombuffer(joined, np.uint32)
-    counts, grams = _cut(characters, ends, _kinds(), n)
+    counts, grams = _cut(characters, ends, character_kinds(), n)
     return GramSets(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), grams)
 
 
-def concatenated(parts: Sequence[GramSets]) -> GramSets:
-    """Join the rows of several sets."""
-    sizes = np.concatenate([np.zeros(1, np.int64), *(part.sizes for part in parts)])
-    return GramSets(np.cumsum(sizes), np.concatenate([np.zeros(0, np.uint64), *(part.grams for part in parts)]))
-
-
 @functools.cache
-def _kinds() -> NDArray[np.uint8]:
+def character_kinds() -> NDArray[np.uint8]:
     """[code points] kind of each character."""
     kinds = np.zeros(sys.maxunicode + 1, np.uint8)
     for code in range(sys.maxunicode + 1):
@@ -87,7 +81,7 @@ def _kinds() -> NDArray[np.uint8]:
 
 
 @njit(nogil=True, cache=True)
-def _mixed(value: np.uint64) -> np.uint64:
+def mixed(value: np.uint64) -> np.uint64:
     """A bijection whose low and high bits depend on all bits of the value (the finaliser of SplitMix64)."""
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -112,10 +106,10 @@ def _cut(characters: NDArray[np.uint32], ends: Int64, kinds: NDArray[np.uint8], 
             if kind == SEPARATOR:
                 at += 1
                 continue
-            token = _mixed(FNV_OFFSET ^ np.uint64(characters[at]))
+            token = mixed(FNV_OFFSET ^ np.uint64(characters[at]))
             at += 1
             while kind == WORD and at < end and kinds[characters[at]] == WORD:
-                token = _mixed((token ^ np.uint64(characters[at])) * FNV_PRIME)
+                token = mixed((token ^ np.uint64(characters[at])) * FNV_PRIME)
                 at += 1
             script = IDEOGRAPH if kind == IDEOGRAPH else WORD
             if script != run and size > 0:
@@ -138,7 +132,7 @@ def _grams_of_run(tokens: UInt64, size: int, n: int, out: UInt64, filled: int) -
     for first in range(size - width + 1):
         gram = np.uint64(width)
         for i in range(first, first + width):
-            gram = _mixed((gram ^ tokens[i]) * FNV_PRIME)
+            gram = mixed((gram ^ tokens[i]) * FNV_PRIME)
         out[filled] = gram
         filled += 1
     return filled

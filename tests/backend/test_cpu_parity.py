@@ -16,6 +16,7 @@ from linksyn_gpu.backend.cpu import walk as cpu_walk
 from linksyn_gpu.backend.cpu.kernels import core as numba_core
 from linksyn_gpu.backend.cpu.kernels import tables as numba_tables
 from linksyn_gpu.backend.cpu.kernels import walk as numba_walk
+from linksyn_gpu.backend.protocol import EdgeRule
 from linksyn_gpu.backend.reference import operations as ref
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.errors import DataError
@@ -205,7 +206,7 @@ def test_kps_out_of_order_or_range_are_refused(kps):
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(n_kps=st.integers(2, 12), ranks=st.integers(1, 6), length=st.integers(1, 6), seed=st.integers(0, 2**32))
 def test_bundles_are_the_reference_bundles(n_kps, ranks, length, seed):
-    """Few KPs and many seeds: edges with one seed, and with more than the insertion sort handles."""
+    """Few KPs and many seeds: edges with one seed, and edges whose best seeds are listed once for all paths."""
     rng = np.random.default_rng(seed)
     indptr, kps = random_incidence(400, n_kps, rng)
     parts = ref.cooccurrence(indptr, kps, n_kps)
@@ -222,14 +223,17 @@ def test_bundles_are_the_reference_bundles(n_kps, ranks, length, seed):
     rule = ref.StepRule(False, 1.0, 1.0)
     nodes = ref.sample_walks(walked, table, start, ids, length=length, rule=rule, key=KEY)
     nodes[::7] = rng.integers(0, n_kps, nodes[::7].shape)  # paths that leave the graph are marked
-    keep, linked = rng.random(50) < 0.8, []
-    for backend in (cpu, ref):
-        loaded = backend.load_evidence(graph)
-        ordered = backend.order_evidence(loaded, rank)
-        linked.append((ordered, backend.link_paths(loaded, ordered, nodes, ids, keep, KEY)))
-    assert_same(linked[0][0].seeds, linked[1][0].seeds)
-    assert_same(linked[0][0].ties, linked[1][0].ties)
-    assert_same(linked[0][1], linked[1][1])
+    keep = rng.random(50) < 0.8
+    expected = ref.load_evidence(graph)
+    bundles = ref.link_paths(expected, ref.rank_evidence(expected, rank), nodes, ids, keep, KEY)
+    for long_edge in (1, 8, 10**9):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("linksyn_gpu.backend.cpu.bundle.LONG_EDGE", long_edge)
+            loaded = cpu.load_evidence(graph)
+            ranked = cpu.rank_evidence(loaded, rank)
+            for rows in (slice(0, 20), slice(20, 50)):  # lists of the first call serve the second
+                found = cpu.link_paths(loaded, ranked, nodes[rows], ids[rows], keep[rows], KEY)
+                assert_same(bundles[rows], found)
 
 
 def test_the_set_of_kp_sets_grows_and_stores_the_key_zero():
@@ -321,11 +325,11 @@ def campaign_digest() -> str:
     start = cpu.start_table(table, target, value)
     ids = cpu.walk_ids(0, 20_000)
     nodes = cpu.sample_walks(loaded, table, start, ids, length=5, rule=cpu.StepRule(True, 0.5, 2.0), key=KEY)
-    ordered = cpu.order_evidence(found, np.arange(20_000) % 7)
+    ranked = cpu.rank_evidence(found, np.arange(20_000) % 7)
     status = cpu.screen_paths(nodes, 3, cpu.key_set())
-    bundles = cpu.link_paths(found, ordered, nodes, ids, status == 0, KEY)
+    bundles = cpu.link_paths(found, ranked, nodes, ids, status == 0, KEY)
     visits = cpu.count_occurrences(nodes, status == 0, 4000)
-    out = (*parts, *postings, value, table.prefix, table.total, start.prefix, nodes, status, ordered.seeds, bundles)
+    out = (*parts, *postings, value, table.prefix, table.total, start.prefix, nodes, status, ranked.best.size, bundles)
     total = hashlib.sha256()
     for array in (*out, visits):
         total.update(np.ascontiguousarray(array).tobytes())
@@ -347,3 +351,15 @@ def test_any_number_of_threads_gives_the_same():
         for threads in (1, 2, 5)
     }
     assert len(digests) == 1
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.integers(0, 60), st.integers(1, 40), st.integers(0, 2**32))
+def test_graphs_have_the_reference_arrays(n_seeds, n_kps, seed):
+    """Sparse ones have many components."""
+    incidence = (*random_incidence(n_seeds, n_kps, np.random.default_rng(seed), most=3), n_kps)
+    for rule in (EdgeRule(), EdgeRule("jaccard", 1, 1)):
+        expected, found = (backend.graph_arrays(*incidence, rule) for backend in (ref, cpu))
+        assert found.drops == expected.drops
+        for name in ("indptr", "indices", "count", "weight", "seed_count", "evidence_indptr", "evidence", "component"):
+            assert_same(getattr(found, name), getattr(expected, name))

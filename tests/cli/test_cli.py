@@ -81,7 +81,7 @@ def test_help_shows_the_default_of_a_setting():
 def test_every_stage_command_takes_the_run_folder_in_the_same_place():
     for name in set(COMMANDS) - {"run", "plan", "ingest", "bench"}:
         command = main.get_command(None, name)
-        (folder,) = (param for param in command.params if isinstance(param, click.Argument))
+        folder = next(param for param in command.params if isinstance(param, click.Argument))
         assert (folder.name, folder.make_metavar(click.Context(command)).strip("[]")) == ("folder", "DIR")
 
 
@@ -139,6 +139,19 @@ def test_collected_answers_become_qa_with_path_kps_and_seeds(out, tmp_path):
     page = (out / "report.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 2
     assert "&lt;svg" not in page
+
+
+def test_other_thresholds_of_the_checks_read_the_recorded_answers_again(out, tmp_path):
+    answers, checks = tmp_path / "answers.jsonl", tmp_path / "checks.toml"
+    lines = [answer(request, answer="TODO") for request in requests_of(out)]
+    answers.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    assert f"(placeholder {len(lines)}" in invoke("synthesize", out, "--collect", answers).stdout
+    checks.write_text('[checks]\noff = ["placeholder"]\n', encoding="utf-8")
+    for flags in (("--config", checks), ()):  # the settings of the last call are the defaults of the next one
+        assert "placeholder" not in invoke("synthesize", out, *flags).stdout
+        assert (out / "qa.jsonl").read_text(encoding="utf-8").count("TODO") > 0
+    checks.write_text('[checks]\noff = ["place_holder"]\n', encoding="utf-8")
+    assert "placeholder" in invoke("synthesize", out, "--config", checks, code=2).stderr
 
 
 def test_the_stages_one_by_one_give_the_same_paths_as_run(finished_run, tmp_path):

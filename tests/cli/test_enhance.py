@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from linksyn_gpu.cli.summary import judged_table
 from linksyn_gpu.llm.protocol import Failure
 from tests.cli.test_server import SEEDS, invoke
 from tests.enhancing import kind_of
@@ -141,3 +142,9 @@ def test_a_run_killed_while_it_enhances_repeats_only_the_requests_in_flight(tmp_
     assert kills >= 3
     assert model.answered.total() <= len(model.answered) + (at_once + 1) * kills
     assert len(lines_of(out / "enhanced.jsonl")) == 8
+
+
+def test_the_table_of_levels_counts_each_pair_of_asked_and_judged_once():
+    table = judged_table({("2", "2"): 3, ("2", "4"): 1, ("any", "5"): 1200})
+    rows = [line.split() for line in table.splitlines() if line.strip()]
+    assert rows[-2:] == [["level", "2", "0", "3", "0", "1", "0"], ["any", "0", "0", "0", "0", "1,200"]]

@@ -222,3 +222,9 @@ def test_a_run_killed_while_it_asks_loses_nothing_and_asks_nothing_twice(tmp_pat
 def journal_lines(out):
     for path in sorted((out / "journal").glob("answers-*.jsonl")):
         yield from path.read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("flags", [(), ("--engine", "vllm", "--model", "m")])
+def test_an_address_that_the_engine_would_ignore_is_refused(tmp_path, flags):
+    refused = invoke("run", SEEDS, "--out", tmp_path / "out", "--base-url", "http://127.0.0.1:9/v1", *flags, code=2)
+    assert "--engine openai" in refused.stderr

@@ -32,6 +32,7 @@ static thread_local Dim threadIdx, blockIdx, blockDim, gridDim;
 static inline uint64_t __umul64hi(uint64_t a, uint64_t b) {
   return static_cast<uint64_t>((static_cast<unsigned __int128>(a) * b) >> 64);
 }
+static inline int __ffs(int x) { return __builtin_ffs(x); }
 static inline int __clzll(long long x) { return x == 0 ? 64 : __builtin_clzll(static_cast<unsigned long long>(x)); }
 static inline long long __double_as_longlong(double x) {
   long long bits;
@@ -44,6 +45,14 @@ static inline unsigned long long atomicAdd(unsigned long long* address, unsigned
 static inline unsigned long long atomicMax(unsigned long long* address, unsigned long long value) {
   unsigned long long old = __atomic_load_n(address, __ATOMIC_RELAXED);
   while (old < value &&
+         !__atomic_compare_exchange_n(address, &old, value, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+  }
+  return old;
+}
+template <typename T>
+static inline T atomicMin(T* address, T value) {
+  T old = __atomic_load_n(address, __ATOMIC_RELAXED);
+  while (old > value &&
          !__atomic_compare_exchange_n(address, &old, value, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
   }
   return old;
@@ -61,7 +70,6 @@ struct Fiber {
   State state;
   std::vector<char> stack;
   uint64_t shown;  // what this lane holds up for a shuffle
-  bool taken;      // it has read the others' values
 };
 
 struct Block {
@@ -206,6 +214,21 @@ static inline T exchange(T value, unsigned source) {
   return read;
 }
 
+// All lanes show a value, all read which of them are not 0, all go on.
+static inline unsigned ballot(bool value) {
+  const unsigned me = block->current;
+  const unsigned first = me & ~31u;
+  block->fibers[me].shown = value ? 1 : 0;
+  wait(State::at_shuffle);
+  unsigned read = 0;
+  for (unsigned lane = 0; lane < 32 && first + lane < block->fibers.size(); ++lane) {
+    const Fiber& fiber = block->fibers[first + lane];
+    read |= fiber.state != State::done && fiber.shown != 0 ? 1u << lane : 0u;
+  }
+  wait(State::at_shuffle);
+  return read;
+}
+
 }  // namespace fibers
 
 static inline void require_all_lanes(unsigned mask) {
@@ -231,6 +254,11 @@ static inline T __shfl_up_sync(unsigned mask, T value, unsigned offset) {
   const unsigned lane = threadIdx.x & 31u;
   return fibers::exchange(value, lane >= offset ? lane - offset : lane);
 }
+static inline unsigned __ballot_sync(unsigned mask, int value) {
+  require_all_lanes(mask);
+  return fibers::ballot(value != 0);
+}
+static inline void __syncwarp() { fibers::ballot(false); }
 #endif
 
 // Launches a kernel: 0 when all threads came to its end, 1 when they wait for each other for ever.

@@ -30,7 +30,7 @@ class HostKernelError(RuntimeError):
 
 def needs_fibers(source: str) -> bool:
     """Whether the threads of a block cooperate."""
-    return re.search(r"__syncthreads|__shfl", source) is not None
+    return re.search(r"__syncthreads|__shfl|__ballot|__syncwarp", source) is not None
 
 
 def declared(source: str) -> list[tuple[str, str]]:

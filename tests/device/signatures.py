@@ -1,4 +1,4 @@
-"""What the GPU backend calls in CuPy, RMM, cuDF, cuGraph and cuVS, and what those packages really offer.
+"""What CuPy, RMM, cuDF, cuGraph and cuVS really offer, to compare the stand-ins with.
 
 CuPy is asked itself; it imports without a GPU. The others are read from their wheels, which are not
 installed: Python files by ast, Cython files (.pyx) by their text.
@@ -14,54 +14,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-ROOTS = {
-    "cp": "cupy",
-    "cupy": "cupy",
-    "cudf": "cudf",
-    "plc": "pylibcugraph",
-    "pylibcugraph": "pylibcugraph",
-    "mr": "rmm.mr",
-    "brute_force": "cuvs.neighbors.brute_force",
-    "ivf_flat": "cuvs.neighbors.ivf_flat",
-}
-
-
-@dataclass(frozen=True)
-class Use:
-    """One use of a name of a package: a call, or a mere mention (`positional` is -1)."""
-
-    package: str
-    path: tuple[str, ...]
-    positional: int
-    keywords: tuple[str, ...]
-    where: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.package}.{'.'.join(self.path)}"
-
-
-def uses(source: str, file: str) -> list[Use]:
-    """Every dotted name that begins with one of the packages, with the arguments where it is called."""
-    tree = ast.parse(source)
-    calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    found = []
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Attribute) or (id(node) in inner and id(node) not in calls):
-            continue
-        path, value = [node.attr], node.value
-        while isinstance(value, ast.Attribute):
-            path.insert(0, value.attr)
-            value = value.value
-        if not isinstance(value, ast.Name) or value.id not in ROOTS or path[0].startswith("__"):
-            continue
-        call = calls.get(id(node))
-        positional = -1 if call is None else len(call.args)
-        assert call is None or not any(isinstance(a, ast.Starred) for a in call.args), "unpacking hides a call's shape"
-        keywords = () if call is None else tuple(sorted(k.arg or "**" for k in call.keywords))
-        found.append(Use(ROOTS[value.id], tuple(path), positional, keywords, f"{file}:{node.lineno}"))
-    return found
 
 
 def signature_from_text(parameters: str) -> inspect.Signature:
@@ -99,16 +51,27 @@ def signature_from_ast(arguments: ast.arguments) -> inspect.Signature:
     return inspect.Signature(found)
 
 
-def mismatch(signature: inspect.Signature | None, positional: int, keywords: tuple[str, ...]) -> str | None:
-    """Why a call does not fit, or None. A signature of None belongs to an attribute: it may only be read."""
-    if positional < 0:
-        return None
-    if signature is None:
-        return "is not callable"
-    try:
-        signature.bind(*[None] * positional, **dict.fromkeys(keywords))
-    except TypeError as error:
-        return f"{error}, has {signature}"
+def misfit(standin: inspect.Signature | None, real: inspect.Signature | None) -> str | None:
+    """Why a call that the stand-in takes does not fit the real function, or None. None as signature: an attribute."""
+    if standin is None or real is None:
+        return None if standin is real else "is a function on one side and an attribute on the other"
+    kinds = inspect.Parameter
+    ours, theirs = standin.parameters.values(), real.parameters.values()
+    by_place = [p for p in theirs if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
+    takes_any = {p.kind for p in theirs}
+    for place, one in enumerate(p for p in ours if p.kind is not kinds.KEYWORD_ONLY):
+        if place >= len(by_place):
+            if kinds.VAR_POSITIONAL not in takes_any:
+                return f"takes {len(by_place)} arguments by place"
+        elif by_place[place].name != one.name:
+            return f"names argument {place} {by_place[place].name}, not {one.name}"
+    for one in ours:
+        if one.kind is kinds.KEYWORD_ONLY and one.name not in real.parameters and kinds.VAR_KEYWORD not in takes_any:
+            return f"has no argument {one.name}"
+    required = {p.name for p in theirs if p.default is kinds.empty and p.kind is not kinds.VAR_KEYWORD}
+    required -= {p.name for p in theirs if p.kind is kinds.VAR_POSITIONAL}
+    if missing := required - {p.name for p in ours if p.default is kinds.empty}:
+        return f"requires {', '.join(sorted(missing))}"
     return None
 
 
@@ -131,7 +94,7 @@ def cupy_signature(path: tuple[str, ...]) -> inspect.Signature | None:
     if not callable(thing):
         return None
     if isinstance(thing, cupy.ufunc):
-        return signature_from_text(", ".join(f"x{i}" for i in range(thing.nin)) + ", out=None, dtype=None")
+        return signature_from_text(", ".join(f"x{i + 1}" for i in range(thing.nin)) + ", out=None, dtype=None")
     is_method = inspect.isclass(owner)
     try:
         found = inspect.signature(thing)

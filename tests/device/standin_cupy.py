@@ -1,12 +1,13 @@
 """A stand-in for CuPy: NumPy arrays that refuse what device arrays refuse, and kernels run on the host.
 
 It is stricter than NumPy: a device array does not turn into a host array unasked, does not mix with one, and reading
-one number of it is counted. Fresh arrays hold rubbish. Every method that is used is remembered in `USED`, so
-that a test can look it up in the real CuPy.
+one number of it is counted. Fresh arrays hold rubbish. Its functions and methods take no call that those of
+CuPy would refuse, which test_signatures.py checks.
 """
 
 from __future__ import annotations
 
+import itertools
 import operator
 import re
 import time
@@ -20,8 +21,6 @@ import numpy as np
 
 from tests.device import hostbuild
 
-USED: set[tuple[str, str, int, tuple[str, ...]]] = set()
-"""(class, method or attribute, positional arguments, keywords); -1 positional arguments: an attribute."""
 READS: Counter[str] = Counter()
 """'scalar': one number read by the host; 'array': an array copied to it; 'upload': an array copied from it."""
 LAUNCHES: Counter[str] = Counter()
@@ -29,24 +28,12 @@ ORDER = 0
 """Order in which the threads of a block take turns, for kernels whose threads work together."""
 
 RUBBISH = 0xCD
-
-
-def used(method: Any) -> Any:
-    """Remember each call of a method."""
-
-    def remembered(self: Any, *arguments: Any, **keywords: Any) -> Any:
-        USED.add((type(self).__name__, method.__name__, len(arguments), tuple(sorted(keywords))))
-        return method(self, *arguments, **keywords)
-
-    return remembered
+_CLOCK = itertools.count()
+"""Order in which arrays are written and events recorded."""
 
 
 def attribute(name: str) -> property:
-    def read(self: Any) -> Any:
-        USED.add((type(self).__name__, name, -1, ()))
-        return getattr(self._host, name)
-
-    return property(read)
+    return property(lambda self: getattr(self._host, name))
 
 
 def unwrap(value: Any) -> Any:
@@ -63,10 +50,12 @@ def unwrap(value: Any) -> Any:
 class ndarray:  # noqa: N801 - the name that CuPy gives it
     """A device array."""
 
-    def __init__(self, host: Any) -> None:
+    def __init__(self, host: Any, view_of: ndarray | None = None) -> None:
         self._host = np.asarray(host)
-        if self._host.base is None:
-            self._memory = _allocator[0](self._host.nbytes)
+        if view_of is None or self._host.base is None:
+            self._written, self._memory = next(_CLOCK), _allocator[0](self._host.nbytes)
+        else:
+            self._written, self._memory = view_of._written, view_of._memory
 
     dtype, shape, size, ndim, itemsize, nbytes, strides, flags = (
         attribute(name) for name in ("dtype", "shape", "size", "ndim", "itemsize", "nbytes", "strides", "flags")
@@ -74,8 +63,7 @@ class ndarray:  # noqa: N801 - the name that CuPy gives it
 
     @property
     def T(self) -> ndarray:  # noqa: N802
-        USED.add(("ndarray", "T", -1, ()))
-        return ndarray(self._host.T)
+        return ndarray(self._host.T, self)
 
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise TypeError("Implicit conversion to a NumPy array is not allowed.")
@@ -90,7 +78,7 @@ class ndarray:  # noqa: N801 - the name that CuPy gives it
         raise TypeError("iterating over a device array copies it number by number")
 
     def __getitem__(self, key: Any) -> ndarray:
-        return ndarray(self._host[unwrap(key)])
+        return ndarray(self._host[unwrap(key)], self)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self._host[unwrap(key)] = unwrap(value)
@@ -111,31 +99,35 @@ class ndarray:  # noqa: N801 - the name that CuPy gives it
     def __index__(self) -> int:
         raise TypeError("a device array as an index or a size of the host")
 
-    @used
+    def get(self, *, stream: Stream, out: Any, blocking: bool) -> None:
+        """Copy as late as a device may: at the next wait for the stream."""
+        assert not blocking
+        assert self._written <= stream.seen, "the stream copies what is not computed yet"
+        assert self._host.flags.c_contiguous
+        assert (out.dtype, out.shape) == (self._host.dtype, self._host.shape)
+        READS["array"] += self._written not in stream.copied
+        stream.copied.add(self._written)
+        stream.todo.append(lambda: np.copyto(out, self._host))
+
     def astype(self, dtype: Any) -> ndarray:
         return ndarray(self._host.astype(dtype))
 
-    @used
     def view(self, dtype: Any) -> ndarray:
-        return ndarray(self._host.view(dtype))
+        return ndarray(self._host.view(dtype), self)
 
-    @used
     def copy(self) -> ndarray:
         return ndarray(self._host.copy())
 
-    @used
     def reshape(self, shape: Any) -> ndarray:
-        return ndarray(self._host.reshape(shape))
+        return ndarray(self._host.reshape(shape), self)
 
-    @used
     def sort(self) -> None:
+        scratch(self._host.nbytes)
         self._host.sort(kind="stable")
 
-    @used
     def sum(self) -> ndarray:
         return ndarray(self._host.sum())
 
-    @used
     def max(self) -> ndarray:
         return ndarray(self._host.max())
 
@@ -180,6 +172,10 @@ def asarray(a: Any) -> ndarray:
     return ndarray(np.array(a))
 
 
+def ascontiguousarray(a: ndarray) -> ndarray:
+    return a if a._host.flags.c_contiguous else ndarray(np.ascontiguousarray(a._host))
+
+
 def asnumpy(a: Any) -> Any:
     READS["array"] += 1
     return np.array(a._host, order="C")
@@ -207,7 +203,13 @@ def arange(start: Any, stop: Any = None, *, dtype: Any) -> ndarray:
     return ndarray(np.arange(start, stop, dtype=dtype) if stop is not None else np.arange(start, dtype=dtype))
 
 
+def scratch(n_bytes: int) -> None:
+    """What a function allocates beside its result: an estimate of what CuPy and its radix sorts take."""
+    _allocator[0](n_bytes)
+
+
 def argsort(a: ndarray) -> ndarray:
+    scratch(2 * a.nbytes + 8 * a.size)
     return ndarray(np.argsort(unwrap(a), kind="stable"))
 
 
@@ -221,6 +223,7 @@ def cumsum(a: ndarray, *, dtype: Any) -> ndarray:
 
 def flatnonzero(a: ndarray) -> ndarray:
     READS["scalar"] += 1  # how many there are
+    scratch(8 * a.size)
     return ndarray(np.flatnonzero(unwrap(a)))
 
 
@@ -247,11 +250,9 @@ class RawModule:
         assert all(isinstance(option, str) for option in options)
         self._code = code
 
-    @used
     def compile(self) -> None:
         hostbuild.load(self._code)
 
-    @used
     def get_function(self, name: str) -> Any:
         bounds = re.search(rf"__launch_bounds__\((\d+)[^)]*\)\s+{name}\(", self._code)
         most = int(bounds[1]) if bounds else 1024
@@ -287,33 +288,26 @@ class CountedPool:
 
 
 class MemoryPool(CountedPool):
-    @used
     def total_bytes(self) -> int:
         return self.held
 
-    @used
     def free_bytes(self) -> int:
         return self.held - self.live
 
-    @used
     def used_bytes(self) -> int:
         return self.live
 
-    @used
     def get_limit(self) -> int:
         return self.limit
 
-    @used
     def set_limit(self, *, size: int) -> None:
         self.limit = size
 
-    @used
     def free_all_blocks(self) -> None:
         self.held = self.live
 
 
 class PinnedMemoryPool(CountedPool):
-    @used
     def free_all_blocks(self) -> None:
         self.held = self.live
 
@@ -338,26 +332,52 @@ class Device:
         assert device == 0
 
 
+class Stream:
+    """A stream next to the default one; its work is done when the host waits for it, not earlier."""
+
+    def __init__(self, *, non_blocking: bool) -> None:
+        assert non_blocking, "a blocking stream waits for the default one"
+        self.todo: list[Any] = []
+        self.seen = -1  # what was written before the last event that this stream waited for
+        self.copied: set[int] = set()
+
+    def wait_event(self, event: Event) -> None:
+        self.seen = max(self.seen, event.recorded)
+
+
 class Event:
     """Launches of the stand-in are finished when they return, so an event is a look at the clock."""
 
     time = 0.0
+    recorded = -1
+    stream: Stream | None = None
 
-    @used
-    def record(self) -> None:
-        self.time = time.perf_counter()
+    def __init__(self, *, disable_timing: bool = False) -> None:
+        self.disable_timing = disable_timing
 
-    @used
+    def record(self, stream: Stream | None = None) -> None:
+        self.time, self.recorded, self.stream = time.perf_counter(), next(_CLOCK), stream
+        self.before = 0 if stream is None else len(stream.todo)
+
     def synchronize(self) -> None:
         assert self.time > 0.0, "an event that was not recorded"
+        if self.stream is not None:
+            for work in self.stream.todo[: self.before]:
+                work()
+            self.stream.todo[: self.before] = [lambda: None] * self.before
+
+
+def alloc_pinned_memory(size: int) -> bytearray:
+    return bytearray([RUBBISH]) * size
 
 
 def module(free_bytes: int = 16 << 30) -> types.ModuleType:
     """The stand-in as a module named cupy, with `free_bytes` on its device."""
     set_allocator(_POOL.allocate)
     found = types.ModuleType("cupy")
-    for name in ("ndarray", "asarray", "asnumpy", "empty", "zeros", "ones", "full", "arange", "argsort",
-                 "concatenate", "cumsum", "flatnonzero", "minimum", "searchsorted", "RawModule"):  # fmt: skip
+    for name in ("ndarray", "asarray", "ascontiguousarray", "asnumpy", "empty", "zeros", "ones", "full",
+                 "arange", "argsort", "concatenate", "cumsum", "flatnonzero", "minimum", "searchsorted",
+                 "RawModule"):  # fmt: skip
         setattr(found, name, globals()[name])
     found.__version__ = "0 (a stand-in)"
     found.__spec__ = ModuleSpec("cupy", None)
@@ -367,6 +387,8 @@ def module(free_bytes: int = 16 << 30) -> types.ModuleType:
     found.cuda = types.SimpleNamespace(
         Device=Device,
         Event=Event,
+        Stream=Stream,
+        alloc_pinned_memory=alloc_pinned_memory,
         get_elapsed_time=lambda start_event, end_event: 1e3 * (end_event.time - start_event.time),
         get_allocator=get_allocator,
         set_allocator=set_allocator,

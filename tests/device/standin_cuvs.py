@@ -73,10 +73,10 @@ class SearchParams:
 
 
 class Lists(Index):
-    def __init__(self, params: IndexParams, dataset: ndarray) -> None:
-        super().__init__(dataset, params.metric)
-        assert params.n_lists <= len(self.rows), "more lists than vectors to train them on"
-        self.centres = self.rows[np.random.default_rng(1).choice(len(self.rows), params.n_lists, replace=False)]
+    def __init__(self, index_params: IndexParams, dataset: ndarray) -> None:
+        super().__init__(dataset, index_params.metric)
+        assert index_params.n_lists <= len(self.rows), "more lists than vectors to train them on"
+        self.centres = self.rows[np.random.default_rng(1).choice(len(self.rows), index_params.n_lists, replace=False)]
         self.list_of = np.array([self._by_distance(row)[0] for row in self.rows])
 
     def _by_distance(self, query: Any) -> Any:

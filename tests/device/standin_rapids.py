@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from tests.device.standin_cupy import READS, USED, Block, CountedPool, ndarray, set_allocator, unwrap, used
+from tests.device.standin_cupy import READS, Block, CountedPool, ndarray, set_allocator, unwrap
 
 # ---------------------------------------------------------------------- RMM
 
@@ -62,7 +62,7 @@ def rmm_modules() -> dict[str, types.ModuleType]:
     for resource in (CudaMemoryResource, PoolMemoryResource, StatisticsResourceAdaptor):
         setattr(mr, resource.__name__, resource)
     mr.get_current_device_resource = lambda: current[0]
-    mr.set_current_device_resource = lambda resource: current.__setitem__(0, resource)
+    mr.set_current_device_resource = lambda mr: current.__setitem__(0, mr)
     found["rmm.allocators.cupy"].rmm_cupy_allocator = lambda n_bytes: current[0].allocate(n_bytes)
     return found
 
@@ -74,20 +74,16 @@ class StringMethods:
     def __init__(self, values: pa.Array) -> None:
         self._values = values
 
-    @used
     def byte_count(self) -> Series:
         return Series(pc.binary_length(self._values))
 
-    @used
     def len(self) -> Series:
         return Series(pc.utf8_length(self._values))
 
-    @used
     def lower(self) -> Series:
         assert all(text.isascii() for text in self._values.to_pylist())
         return Series(pa.array([text.lower() for text in self._values.to_pylist()], pa.string()))
 
-    @used
     def strip(self, to_strip: str) -> Series:
         return Series(pa.array([text.strip(to_strip) for text in self._values.to_pylist()], pa.string()))
 
@@ -98,10 +94,8 @@ class ListMethods:
 
     @property
     def leaves(self) -> Series:
-        USED.add(("ListMethods", "leaves", -1, ()))
         return Series(self._values.flatten())
 
-    @used
     def len(self) -> Series:
         return Series(pc.list_value_length(self._values))
 
@@ -122,30 +116,24 @@ class Series:
 
     @property
     def str(self) -> StringMethods:
-        USED.add(("Series", "str", -1, ()))
         return StringMethods(self._values)
 
     @property
     def list(self) -> ListMethods:
-        USED.add(("Series", "list", -1, ()))
         return ListMethods(self._values)
 
-    @used
     def factorize(self) -> tuple[ndarray, Series]:
         texts = self._values.to_pylist()
         distinct = sorted(set(texts), reverse=True)
         number = {text: i for i, text in enumerate(distinct)}
         return ndarray(np.array([number[text] for text in texts], np.int64)), Series(distinct)
 
-    @used
     def take(self, indices: ndarray) -> Series:
         return Series(self._values.take(pa.array(unwrap(indices))))
 
-    @used
     def to_cupy(self) -> ndarray:
         return ndarray(self._values.to_numpy(zero_copy_only=False))
 
-    @used
     def to_arrow(self) -> pa.Array:
         READS["column"] += 1
         return self._values
@@ -223,7 +211,8 @@ def _components(
 
 
 def _pagerank(
-    resource_handle: Any, graph: SGGraph, vertices: None, sums: None, guess_vertices: None, guess: None, *,
+    resource_handle: Any, graph: SGGraph, precomputed_vertex_out_weight_vertices: None,
+    precomputed_vertex_out_weight_sums: None, initial_guess_vertices: None, initial_guess_values: None, *,
     alpha: float, epsilon: float, max_iterations: int, do_expensive_check: bool,
 ) -> tuple[ndarray, ndarray]:  # fmt: skip
     n = graph.matrix.shape[0]

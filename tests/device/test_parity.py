@@ -11,8 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from linksyn_gpu.backend.gpu import cuda as kernels
+from linksyn_gpu.backend.protocol import EdgeRule
 from linksyn_gpu.backend.reference import operations as ref
 from linksyn_gpu.errors import DataError, KernelError
+from linksyn_gpu.sampling.graph import build_graph_from_incidence
 from linksyn_gpu.tables import KPGraph
 from tests.device import hostbuild, report, standin_cupy
 from tests.device.conftest import gpu_over_standins
@@ -23,6 +25,8 @@ from tests.device.scenario import (
     assert_same_cells,
     assert_same_construction,
     assert_same_evidence,
+    assert_same_graph,
+    assert_same_statistics,
     assert_same_tables,
     assert_same_walks,
     run_everything,
@@ -81,6 +85,67 @@ def test_construction_has_the_reference_bits_in_one_batch_or_many(gpu, incidence
         if limit is not None:
             patch.setattr(module, "free_memory", lambda: limit)
         assert_same_evidence(gpu, indptr, kps, rows, columns)
+
+
+@MANY
+@given(
+    incidences(),
+    st.builds(
+        EdgeRule,
+        st.sampled_from(["count", "cosine", "jaccard", "npmi"]),
+        st.integers(1, 3),
+        st.sampled_from([None, 1, 2, 5]),
+    ),
+    st.sampled_from([None, 100]),
+)
+def test_graphs_have_the_reference_bits_by_one_sort_or_in_batches(gpu, incidence, rule, limit):
+    assert_same_graph(gpu, *incidence, rule, limit)
+
+
+def test_pairs_that_do_not_fit_in_64_bits_are_sorted_in_two_steps(gpu, monkeypatch):
+    indptr, kps = np.array([0, 3, 5, 8]), np.array([0, 1, 2, 0, 2, 0, 1, 2], np.int32)
+    standin_cupy.LAUNCHES.clear()
+    assert_same_graph(gpu, indptr, kps, 3, EdgeRule())
+    assert standin_cupy.LAUNCHES["expand_postings"] == 1
+    assert standin_cupy.LAUNCHES["pair_postings"] == 0
+    monkeypatch.setattr(sys.modules["linksyn_gpu.backend.gpu.build"], "KEY_BITS", 4)
+    assert_same_graph(gpu, indptr, kps, 3, EdgeRule())
+    assert standin_cupy.LAUNCHES["expand_postings"] == 1
+    assert standin_cupy.LAUNCHES["pair_postings"] > 0
+
+
+def test_a_long_chain_of_kps_is_one_component(gpu):
+    n = 200
+    order = np.random.default_rng(0).permutation(n)
+    chains = [np.sort(order[i : i + 2]) for i in range(n - 1) if i != 70]  # two chains
+    indptr, kps = np.arange(0, 2 * len(chains) + 1, 2), np.concatenate(chains).astype(np.int32)
+    assert_same_graph(gpu, indptr, kps, n, EdgeRule())
+    assert ref.graph_arrays(indptr, kps, n, EdgeRule()).component.max() == 1
+
+
+@pytest.mark.parametrize("rows", [[[0, 2], [], [2, 1]], [[1, 1]], [[3]], [[-1, 2]]])
+def test_an_incidence_is_refused_with_the_words_of_the_reference(gpu, rows):
+    indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
+    kps = np.array([kp for row in rows for kp in row], np.int32)
+    messages = []
+    for ops in (ref, gpu):
+        with pytest.raises(DataError) as error:
+            ops.check_incidence(ops.asarray(indptr), ops.asarray(kps), 3)
+        messages.append(str(error.value))
+    assert messages[0] == messages[1]
+
+
+@pytest.mark.parametrize("indptr", [[], [1, 2], [0, 3], [0, 2, 1, 2]])
+def test_offsets_that_do_not_rise_are_refused(gpu, indptr):
+    for ops in (ref, gpu):
+        with pytest.raises(DataError, match="indptr must rise from 0 to the number of entries, 2"):
+            ops.check_incidence(ops.asarray(np.array(indptr, np.int64)), ops.asarray(np.array([0, 1], np.int32)), 3)
+
+
+@MANY
+@given(incidences(), st.integers(0, 100))
+def test_statistics_of_kps_have_the_reference_bits(gpu, incidence, seed):
+    assert_same_statistics(gpu, *incidence, np.random.default_rng(seed))
 
 
 def test_postings_of_pruned_edges_are_left_out(gpu):
@@ -160,18 +225,29 @@ def test_lengths_keys_occurrences_and_screening_have_the_reference_bits(gpu, dat
 
 
 @MANY
-@given(st.integers(0, 2**32), st.sampled_from([1, 2**40]), st.sampled_from([16 << 30, 600]))
-def test_bundles_have_the_reference_bits(gpu, seed, spread, free):
+@given(st.integers(0, 2**32), st.sampled_from([1, 2**40]))
+def test_bundles_have_the_reference_bits(gpu, seed, spread):
     rng = np.random.default_rng(seed)
     graph = random_graph(n_seeds=40, n_kps=8, seed=int(rng.integers(1000)))
     value = np.ones(8)
     expected, found = assert_same_tables(gpu, graph, value, value)
     ids = rng.integers(0, 2**62, 30)
     nodes = assert_same_walks(gpu, expected, found, ids, 4, ref.StepRule(True, 1.0, 1.0))
-    rank = rng.integers(0, 3, 40) * spread
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules["linksyn_gpu.backend.gpu.bundle"], "free_memory", lambda: free)
-        assert_same_bundles(gpu, graph, rank, nodes, ids, rng.random(30) < 0.7)
+    rank = rng.integers(-1, 2, 40) * spread
+    assert_same_bundles(gpu, graph, rank, nodes, ids, rng.random(30) < 0.7)
+
+
+@pytest.mark.parametrize("ranks", [1, 40, 3000])
+def test_an_edge_of_many_seeds_is_cut_into_chunks_and_has_the_reference_bits(gpu, ranks):
+    """All seeds of one rank, some of each, and each of a rank of its own."""
+    n = 3000
+    indptr, kps = np.arange(0, 3 * n + 1, 3), np.tile(np.arange(3, dtype=np.int32), n)
+    graph = build_graph_from_incidence(indptr, kps, 3, backend="cpu")
+    nodes = np.tile(np.array([0, 1, 2, 0, 1], np.int32), (50, 1))
+    rank = np.random.default_rng(ranks).permutation(n) % ranks
+    assert_same_bundles(gpu, graph, rank, (nodes, gpu.asarray(nodes)), np.arange(50), np.ones(50, bool))
+    evidence = gpu.load_evidence(graph)
+    assert evidence.n_chunks == 3 * -(-n // 32), "one thread for each chunk"
 
 
 def test_paths_that_leave_the_graph_are_marked_as_in_the_reference(gpu):
@@ -220,16 +296,14 @@ def test_massless_rows_and_masked_kps(gpu):
 
 
 def test_the_guide_table_never_changes_a_draw(gpu):
-    """The same walks with it (many steps) and without it (few): each id alone, and all at once."""
+    """The same walks with it (many steps announced) and without it (few)."""
     graph = random_graph(n_seeds=80, n_kps=20, seed=5)
-    expected, found = assert_same_tables(gpu, graph, np.linspace(0.0, 3.0, 20), np.ones(20))
-    rule, ids = ref.StepRule(True, 0.5, 2.0), np.arange(200)
-    standin_cupy.LAUNCHES.clear()
-    whole, _ = assert_same_walks(gpu, expected, found, ids, 6, rule)
-    assert standin_cupy.LAUNCHES["build_guide"] == 1
-    alone = [assert_same_walks(gpu, expected, found, ids[i : i + 1], 6, rule)[0] for i in range(40)]
-    assert standin_cupy.LAUNCHES["build_guide"] == 1
-    assert np.array_equal(whole[:40], np.concatenate(alone))
+    value, rule, ids = np.linspace(0.0, 3.0, 20), ref.StepRule(True, 0.5, 2.0), np.arange(200)
+    for steps, n_guides in ((graph.indices.size, 1), (graph.indices.size - 1, 0)):
+        standin_cupy.LAUNCHES.clear()
+        expected, found = assert_same_tables(gpu, graph, value, np.ones(20), steps)
+        assert standin_cupy.LAUNCHES["build_guide"] == n_guides
+        assert_same_walks(gpu, expected, found, ids, 6, rule)
 
 
 # ---------------------------------------------------------------------- launches
@@ -272,10 +346,10 @@ def test_a_removed_barrier_changes_the_result_of_some_order():
     outcomes = set()
     for text in (source, broken):
         for order in (0, 1, 5):
-            prefix, total = np.zeros(n, np.uint32), np.zeros(1, np.uint32)
-            arguments = (*arrays, np.zeros(1, np.int64), np.int64(1), prefix, total)
+            rows, pairs = np.zeros((1, 2), np.uint64), np.zeros(n, np.uint64)
+            arguments = (*arrays, np.zeros(1, np.int64), np.int64(1), rows, pairs)
             hostbuild.run(text, "prefix_long_rows", 1, 256, arguments, order=order)
-            outcomes.add((text == source, total.tobytes() + prefix.tobytes()))
+            outcomes.add((text == source, rows.tobytes() + pairs.tobytes()))
     assert len({outcome for right, outcome in outcomes if right}) == 1
     assert len({outcome for right, outcome in outcomes if not right}) > 1
 

@@ -1,7 +1,6 @@
 """Stages over the GPU backend on the host: the same paths and bundles, and every copy of an array is counted."""
 
-import re
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +11,7 @@ from linksyn_gpu.backend import resolve
 from linksyn_gpu.backend.cpu import operations as cpu
 from linksyn_gpu.backend.gpu import memory as gpu_memory
 from linksyn_gpu.backend.gpu.memory import SLACK, Crossings, items_that_fit, plan_memory
+from linksyn_gpu.backend.protocol import CampaignSize
 from linksyn_gpu.backend.reference import operations as ref
 from linksyn_gpu.backend.rng import Purpose, derive_key
 from linksyn_gpu.config import GraphConfig, WalkConfig
@@ -25,7 +25,6 @@ from tests.device.scenario import assert_same, assert_same_tables
 from tests.graphs import edge_graph, make_seeds, random_graph
 from tests.sampling.test_cells import bank, sample
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "gpu.md"
 NAMES = ["Roots", " roots\t", "Straße", "STRASSE", "Ångström", "Ångström", "\x01set", "set", "x", "ROOTS"]
 
 
@@ -64,24 +63,8 @@ def test_cells_on_the_gpu_backend_have_the_reference_bits(gpu):
         assert np.array_equal(bundles.status, other_bundles.status)
 
 
-def test_every_copy_between_host_and_device_is_counted_and_its_place_documented(gpu, seeds):
-    graph = build_graph(seeds, backend="gpu")
-    walker = Walker(graph, WalkConfig(distinct=True), seed=1, backend="gpu")
-    link_seeds(walker.sample(50), graph, seeds, backend="gpu", seed=1)
-    copies = gpu_memory.crossings.copies
-    up = sum(n for place, n in copies.items() if place.endswith("to device"))
-    down = sum(n for place, n in copies.items() if place.endswith("to host") and not place.startswith("sizes"))
-    assert up == standin_cupy.READS["upload"]
-    assert down == standin_cupy.READS["array"] + standin_cupy.READS["column"]
-    assert copies["sizes, to host"] == standin_cupy.READS["scalar"]
-    assert gpu_memory.crossings.summary()["load_graph, to device"]["bytes"] > 0
-    table = DOCUMENT.read_text(encoding="utf-8").partition("| place |")[2].partition("\n\n")[0]
-    listed = {place for row in table.splitlines() for place in re.findall("`(.+?)`", row)}
-    assert {place.rpartition(",")[0] for place in copies} <= listed
-
-
 def test_graph_tables_and_visits_stay_on_the_device(gpu):
-    """Once a cell is calibrated, a round copies only ids to the device, and paths with their status to the host."""
+    """Of a calibrated cell, only ids of redrawn walks go to the device, and paths with their status to the host."""
     walker = Walker(random_graph(seed=2), WalkConfig(distinct=True, calibration_rounds=2), seed=3, backend="gpu")
     walker.sample_round(40)
     gpu_memory.crossings.clear()
@@ -89,9 +72,11 @@ def test_graph_tables_and_visits_stay_on_the_device(gpu):
     batch = walker.sample_round(40)
     drawn = len(batch) + batch.redraws
     copies, n_bytes = gpu_memory.crossings.copies, gpu_memory.crossings.n_bytes
-    assert set(copies) == {"asarray, to device", "to_host, to host", "sizes, to host"}
-    assert n_bytes["asarray, to device"] == 8 * drawn
-    assert n_bytes["to_host, to host"] == (4 * batch.nodes.shape[1] + 1) * drawn
+    assert batch.redraws
+    assert set(copies) == {"asarray, to device", "to_host, to host", "results, to host", "sizes, to host"}
+    assert n_bytes["asarray, to device"] == 8 * batch.redraws
+    assert n_bytes["to_host, to host"] == drawn
+    assert n_bytes["results, to host"] == 4 * batch.nodes.shape[1] * drawn
 
 
 @pytest.mark.parametrize("config", [WalkConfig(distinct=True), WalkConfig(p=0.5, q=2.0)])
@@ -101,6 +86,18 @@ def test_batches_that_fit_give_the_same_paths_as_whole_rounds(gpu, config):
     cut = Walker(graph, config, seed=3, backend="gpu", batch_size=7).sample(100)
     for name in ("nodes", "lengths", "ids", "status"):
         assert np.array_equal(getattr(whole, name), getattr(cut, name)), name
+
+
+def test_a_round_builds_its_guide_table_once(gpu):
+    """Not per batch, nor per redraw; calibration rounds are rounds too."""
+    config = WalkConfig(distinct=True, calibration_rounds=2, calibration_paths=400)
+    walker = Walker(random_graph(seed=2), config, seed=3, backend="gpu", batch_size=90)
+    for n_rounds in (3, 1):  # the first call calibrates
+        standin_cupy.LAUNCHES.clear()
+        batch = walker.sample_round(400)
+        assert batch.redraws > 0
+        assert standin_cupy.LAUNCHES["sample_walks"] > 5 * n_rounds
+        assert standin_cupy.LAUNCHES["build_guide"] == n_rounds
 
 
 def test_auto_uses_the_gpu_if_a_device_is_usable(gpu):
@@ -196,10 +193,11 @@ def test_cugraph_walks_have_the_same_step_probabilities(gpu):
 
 
 def test_a_plan_splits_a_round_into_batches_that_fit():
-    small = plan_memory(1000, 10_000, 8_000, 1_000_000, 4, 16 << 30)
+    size = CampaignSize(1000, 10_000, 8_000, 5_000)
+    small = plan_memory(size, 1_000_000, 4, 16 << 30)
     assert small.n_batches == 1
     assert small.peak_bytes <= 16 << 30
-    tight = plan_memory(1000, 10_000, 8_000, 1_000_000, 4, SLACK + (30 << 20))
+    tight = plan_memory(size, 1_000_000, 4, SLACK + (30 << 20))
     assert tight.n_batches > 1
     assert tight.walks_per_batch * tight.n_batches >= 1_000_000
     assert tight.peak_bytes <= SLACK + (30 << 20)
@@ -207,26 +205,25 @@ def test_a_plan_splits_a_round_into_batches_that_fit():
 
 
 def test_a_graph_that_does_not_fit_is_refused_with_both_sizes():
-    with pytest.raises(BackendUnavailable, match=r"take 15\.0 GiB of device memory; 8\.0 GiB are free"):
-        plan_memory(1_000_000, 10**9, 0, 1, 4, 8 << 30)
+    with pytest.raises(BackendUnavailable, match=r"take 18\.8 GiB of device memory; 8\.0 GiB are free"):
+        plan_memory(CampaignSize(1_000_000, 10**9), 1, 4, 8 << 30)
 
 
-def test_a_plan_holds_what_a_round_allocates(gpu):
-    """Bytes of the resident arrays, counted on the arrays themselves."""
-    graph = random_graph(n_seeds=60, n_kps=20, seed=1)
-    plan = plan_memory(graph.n_kps, graph.indices.size, graph.evidence.size, 500, 4, 1 << 30)
-    _, found = assert_same_tables(gpu, graph, np.ones(20), np.ones(20))
-    evidence = gpu.load_evidence(graph)
-    ordered = gpu.order_evidence(evidence, gpu.asarray(np.zeros(60, np.int64)))
-    assert plan.arrays["prefix sums"] == found.transition.prefix.nbytes
-    assert plan.arrays["row totals"] == found.transition.total.nbytes
-    assert plan.arrays["indices"] == found.graph.indices.nbytes == evidence.graph_indices.nbytes
-    assert plan.arrays["evidence"] == evidence.seeds.nbytes
-    assert plan.arrays["ordered evidence"] == ordered.seeds.nbytes
-    assert plan.arrays["ties"] == ordered.ties.nbytes
-    parts = (found.graph, found.transition, found.start)
-    nodes = gpu.sample_walks(*parts, gpu.walk_ids(0, 500), length=4, rule=ref.StepRule(True, 1.0, 1.0), key=0)
-    assert nodes.nbytes < plan.per_walk * 500
+@pytest.mark.parametrize(
+    "more", [{"n_seeds": 9_000}, {"n_cells": 3}, {"n_weights": 2}, {"n_paths": 10**6}, {"n_evidence": 9_000}]
+)
+def test_everything_that_a_campaign_keeps_is_in_its_plan(more):
+    size = CampaignSize(1000, 10_000, 8_000, 5_000)
+    plans = [plan_memory(one, 1000, 4, 16 << 30) for one in (size, replace(size, **more))]
+    assert plans[1].peak_bytes > plans[0].peak_bytes
+
+
+def test_weights_of_all_disciplines_are_kept_where_many_walks_fit_beside_them():
+    size = CampaignSize(1000, 10**8, n_cells=12, n_weights=12)
+    roomy, tight = (plan_memory(size, 10**7, 8, free << 30) for free in (16, 4))
+    assert (roomy.n_weights, tight.n_weights) == (12, 1)
+    assert tight.peak_bytes <= 4 << 30
+    assert "edge weights of disciplines" in tight.table()
 
 
 def test_batches_never_stall():

@@ -31,9 +31,9 @@ def gpu() -> Any:
     if os.environ.get("LINKSYN_GPU_NO_POOL") == "1":
         import cupy
 
-        from linksyn_gpu.backend.gpu import device, rapids
+        from linksyn_gpu.backend.gpu import device, rapids, transfer
         from linksyn_gpu.backend.gpu.pool import CuPyPool
 
-        device.pool = rapids.pool = CuPyPool  # RMM's pool would replace the allocator
+        device.pool = rapids.pool = transfer.pool = CuPyPool  # RMM's pool would replace the allocator
         cupy.cuda.set_allocator(None)  # each array is a separate allocation, with exact bounds
     return gpu

@@ -3,6 +3,7 @@
 import numpy as np
 
 from linksyn_gpu.backend.gpu.memory import SLACK, plan_memory
+from linksyn_gpu.backend.protocol import CampaignSize
 from linksyn_gpu.backend.reference import operations as ref
 from tests.graphs import random_graph
 
@@ -24,7 +25,7 @@ def test_a_round_takes_no_more_than_its_plan(gpu):
     gpu.count_occurrences(nodes, status == 0, 300)
     gpu.path_lengths(nodes)
     gpu.to_host(nodes)
-    plan = plan_memory(graph.n_kps, graph.indices.size, 0, N_WALKS, 4, gpu.free_memory())
+    plan = plan_memory(CampaignSize(graph.n_kps, graph.indices.size, n_paths=N_WALKS), N_WALKS, 4, gpu.free_memory())
     taken = peak_memory()
     assert plan.n_batches == 1
     assert taken <= plan.peak_bytes

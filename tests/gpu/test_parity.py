@@ -31,7 +31,7 @@ from tests.device.scenario import (
     assert_same_walks,
     run_everything,
 )
-from tests.graphs import random_graph, random_incidence
+from tests.graphs import hub_graph, random_graph, random_incidence
 
 
 @pytest.mark.parametrize("shape", [None, (1, 32), (7, 64), (200, 128), (3, 256)], ids=str)
@@ -54,6 +54,14 @@ def test_walks_on_all_options(gpu, graph, no_revisit, p, q):
     expected, found = assert_same_tables(gpu, graph, value, graph.seed_count / graph.seed_count.sum())
     ids = np.concatenate([np.arange(800), 2**40 + np.arange(200)])
     assert_same_walks(gpu, expected, found, ids, 8, ref.StepRule(no_revisit, p, q))
+
+
+@pytest.mark.parametrize("n_hubs", [1, 3])
+def test_exact_scans_of_hubs(gpu, n_hubs):
+    """With p = 0.25 and q = 4 one step in six is drawn by the scan: tests/device/test_hubs.py."""
+    hubs = hub_graph(n_hubs, 260, seed=n_hubs)
+    expected, found = assert_same_tables(gpu, hubs, np.linspace(0.1, 5.0, hubs.n_kps), np.ones(hubs.n_kps))
+    assert_same_walks(gpu, expected, found, np.arange(150), 6, ref.StepRule(True, 0.25, 4.0))
 
 
 @pytest.mark.parametrize(

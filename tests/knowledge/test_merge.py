@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.knowledge.merge.clusters import Link, complete_linkage
 from linksyn_gpu.knowledge.merge.guards import veto
+from linksyn_gpu.knowledge.merge.lookalike import slip
 from linksyn_gpu.knowledge.merge.merge import Mention, merge_names
 from linksyn_gpu.knowledge.merge.normal_form import merge_key, normal_form
 from linksyn_gpu.knowledge.merge.rules import Rules, read_rules
@@ -268,3 +270,77 @@ def test_pairs_by_meaning_are_doubtful_below_accept_similarity_and_guards_hold()
     sure = merged(*names, neighbours=neighbours, accept_similarity=0.95)
     assert sure.canonical[0] == sure.canonical[1]
     assert sure.canonical[2] != sure.canonical[3]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("photosynthetic", "photosythetic", True),
+        ("embarrassment", "embarasment", True),
+        ("desert", "dessert", False),
+        ("neuron", "neutron", False),
+        ("macroeconomic", "macroeconomics", False),
+        ("chloromethane", "chloroethane", False),
+    ],
+)
+def test_a_dropped_letter_or_doubled_letters_in_a_long_word_are_a_typo(one, other, same):
+    assert slip(one, other) is slip(other, one) is same
+
+
+def test_vectors_merge_names_with_one_stem_earlier_and_never_names_that_the_model_cannot_tell_apart():
+    names = ("climate policy", "climatic policy", "cardiac muscle", "heart tissue", "Co", "CO")
+    pairs = [(0, 1, 0.88), (2, 3, 0.88), (4, 5, 1.0)]
+    found = merged(*names, neighbours=lambda spellings: pairs, accept_similarity=0.93)
+    assert found.canonical[0] == found.canonical[1]
+    assert len(set(found.canonical[2:])) == 4
+
+
+def test_vectors_of_chinese_names_are_not_used_if_the_model_cannot_read_them():
+    names = ("细胞膜", "细胞壁", "动能定理", "动量定理", "heart muscle", "cardiac muscle")
+    pairs = [(0, 1, 1.0), (2, 3, 0.98), (4, 5, 0.95)]
+    found = merged(*names, neighbours=lambda spellings: pairs, accept_similarity=0.93)
+    assert len(set(found.canonical)) == 5
+    assert found.canonical[4] == found.canonical[5]
+    assert found.counts["pairs_of_unread_script"] == 2
+
+
+def initials_of(cosine, *names, **options):
+    """Merging in which the first name has this cosine with all others."""
+    one = np.array([1.0, 0.0], np.float32)
+    other = np.array([cosine, np.sqrt(1 - cosine**2)], np.float32)
+    return merged(
+        *names,
+        neighbours=lambda spellings: [],
+        vectors=lambda wanted: {name: one if name == names[0] else other for name in wanted},
+        **options,
+    )
+
+
+@pytest.mark.parametrize(("cosine", "accept", "kps"), [(0.45, 0.93, 1), (0.35, 0.93, 2), (0.45, None, 2)])
+def test_an_abbreviation_by_initials_merges_if_the_vectors_agree_else_it_is_doubtful(cosine, accept, kps):
+    found = initials_of(cosine, "TEM", "transmission electron microscopy", accept_similarity=accept)
+    assert len(set(found.canonical)) == kps
+    assert [row["why"] for row in found.doubtful] == ["initials"] * (kps - 1)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("TEM", "transmission electron microscopy", "total energy method"),  # two names with these initials
+        ("EM", "electron microscopy"),  # too short
+        ("Tem", "transmission electron microscopy"),  # a word
+    ],
+)
+def test_initials_that_do_not_decide_merge_nothing(names):
+    assert len(set(initials_of(0.6, *names, accept_similarity=0.93).canonical)) == len(names)
+
+
+def test_a_misspelled_name_joins_the_synonyms_of_the_right_one():
+    found = merged("photosynthesis", "photosythesis", "光合作用（photosynthesis）", "光合作用")
+    assert len(set(found.canonical)) == 1
+
+
+def test_an_ordinal_before_a_name_is_a_number_after_it():
+    assert len(set(merged("Second Punic War", "Punic War II", "2nd Punic War").canonical)) == 1
+    assert len(set(merged("Second Punic War", "Punic War I").canonical)) == 2
+    assert len(set(merged("2 phase", "phase 2").canonical)) == 2

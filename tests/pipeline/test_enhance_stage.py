@@ -420,3 +420,22 @@ def test_the_report_page_fetches_nothing_and_has_no_control_characters(folder):
         page = render_page(stats, "a run")
     assert "beforeafter" in page
     assert "default-src 'none'" in page
+
+
+def test_a_takedown_works_where_the_stage_dropped_nothing_and_where_all_rows_go(folder):
+    enhance(folder, Server())
+    assert rows(folder, "enhance-dropped.parquet") == []
+    before = {row["id"]: row for row in rows(folder, "enhanced.parquet")}
+    first = next(iter(before.values()))["seed_ids"][0]
+    with Workspace(folder) as ws:
+        pipeline.revoke(ws, [first])
+    left = {row["id"]: row for row in rows(folder, "enhanced.parquet")}
+    assert left == {name: row for name, row in before.items() if first not in row["seed_ids"]}
+    every = sorted({seed for row in left.values() for seed in row["seed_ids"]})
+    with Workspace(folder) as ws:
+        pipeline.revoke(ws, every)
+    assert rows(folder, "enhanced.parquet") == []
+    last = [json.loads(line)["id"] for line in SEEDS.read_text(encoding="utf-8").splitlines()]
+    with Workspace(folder) as ws:
+        pipeline.revoke(ws, [name for name in last if name not in every][:1])
+    assert rows(folder, "enhanced.parquet") == []

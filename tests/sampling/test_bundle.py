@@ -125,6 +125,18 @@ def test_uses_count_kept_bundles_only():
     assert linker.uses.sum() == total
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_linker_that_forgets_its_uses_links_as_a_new_one(backend):
+    seeds = bank()
+    graph = build_graph(seeds, backend=backend)
+    batch = Walker(graph, QUICK, seed=2, backend=backend).sample_round(30)
+    linker = SeedLinker(graph, seeds, seed=2, backend=backend)
+    first, second = linker.link_round(batch), linker.link_round(batch)
+    assert not np.array_equal(first.seeds, second.seeds)
+    linker.forget_uses()
+    assert np.array_equal(linker.link_round(batch).seeds, first.seeds)
+
+
 def test_a_graph_without_evidence_cannot_link():
     seeds = make_seeds([{}])
     with pytest.raises(DataError, match="no evidence"):

@@ -13,6 +13,7 @@ from linksyn_gpu.sampling.bundle import SeedLinker
 from linksyn_gpu.sampling.labels import find_discipline, seed_labels, seeds_of
 from linksyn_gpu.sampling.plan import CellGoal, cell_goals, cell_weight, goals_digest, plan_cells, plan_table
 from linksyn_gpu.tables import PATH_STATUS, Cell
+from linksyn_gpu.taxonomy.disciplines import default_taxonomy
 from tests.graphs import make_seeds
 
 QUOTA = QuotaConfig(discipline={"physics": 1.0, "law": 1.0}, difficulty={"2": 1.0, "5": 1.0})
@@ -122,17 +123,24 @@ def test_the_weight_of_an_own_edge_follows_its_own_seeds_and_is_symmetric(seed, 
 
 def test_labels_are_compared_through_the_taxonomy():
     labels = ["Math", "数学", "法学（1级学科）", "botany of Mars", "psychology"]
-    assert find_discipline("mathematics", labels) == [0, 1]
-    assert find_discipline("law", labels) == [2]
-    assert find_discipline("Botany of mars", labels) == [3]
-    assert find_discipline("formal sciences", labels) == [0, 1]  # a group: its disciplines
+    taxonomy = default_taxonomy()
+    assert find_discipline("mathematics", labels, taxonomy) == [0, 1]
+    assert find_discipline("law", labels, taxonomy) == [2]
+    assert find_discipline("Botany of mars", labels, taxonomy) == [3]
+    assert find_discipline("formal sciences", labels, taxonomy) == [0, 1]  # a group: its disciplines
+
+
+def test_two_spellings_of_one_discipline_in_a_quota_are_refused():
+    graph = build_graph(bank(), backend="cpu")
+    with pytest.raises(ConfigError, match="twice"):
+        Walker(graph, QUICK, 5, "cpu", quota=QuotaConfig(discipline={"law": 1, "法学": 1}))
 
 
 def test_an_unknown_discipline_gets_similar_names_and_never_a_long_list():
     with pytest.raises(ConfigError, match="did you mean physics"):
-        find_discipline("phsics", ["physics", "law"])
+        find_discipline("phsics", ["physics", "law"], default_taxonomy())
     with pytest.raises(ConfigError, match="500 disciplines, among them") as error:
-        find_discipline("xyzzy", [f"d{i}" for i in range(500)])
+        find_discipline("xyzzy", [f"d{i}" for i in range(500)], default_taxonomy())
     assert len(str(error.value)) < 200
 
 
@@ -164,7 +172,7 @@ def test_a_discipline_whose_seeds_share_no_kp_cannot_start_a_walk():
 
 
 def test_reasons_of_dropped_paths_are_known_words():
-    assert PATH_STATUS == ("kept", "too_short", "repeated", "few_seeds", "off_cell", "no_start")
+    assert PATH_STATUS == ("kept", "too_short", "repeated", "few_seeds", "off_cell", "no_start", "revoked")
 
 
 def test_the_digest_of_goals_changes_with_the_last_bit_of_a_target():

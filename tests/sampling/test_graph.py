@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from linksyn_gpu.backend.cpu import incidence
 from linksyn_gpu.config import GraphConfig
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.sampling.graph import build_graph, build_graph_from_incidence, kp_statistics, read_incidence
@@ -117,8 +118,8 @@ def test_edge_weights_are_fixed_point_of_their_formula(kind, expected):
 
 
 def test_statistics_summarise_the_seeds_of_a_kp():
-    incidence = read_incidence(BANK, GraphConfig())
-    statistics = kp_statistics(BANK, incidence)
+    held = read_incidence(BANK, GraphConfig())
+    statistics = kp_statistics(BANK, held)
     assert statistics.disciplines == ["biology", "physics"]
     assert statistics.discipline_counts.toarray().tolist() == [[2, 2], [2, 1], [1, 2], [0, 1]]
     assert statistics.mean_difficulty.tolist() == [3.5, 2.0, 5.0, 4.0]
@@ -178,3 +179,16 @@ def test_a_bare_matrix_uses_the_weighted_degree_as_popularity():
     assert edge_graph(3, {(0, 1): 5, (1, 2): 2}).seed_count.tolist() == [5, 7, 2]
     with pytest.raises(DataError, match="2 names for 3 KPs"):
         KPGraph.from_csr([0, 0, 0, 0], [], [], names=["a", "b"])
+
+
+@pytest.mark.parametrize("kp_form", ["folded", "exact"])
+@pytest.mark.parametrize("limit", [None, 1])
+@pytest.mark.parametrize("part", [1, 2, 3])
+def test_kps_are_numbered_the_same_however_many_seeds_are_read_at_once(monkeypatch, part, limit, kp_form):
+    config = GraphConfig(kp_form=kp_form, max_kps_per_seed=limit)
+    whole = read_incidence(BANK, config)
+    monkeypatch.setattr(incidence, "SEEDS_PER_PART", part)
+    cut = read_incidence(BANK, config)
+    assert (cut.indptr.tolist(), cut.kp_indices.tolist()) == (whole.indptr.tolist(), whole.kp_indices.tolist())
+    assert (cut.names, cut.drops) == (whole.names, whole.drops)
+    assert cut.indptr.dtype == np.int64

@@ -51,11 +51,6 @@ def test_a_share_too_small_for_one_path_keeps_its_cell_in_the_plan():
     assert [part.cell for part in plan_rounds(cells, 2)] == [1, 1]
 
 
-def test_two_spellings_of_one_discipline_are_refused():
-    with pytest.raises(ConfigError, match="twice"):
-        plan_cells(QuotaConfig(discipline={"law": 1, "法学": 1}), 10)
-
-
 @pytest.mark.parametrize(
     "quota",
     [

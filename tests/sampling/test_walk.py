@@ -46,6 +46,21 @@ def test_backends_agree_to_the_bit_over_a_campaign():
         assert a.redraws == b.redraws
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_round_builds_its_table_once_and_announces_its_steps(backend, monkeypatch):
+    """Batches and redraws draw from the same table."""
+    ops = resolve(backend).ops
+    build, sample, steps, batches = ops.transition_table, ops.sample_walks, [], []
+    monkeypatch.setattr(ops, "transition_table", lambda *a, **k: steps.append(k["steps"]) or build(*a, **k))
+    monkeypatch.setattr(ops, "sample_walks", lambda *a, **k: batches.append(1) or sample(*a, **k))
+    config = WalkConfig(length=3, distinct=True, **QUICK)
+    walker = Walker(random_graph(), config, seed=4, backend=backend, batch_size=60)
+    batch = walker.sample_round(150)
+    assert batch.redraws > 0
+    assert len(batches) > 2 * 4 + 3  # 200 paths in 60s, twice; 150 in 60s; and redraws
+    assert steps == [200 * 3, 200 * 3, 150 * 3]
+
+
 def test_visits_count_all_walks_and_continue_from_call_to_call():
     walker = Walker(random_graph(), WalkConfig(**QUICK), seed=5)
     first, second = walker.sample(50), walker.sample(70)

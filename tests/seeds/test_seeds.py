@@ -1,6 +1,7 @@
 """Reading seeds: every format, every column name, every reason to reject a record."""
 
 import csv
+import gc
 import itertools
 import json
 import time
@@ -796,7 +797,7 @@ def test_a_bad_row_is_rejected_with_its_line_and_reason_and_reading_goes_on(json
 
 
 def test_every_reason_is_tested():
-    assert {reason for _, reason in REFUSED} == set(REASONS)
+    assert {reason for _, reason in REFUSED} == set(REASONS) - {"contaminated", "private_data"}  # tests/cli, and below
 
 
 def test_a_line_over_the_limit_is_skipped_without_being_held_in_memory(jsonl, monkeypatch):
@@ -974,6 +975,32 @@ def test_the_batch_size_does_not_change_the_result(jsonl, monkeypatch):
     assert cut.table.equals(whole.table)
 
 
+@pytest.mark.parametrize("block", [1, 7, 64])
+def test_lines_that_lie_in_several_blocks_are_read_as_one(jsonl, monkeypatch, block):
+    lines = (
+        {"question": "a"},
+        b"",
+        b"  \r",
+        b"{",
+        b"\xef\xbb\xbf" + b'{"question": "b\xff"}',
+        b"y" * 90,
+        {"question": "c"},
+    )
+    path = jsonl(*lines)
+    whole = read_seeds(path)
+    monkeypatch.setattr(readers, "_BLOCK", block)
+    cut = read_seeds(path)
+    assert cut.table.equals(whole.table)
+    assert cut.rejects == whole.rejects
+    assert verdicts(cut) == [(4, "invalid_json"), (5, "invalid_utf8"), (6, "invalid_json")]
+
+
+def test_the_collector_runs_again_after_a_file_was_read(jsonl):
+    with pytest.raises(DataError):
+        read_seeds(jsonl(b"{", b"["))
+    assert gc.isenabled()
+
+
 # --- arbitrary input
 
 JSON_VALUE = st.recursive(
@@ -1100,3 +1127,16 @@ def test_the_language_guess_agrees_with_the_labels_of_real_questions(real_data):
     ]
     wrong = [record for record in labelled if guess_language(record["question"]) != record["language"]]
     assert len(wrong) <= 5  # English questions with a Chinese heading, labelled zh
+
+
+def test_seeds_with_private_data_are_rejected_only_if_wanted(tmp_path):
+    path = tmp_path / "seeds.jsonl"
+    rows = [{"question": "Who answers?", "answer": f"Ask jane.roe{i}@uni-bonn.de"} for i in range(20)]
+    rows.append({"question": "Who else answers?", "answer": "Nobody."})
+    path.write_text(
+        "".join(json.dumps({**row, "question": f"{i}: {row['question']}"}) + "\n" for i, row in enumerate(rows))
+    )
+    assert len(read_seeds(path)) == 21
+    seeds = read_seeds(path, reject_private=True)
+    assert len(seeds) == 1
+    assert {(reject.reason, reject.detail) for reject in seeds.rejects} == {("private_data", "email")}

@@ -15,7 +15,7 @@ from tests.enhancing import Model, data_of, failing, item, kind_of
 
 ASKING = SynthesisConfig(engine="openai", base_url="http://unused/v1")
 NAMES = [f"kp {i}" for i in range(12)]
-SEEDS = {i: {"question": f"What is seed question number {i}?", "answer": str(i), "options": []} for i in range(12)}
+SEEDS = {i: {"question": f"What is sample question number {i}?", "answer": str(i), "options": []} for i in range(12)}
 
 
 def row(name="Alpha", level=3, **fields):
@@ -92,8 +92,8 @@ def test_a_second_try_gets_another_extension_and_the_faults_of_the_first():
     assert "kp 6" in second
     assert "it looks like 3" in second
     assert "Alpha harder by 1" in second
-    assert "seed question number 4" in first
-    assert "seed question number 5" in second
+    assert "sample question number 4" in first
+    assert "sample question number 5" in second
 
 
 def test_a_qa_that_never_reaches_the_level_is_dropped_with_the_reason():
@@ -188,7 +188,7 @@ def test_a_judge_that_fails_on_a_rewrite_ends_only_that_try():
     [
         ("I cannot do that", "rewrite_failed"),
         (json.dumps({"qa": [item("Too short")]}), "too_short"),
-        (json.dumps({"qa": [item("What is seed question number 3?")]}), "repeats_seed"),
+        (json.dumps({"qa": [item("What is sample question number 3?")]}), "repeats_seed"),
         (json.dumps({"qa": [item("Alpha asked at level 3 with key because?")]}), "repeats_batch"),
     ],
 )

@@ -1,5 +1,6 @@
 """Prompts: complete in both languages, replaceable, and safe against the text of seeds."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -7,10 +8,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from linksyn_gpu.config import QUESTION_TYPES, SynthesisConfig
+from linksyn_gpu.config import DEFAULT_MAX_TOKENS, QUESTION_TYPES, SynthesisConfig
 from linksyn_gpu.errors import ConfigError, DataError
+from linksyn_gpu.llm.prompting import to_data
 from linksyn_gpu.synthesis import prompts, requests
 from linksyn_gpu.tables import Cell
+from linksyn_gpu.text import CJK, estimate_tokens
 
 SEED = {
     "id": "s1",
@@ -172,6 +175,32 @@ def test_the_same_request_has_the_same_id_and_any_change_gives_another_id():
     assert len({r["custom_id"] for r in [base, *others]}) == 4
     assert len({r["body"]["seed"] for r in [base, *others]}) == 4
     assert 0 <= base["body"]["seed"] < 2**31
+
+
+@pytest.mark.parametrize("engine", ["smol", "batch"])
+@pytest.mark.parametrize("top_p", [1, 1.0, 0.5])
+def test_an_id_is_the_digest_of_the_canonical_json_of_number_and_body(top_p, engine):
+    config = SynthesisConfig(engine=engine, top_p=top_p, max_tokens=77)
+    asked = task(kp_path=("光\u2028é", 'quote " and \\'), discipline="\U0001d54f", language="zh", n=3)
+    for number in (0, 2**40):
+        request = requests.qa_request(asked, number, config)
+        body = {name: value for name, value in request["body"].items() if name != "seed"}
+        named = [number, {**body, "max_tokens": DEFAULT_MAX_TOKENS}]
+        digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode())
+        assert request["custom_id"] == digest.hexdigest()[:32]
+
+
+@pytest.mark.parametrize(
+    "value", [SEED, {"a": [1, None, {"b": True}]}, {1: "x"}, [["é"], 'q"\n\x1f'], 1.5, (1, "t"), "<&>\u2029"]
+)
+def test_data_of_a_prompt_is_json_of_the_value(value):
+    assert json.loads(to_data(value)) == json.loads(json.dumps(value))
+
+
+def test_estimated_tokens_count_every_cjk_character():
+    text = "".join(map(chr, [*range(0x2E70, 0x3500), *range(0xD7F0, 0xD810), *range(0xF8F0, 0xFB10), 0x20000, 0x323B0]))
+    cjk = len(CJK.findall(text))
+    assert estimate_tokens(text) == round((len(text) - cjk) / 4 + cjk / 1.5)
 
 
 def test_a_discipline_or_level_that_the_cell_leaves_open_comes_from_the_seeds():

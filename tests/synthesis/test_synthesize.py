@@ -39,7 +39,7 @@ def seeds():
     rows = [
         {
             "id": f"seed-{i}",
-            "question": f"What is seed question number {i}?",
+            "question": f"What is sample question number {i}?",
             "answer": str(i),
             "options": [],
             "disciplines": ["physics" if i % 2 else "biology"],
@@ -181,6 +181,7 @@ def test_a_kept_qa_names_everything_that_it_was_made_from(tmp_path, seeds):
             "left_out": [],
             "prompt_tokens": 10,
             "completion_tokens": 5,
+            "license_group": None,
         }
     ]
 
@@ -190,7 +191,7 @@ def test_requests_and_qa_are_counted_apart_each_with_every_reason(tmp_path, seed
     written = run.write([path(0, "few_seeds"), *(path(i) for i in range(1, 8))])
     assert len(written) == 7
     replies = {
-        1: answer(qa("What is a first new question?"), qa("What is seed question number 3?"), qa("", "x")),
+        1: answer(qa("What is a first new question?"), qa("What is sample question number 3?"), qa("", "x")),
         2: ok("no JSON at all"),
         3: ok('{"qa": [', finish="length"),
         4: {"status": 400, "json": {"error": {"message": "refused"}}},

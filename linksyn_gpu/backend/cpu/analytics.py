@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from linksyn_gpu.backend.reference.edges import number_by_first as number_by_first
 from linksyn_gpu.errors import BackendUnavailable
-from linksyn_gpu.tables import Int32, KPGraph
+from linksyn_gpu.tables import KPGraph
 
 DAMPING = 0.85
 LEIDEN_SEED = 0
@@ -72,11 +73,3 @@ def without_edges(graph: KPGraph) -> dict[str, NDArray[Any]]:
         "core": np.zeros(graph.n_kps, np.int32),
         "community": alone.copy(),
     }
-
-
-def number_by_first(labels: NDArray[Any]) -> Int32:
-    """Rename labels 0, 1, 2, ... in the order in which they first appear."""
-    _, first, group = np.unique(labels, return_index=True, return_inverse=True)
-    number = np.empty(first.size, np.int32)
-    number[np.argsort(first)] = np.arange(first.size, dtype=np.int32)
-    return number[group]

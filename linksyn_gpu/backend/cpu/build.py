@@ -7,6 +7,8 @@ import numpy as np
 from linksyn_gpu.backend.cpu.kernels import build
 from linksyn_gpu.backend.cpu.kernels.core import allocate, operand, run_tasks, thread_count
 from linksyn_gpu.backend.cpu.tasks import ENTRIES_PER_TASK, offsets, split
+from linksyn_gpu.backend.protocol import EdgeRule, GraphArrays
+from linksyn_gpu.backend.reference.edges import host_graph
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.machine import available_memory
 from linksyn_gpu.tables import Int32, Int64
@@ -102,3 +104,17 @@ def evidence(indptr: Int64, kp_indices: Int32, graph_indptr: Int64, graph_indice
     edge_seeds = allocate(int(edge_start[-1]), np.int32)
     run_tasks(build.edge_fill_tasks, task_rows.size - 1, task_rows, edges, mentions, edge_start, edge_seeds)
     return edge_start, edge_seeds
+
+
+def graph_arrays(
+    indptr: Int64, kp_indices: Int32, n_kps: int, rule: EdgeRule, *, memory_limit: int | None = None
+) -> GraphArrays:
+    """By `cooccurrence` and `evidence` of this backend."""
+    return host_graph(cooccurrence, evidence, components, indptr, kp_indices, n_kps, rule, memory_limit)
+
+
+def components(indptr: Int64, indices: Int32) -> Int32:
+    """Connected components by union and find, numbered by their first KP."""
+    label = np.empty(indptr.size - 1, np.int32)
+    build.component_labels(operand(indptr, np.int64), operand(indices, np.int32), label)
+    return label

@@ -1,8 +1,8 @@
 """The CPU backend: every operation of the reference in Numba, on all cores, with the same bits."""
 
 from linksyn_gpu.backend.cpu.analytics import analytics
-from linksyn_gpu.backend.cpu.build import cooccurrence, evidence
-from linksyn_gpu.backend.cpu.bundle import link_paths, order_evidence
+from linksyn_gpu.backend.cpu.build import cooccurrence, evidence, graph_arrays
+from linksyn_gpu.backend.cpu.bundle import EvidenceGraph, RankedEvidence, link_paths, load_evidence, rank_evidence
 from linksyn_gpu.backend.cpu.incidence import incidence
 from linksyn_gpu.backend.cpu.neighbours import similar_pairs
 from linksyn_gpu.backend.cpu.paths import KeySet, count_occurrences, key_set, path_keys, path_lengths, screen_paths
@@ -22,6 +22,7 @@ from linksyn_gpu.backend.cpu.walk import (
 )
 from linksyn_gpu.backend.host import (
     asarray,
+    fetch_rows,
     free_memory,
     release,
     sample_walks_cugraph,
@@ -31,4 +32,5 @@ from linksyn_gpu.backend.host import (
 )
 from linksyn_gpu.backend.neighbours import SimilarPairs
 from linksyn_gpu.backend.protocol import StepRule
-from linksyn_gpu.backend.reference.bundle import EvidenceGraph, OrderedEvidence, load_evidence
+from linksyn_gpu.backend.reference.bundle import LabelTable, load_labels, rank_seeds, screen_bundles
+from linksyn_gpu.backend.reference.edges import check_incidence, kp_counts

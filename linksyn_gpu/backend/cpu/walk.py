@@ -168,8 +168,10 @@ def count_steps(graph: WalkGraph, nodes: Int32) -> Int64:
 # ---------------------------------------------------------------------- tables
 
 
-def transition_table(graph: WalkGraph, value: Float64, scale: Float64 | None = None) -> TransitionTable:
-    """Masses w * V, their sums, and the cells that answer draws, row by row."""
+def transition_table(
+    graph: WalkGraph, value: Float64, scale: Float64 | None = None, *, steps: int = 0
+) -> TransitionTable:
+    """Masses w * V, their sums, and the cells that answer draws, row by row; cells pay for any number of steps."""
     value = operand(value, np.float64)
     n_kps, n_entries = graph.indptr.size - 1, graph.indices.size
     factor = 1.0 if scale is None else float(scale[0])

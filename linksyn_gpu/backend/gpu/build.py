@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import cupy as cp
@@ -14,6 +15,7 @@ from linksyn_gpu.errors import DataError
 
 # Bytes per item of a batch at the peak of its sort: keys, the second copy of the radix sort, runs.
 PAIR_BYTES = 48
+KEY_BITS = 64
 LOW = 0xFFFFFFFF
 
 
@@ -27,19 +29,51 @@ def cooccurrence(
     """
     running = _pairs_up_to(indptr, kp_indices)
     n_pairs = size_of(running[-1]) if kp_indices.size else 0
+
+    def expand(first: int, size: int, keys: Any) -> None:
+        launch("expand_pairs", size, kp_indices, running, kp_indices.size, n_kps, first, size, keys)
+
     batch = items_that_fit(memory_limit or free_memory(), PAIR_BYTES, n_pairs)
+    return symmetric_csr(*count_keys(n_pairs, batch, expand), n_kps)
+
+
+def cooccurrence_with_evidence(
+    indptr: DeviceArray, kp_indices: DeviceArray, n_kps: int, memory_limit: int | None = None
+) -> tuple[Any, Any, Any, Any, Any] | None:
+    """Counts and postings by one sort of (edge, seed); None if the pairs do not fit in memory, or in 64 bits each."""
+    running = _pairs_up_to(indptr, kp_indices)
+    n_seeds, n_pairs = indptr.size - 1, size_of(running[-1]) if kp_indices.size else 0
+    seed_bits = max(n_seeds - 1, 1).bit_length()
+    fits = items_that_fit(memory_limit or free_memory(), PAIR_BYTES, n_pairs) >= n_pairs
+    if not fits or (n_kps * n_kps).bit_length() + seed_bits > KEY_BITS:
+        return None
+    keys = cp.empty(n_pairs, np.uint64)
+    launch(
+        "expand_postings", n_pairs,
+        indptr, kp_indices, running, n_seeds, kp_indices.size, n_kps, seed_bits, n_pairs, keys,
+    )  # fmt: skip
+    keys.sort()
+    seeds = (keys & ((1 << seed_bits) - 1)).astype(np.int32)
+    keys >>= seed_bits
+    starts = _run_starts(keys)
+    edges, count = keys[starts[:-1]], (starts[1:] - starts[:-1]).astype(np.int32)
+    del keys
+    return *symmetric_csr(edges, count, n_kps), starts, seeds
+
+
+def count_keys(n_keys: int, batch: int, expand: Callable[[int, int, Any], None]) -> tuple[Any, Any]:
+    """Distinct keys, ascending, and how often each occurs; `expand(first, size, out)` makes those of a batch."""
     keys, count = cp.empty(0, np.uint64), cp.empty(0, np.int32)
-    for first in range(0, n_pairs, batch):
-        size = min(batch, n_pairs - first)
-        part = cp.empty(size, np.uint64)
-        launch("expand_pairs", size, kp_indices, running, kp_indices.size, n_kps, first, size, part)
+    for first in range(0, n_keys, batch):
+        part = cp.empty(min(batch, n_keys - first), np.uint64)
+        expand(first, part.size, part)
         part.sort()
         part_keys, part_count = _count_runs(part)
         if keys.size:
             keys, count = _merge(cp.concatenate((keys, part_keys)), cp.concatenate((count, part_count)))
         else:
             keys, count = part_keys, part_count
-    return _symmetric_csr(keys, count, n_kps)
+    return keys, count
 
 
 def _pairs_up_to(indptr: Any, kp_indices: Any) -> Any:
@@ -72,7 +106,7 @@ def _merge(keys: Any, count: Any) -> tuple[Any, Any]:
     return keys[starts[:-1]], (running[starts[1:]] - running[starts[:-1]]).astype(np.int32)
 
 
-def _symmetric_csr(keys: Any, count: Any, n_kps: int) -> tuple[Any, Any, Any]:
+def symmetric_csr(keys: Any, count: Any, n_kps: int) -> tuple[Any, Any, Any]:
     """CSR of both triangles from the ascending keys of the upper one.
 
     A row's entries below its KP come from the transposed keys, sorted; those above it follow unchanged.
@@ -123,7 +157,7 @@ def evidence(
     for first in range(0, n_pairs, batch):
         keys = postings(first)
         launch("count_postings", keys.size, keys, keys.size, held)
-    evidence_indptr = _indptr(held)
+    evidence_indptr = offsets(held)
     seeds = cp.empty(size_of(evidence_indptr[-1]), np.int32)
     placed = cp.zeros(n_edges, np.int64)
     for first in range(0, n_pairs, batch):
@@ -134,7 +168,7 @@ def evidence(
     return evidence_indptr, seeds
 
 
-def _indptr(sizes: Any) -> Any:
+def offsets(sizes: Any) -> Any:
     """Running sum with a 0 in front: int64 [n + 1]."""
     indptr = cp.zeros(sizes.size + 1, np.int64)
     indptr[1:] = cp.cumsum(sizes, dtype=np.int64)
@@ -146,4 +180,4 @@ def upper(graph_indptr: Any, graph_indices: Any) -> tuple[Any, Any]:
     n_kps = graph_indptr.size - 1
     first = cp.empty(n_kps, np.int64)
     launch("first_above", n_kps, graph_indptr, graph_indices, n_kps, first)
-    return first, _indptr(graph_indptr[1:] - first)
+    return first, offsets(graph_indptr[1:] - first)

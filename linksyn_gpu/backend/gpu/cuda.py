@@ -118,10 +118,6 @@ def _expanded(file: str, seen: set[str]) -> list[str]:
 KERNEL = re.compile(r'extern "C" __global__ void[^(]*?(?:__launch_bounds__\((\d+)[\d, ]*\)\s*)?(\w+)\(')
 
 
-# A kernel up to its parameters: its launch bounds, if it has any, and its name.
-KERNEL = re.compile(r'extern "C" __global__ void[^(]*?(?:__launch_bounds__\((\d+)[\d, ]*\)\s*)?(\w+)\(')
-
-
 @cache
 def declared_kernels() -> dict[str, Kernel]:
     """Every kernel, by name, with the parameters and the launch bounds in its source."""

@@ -74,9 +74,3 @@ def limit_memory(n_bytes: int) -> None:
 def peak_memory() -> int:
     """Most bytes of the pool since its last release."""
     return pool().peak_bytes()
-
-
-def release() -> int:
-    """Free what the pools hold and no array uses; returns the bytes that arrays use."""
-    cp.get_default_pinned_memory_pool().free_all_blocks()
-    return pool().release()

@@ -8,23 +8,38 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from linksyn_gpu.backend.protocol import CampaignSize
 from linksyn_gpu.errors import BackendUnavailable
 
-# Bytes per KP, entry, edge, seed of an edge, and walk, including what is needed only while a table is built.
+ROW_BYTES = 16  # begin, degree and total of a row of the transition table: kernels/walk.cuh
+ENTRY_BYTES = 8  # a prefix sum with its neighbour
+GUIDE_BYTES = 4
+SECTOR = 32  # bytes that a device reads from memory at least
+# Random sectors that a step without no_revisit, p and q reads, counted on the host for a Zipf graph by
+# tests/device/test_hubs.py: the row (1), two neighbouring guide entries (1.1), and the pairs that the search compares,
+# the answer among them (the rest).
+SECTORS_PER_STEP = 3.2
+
+# Bytes per KP, entry, edge, seed and walk, with the scratch that is needed while they are computed.
 KP_ARRAYS = {
     "indptr": 8,
-    "value": 8,
-    "visits of a round": 8,
-    "row totals": 4,
+    "value": 24,
+    "visits of a round": 32,
+    "rows of the table": ROW_BYTES,
     "start prefix sums": 4,
     "start masses and their scan": 24,
 }
 CELL_KP_ARRAYS = {"targets, starts, potentials, visits of cells": 32}
-ENTRY_ARRAYS = {"indices": 4, "weight": 4, "prefix sums": 4, "guide table": 4}
-EVIDENCE_ARRAYS = {"evidence": 4, "ordered evidence": 4}
-EDGE_ARRAYS = {"evidence indptr": 8, "ties": 4}
+ENTRY_ARRAYS = {"indices": 4, "weight": 4, "prefix sums with neighbours": ENTRY_BYTES, "guide table": GUIDE_BYTES}
 KP_EVIDENCE = {"upper_first, upper_running": 16}
-WALK_BYTES = {"ids": 8, "lengths": 4, "status and keep": 2, "path keys and their sort": 48}
+EDGE_ARRAYS = {"evidence indptr": 8}
+# At most one edge in 33 seeds of edges is long; 50 bytes for each, and 16 bytes for each 32 of their seeds.
+EVIDENCE_ARRAYS = {"evidence": 4, "best seeds of long edges": 7}
+SEED_ARRAYS = {"disciplines and levels": 17, "uses": 24, "ranks": 9}  # two disciplines per seed
+PATH_ARRAYS = {"keys of KP sets": 24}  # the set, its copy while it grows and is sorted, keys of redrawn paths
+WALK_BYTES = {"ids": 8, "lengths, masks and status": 10, "path keys and their sort": 56}
+MANY_WALKS = 1 << 20  # walks at once that are worth more than weights which need not be copied again
+PINNED_BYTES = 16 << 20  # of each of the two host buffers that results pass through
 SLACK = 64 << 20  # CUDA context growth, compiled kernels, rounding of the pool
 
 
@@ -40,6 +55,8 @@ class MemoryPlan:
     n_walks: int
     walks_per_batch: int
     n_batches: int
+    n_weights: int
+    """Edge weights of disciplines that are on the device at once: all of them, or one at a time."""
 
     @property
     def resident_bytes(self) -> int:
@@ -58,6 +75,7 @@ class MemoryPlan:
             f"{'walks, ' + format(self.walks_per_batch, ',') + ' at a time':<32}"
             f"{_readable(self.per_walk * self.walks_per_batch):>12}",
             f"{'slack':<32}{_readable(SLACK):>12}",
+            f"{'pinned, on the host':<32}{_readable(2 * PINNED_BYTES):>12}",
             f"{'peak':<32}{_readable(self.peak_bytes):>12}",
             f"{'free on the device':<32}{_readable(self.free_bytes):>12}",
             f"a round of {self.n_walks:,} walks takes {self.n_batches} batch{'es' if self.n_batches > 1 else ''}",
@@ -65,51 +83,46 @@ class MemoryPlan:
         return "\n".join(lines)
 
 
-def plan_memory(
-    n_kps: int,
-    n_entries: int,
-    n_evidence: int,
-    n_walks: int,
-    length: int,
-    free_bytes: int,
-    *,
-    n_cells: int = 1,
-    cell_weights: bool = False,
-) -> MemoryPlan:
+def plan_memory(size: CampaignSize, n_walks: int, length: int, free_bytes: int) -> MemoryPlan:
     """Plan the device memory of a campaign, and split its rounds into batches that fit.
 
     Parameters
     ----------
-    n_kps, n_entries, n_evidence : int
-        Size of the graph: an undirected edge has two entries; 0 seeds of edges where bundles are linked elsewhere.
+    size : CampaignSize
     n_walks : int
-        Walks of a round.
+        Walks of a round, or of a calibration round if these have more.
     length : int
         Steps of a walk.
     free_bytes : int
         What the device has free now.
-    n_cells : int
-        Cells of the quota.
-    cell_weights : bool
-        Cells have edge weights of their own; those of one cell are on the device at a time.
 
     Raises
     ------
     BackendUnavailable
         Graph and tables alone do not fit: this device cannot serve this graph.
     """
-    arrays = {name: size * n_kps for name, size in KP_ARRAYS.items()}
-    arrays |= {name: size * n_kps * n_cells for name, size in CELL_KP_ARRAYS.items()}
-    arrays |= {name: size * n_entries for name, size in ENTRY_ARRAYS.items()}
-    if cell_weights:
-        arrays["weights of a cell"] = 4 * n_entries
+    n_kps, n_cells = size.n_kps, size.n_cells
+    arrays = {name: each * n_kps for name, each in KP_ARRAYS.items()}
+    arrays |= {name: each * n_kps * n_cells for name, each in CELL_KP_ARRAYS.items()}
+    arrays |= {name: each * size.n_entries for name, each in ENTRY_ARRAYS.items()}
+    if size.n_weights:
         arrays["own and foreign KPs of cells"] = 16 * n_kps * n_cells
-    if n_evidence:
-        arrays |= {name: size * n_kps for name, size in KP_EVIDENCE.items()}
-        arrays |= {name: size * (n_entries // 2) for name, size in EDGE_ARRAYS.items()}
-        arrays |= {name: size * n_evidence for name, size in EVIDENCE_ARRAYS.items()}
-    # Paths once for the walk, and once more while they are transposed for the host; bundles likewise.
-    per_walk = sum(WALK_BYTES.values()) + 2 * 4 * (length + 1) + (2 * 4 * length if n_evidence else 0)
+    if size.n_evidence:
+        arrays |= {name: each * n_kps for name, each in KP_EVIDENCE.items()}
+        arrays |= {name: each * (size.n_entries // 2) for name, each in EDGE_ARRAYS.items()}
+        arrays |= {name: each * size.n_evidence for name, each in EVIDENCE_ARRAYS.items()}
+        arrays |= {name: each * size.n_seeds for name, each in SEED_ARRAYS.items()}
+    if size.n_paths:
+        arrays |= {name: each * size.n_paths for name, each in PATH_ARRAYS.items()}
+    # Paths as they are drawn, those of the batch before, and the copies of both on their way to the host.
+    per_walk = sum(WALK_BYTES.values()) + 3 * 4 * (length + 1) + (2 * 4 * length if size.n_evidence else 0)
+    n_weights = size.n_weights
+    weight_bytes = 4 * size.n_entries
+    room = free_bytes - SLACK - sum(arrays.values()) - per_walk * min(n_walks, MANY_WALKS)
+    if weight_bytes * n_weights > room:
+        n_weights = min(n_weights, 1)
+    if n_weights:
+        arrays["edge weights of disciplines"] = weight_bytes * n_weights
     available = free_bytes - sum(arrays.values()) - SLACK
     if available < (least := per_walk * min(n_walks, 1024)):
         raise BackendUnavailable(
@@ -117,7 +130,7 @@ def plan_memory(
             f"{_readable(free_bytes)} are free. Prune the graph, or pass --backend cpu"
         )
     n_batches = max(1, -(-n_walks * per_walk // max(1, available)))
-    return MemoryPlan(arrays, per_walk, free_bytes, n_walks, -(-n_walks // n_batches), n_batches)
+    return MemoryPlan(arrays, per_walk, free_bytes, n_walks, -(-n_walks // n_batches), n_batches, n_weights)
 
 
 def items_that_fit(free_bytes: int, bytes_per_item: int, n_items: int) -> int:

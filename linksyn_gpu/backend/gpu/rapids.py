@@ -17,9 +17,8 @@ from linksyn_gpu.backend.gpu.cuda import launch
 from linksyn_gpu.backend.gpu.device import DeviceArray, flatnonzero, from_device, to_device
 from linksyn_gpu.backend.gpu.memory import crossings
 from linksyn_gpu.backend.gpu.pool import pool
-from linksyn_gpu.backend.gpu.walk import StartTable, WalkGraph
+from linksyn_gpu.backend.gpu.walk import StartTable, TransitionTable, WalkGraph
 from linksyn_gpu.backend.protocol import StepRule
-from linksyn_gpu.backend.reference.walk import TransitionTable
 from linksyn_gpu.errors import BackendUnavailable, DataError
 from linksyn_gpu.tables import KPGraph
 from linksyn_gpu.text import name_key
@@ -208,8 +207,8 @@ def sample_walks_cugraph(
     starts = cp.empty(n_walks, np.int32)  # walks of 0 steps
     launch(
         "sample_walks", n_walks,
-        graph.indptr, graph.indices, table.prefix, table.total, table.total, False, start.prefix,
-        start.prefix.size, ids, n_walks, 0, key, False, False, 0, 0, 0, starts,
+        table.rows, table.pairs, graph.indices, table.guide, False, start.prefix, start.prefix.size,
+        ids, n_walks, 0, key, False, False, 0, 0, 0, starts,
     )  # fmt: skip
     if table not in _weighed:
         indptr, indices, mass = _live_entries(graph, table)
@@ -228,10 +227,11 @@ def sample_walks_cugraph(
 def _live_entries(graph: WalkGraph, table: TransitionTable) -> tuple[Any, Any, Any]:
     """CSR of the entries that can be drawn, with their masses: differences of prefix sums in a row."""
     n_entries = graph.indices.size
-    mass = table.prefix.copy()
-    mass[1:] -= table.prefix[:-1]
+    prefix = table.prefix
+    mass = prefix.copy()
+    mass[1:] -= prefix[:-1]
     begins = graph.indptr[:-1][flatnonzero(graph.indptr[:-1] < graph.indptr[1:])]
-    mass[begins] = table.prefix[begins]
+    mass[begins] = prefix[begins]
     live = mass > 0
     running = cp.zeros(n_entries + 1, np.int64)
     running[1:] = cp.cumsum(live, dtype=np.int64)

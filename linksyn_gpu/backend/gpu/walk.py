@@ -11,11 +11,11 @@ import numpy as np
 from linksyn_gpu.backend.gpu.cuda import WARP, block_size, launch
 from linksyn_gpu.backend.gpu.device import DeviceArray, free_memory, limit_memory, size_of, to_device
 from linksyn_gpu.backend.gpu.memory import plan_memory
-from linksyn_gpu.backend.protocol import MAX_BATCH, StepRule
-from linksyn_gpu.backend.reference.walk import TransitionTable
+from linksyn_gpu.backend.protocol import MAX_BATCH, CampaignSize, StepRule
 from linksyn_gpu.tables import KPGraph
 
 LONG_ROW = 2048  # rows of this length or more are summed by a whole block
+HALF = np.uint64(32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +31,28 @@ class WalkGraph:
 
 
 @dataclass(frozen=True, eq=False)
+class TransitionTable:
+    """Inclusive prefix sums of integer masses inside each row, packed so that a step reads few sectors."""
+
+    rows: Any
+    """[n_kps, 2] uint64: begin of the row; total << 32 | degree."""
+    pairs: Any
+    """[n_entries] uint64: prefix sum << 32 | neighbour."""
+    guide: Any
+    """[n_entries] uint32: begin of the search for each bucket of a row's draws; empty where it would not pay."""
+
+    @property
+    def prefix(self) -> Any:
+        """[n_entries] uint32 (a copy)."""
+        return (self.pairs >> HALF).astype(np.uint32)
+
+    @property
+    def total(self) -> Any:
+        """[n_kps] uint32 (a copy): the last prefix of each row; 0 for an empty or massless row."""
+        return (self.rows[:, 1] >> HALF).astype(np.uint32)
+
+
+@dataclass(frozen=True, eq=False)
 class StartTable:
     """Inclusive prefix sums of start masses over all KPs, shifted so that the total fits in 32 bits."""
 
@@ -42,16 +64,12 @@ class StartTable:
         return size_of(self.prefix[-1]) if self.prefix.size else 0
 
 
-def walks_that_fit(
-    graph: KPGraph, length: int, *, n_cells: int = 1, cell_weights: bool = False, memory: int | None = None
-) -> int:
-    """What the memory plan says, for the evidence too."""
+def walks_that_fit(size: CampaignSize, length: int, *, memory: int | None = None) -> tuple[int, int]:
+    """What the memory plan says."""
     if memory is not None:
         limit_memory(memory)
-    n_evidence = 0 if graph.evidence is None else graph.evidence.size
-    size = graph.n_kps, graph.indices.size, n_evidence
-    plan = plan_memory(*size, MAX_BATCH, length, free_memory(), n_cells=n_cells, cell_weights=cell_weights)
-    return plan.walks_per_batch
+    plan = plan_memory(size, MAX_BATCH, length, free_memory())
+    return plan.walks_per_batch, plan.n_weights
 
 
 def load_graph(graph: KPGraph, *, second_order: bool) -> WalkGraph:
@@ -107,25 +125,33 @@ def count_steps(graph: WalkGraph, nodes: DeviceArray) -> DeviceArray:
 # ---------------------------------------------------------------------- tables
 
 
-def transition_table(graph: WalkGraph, value: DeviceArray, scale: DeviceArray | None = None) -> TransitionTable:
-    """Masses w * V and their sums: a warp per short row, a block per long one."""
+def transition_table(
+    graph: WalkGraph, value: DeviceArray, scale: DeviceArray | None = None, *, steps: int = 0
+) -> TransitionTable:
+    """Masses w * V and their sums: a warp per short row, a block per long one.
+
+    A guide table is built if at least as many steps are announced as it has entries: it costs one search per entry,
+    and shortens the search of every step.
+    """
     n_kps, n_entries = graph.indptr.size - 1, graph.indices.size
     if scale is None:
         scale = cp.ones(1, np.float64)
     top_bits = cp.zeros(1, np.uint64)
     launch("largest_weight", n_entries, graph.indices, graph.weight, scale, value, n_entries, top_bits)
     top = top_bits.view(np.float64)
-    prefix, total = cp.empty(n_entries, np.uint32), cp.zeros(n_kps, np.uint32)
+    rows, pairs = cp.empty((n_kps, 2), np.uint64), cp.empty(n_entries, np.uint64)
     launch(
         "prefix_short_rows", WARP * n_kps,
-        graph.indptr, graph.indices, graph.weight, scale, value, top, n_kps, LONG_ROW, prefix, total,
+        graph.indptr, graph.indices, graph.weight, scale, value, top, n_kps, LONG_ROW, rows, pairs,
     )  # fmt: skip
     n_long = graph.long_rows.size
     launch(
         "prefix_long_rows", block_size("prefix_long_rows") * n_long,
-        graph.indptr, graph.indices, graph.weight, scale, value, top, graph.long_rows, n_long, prefix, total,
+        graph.indptr, graph.indices, graph.weight, scale, value, top, graph.long_rows, n_long, rows, pairs,
     )  # fmt: skip
-    return TransitionTable(prefix, total)
+    guide = cp.empty(n_entries if steps >= n_entries else 0, np.uint32)
+    launch("build_guide", guide.size, graph.indptr, rows, pairs, n_kps, n_entries, guide)
+    return TransitionTable(rows, pairs, guide)
 
 
 def start_table(table: TransitionTable, target: DeviceArray, value: DeviceArray) -> StartTable:
@@ -135,7 +161,7 @@ def start_table(table: TransitionTable, target: DeviceArray, value: DeviceArray)
     if n_kps == 0:
         return StartTable(prefix)
     weight = cp.empty(n_kps, np.float64)
-    launch("start_weights", n_kps, table.total, target, value, n_kps, weight)
+    launch("start_weights", n_kps, table.rows, target, value, n_kps, weight)
     mass = cp.empty(n_kps, np.uint64)
     launch("quantise", n_kps, weight, weight.max(), n_kps, mass)
     launch("shift_prefix", n_kps, cp.cumsum(mass, dtype=np.uint64), n_kps, prefix)
@@ -155,27 +181,13 @@ def sample_walks(
     rule: StepRule,
     key: int,
 ) -> DeviceArray:
-    """One thread per walk; the result is step-major in memory.
-
-    A guide table is built first if there are at least as many steps as it has entries: it costs one search per entry,
-    and shortens the search of every step. It never changes a walk.
-    """
+    """One thread per walk; the result is step-major in memory."""
     n_walks, n_kps = ids.size, start.prefix.size
-    guided = n_walks * length >= graph.indices.size
-    guide = _guide(graph, table) if guided else table.total  # not read unless guided
     back, near, far = rule.acceptance()
     nodes = cp.empty((length + 1, n_walks), np.int32)
     launch(
         "sample_walks", n_walks,
-        graph.indptr, graph.indices, table.prefix, table.total, guide, guided, start.prefix, n_kps,
+        table.rows, table.pairs, graph.indices, table.guide, table.guide.size > 0, start.prefix, n_kps,
         ids, n_walks, length, key, rule.no_revisit, rule.second_order, back, near, far, nodes,
     )  # fmt: skip
     return nodes.T
-
-
-def _guide(graph: WalkGraph, table: TransitionTable) -> Any:
-    """Begin of the search for each bucket of a row's draws: uint32 [n_entries]."""
-    n_kps, n_entries = graph.indptr.size - 1, graph.indices.size
-    guide = cp.empty(n_entries, np.uint32)
-    launch("build_guide", n_entries, graph.indptr, table.prefix, table.total, n_kps, n_entries, guide)
-    return guide

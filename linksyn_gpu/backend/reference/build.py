@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from linksyn_gpu.backend.protocol import EdgeRule, GraphArrays
+from linksyn_gpu.backend.reference.edges import components, host_graph
 from linksyn_gpu.tables import Int32, Int64
 
 
@@ -44,3 +46,10 @@ def evidence(indptr: Int64, kp_indices: Int32, graph_indptr: Int64, graph_indice
     order = np.lexsort((seeds, keys))
     starts = np.searchsorted(keys[order], edge_keys, side="left")
     return np.append(starts, keys.size).astype(np.int64), seeds[order]
+
+
+def graph_arrays(
+    indptr: Int64, kp_indices: Int32, n_kps: int, rule: EdgeRule, *, memory_limit: int | None = None
+) -> GraphArrays:
+    """By `cooccurrence` and `evidence` of this backend."""
+    return host_graph(cooccurrence, evidence, components, indptr, kp_indices, n_kps, rule, memory_limit)

@@ -1,15 +1,28 @@
-"""The reference's bundles: the evidence of each edge, its order in a round, one seed per edge of a path."""
+"""The reference's bundles: the evidence of each edge, the seeds that a round prefers, one seed per edge of a path."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from linksyn_gpu.backend import rng
-from linksyn_gpu.backend.protocol import NOT_A_PATH
+from linksyn_gpu.backend.protocol import FEW_SEEDS, FOREIGN, NOT_A_PATH, OFF_CELL, RANKS_PER_USE
 from linksyn_gpu.errors import DataError
-from linksyn_gpu.tables import Bool, Int32, Int64, KPGraph
+from linksyn_gpu.tables import Bool, Float64, Int32, Int64, KPGraph, SeedLabels
+
+
+@dataclass(frozen=True, eq=False)
+class LabelTable:
+    """Disciplines and levels of seeds."""
+
+    indptr: Int64
+    """[n_seeds + 1]"""
+    disciplines: Int32
+    """[n_labels] disciplines of each seed."""
+    level: NDArray[np.uint8]
+    """[n_seeds] 0 where a seed has none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,16 +42,29 @@ class EvidenceGraph:
 
 
 @dataclass(frozen=True, eq=False)
-class OrderedEvidence:
-    """Evidence in a round's order of preference."""
+class RankedEvidence:
+    """Evidence in a round, in which each seed has a rank."""
 
-    seeds: Int32
-    """[sum of sizes] seeds of each edge, best first."""
-    ties: Int32
-    """[n_edges] seeds of the best rank."""
+    rank: Int64
+    """[n_seeds] lower is better."""
 
 
-def load_evidence(graph: KPGraph) -> EvidenceGraph:
+def load_labels(labels: SeedLabels) -> LabelTable:
+    """Take the rows of the membership matrix."""
+    rows = labels.membership
+    return LabelTable(rows.indptr.astype(np.int64), rows.indices.astype(np.int32), labels.difficulty.astype(np.uint8))
+
+
+def rank_seeds(
+    labels: LabelTable, uses: Int64, wanted: NDArray[np.uint8], distances: Int64
+) -> tuple[Int64, NDArray[np.uint8]]:
+    """Which seeds have a wanted discipline is a difference of running sums."""
+    running = np.concatenate([[0], np.cumsum(wanted[labels.disciplines], dtype=np.int64)])
+    own = (running[labels.indptr[1:]] > running[labels.indptr[:-1]]).astype(np.uint8)
+    return uses * RANKS_PER_USE + distances[labels.level] + np.where(own > 0, 0, FOREIGN), own
+
+
+def load_evidence(graph: KPGraph, loaded: object | None = None) -> EvidenceGraph:
     """Take the graph's own arrays."""
     graph = graph.checked
     if graph.evidence is None or graph.evidence_indptr is None:
@@ -47,21 +73,15 @@ def load_evidence(graph: KPGraph) -> EvidenceGraph:
     return EvidenceGraph(graph.indptr, graph.indices, first, running, graph.evidence_indptr, graph.evidence)
 
 
-def order_evidence(evidence: EvidenceGraph, rank: Int64) -> OrderedEvidence:
-    """One sort by (edge, rank, seed)."""
-    n_edges = evidence.indptr.size - 1
-    edge = np.repeat(np.arange(n_edges), np.diff(evidence.indptr))
-    order = np.lexsort((evidence.seeds, rank[evidence.seeds], edge))
-    seeds = evidence.seeds[order]
-    best = np.repeat(rank[seeds[evidence.indptr[:-1]]], np.diff(evidence.indptr))
-    ties = np.bincount(edge[rank[seeds] == best], minlength=n_edges).astype(np.int32)
-    return OrderedEvidence(seeds, ties)
+def rank_evidence(evidence: EvidenceGraph, rank: Int64) -> RankedEvidence:
+    """Keep the ranks."""
+    return RankedEvidence(rank)
 
 
 def link_paths(
-    evidence: EvidenceGraph, ordered: OrderedEvidence, nodes: Int32, ids: Int64, keep: Bool, key: int
+    evidence: EvidenceGraph, ranked: RankedEvidence, nodes: Int32, ids: Int64, keep: Bool, key: int
 ) -> Int32:
-    """Edge by edge, path by path."""
+    """Edge by edge, path by path; the seeds of each edge are sorted by (rank, seed)."""
     length = nodes.shape[1] - 1
     bundles = np.full((nodes.shape[0], length), -1, np.int32)
     offsets = [rng.draw(key, ids.astype(np.uint64), step, 0)[0] for step in range(1, length + 1)]
@@ -74,16 +94,29 @@ def link_paths(
             if edge < 0:
                 bundles[row, 0] = NOT_A_PATH
                 break
-            begin, end = evidence.indptr[edge], evidence.indptr[edge + 1]
-            ties = int(ordered.ties[edge])
+            seeds = evidence.seeds[evidence.indptr[edge] : evidence.indptr[edge + 1]]
+            rank = ranked.rank[seeds]
+            ordered = seeds[np.argsort(rank, kind="stable")]
+            ties = int((rank == rank.min()).sum())
             offset = (int(offsets[step - 1][row]) * ties) >> 64
-            best = ordered.seeds[begin : begin + ties]
-            for seed in np.concatenate([best[offset:], best[:offset], ordered.seeds[begin + ties : end]]):
+            for seed in np.concatenate([ordered[offset:ties], ordered[:offset], ordered[ties:]]):
                 if seed not in bundles[row, :size]:
                     bundles[row, size] = seed
                     size += 1
                     break
     return bundles
+
+
+def screen_bundles(
+    bundles: Int32, status: NDArray[np.uint8], own: NDArray[np.uint8] | None, min_seeds: int, min_own_share: Float64
+) -> NDArray[np.uint8]:
+    """All rows at once."""
+    size = (bundles >= 0).sum(axis=1)
+    reason = np.where(size < min_seeds, FEW_SEEDS, 0)
+    if own is not None:
+        of_cell = ((own[np.maximum(bundles, 0)] > 0) & (bundles >= 0)).sum(axis=1)
+        reason[(reason == 0) & (of_cell <= min_own_share[0] * size)] = OFF_CELL
+    return np.where(status == 0, reason, status).astype(np.uint8)
 
 
 def _edge_number(evidence: EvidenceGraph, u: int, v: int) -> int:

@@ -4,6 +4,7 @@ from linksyn_gpu.backend.cpu.analytics import analytics
 from linksyn_gpu.backend.cpu.incidence import incidence
 from linksyn_gpu.backend.host import (
     asarray,
+    fetch_rows,
     free_memory,
     release,
     sample_walks_cugraph,
@@ -13,14 +14,19 @@ from linksyn_gpu.backend.host import (
 )
 from linksyn_gpu.backend.neighbours import SimilarPairs
 from linksyn_gpu.backend.protocol import StepRule
-from linksyn_gpu.backend.reference.build import cooccurrence, evidence
+from linksyn_gpu.backend.reference.build import cooccurrence, evidence, graph_arrays
 from linksyn_gpu.backend.reference.bundle import (
     EvidenceGraph,
-    OrderedEvidence,
+    LabelTable,
+    RankedEvidence,
     link_paths,
     load_evidence,
-    order_evidence,
+    load_labels,
+    rank_evidence,
+    rank_seeds,
+    screen_bundles,
 )
+from linksyn_gpu.backend.reference.edges import check_incidence, kp_counts
 from linksyn_gpu.backend.reference.neighbours import similar_pairs
 from linksyn_gpu.backend.reference.paths import (
     KeySet,

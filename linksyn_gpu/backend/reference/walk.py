@@ -112,7 +112,9 @@ def count_steps(graph: WalkGraph, nodes: Int32) -> Int64:
 # ---------------------------------------------------------------------- tables
 
 
-def transition_table(graph: WalkGraph, value: Float64, scale: Float64 | None = None) -> TransitionTable:
+def transition_table(
+    graph: WalkGraph, value: Float64, scale: Float64 | None = None, *, steps: int = 0
+) -> TransitionTable:
     """Masses w * V and their sums within rows."""
     weight = graph.weight.astype(np.float64)
     if scale is not None:

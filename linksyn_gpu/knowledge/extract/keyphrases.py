@@ -60,6 +60,7 @@ _CHINESE_ENDINGS = frozenset("形系法式性率数线面体角图点量表器�
 _PERSONS = frozenset("甲乙丙丁戊")
 _CHINESE_EXERCISE = frozenset(
     word_list(
+        "小题 短文改错 下列 "
         "结果 计算结果 全部 关系 数量 情况 条件 符合条件 问题 答案 题目 正确 说法 选项 结论 过程 方法 地方 时候 部分 "
         "个数 小时 同学 老师 学生 小朋友 爸爸 妈妈 爷爷 奶奶 哥哥 姐姐 弟弟 妹妹 爸爸妈妈 范围 道题 算式 个人 无法 规定"
     )

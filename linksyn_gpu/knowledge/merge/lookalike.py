@@ -1,8 +1,8 @@
 """Judge a pair of similar names: the same, doubtful, or different.
 
-Two names are the same only if a rule explains their whole difference: letters swapped or doubled in a long word, or a
-person's name and its adjective (Gauss, Gaussian). Other similar pairs are doubtful: "absorption" and "adsorption"
-differ in one letter.
+Two names are the same only if a rule explains their whole difference: letters swapped, doubled or dropped in a long
+word, or a person's name and its adjective (Gauss, Gaussian). Other similar pairs are doubtful: "absorption" and
+"adsorption" differ in one letter.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from linksyn_gpu.text import CJK
 
 SAME, DOUBTFUL, DIFFERENT = "same", "doubtful", "different"
 SWAPPED_FROM = 9
-DOUBLED_FROM = 10
-"""Shortest word in which swapped or doubled letters count as a typo: in shorter words they often make another word
-(marital, martial; desert, dessert)."""
+DOUBLED_FROM = 9
+DROPPED_FROM = 11
+"""Shortest word in which swapped, doubled or dropped letters count as a typo: in shorter words they often make another
+word (marital, martial; desert, dessert; neuron, neutron)."""
+_REPEATED = re.compile(r"([a-z])\1+")
 _STEM = re.compile(r"(?:as|us|es|is|os|[aeiouy])$")
 _ADJECTIVE = ("ian", "ean", "an", "n", "nian", "esian")
 
@@ -58,19 +60,38 @@ def judge(form: str, other: str, spelling: str, others_spelling: str, score: flo
 
 
 def slip(a: str, b: str) -> bool:
-    """Whether two long words differ only in two swapped neighbouring letters or in one doubled letter."""
+    """Whether two long words differ only in two swapped neighbouring letters, in doubled letters, or a dropped letter.
+
+    A letter at an end makes another form (macroeconomic, macroeconomics); methyl and ethyl are different groups.
+    """
     if len(a) > len(b):
         a, b = b, a
+    if len(a) >= DOUBLED_FROM and _REPEATED.sub(r"\1", a) == _REPEATED.sub(r"\1", b):
+        return True
     if len(a) == len(b):
         apart = [i for i in range(len(a)) if a[i] != b[i]]
         swapped = (
             len(apart) == 2 and apart[1] == apart[0] + 1 and a[apart[0]] == b[apart[1]] and a[apart[1]] == b[apart[0]]
         )
         return swapped and len(a) >= SWAPPED_FROM and apart[0] > 0
-    if len(b) != len(a) + 1 or len(a) < DOUBLED_FROM:
+    if len(b) != len(a) + 1 or len(b) < DROPPED_FROM:
         return False
     at = next((i for i in range(len(a)) if a[i] != b[i]), len(a))
-    return a[at:] == b[at + 1 :] and at > 0 and b[at] == b[at - 1]
+    return a[at:] == b[at + 1 :] and 0 < at < len(a) - 1 and not b[at:].startswith("meth")
+
+
+def one_stem(form: str, other: str) -> bool:
+    """Whether two names of several words differ in one word with the same beginning (climate and climatic policy).
+
+    The words have 4 letters and three fifths of the shorter one in common.
+    """
+    left, right = Counter(form.split()), Counter(other.split())
+    mine, theirs = list((left - right).elements()), list((right - left).elements())
+    if left.total() < 2 or len(mine) != 1 or len(theirs) != 1:
+        return False
+    a, b = mine[0], theirs[0]
+    common = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    return common >= 4 and 5 * common >= 3 * min(len(a), len(b))
 
 
 def _adjective(a: str, b: str, spelling: str, others_spelling: str) -> bool:

@@ -9,15 +9,19 @@ docs/knowledge.md describes the rules.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.knowledge.merge.candidates import lookalike_pairs
 from linksyn_gpu.knowledge.merge.clusters import Link, complete_linkage
 from linksyn_gpu.knowledge.merge.guards import share_words, veto
-from linksyn_gpu.knowledge.merge.lookalike import DOUBTFUL, SAME, judge
+from linksyn_gpu.knowledge.merge.initials import initials_pairs
+from linksyn_gpu.knowledge.merge.lookalike import DOUBTFUL, SAME, judge, one_stem
 from linksyn_gpu.knowledge.merge.normal_form import merge_key, normal_form, steps_between
 from linksyn_gpu.knowledge.merge.one_edit import one_edit_pairs
 from linksyn_gpu.knowledge.merge.rules import Rules
@@ -27,9 +31,21 @@ from linksyn_gpu.taxonomy.disciplines import Taxonomy
 from linksyn_gpu.text import CJK
 
 SCORES = {"user": 2.0, "abbreviation": 1.0, "gloss": 1.0, "alias": 0.95, "typo": 0.9, "adjective": 0.9}
+EQUAL = 0.9999
+"""Cosine from which a model does not see the difference between two names (Co and CO to a model without capitals)."""
+STEM_BONUS = 0.07
+"""How far below `accept_similarity` two names may be that differ in one word with the same stem."""
+INITIALS_BONUS = 0.53
+"""How far below `accept_similarity` an abbreviation and the only name with its letters as initials may be."""
+SPELLING_RULES = ("typo", "adjective")
+"""Rules for spellings of one name; such a spelling has the synonyms of the other."""
+UNREAD_SHARE = 0.01
+"""Share of Chinese names with the vector of another name above which the model is taken not to read Chinese."""
 
 Decide = Callable[[Sequence[tuple[Unit, Unit, str]]], Sequence[tuple[bool, float] | None]]
 """Asks a model about (unit, unit, why); returns (same?, confidence) per pair, or None without an answer."""
+Vectors = Callable[[Sequence[str]], Mapping[str, NDArray[np.float32]]]
+"""Unit vectors of distinct names; names without one are left out."""
 Neighbours = Callable[[Sequence[str]], Iterable[tuple[int, int, float]]]
 """Further candidate pairs (i, j, similarity) among spellings, for example from an embedding model."""
 
@@ -48,6 +64,8 @@ class MergeOptions:
     homographs: Senses = field(default_factory=dict)
     taxonomy: Taxonomy | None = None
     neighbours: Neighbours | None = None
+    vectors: Vectors | None = None
+    """Vectors of the model of `neighbours`, for pairs that the search for neighbours does not propose."""
     accept_similarity: float | None = None
     """Lowest similarity of `neighbours` at which a pair without a guard is merged; None: such pairs are doubtful."""
     decide: Decide | None = None
@@ -88,6 +106,8 @@ def merge_names(mentions: Sequence[Mention], options: MergeOptions, synonyms: It
         links.add_synonyms([*synonyms_in_names(name for unit in found.units for name in unit.spellings), *synonyms])
         links.add_lookalikes()
         links.add_neighbours()
+        links.add_initials()
+        links.add_misspelled_synonyms()
         links.ask()
     clusters, refused = complete_linkage(links.accepted.values(), links.apart)
     titles = _titles(found, clusters, options.rules)
@@ -101,6 +121,7 @@ def merge_names(mentions: Sequence[Mention], options: MergeOptions, synonyms: It
         "kept_apart_by_guard": dict(links.vetoed),
         "refused_by_linkage": len(refused),
         "ambiguous_abbreviations": len(links.ambiguous),
+        "pairs_of_unread_script": links.unread,
     }
     doubtful = [_doubt_row(found.units, link, link.rule) for link in links.doubtful.values()]
     doubtful += [_doubt_row(found.units, link, f"linkage ({link.rule})") for link in refused]
@@ -124,6 +145,8 @@ class _Links:
         self.apart: set[tuple[int, int]] = set()
         self.vetoed: Counter[str] = Counter()
         self.ambiguous: set[str] = set()
+        self.unread = 0
+        """Pairs by meaning not used because the model cannot read Chinese."""
 
     def add_rules(self) -> None:
         """Add the user's rules."""
@@ -203,16 +226,65 @@ class _Links:
         if self._options.neighbours is None:
             return
         sure = self._options.accept_similarity
-        for x, y, score in self._options.neighbours([unit.spelling for unit in self._units]):
+        found = list(self._options.neighbours([unit.spelling for unit in self._units]))
+        blind = self._cannot_read_chinese(found)
+        for x, y, score in found:
             pair, one, two = _pair(x, y), self._units[x], self._units[y]
             if pair in self.accepted or pair in self.apart or one.key == two.key:
                 continue
-            if guard := veto(one.form, two.form):
+            if blind and (CJK.search(one.form) or CJK.search(two.form)):
+                self.unread += 1
+            elif guard := veto(one.form, two.form):
                 self.vetoed[guard] += 1
-            elif sure is not None and score >= sure:
+            elif sure is not None and _accepts(sure, score, one, two):
                 self._consider(x, y, "embedding", f"cosine {score:.3f}", min(score, 0.89))
             else:
                 self._doubt(x, y, "similar meaning", "", score)
+
+    def add_initials(self) -> None:
+        """Add abbreviations by initials (NMR), if the vectors agree; a stated long form takes precedence."""
+        if self._options.vectors is None:
+            return
+        pairs, ambiguous = initials_pairs(self._units)
+        self.ambiguous |= ambiguous
+        stated = {place for pair, link in self.accepted.items() if link.rule == "abbreviation" for place in pair}
+        pairs = [(x, y) for x, y in pairs if x not in stated and self._units[x].form not in self.ambiguous]
+        if not pairs:
+            return
+        known = self._options.vectors(list(dict.fromkeys(self._units[p].spelling for pair in pairs for p in pair)))
+        for x, y in pairs:
+            one, two = (known.get(self._units[place].spelling) for place in (x, y))
+            if one is None or two is None:
+                continue
+            score, sure = float(one @ two), self._options.accept_similarity
+            if sure is not None and score >= sure - INITIALS_BONUS:
+                self._consider(x, y, "initials", f"cosine {score:.3f}", min(score, 0.88))
+            else:
+                self._doubt(x, y, "initials", "", score)
+
+    def add_misspelled_synonyms(self) -> None:
+        """A misspelled name has the synonyms of the right one; complete linkage would keep it apart from both."""
+        partners: dict[int, list[int]] = {}
+        for (x, y), link in self.accepted.items():
+            if link.rule not in SPELLING_RULES:
+                partners.setdefault(x, []).append(y)
+                partners.setdefault(y, []).append(x)
+        for pair, link in list(self.accepted.items()):
+            for right, wrong in (pair, pair[::-1]) if link.rule in SPELLING_RULES else ():
+                for other in partners.get(right, ()):
+                    if other != wrong and not veto(self._units[wrong].form, self._units[other].form):
+                        self._consider(wrong, other, link.rule, f"of {self._units[right].spelling}", 0.85)
+
+    def _cannot_read_chinese(self, pairs: Sequence[tuple[int, int, float]]) -> bool:
+        """Whether the model gives equal vectors to many Chinese names: its vocabulary lacks their characters."""
+        chinese = {place for place, unit in enumerate(self._units) if CJK.search(unit.form)}
+        equal = {
+            place
+            for x, y, score in pairs
+            for place in (x, y)
+            if score >= EQUAL and place in chinese and self._units[x].key != self._units[y].key
+        }
+        return len(equal) > UNREAD_SHARE * len(chinese)
 
     def ask(self) -> None:
         """Let a model decide doubtful pairs; a pair without an answer stays doubtful."""
@@ -234,6 +306,11 @@ class _Links:
     def _doubt(self, x: int, y: int, why: str, detail: str, score: float) -> None:
         if _pair(x, y) not in self.apart and _pair(x, y) not in self.accepted:
             self.doubtful[_pair(x, y)] = Link(*_pair(x, y), why, score, detail)
+
+
+def _accepts(sure: float, score: float, one: Unit, two: Unit) -> bool:
+    """Whether vectors of this cosine make two names the same."""
+    return score < EQUAL and score >= sure - (STEM_BONUS if one_stem(one.form, two.form) else 0.0)
 
 
 def _pair(x: int, y: int) -> tuple[int, int]:

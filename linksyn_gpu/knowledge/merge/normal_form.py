@@ -3,7 +3,8 @@
     normal form   removes differences of Unicode form, case, spacing, punctuation, width, LaTeX, plural and number
                   words: "Newton's 2nd Laws" and "newton second law" have the same one
     merge key     the normal form after the `STEPS` too: American spelling without accents, simplified characters,
-                  Greek letters by name, "B A" for "A of B", no particle 的, no spaces
+                  Greek letters by name, "B A" for "A of B", "world war 2" for "2nd world war", no particle
+                  的, no spaces
 
 Names with the same merge key are one knowledge point. Equality of keys is transitive, therefore these merges cannot
 chain. Names that differ in meaning by case alone (Co, the element, and CO) keep different keys.
@@ -140,6 +141,15 @@ def _of_phrase(form: str) -> str:
     return " ".join(tail + head)
 
 
+_ORDINAL = re.compile(r"(\d+)(?:st|nd|rd|th) (?!.*\bof\b)(.* .*)")
+
+
+def _ordinal(form: str) -> str:
+    """Write "world war 1" for "1st world war"."""
+    found = _ORDINAL.fullmatch(form) if form[:1].isdigit() else None
+    return f"{found[2]} {found[1]}" if found else form
+
+
 # 的 is part of these words: 目的地, 标的物, 的士, 的确.
 _PARTICLE = re.compile(f"(?<=[{CJK_RANGES}])(?<![目标])的(?=[{CJK_RANGES}])(?![士确])")
 
@@ -158,6 +168,7 @@ STEPS: Mapping[str, Callable[[str], str]] = {
     "script": simplified,
     "greek": _greek,
     "of_phrase": _of_phrase,
+    "ordinal": _ordinal,
     "particle": _particle,
     "spacing": _joined,
 }
@@ -167,7 +178,7 @@ STEPS: Mapping[str, Callable[[str], str]] = {
 def merge_key(form: str) -> str:
     """Merge key of a normal form; names with the same key are one knowledge point."""
     if form.isascii():
-        return _joined(_of_phrase(_spelling(form)))
+        return _joined(_ordinal(_of_phrase(_spelling(form))))
     for step in STEPS.values():
         form = step(form)
     return form

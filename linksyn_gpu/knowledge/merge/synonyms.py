@@ -23,7 +23,7 @@ _NUMBERED = frozenset(
     )
 )
 _SHORT = re.compile(r"[A-Z0-9][A-Za-z0-9]*(?:[-/&][A-Za-z0-9]+)*s?")
-_SMALL = frozenset(word_list("of the and for in on to a an with by from"))
+SMALL_WORDS = frozenset(word_list("of the and for in on to a an with by from"))
 _WINDOW = 120
 _LONGEST_ZH = 40  # characters; the whole text up to a break must be a name
 _IN_TEXT = re.compile(r"[(（]([A-Z][A-Za-z0-9-]{1,9})[)）]")
@@ -89,7 +89,7 @@ def is_abbreviation(short: str, long: str) -> bool:
         return False
     if short.islower():  # a unit: kg, atm, mol
         return len(words) == 1 and sum(c in "aeiou" for c in letters) <= 1
-    initials = "".join(word[0] for word in words if word.casefold() not in _SMALL).casefold()
+    initials = "".join(word[0] for word in words if word.casefold() not in SMALL_WORDS).casefold()
     capitals = "".join(c for c in letters if c.isupper() or c.isdigit()).casefold()
     if len(words) == 1:
         return len(capitals) >= 2

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from linksyn_gpu.llm.budget import Budget
     from linksyn_gpu.llm.journal import Journal
     from linksyn_gpu.llm.protocol import Outcome
+    from linksyn_gpu.sampling.bundle import SeedLinker
 
 JOURNAL = JOURNALS["enhance"]
 """Answers by content. Not an output of the stage: --force and other settings find paid answers again."""
@@ -81,6 +82,10 @@ def enhance(
             "stage enhance asks step by step and needs a server, which engine 'batch' does not have: "
             "use --engine openai --base-url URL, or --engine vllm"
         )
+    if (ws.settings("walk") or {}).get("bundle", {}).get("license_groups"):
+        raise ConfigError(
+            "stage enhance adds seeds to a bundle without regard to bundle.license_groups: leave one of the two out"
+        )
     shaping, operational = _settings(ws, config)
     operational = {"synthesis": operational}
     # Of a larger input, the QA that were here before keep their answers, which are found by content.
@@ -112,7 +117,7 @@ def enhancement_instructions(templates: str | None = None) -> str:
 
 def _templates(templates: str | None) -> list[str]:
     kinds = (*judge.KINDS, "enhance")
-    return stage_templates([judge.TEMPLATES, prompts.TEMPLATES], kinds, templates, [prompts.KIND])
+    return stage_templates([judge.TEMPLATES, prompts.TEMPLATES], kinds, templates, [prompts.KIND, "score"])
 
 
 def _settings(ws: Workspace, config: RunConfig) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -183,7 +188,7 @@ class _Enhancement:
         config, asking = self._config.enhance, self._asking
         seeds = (row for part in self._seeds.table.select(checks.COMPARED).to_batches() for row in part.to_pylist())
         earlier = (row for batch in self._qa(checks.COMPARED) for row in batch.to_pylist())
-        checker = checks.Checker(seeds, enhancement_instructions(asking.templates), earlier)
+        checker = checks.Checker(seeds, enhancement_instructions(asking.templates), earlier, self._config.checks)
         return Enhancer(
             config,
             asking,
@@ -312,6 +317,19 @@ class _Enhancement:
                 self._stopped = str(error)
         return (self._journal.outcome(request["custom_id"]) for request in requests)
 
+    @functools.cached_property
+    def _walk_seed(self) -> int:
+        settings = self._ws.settings("walk")
+        assert settings is not None  # stage synthesize is finished
+        return int(settings["seed"])
+
+    @functools.cached_property
+    def _linker(self) -> SeedLinker:
+        """On the CPU: the server may use the device, and every backend links the same seeds."""
+        from linksyn_gpu.sampling.bundle import SeedLinker
+
+        return SeedLinker(self._graph, self._seeds, None, self._walk_seed, "cpu")
+
     def _extend(self, works: Sequence[Work], number: int) -> list[Extension]:
         """Extend each path and link seeds along the longer one.
 
@@ -320,19 +338,14 @@ class _Enhancement:
         Seeds near the target level are preferred. How often the campaign used a seed does not matter: a bundle must not
         depend on the other rows in work.
         """
-        from linksyn_gpu.sampling.bundle import SeedLinker
-
-        settings = self._ws.settings("walk")
-        assert settings is not None  # stage synthesize is finished
-        seed, steps, level = settings["seed"], self._config.enhance.extra_steps, self._config.enhance.level
+        seed, steps, level = self._walk_seed, self._config.enhance.extra_steps, self._config.enhance.level
         longer = [
             extend_path(self._graph, np.array(w.nodes, np.int32), w.row["walk_id"], steps, seed=seed, attempt=number)
             for w in works
         ]
         batch = _as_batch([path for path, _ in longer], [work.row["walk_id"] for work in works])
-        # On the CPU: the server may use the device, and every backend links the same seeds.
-        linker = SeedLinker(self._graph, self._seeds, None, seed, "cpu")
-        linked = linker.link_round(batch, Cell(None, level, len(batch)))
+        self._linker.forget_uses()
+        linked = self._linker.link_round(batch, Cell(None, level, len(batch)))
         found = []
         for work, (path, before), row, size in zip(works, longer, linked.seeds, linked.sizes, strict=True):
             added = path.size - len(work.nodes)

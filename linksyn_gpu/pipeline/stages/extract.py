@@ -34,10 +34,13 @@ from linksyn_gpu.pipeline.stages.synthesize import OPERATIONAL
 from linksyn_gpu.taxonomy.disciplines import UNKNOWN, Taxonomy, load_taxonomy
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from linksyn_gpu.knowledge.ask import Asker
     from linksyn_gpu.knowledge.merge.merge import Merging
+    from linksyn_gpu.llm.embeddings import Embedded
 
 JOURNAL = JOURNALS["extract"]
 """Answers by request id. The journal is not an output of the stage: --force and other settings reuse its answers."""
@@ -310,14 +313,20 @@ class _Extraction:
 
         primary = [labels[0] if labels and labels[0] != UNKNOWN else None for labels in self._disciplines]
         mentions = count_mentions(zip(self._points, primary, strict=True))
+        homographs = dict(load_homographs(settings.homographs))
+        if settings.embed_url is not None:
+            from linksyn_gpu.knowledge.merge.senses import find_senses
+
+            homographs |= find_senses(lambda: zip(self._points, primary, strict=True), homographs, self._vectors)
         options = MergeOptions(
             fuzzy=settings.merge == "fuzzy",
             threshold=settings.threshold,
             sure=settings.sure,
             rules=read_rules(settings.merge_rules),
-            homographs=load_homographs(settings.homographs),
+            homographs=homographs,
             taxonomy=self._taxonomy,
             neighbours=self._neighbours if settings.embed_url is not None else None,
+            vectors=self._vectors if settings.embed_url is not None else None,
             accept_similarity=settings.accept_similarity,
             decide=self._asker.same if settings.decide_doubtful and self._asker is not None else None,
         )
@@ -339,27 +348,13 @@ class _Extraction:
     def _neighbours(self, names: Sequence[str]) -> Iterator[tuple[int, int, float]]:
         """Pairs of names with similar vectors, by an embedding model and the search of the backend."""
         from linksyn_gpu.backend import resolve
-        from linksyn_gpu.llm import Engine, api_key
-        from linksyn_gpu.llm.embeddings import embed
-        from linksyn_gpu.llm.journal import Journal
 
-        settings = self._settings
-        assert settings.embed_url is not None
-        assert settings.embed_model is not None
         backend = resolve(self._config.backend)
-        engine = Engine(settings.embed_url.rstrip("/"), settings.embed_model, api_key())
-        with Journal(self._ws.path(VECTORS)) as journal:
-            embedded = embed(
-                names,
-                engine,
-                journal,
-                timeout=self._config.synthesis.timeout,
-                on_progress=lambda done: self._progress("names embedded", done, len(names)),
-            )
-        found = backend.ops.similar_pairs(embedded.vectors, settings.embed_threshold)
+        embedded = self._embed(names)
+        found = backend.ops.similar_pairs(embedded.vectors, self._settings.embed_threshold)
         backend.ops.release()
         self._embedding = {
-            "model": settings.embed_model,
+            "model": self._settings.embed_model,
             "names": len(names),
             "without_vector": len(names) - len(embedded.rows),
             "pairs": len(found),
@@ -368,6 +363,30 @@ class _Extraction:
         }
         left, right = embedded.rows[found.left], embedded.rows[found.right]
         yield from zip(left.tolist(), right.tolist(), found.score.tolist(), strict=True)
+
+    def _vectors(self, names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """Vectors of distinct names, without those that the server refused."""
+        embedded = self._embed(names)
+        return {names[row]: vector for row, vector in zip(embedded.rows.tolist(), embedded.vectors, strict=True)}
+
+    def _embed(self, names: Sequence[str]) -> Embedded:
+        """Vectors of names from the server, each asked for once; the journal keeps them."""
+        from linksyn_gpu.llm import Engine, api_key
+        from linksyn_gpu.llm.embeddings import embed
+        from linksyn_gpu.llm.journal import Journal
+
+        settings = self._settings
+        assert settings.embed_url is not None
+        assert settings.embed_model is not None
+        engine = Engine(settings.embed_url.rstrip("/"), settings.embed_model, api_key())
+        with Journal(self._ws.path(VECTORS)) as journal:
+            return embed(
+                names,
+                engine,
+                journal,
+                timeout=self._config.synthesis.timeout,
+                on_progress=lambda done: self._progress("names embedded", done, len(names)),
+            )
 
     # ------------------------------------------------------------------ results
 
@@ -408,6 +427,9 @@ class _Extraction:
             part.write_text(merge_report(counts, merges, doubtful), encoding="utf-8")
         if (used := seeds_in_use(self._ws)) and self._ws.intact("annotated.parquet"):
             table = keep_rows(table, store.read_table(self._ws, "annotated.parquet"), used)
+        if self._settings.taxonomy is not None:
+            with self._ws.replacing(store.TAXONOMY) as part:
+                part.write_bytes(Path(self._settings.taxonomy).read_bytes())
         store.write_table(self._ws, "annotated.parquet", table)
 
     def _extracted(self) -> pa.Table:

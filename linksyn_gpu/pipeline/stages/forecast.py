@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from linksyn_gpu.config import RunConfig
-from linksyn_gpu.config.loader import from_mapping
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.llm import Engine, api_key
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
-from linksyn_gpu.pipeline.growth import quota_of
+from linksyn_gpu.pipeline.growth import license_graphs, quota_of, recorded_config
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.report.stats import Coverage
 from linksyn_gpu.sampling.causes import PathRules, ShortfallExplainer, qa_causes
@@ -57,10 +56,12 @@ def campaign_figures(ws: Workspace) -> tuple[Coverage, list[dict[str, Any]], dic
     graph, statistics = store.read_graph(ws)
     labels = seed_labels(store.read_seed_table(ws, ["difficulty", "disciplines"]))
     rows = store.read_plan(ws)
-    cells = [Cell(row["discipline"], row["difficulty"], row["asked"]) for row in rows]
+    cells = [Cell(row["discipline"], row["difficulty"], row["asked"], row["license_group"]) for row in rows]
     own = [None if cell.discipline is None else seeds_of(cell.discipline, labels) for cell in cells]
     factor = store.read_factors(ws)
-    goals = cell_goals(cells, graph, replace(statistics, labels=labels), config.quota, config.walk.tau, factor)
+    groups = license_graphs(ws, config)
+    settings = config.quota, config.walk.tau, factor
+    goals = cell_goals(cells, graph, replace(statistics, labels=labels), *settings, groups)
     walk = config.walk
     rules = PathRules(
         *(walk.length, walk.min_length, walk.no_revisit, walk.distinct),
@@ -106,13 +107,6 @@ def campaign_figures(ws: Workspace) -> tuple[Coverage, list[dict[str, Any]], dic
         "unvisited": explainer.kp_causes(visits > 0),
     }
     return coverage, rows, further
-
-
-def recorded_config(ws: Workspace, stage: str) -> RunConfig:
-    """The settings that the folder recorded of a stage; defaults for all others."""
-    settings = {name: value for name, value in (ws.settings(stage) or {}).items() if name in RunConfig.__annotations__}
-    made: RunConfig = from_mapping(RunConfig, settings)
-    return made
 
 
 def _add_missing_qa(ws: Workspace, rows: Sequence[dict[str, Any]], lost_paths: Sequence[Mapping[str, int]]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.pipeline import store
+from linksyn_gpu.pipeline.benchmarks import Screen, benchmark_digests, file_digests, screening
 from linksyn_gpu.pipeline.folder import Workspace
 from linksyn_gpu.pipeline.growth import (
     INSTEAD,
@@ -46,18 +46,17 @@ def ingest(
         No seed of a file has a usable answer, and the settings do not allow that.
     """
     found = find_files(files)
-    hashes = _fingerprints(found)
+    hashes = file_digests(found)
+    decontamination = benchmark_digests(config.decontaminate)
     shaping = to_mapping(config.seeds)
     allowed = {"allow_empty_answers": shaping.pop("allow_empty_answers")}
-    settings = {"seeds": shaping, "input": hashes}
+    settings = {"seeds": shaping, "decontamination": decontamination, "input": hashes}
     grows = continues(ws, hashes)
     if not grows and not force and seeds_in_use(ws) and input_changed(ws, hashes):
         known = known_input(ws)
-        changed = [name for name in hashes if hashes[name] != known.get(name, hashes[name])]
+        others = [name for name in hashes if hashes[name] != known.get(name, hashes[name])]
         why = (
-            f"the content of {listed(changed, 5)} changed"
-            if changed
-            else "the input files are not those of the campaign"
+            f"the content of {listed(others, 5)} changed" if others else "the input files are not those of the campaign"
         )
         raise ConfigError(
             f"{ws.folder}: {why}. Seeds are added by files after all "
@@ -67,30 +66,43 @@ def ingest(
         ws.begin,
         "ingest",
         settings,
-        operational={"seeds": allowed},
+        operational={"seeds": allowed, "decontaminate": to_mapping(config.decontaminate)},
         force=force,
-        growing=("input",) if grows else (),
+        growing=("input", "decontamination") if grows else (),
     )
-    compares = not force and seeds_in_use(ws) and input_changed(ws, hashes) and (grows or not ws.finished("ingest"))
+    changed = input_changed(ws, hashes) or decontamination != ws.facts("ingest").get("settings", {}).get(
+        "decontamination", {}
+    )
+    compares = not force and seeds_in_use(ws) and changed and (grows or not ws.finished("ingest"))
     if compares or begin():
         if not compares:
             record_parts(ws)
         progress("records read", 0, None)
-        with store.replacing_seeds(ws, seed_schema()) as out:
-            tally = _read(found, config, out)
+        with store.replacing_seeds(ws, seed_schema()) as out, screening(ws, config.decontaminate) as screen:
+            tally = _read(found, config, out, screen)
             if compares:
-                check_seeds(ws, out.table())  # before anything is recorded
+                _check_seeds(ws, out, tally)  # before anything is recorded
                 begin()
                 record_parts(ws)
-        counts = seed_counts(tally)
+        counts = seed_counts(tally, screen)
         progress("records read", counts["records"], counts["records"])
         ws.finish("ingest", counts)
     return ws.counts("ingest")
 
 
-def seed_counts(tally: SeedTally) -> dict[str, Any]:
-    """Counts of stage ingest: records = seeds + rejected."""
-    left = len(tally.remarks) - MAX_REMARKS
+def _check_seeds(ws: Workspace, out: store.SeedFiles, tally: SeedTally) -> None:
+    """`check_seeds`, whose message also names contaminated seeds: they may be why seeds differ."""
+    try:
+        check_seeds(ws, out.table())
+    except ConfigError as error:
+        leaks = tally.rejected["contaminated"]
+        raise ConfigError(f"{error}; {leaks:,} seeds hold items of --against" if leaks else str(error)) from None
+
+
+def seed_counts(tally: SeedTally, screen: Screen | None = None) -> dict[str, Any]:
+    """Counts of stage ingest: records = seeds + rejected; with benchmark files, the items that were searched for."""
+    remarks = [*tally.remarks, *(screen.remarks if screen is not None else ())]
+    left = len(remarks) - MAX_REMARKS
     more = [f"and {left:,} more remarks on files"] if left > 0 else []
     return {
         "records": tally.taken + tally.rejected.total(),
@@ -99,14 +111,15 @@ def seed_counts(tally: SeedTally) -> dict[str, Any]:
         "rejected_by_reason": dict(tally.rejected),
         "notes": dict(tally.notes),
         "layouts": dict(tally.layouts),
-        "remarks": [*tally.remarks[:MAX_REMARKS], *more],
+        "remarks": [*remarks[:MAX_REMARKS], *more],
         "files_without_answers": list(tally.unanswered[:MAX_REMARKS]),
+        **({} if screen is None else {"benchmarks": screen.counts}),
     }
 
 
-def _read(files: SourceFiles, config: RunConfig, out: store.SeedFiles) -> SeedTally:
+def _read(files: SourceFiles, config: RunConfig, out: store.SeedFiles, screen: Screen | None) -> SeedTally:
     """Read the files; raise `DataError` for files without answers."""
-    intake = Intake(config.seeds, out.write, out.reject)
+    intake = Intake(config.seeds, out.write, out.reject, screen)
     intake.read_files(files)
     intake.finish()
     out.close()
@@ -125,14 +138,3 @@ def _no_answers(tally: SeedTally) -> str:
         f" (--map answer=COLUMN, --map options=A,B,C,D), choose a --layout, set --index-base for answers that are"
         f" numbers of options, or pass --allow-empty-answers to use the questions alone.{remarks}"
     )
-
-
-def _fingerprints(files: SourceFiles) -> dict[str, str]:
-    """Hashes of the input files: a changed file is another input."""
-    found: dict[str, str] = {}
-    for file in files:
-        with file.path.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-        name = file.name if file.copy is not None else file.path.name
-        found[name if name not in found else f"{name} (file {len(found) + 1})"] = f"sha256 {digest}"
-    return found

@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from linksyn_gpu.config import DecontaminateConfig
+from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.pipeline import store
+from linksyn_gpu.pipeline.benchmarks import benchmark_digests, screening, without_contaminated
 from linksyn_gpu.pipeline.folder import Workspace
 from linksyn_gpu.pipeline.stages.build import graph_counts
 from linksyn_gpu.pipeline.stages.ingest import seed_counts
@@ -20,16 +23,25 @@ from linksyn_gpu.tables import Bundles, Cell, Seeds
 
 
 def keep_seeds(
-    ws: Workspace, seeds: Seeds, others: Mapping[str, str] | None = None, *, force: bool = False
+    ws: Workspace,
+    seeds: Seeds,
+    others: Mapping[str, str] | None = None,
+    *,
+    decontaminate: DecontaminateConfig | None = None,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Seeds -> seeds.arrow and rejects.jsonl, as stage ingest. Returns the stage's counts.
 
     `others` are hashes of what else must be the same for the folder to be continued.
     """
     named = {"seeds in memory": _hash_of_table(seeds), **(others or {})}
-    if ws.begin("ingest", {"seeds": {}, "input": named}, force=force):
-        store.write_seeds(ws, seeds)
-        ws.finish("ingest", seed_counts(SeedTally.of(seeds)))
+    against = decontaminate or DecontaminateConfig()
+    settings = {"seeds": {}, "decontamination": benchmark_digests(against), "input": named}
+    if ws.begin("ingest", settings, operational={"decontaminate": to_mapping(against)}, force=force):
+        with screening(ws, against) as screen:
+            kept = seeds if screen is None else without_contaminated(seeds, screen)
+            store.write_seeds(ws, kept)
+        ws.finish("ingest", seed_counts(SeedTally.of(kept), screen))
     return ws.counts("ingest")
 
 

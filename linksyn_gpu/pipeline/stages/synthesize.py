@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -10,17 +11,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linksyn_gpu.config import RunConfig
+from linksyn_gpu.config import ChecksConfig, RunConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import EngineError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.feed import Feed
 from linksyn_gpu.pipeline.folder import Workspace
-from linksyn_gpu.pipeline.growth import planned_parts
+from linksyn_gpu.pipeline.growth import planned_parts, recorded_config
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.pipeline.serving import StartEngine, engine_of, run_budget
 from linksyn_gpu.pipeline.stages.walk import begin_walk, next_part, planned_paths, walk
 from linksyn_gpu.synthesis.requests import (
+    BATCH_ROWS,
     RequestsWriter,
     Sources,
     check_languages,
@@ -103,6 +105,15 @@ def synthesize(
         return work.finish(journal)
 
 
+def assemble_again(ws: Workspace) -> dict[str, Any]:
+    """Write the files of kept and dropped QA again from the journal, with the settings of before; ask nothing."""
+    from linksyn_gpu.llm.journal import Journal
+
+    work = _Synthesis(ws, recorded_config(ws, "synthesize"), silent)
+    with Journal(ws.path("journal"), writable=False) as journal:
+        return work.finish(journal)
+
+
 def prepare(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> None:
     """Write the requests of a run's paths, and ask nothing. A call of `synthesize` asks for exactly these."""
     ws.counts("walk")
@@ -158,9 +169,9 @@ class _Synthesis:
     """The steps of stage synthesize over a run folder."""
 
     def __init__(self, ws: Workspace, config: RunConfig, progress: Progress) -> None:
-        self._ws, self._config, self._progress = ws, config.synthesis, progress
-        seeds, types = store.read_seed_table(ws).table, config.question_types
-        self._sources = Sources(store.read_kp_names(ws), seeds, config.synthesis, types)
+        self._ws, self._config, self._checks, self._progress = ws, config.synthesis, config.checks, progress
+        seeds, types = store.read_seed_table(ws), config.question_types
+        self._sources = Sources(store.read_kp_names(ws), seeds.table, config.synthesis, types, seeds.taxonomy)
         self._facts: dict[str, Any] = {}
         self._expected: int | None = None
         self._skipped = 0
@@ -183,8 +194,11 @@ class _Synthesis:
             "synthesis": shaping,
             "question_types": {k: dict(v) for k, v in self._sources.question_types.items()},
         }
-        server = {"synthesis": operational}
-        work = self._ws.begin("synthesize", settings, operational=server, force=force, ahead=ahead)
+        later = {"synthesis": operational, "checks": to_mapping(self._checks)}
+        known = self._ws.settings("synthesize")
+        if known is not None and known.get("checks", to_mapping(ChecksConfig())) != later["checks"]:
+            self._ws.record("synthesize")  # the answers stay: they are assembled again with the new thresholds
+        work = self._ws.begin("synthesize", settings, operational=later, force=force, ahead=ahead)
         self.rows_before = self._rows_made()
         return work
 
@@ -246,7 +260,8 @@ class _Synthesis:
         if made >= n_paths:
             return
         if cells is None:
-            cells = [Cell(cell["discipline"], cell["difficulty"], cell["asked"]) for cell in store.read_plan(ws)]
+            columns = ("discipline", "difficulty", "asked", "license_group")
+            cells = [Cell(*(cell[name] for name in columns)) for cell in store.read_plan(ws)]
         ends = itertools.accumulate(sum(part["paths"]) for part in planned_parts(ws))
         with self.writer(cells, made) as writer:
             for first, last in itertools.pairwise([made, *(end for end in ends if made < end <= n_paths)]):
@@ -366,9 +381,16 @@ class _Synthesis:
         from linksyn_gpu.synthesis.prompts import instruction_text
         from linksyn_gpu.synthesis.synthesize import Assembly, assemble, dropped_schema
 
-        ws, parts = self._ws, self._sources.seeds.select(COMPARED).to_batches()
-        seeds = (row for part in parts for row in part.to_pylist())
-        assembly = Assembly(self._sources, Checker(seeds, instruction_text(self._config.templates)).check)
+        ws = self._ws
+        groups = [cell["license_group"] for cell in store.read_plan(ws)]
+
+        @functools.cache
+        def checker() -> Checker:  # made for the first answer: it reads all seeds
+            parts = self._sources.seeds.select(COMPARED).to_batches(BATCH_ROWS)
+            seeds = (row for part in parts for row in part.to_pylist())
+            return Checker(seeds, instruction_text(self._config.templates), config=self._checks)
+
+        assembly = Assembly(self._sources, lambda item, asked: checker().check(item, asked), groups)
         with (
             ws.replacing("qa.parquet") as qa_parquet,
             ws.replacing("qa.jsonl") as qa_jsonl,

@@ -23,7 +23,7 @@ from linksyn_gpu.config.loader import file_digest, to_mapping
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
-from linksyn_gpu.pipeline.growth import planned_parts, quota_of
+from linksyn_gpu.pipeline.growth import license_graphs, planned_parts, quota_of
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.sampling.plan import (
     cell_goals,
@@ -38,7 +38,7 @@ from linksyn_gpu.sampling.plan import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from linksyn_gpu.tables import Bundles, Float64, Int64, WalkBatch
+    from linksyn_gpu.tables import Bundles, Float64, Int64, KPGraph, WalkBatch
 
 
 def walk(ws: Workspace, config: RunConfig, *, force: bool = False, progress: Progress = silent) -> dict[str, Any]:
@@ -65,7 +65,8 @@ def begin_walk(ws: Workspace, config: RunConfig, *, force: bool = False) -> None
     ws.begin("walk", shaping, operational=extent, force=force)
     parts = planned_parts(ws)
     if config.paths is not None:  # parts that were planned and not walked may be too large: a mistyped number
-        while parts and not parts[-1].keys() - {"paths"} and sum(planned_paths(parts)) > config.paths:
+        gone = sum(revoked_paths(ws, len(planned_paths(parts))))
+        while parts and not parts[-1].keys() - {"paths"} and sum(planned_paths(parts)) - gone > config.paths:
             parts = parts[:-1]
     if parts != planned_parts(ws):
         ws.record("walk", parts=parts)
@@ -80,9 +81,16 @@ def planned_paths(parts: Sequence[Mapping[str, Any]]) -> list[int]:
     return [sum(counts) for counts in zip(*padded, strict=True)]
 
 
+def revoked_paths(ws: Workspace, n_cells: int) -> list[int]:
+    """Paths of each cell that a takedown of seeds removed."""
+    known = ws.facts("walk").get("revoked_paths", {})
+    return [known.get(str(cell), 0) for cell in range(n_cells)]
+
+
 def _further_part(ws: Workspace, config: RunConfig) -> list[int] | None:
     """Paths of each cell that the campaign needs beyond its parts; None: none, or it is not known yet."""
     planned = planned_paths(planned_parts(ws))
+    planned = [n - gone for n, gone in zip(planned, revoked_paths(ws, len(planned)), strict=True)]
     have = sum(planned)
     if planned and len(planned) != len(plan_cells(quota_of(ws, config), 0)):
         raise ConfigError(
@@ -145,7 +153,7 @@ class CampaignPart:
     def __init__(self, ws: Workspace, config: RunConfig, number: int, progress: Progress) -> None:
         self._ws, self._config, self._number, self._progress = ws, config, number, progress
         self._graph, self._statistics = store.read_graph(ws)
-        if self._graph.n_edges == 0:
+        if self._graph.n_edges == 0 and not ws.revoking:  # a takedown counts paths, and walks none
             raise DataError("the KP graph has no edge: no two knowledge points share a seed, so no walk is possible")
         self._parts = planned_parts(ws)
         self.earlier_rows = sum(planned_paths(self._parts[:number]))
@@ -212,7 +220,9 @@ class CampaignPart:
         cells = [replace(cell, n_paths=n) for cell, n in zip(self.cells, own, strict=True)]
         seeds = store.read_seed_table(self._ws, ["difficulty", "disciplines"])
         statistics = replace(self._statistics, labels=seed_labels(seeds))
-        goals = cell_goals(cells, self._graph, statistics, config.quota, config.walk.tau, self._factor())
+        groups = license_graphs(self._ws, config)
+        settings = config.quota, config.walk.tau, self._factor()
+        goals = cell_goals(cells, self._graph, statistics, *settings, groups)
         self._goals_digest = goals_digest(goals)
         if self._parts[self._number].get("goals", self._goals_digest) != self._goals_digest:
             raise DataError(
@@ -221,28 +231,33 @@ class CampaignPart:
                 f"over"
             )
         shared = (config.seed, config.backend)
-        walker = Walker(self._graph, config.walk, *shared, goals=goals, memory=config.gpu_memory)
-        linker = SeedLinker(self._graph, seeds, config.bundle, *shared, quota=config.quota)
+        n_paths = sum(cell.n_paths for cell in self.cells)
+        walker = Walker(self._graph, config.walk, *shared, goals=goals, memory=config.gpu_memory, n_paths=n_paths)
+        graphs: dict[str | None, KPGraph] = {name: graph for name, (graph, _) in groups.items()} or {None: self._graph}
+        linkers = {
+            name: SeedLinker(graph, seeds, config.bundle, *shared, quota=config.quota, loaded=walker.loaded_of(graph))
+            for name, graph in graphs.items()
+            if any(cell.license_group == name for cell in cells)
+        }
         visits = store.read_visits(self._ws) if self.earlier_rows else None
         if visits is not None:
             walker.add_visits(visits[0])
         for table in store.read_rows(self._ws, "paths.parquet", 0, self.earlier_rows):
             batch, bundles = store.paths_of(table, config.walk.length)
             walker.resume(batch, count=visits is None)
-            linker.resume(bundles)
+            for linker in linkers.values():
+                linker.resume(bundles)
         done, total = 0, sum(own)
-        for part in plan_rounds(cells, config.walk.rounds):
-            self._progress("paths walked", done, total)
-            linker.begin_round(cells[part.cell])
-            batch, bundles = walker.sample_linked(part.n_paths, part.cell, linker)
+        self._progress("paths walked", done, total)
+        for batch, bundles in walker.linked_rounds(plan_rounds(cells, config.walk.rounds), cells, linkers):
             self._redraws += batch.redraws
             self._add_to_digest(batch, bundles)
             yield store.paths_table(batch, bundles)
-            done += part.n_paths
+            done += len(batch)
             self._progress("paths walked", done, total)
         self._visits = walker.cell_visits
         self._facts = {**walker.backend.facts(), "walks_in_memory": min(walker.batch_size, total)}
-        del linker
+        linkers.clear()
         backend = walker.backend
         del walker
         backend.ops.release()  # before synthesis starts: a server may need the device
@@ -286,7 +301,7 @@ class CampaignPart:
         from linksyn_gpu.sampling.labels import seed_labels
 
         ws, kept, drops = self._ws, sum(self._delivered), sum(self._drops, Counter[str]())
-        if kept == 0:
+        if kept == 0 and not ws.revoking:  # a takedown may take all paths
             raise DataError(
                 f"none of {sum(drops.values()):,} paths was kept ({dict(drops)}): the graph or the quota is too narrow "
                 f"for walk.length = {self._config.walk.length}; use a smaller length or a wider quota"
@@ -320,4 +335,6 @@ class CampaignPart:
                 f"this program. Use that one, or pass --force to start over"
             )
         size = {"seeds": self._graph.n_seeds, "kps": self._graph.n_kps}
+        if revoked := self._ws.facts("ingest").get("revoked"):
+            size["revoked"] = len(revoked)
         return {**part, "redraws": self._redraws, **size, "goals": self._goals_digest, "digest": digest}

@@ -25,7 +25,7 @@ from linksyn_gpu.taxonomy.difficulty import LEVELS
 TEMPLATES = Path(__file__).parent / "templates"
 LANGUAGES = ("en", "zh")
 KIND = "synthesize"
-OTHER_KINDS = ("judge", "solve", "compare", "enhance")
+OTHER_KINDS = ("judge", "solve", "compare", "enhance", "score")
 """Kinds of templates that stage `enhance` uses."""
 
 
@@ -85,7 +85,7 @@ def fixed_text(templates: Sequence[str]) -> str:
 
 
 def answer_schema(task: Task, limit: int | None = None) -> dict[str, Any]:
-    """JSON schema of an answer: `{"qa": [...]}` with exactly `task.n` items.
+    """JSON schema of an answer: `{"qa": [...]}` with exactly `task.n` items. It is shared; do not change it.
 
     Parameters
     ----------
@@ -94,6 +94,20 @@ def answer_schema(task: Task, limit: int | None = None) -> dict[str, Any]:
         their strings only where a grammar makes them. A text of the full length was cut off in mid-sentence, and
         `quality.checks` drops it. None: no limits, and the knowledge points are free.
     """
+    if limit is None:
+        return _free_schema(task.question_type, task.n)
+    return _schema(task.question_type, task.n, limit, list(dict.fromkeys(task.kp_path)), task.discipline)
+
+
+@functools.lru_cache(maxsize=64)
+def _free_schema(question_type: str, n: int) -> dict[str, Any]:
+    """The schema without limits, which is the same for all paths."""
+    return _schema(question_type, n, None, [], None)
+
+
+def _schema(
+    question_type: str, n: int, limit: int | None, kp_names: list[str], discipline_asked: str | None
+) -> dict[str, Any]:
     text: dict[str, Any] = {"type": "string"}
     kps: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
     question, explanation, answer, option, discipline = text, text, text, text, text
@@ -101,9 +115,8 @@ def answer_schema(task: Task, limit: int | None = None) -> dict[str, Any]:
         question, explanation, answer, option = (
             {"type": "string", "maxLength": limits[name]} for name in ("question", "explanation", "answer", "options")
         )
-        names = list(dict.fromkeys(task.kp_path))
-        kps = {"type": "array", "items": {"enum": names}, "minItems": 1, "maxItems": min(3, len(names))}
-        discipline = {"enum": [task.discipline]} if task.discipline else {"type": "string", "maxLength": 40}
+        kps = {"type": "array", "items": {"enum": kp_names}, "minItems": 1, "maxItems": min(3, len(kp_names))}
+        discipline = {"enum": [discipline_asked]} if discipline_asked else {"type": "string", "maxLength": 40}
     options = {"type": "array", "items": option, "minItems": 4, "maxItems": 4}
     # The explanation comes before the answer: a model without a thinking mode then reasons before it decides.
     fields = {
@@ -115,9 +128,9 @@ def answer_schema(task: Task, limit: int | None = None) -> dict[str, Any]:
         "discipline": discipline,
         "difficulty": {"type": "integer", "minimum": 1, "maximum": 5},
     }
-    if task.question_type != "multiple_choice":
+    if question_type != "multiple_choice":
         del fields["options"]
-    items = {"type": "array", "items": object_schema(fields), "minItems": task.n, "maxItems": task.n}
+    items = {"type": "array", "items": object_schema(fields), "minItems": n, "maxItems": n}
     return object_schema({"qa": items})
 
 

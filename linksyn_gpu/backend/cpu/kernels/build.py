@@ -341,3 +341,35 @@ def edge_fill_tasks(counter, n_tasks, task_rows, edges, mentions, edge_start, ed
                         next_place[v] = place + 1
             for e in range(first[u], graph_indptr[u + 1]):
                 next_place[graph_indices[e]] = -1
+
+
+# ---------------------------------------------------------------------- components
+
+
+@jit
+def _root_of(parent, v):
+    """End of the chain of parents, which is halved by each search."""
+    while parent[v] != v:
+        parent[v] = parent[parent[v]]
+        v = parent[v]
+    return v
+
+
+@jit
+def component_labels(indptr, indices, label):
+    """Number of each KP's component. The root of a component is its first KP, so that roots ascend with the numbers."""
+    n_kps = label.size
+    parent = np.arange(n_kps, dtype=np.int32)
+    for u in range(n_kps):
+        for e in range(indptr[u], indptr[u + 1]):
+            if indices[e] > u:
+                break
+            a, b = _root_of(parent, u), _root_of(parent, indices[e])
+            parent[max(a, b)] = min(a, b)
+    number = 0
+    for v in range(n_kps):
+        if parent[v] == v:
+            label[v] = number
+            number += 1
+        else:
+            label[v] = label[parent[v]]

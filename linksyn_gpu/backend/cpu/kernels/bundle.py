@@ -13,7 +13,7 @@ from linksyn_gpu.backend.protocol import NOT_A_PATH
 from linksyn_gpu.tables import Int32, Int64
 
 AHEAD = 16  # keys whose slot is prefetched
-INSERTION_MAX = 32
+NO_STEP = -1
 
 # ---------------------------------------------------------------------- KP sets seen before
 
@@ -84,49 +84,23 @@ def rehash(old, new, shift):
 # ---------------------------------------------------------------------- bundles of seeds
 
 
-@jit
-def order_tasks(counter, n_tasks, indptr, seeds, rank, out_seeds, ties):
-    """Each edge's seeds by (rank, seed), and how many have the best rank. The seeds of an edge are given ascending."""
-    n_edges = indptr.size - 1
-    for task in tasks_of(counter, n_tasks):
-        # Tasks of about equal numbers of seeds; an edge belongs to the task in which its seeds begin.
-        begin = np.searchsorted(indptr, indptr[n_edges] * task // n_tasks)
-        end = n_edges
-        if task < n_tasks - 1:
-            end = np.searchsorted(indptr, indptr[n_edges] * (task + 1) // n_tasks)
-        for edge in range(begin, end):
-            low, high = indptr[edge], indptr[edge + 1]
-            size = high - low
-            if size <= INSERTION_MAX:
-                for i in range(low, high):
-                    x = seeds[i]
-                    k = i
-                    while k > low and rank[out_seeds[k - 1]] > rank[x]:
-                        out_seeds[k] = out_seeds[k - 1]
-                        k -= 1
-                    out_seeds[k] = x
-            else:
-                ranks = np.empty(size, np.int64)
-                for i in range(size):
-                    ranks[i] = rank[seeds[low + i]]
-                order = np.argsort(ranks, kind="mergesort")  # stable: seeds of one rank stay ascending
-                for i in range(size):
-                    out_seeds[low + i] = seeds[low + order[i]]
-            best = 0
-            while low + best < high and rank[out_seeds[low + best]] == rank[out_seeds[low]]:
-                best += 1
-            ties[edge] = best
+class Listed(NamedTuple):
+    """The best seeds of long edges in a round: those of the best rank, and at least as many as a path has steps."""
 
-
-class Ordered(NamedTuple):
-    """Evidence in a round's order of preference."""
-
-    indptr: Int64
-    """[n_edges + 1]"""
+    above: int
+    """An edge with more seeds is long."""
+    edges: Int64
+    """[n_long] long edges, ascending."""
+    start: Int64
+    """[n_long + 1] where the list of each begins."""
     seeds: Int32
-    """Seeds of each edge, best first."""
+    """Seeds in the order of (rank, seed)."""
+    size: Int32
+    """[n_long] seeds that are listed; 0: none yet."""
     ties: Int32
-    """[n_edges] seeds of the best rank."""
+    """[n_long] seeds of the best rank."""
+    last: Int64
+    """[n_long] rank of the last seed that is listed."""
 
 
 @jit
@@ -147,36 +121,122 @@ def _edge_number(edges, u, v):
 
 
 @jit
-def link_tasks(counter, n_tasks, edges, ordered, nodes, ids, keep, key, out):
-    """A seed for each edge of each kept path, as in the reference; `edges` is a `build.UpperEdges`."""
-    indptr, seeds, ties = ordered
+def edge_tasks(counter, n_tasks, edges, indptr, best, nodes, keep, edge_of, wanted):
+    """edge_of[path, step]: edge of each step, NO_STEP behind the end of a path, NOT_A_PATH where the graph has none.
+
+    Marks the long edges among them. `edges` is a `build.UpperEdges`.
+    """
+    n, length = edge_of.shape
+    for task in tasks_of(counter, n_tasks):
+        for i in range(n * task // n_tasks, n * (task + 1) // n_tasks):
+            for k in range(length):
+                edge_of[i, k] = NO_STEP
+            if not keep[i]:
+                continue
+            for k in range(length):
+                if nodes[i, k + 1] < 0:
+                    break
+                edge = _edge_number(edges, int64(nodes[i, k]), int64(nodes[i, k + 1]))
+                edge_of[i, k] = edge if edge >= 0 else int64(NOT_A_PATH)
+                if edge < 0:
+                    break
+                if indptr[edge + 1] - indptr[edge] > best.above:
+                    wanted[np.searchsorted(best.edges, edge)] = True
+
+
+@jit
+def list_tasks(counter, n_tasks, todo, indptr, seeds, rank, length, best):
+    """List the best seeds of long edges: rank by rank, all seeds of a rank, until there is one for every step."""
+    for task in tasks_of(counter, n_tasks):
+        number = todo[task]
+        low, high = indptr[best.edges[number]], indptr[best.edges[number] + 1]
+        place, size = best.start[number], int64(best.size[number])
+        while size < min(int64(length), high - low):
+            found, least = int64(0), int64(0)
+            for i in range(low, high):
+                r = rank[seeds[i]]
+                if (size == 0 or r > best.last[number]) and (found == 0 or r <= least):
+                    if found == 0 or r < least:
+                        found, least = int64(0), r
+                    best.seeds[place + size + found] = seeds[i]
+                    found += 1
+            if size == 0:
+                best.ties[number] = found
+            best.last[number] = least
+            size += found
+        best.size[number] = size
+
+
+@jit
+def _in_bundle(bundle, size, seed):
+    held = False
+    for i in range(size):
+        held |= bundle[i] == seed
+    return held
+
+
+@jit
+def _choose_listed(best, number, bits, bundle, size):
+    """The seed for a long edge: those of the best rank from a drawn place on, wrapping around, then the others."""
+    begin, ties = best.start[number], int64(best.ties[number])
+    offset = int64(mulhi(bits, uint64(ties)))
+    for i in range(best.size[number]):
+        at = i
+        if i < ties:
+            at = i + offset if i + offset < ties else i + offset - ties
+        seed = best.seeds[begin + at]
+        if not _in_bundle(bundle, size, seed):
+            return seed
+    return np.int32(-1)
+
+
+@jit
+def _choose(seeds, rank, low, high, bits, bundle, size):
+    """The same for a short edge, in two passes over its seeds: the best rank, then the seed."""
+    best, ties = rank[seeds[low]], int64(0)
+    for i in range(low, high):
+        r = rank[seeds[i]]
+        if r < best:
+            best, ties = r, int64(0)
+        ties += r == best
+    offset = int64(mulhi(bits, uint64(ties)))
+    tie, wrapped, other, other_rank = int64(0), np.int32(-1), np.int32(-1), int64(0)
+    for i in range(low, high):
+        seed, r = seeds[i], rank[seeds[i]]
+        tie += r == best
+        if _in_bundle(bundle, size, seed):
+            continue
+        if r == best:
+            if tie > offset:
+                return seed
+            if wrapped < 0:
+                wrapped = seed
+        elif other < 0 or r < other_rank:
+            other, other_rank = seed, r
+    return wrapped if wrapped >= 0 else other
+
+
+@jit
+def link_tasks(counter, n_tasks, indptr, seeds, rank, best, edge_of, ids, key, out):
+    """A seed for each edge of each path, as in the reference."""
     n, length = out.shape
     for task in tasks_of(counter, n_tasks):
         for i in range(n * task // n_tasks, n * (task + 1) // n_tasks):
             for k in range(length):
                 out[i, k] = -1
-            if not keep[i]:
-                continue
             size = 0
-            for step in range(1, length + 1):
-                if nodes[i, step] < 0:
-                    break
-                edge = _edge_number(edges, int64(nodes[i, step - 1]), int64(nodes[i, step]))
+            for k in range(length):
+                edge = edge_of[i, k]
                 if edge < 0:
-                    out[i, 0] = NOT_A_PATH
+                    if edge == NOT_A_PATH:
+                        out[i, 0] = NOT_A_PATH
                     break
-                begin, total, best = indptr[edge], indptr[edge + 1] - indptr[edge], int64(ties[edge])
-                bits, _ = draw(key[0], key[1], ids[i], step, 0)
-                offset = int64(mulhi(bits, uint64(best)))
-                for k in range(total):
-                    at = k
-                    if k < best:
-                        at = offset + k if offset + k < best else offset + k - best
-                    seed = seeds[begin + at]
-                    used = False
-                    for before in range(size):
-                        used |= out[i, before] == seed
-                    if not used:
-                        out[i, size] = seed
-                        size += 1
-                        break
+                bits, _ = draw(key[0], key[1], ids[i], k + 1, 0)
+                low, high = indptr[edge], indptr[edge + 1]
+                if high - low > best.above:
+                    seed = _choose_listed(best, np.searchsorted(best.edges, edge), bits, out[i], size)
+                else:
+                    seed = _choose(seeds, rank, low, high, bits, out[i], size)
+                if seed >= 0:
+                    out[i, size] = seed
+                    size += 1

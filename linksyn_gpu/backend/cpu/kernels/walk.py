@@ -131,6 +131,108 @@ def _acceptance(edges, rule, previous, proposal):
 
 
 # ---------------------------------------------------------------------- the exact scan
+#
+# The weight of an entry is its mass times a factor: floor(a * 2^32) of node2vec, 2^32 without it, 0 for visited KPs.
+# Most entries have one factor, `far`. The running sum of the weights is therefore the table's prefix sum times `far`,
+# plus corrections at the neighbours that the row shares with that of the previous KP: the shorter of the two rows is
+# read. Visited KPs are taken out afterwards; there are no more than the path has. Sums are integers modulo 2^64, and
+# those of a row stay below 2^64: they have the bits of a sum entry by entry.
+
+
+class WeighedRow(NamedTuple):
+    """The row that is scanned, and that of the previous KP."""
+
+    begin: np.uint64
+    end: np.uint64
+    total: np.uint64
+    previous: np.int64
+    previous_begin: np.uint64
+    previous_end: np.uint64
+    weighed: np.bool_
+    """Whether p and q apply: not on the first step."""
+    far: np.uint64
+
+
+@jit
+def _entry_of(pairs, begin, end, v):
+    """Entry of the neighbour v in a row, or where it would be."""
+    while begin < end:
+        middle = (begin + end) >> uint64(1)
+        if (pairs[middle] & uint64(LOW)) < v:
+            begin = middle + uint64(1)
+        else:
+            end = middle
+    return begin
+
+
+@jit_inline
+def _mass(pairs, row, entry):
+    below = pairs[entry - uint64(1)] >> uint64(32) if entry > row.begin else uint64(0)
+    return (pairs[entry] >> uint64(32)) - below
+
+
+@jit_inline
+def _factor(edges, rule, row, v):
+    return _acceptance(edges, rule, row.previous, v) >> uint64(21) if row.weighed else row.far
+
+
+@jit
+def _first_above_weighed(pairs, edges, rule, row, target):
+    """First entry whose running sum exceeds `target`, and 0; if there is none, the end and the weight of the row."""
+    one, low_word = uint64(1), uint64(LOW)
+    low, high, corrected = row.begin, row.end, uint64(0)
+    if row.weighed:
+        own = row.end - row.begin
+        other = row.previous_end - row.previous_begin + one  # with the previous KP itself, in its place
+        place = uint64(0)
+        if other < own:
+            place = _entry_of(pairs, row.previous_begin, row.previous_end, uint64(row.previous)) - row.previous_begin
+        for i in range(min(own, other)):
+            entry = row.begin + uint64(i)
+            if other < own:
+                v = uint64(row.previous)
+                if i != place:
+                    at = uint64(i) if i < place else uint64(i) - one
+                    v = pairs[row.previous_begin + at] & low_word
+                entry = _entry_of(pairs, row.begin, row.end, v)
+                if entry == row.end or (pairs[entry] & low_word) != v:
+                    continue
+            factor = _factor(edges, rule, row, int64(pairs[entry] & low_word))
+            if factor == row.far:
+                continue
+            more = corrected + _mass(pairs, row, entry) * (factor - row.far)
+            if row.far * (pairs[entry] >> uint64(32)) + more > target:
+                high = entry
+                break
+            low, corrected = entry + one, more
+    if high == row.end and row.far * row.total + corrected <= target:
+        return high, row.far * row.total + corrected
+    while low < high:
+        middle = (low + high) >> one
+        if row.far * (pairs[middle] >> uint64(32)) + corrected <= target:
+            low = middle + one
+        else:
+            high = middle
+    return low, uint64(0)
+
+
+@jit
+def _visited_weight(pairs, edges, rule, row, nodes, walk, step, last):
+    """Weight of the visited KPs among the entries up to `last`."""
+    weight = uint64(0)
+    for k in range(step):
+        v = int64(nodes[walk, k])
+        entry = _entry_of(pairs, row.begin, row.end, uint64(v))
+        if entry < row.end and entry <= last and int64(pairs[entry] & uint64(LOW)) == v:
+            weight += _mass(pairs, row, entry) * _factor(edges, rule, row, v)
+    return weight
+
+
+@jit_inline
+def _bounds(node, v):
+    """Begin and end of a row."""
+    begin = node[v, 0] & uint64(ROW_START)
+    return begin, begin + (node[v, 1] & uint64(LOW))
 
 
 @jit
@@ -138,28 +240,41 @@ def _scan_row(table, edges, rule, no_revisit, second_order, nodes, walk, step, k
     """Draw from what the proposals can reach, as in the reference; -1 if that is nothing."""
     node, pairs = table.node, table.pairs
     here = uint64(nodes[walk, step - 1])
-    begin = node[here, 0] & uint64(ROW_START)
-    target = uint64(0)
-    for turn in range(2):  # first the sum, then the entry where the draw falls
-        running = uint64(0)
-        before = uint64(0)
-        for e in range(begin, begin + (node[here, 1] & uint64(LOW))):
-            prefix, to = pairs[e] >> uint64(32), int64(pairs[e] & uint64(LOW))
-            mass = prefix - before
-            before = prefix
-            if mass == uint64(0) or (no_revisit and _on_path(nodes, walk, step, to)):
-                continue
-            scale = uint64(1) << uint64(32)
-            if second_order and step > 1:
-                scale = _acceptance(edges, rule, int64(nodes[walk, step - 2]), to) >> uint64(21)
-            running += mass * scale
-            if turn == 1 and running > target:
-                return to
-        if running == uint64(0):
-            break
-        bits, _ = draw(key[0], key[1], walk_id, step, TRIALS)
-        target = mulhi(bits, running)
-    return int64(-1)
+    begin, end = _bounds(node, here)
+    weighed = second_order and step > 1
+    previous, previous_begin, previous_end, far = int64(-1), uint64(0), uint64(0), uint64(1) << uint64(32)
+    if weighed:
+        previous, far = int64(nodes[walk, step - 2]), rule.far >> uint64(21)
+        previous_begin, previous_end = _bounds(node, uint64(previous))
+    total = node[here, 1] >> uint64(32)
+    row = WeighedRow(begin, end, total, previous, previous_begin, previous_end, weighed, far)
+    visited = uint64(0)
+    if no_revisit:
+        visited = _visited_weight(pairs, edges, rule, row, nodes, walk, step, end)
+    _, weight = _first_above_weighed(pairs, edges, rule, row, ~uint64(0))
+    if weight == visited:
+        return int64(-1)
+    bits, _ = draw(key[0], key[1], walk_id, step, TRIALS)
+    target = mulhi(bits, weight - visited)
+    # Visited KPs before the answer move it on, perhaps past other visited ones: until none is added.
+    passed = uint64(0)
+    while True:
+        entry, _ = _first_above_weighed(pairs, edges, rule, row, target + passed)
+        now = uint64(0)
+        if no_revisit:
+            now = _visited_weight(pairs, edges, rule, row, nodes, walk, step, entry)
+        if now == passed:
+            return int64(pairs[entry] & uint64(LOW))
+        passed = now
+
+
+@jit
+def _all_visited(pairs, begin, degree, nodes, walk, step):
+    """Whether every neighbour was visited; asked only where the row is shorter than the path."""
+    seen = True
+    for entry in range(begin, begin + degree):
+        seen &= _on_path(nodes, walk, step, int64(pairs[entry] & uint64(LOW)))
+    return seen
 
 
 @jit_inline
@@ -297,9 +412,17 @@ def walk_tasks(no_revisit: bool, second_order: bool) -> Any:
                         accepted = accept_bits[j] < _acceptance(edges, rule, int64(out[i, step - 2]), to)
                     if not accepted:
                         turns[j] += uint64(1) << half
-                        if turns[j] >> half < uint64(TRIALS):
+                        degree = extents[j] & low
+                        if (
+                            no_revisit
+                            and degree < uint64(step)
+                            and _all_visited(pairs, rows[j] & uint64(ROW_START), degree, out, i, step)
+                        ):
+                            to = -1
+                        elif turns[j] >> half < uint64(TRIALS):
                             continue
-                        to = _scan_row(table, edges, rule, no_revisit, second_order, out, i, step, key, ids[i])
+                        else:
+                            to = _scan_row(table, edges, rule, no_revisit, second_order, out, i, step, key, ids[i])
                     out[i, step] = to
                     if to >= 0 and step < length:
                         at[j], turns[j] = uint64(to), uint64(step + 1)
