@@ -119,6 +119,7 @@ def _progress_lines() -> Callable[[str, int, int | None], None]:
         tenth = 10 * done // total if total else -1
         if last.get(what) != tenth:
             last[what] = tenth
-            status(f"{what}: {done:,}" + (f" of {total:,}" if total else " ..."))
+            began = not done and total is None
+            status(f"{what} ..." if began else f"{what}: {done:,}" + (f" of {total:,}" if total else " ..."))
 
     return show
