@@ -147,7 +147,12 @@ GROUPS = {
     ),
     "Knowledge points": (
         Flag("--extractor", "extract.extractor", click.Choice(allowed.EXTRACTORS), "Source of knowledge points."),
-        Flag("--merge", "extract.merge", click.Choice(allowed.MERGES), "Which names become one knowledge point."),
+        Flag(
+            "--merge",
+            "extract.merge",
+            click.Choice(allowed.MERGES),
+            "Which names become one knowledge point; 'forms' if --extractor auto chooses llm or yake.",
+        ),
         Flag("--only-missing", "extract.only_missing", bool, "Extract only for seeds without knowledge points."),
         Flag("--max-kps", "extract.max_kps", int, "Extract at most this many knowledge points per seed."),
         Flag("--glossary", "extract.glossary", click.Path(), "Terms, .jsonl or .txt, for extractor 'terms'."),

@@ -61,7 +61,7 @@ def curate(
 ) -> dict[str, Any]:
     """Choose the QA of the data set.
 
-    Memory: 0.7 kB for each QA, and for each seed if they are compared with seeds.
+    Memory: 0.7 kB for each QA, and 50 bytes for each seed if they are compared with seeds.
 
     Parameters
     ----------
@@ -277,6 +277,8 @@ class _Curation:
 
     def find_duplicates(self) -> None:
         """Near-duplicates among the QA, and of seeds: the best of each cluster stays."""
+        import pyarrow as pa
+
         from linksyn_gpu.quality.duplicates import clusters_of
         from linksyn_gpu.quality.select import representatives
 
@@ -284,17 +286,19 @@ class _Curation:
         numbers = np.flatnonzero(self.alive)
         place = np.full(len(self._rows), -1, np.int64)
         place[numbers] = np.arange(numbers.size)
-        cluster = clusters_of(self._compared(with_seeds=bool(seed_ids)), self._config.curate.near_duplicates)
+        texts = self._compared(with_seeds=len(seed_ids) > 0)
+        cluster = clusters_of(texts, self._config.curate.near_duplicates, self._ws.folder)
         order = place[self.order]
         kept = representatives(cluster, order[order >= 0], len(seed_ids))
-        names = [*seed_ids, *(self._rows.ids[row] for row in numbers.tolist())]
+        own_ids = pa.array((self._rows.ids[row] for row in numbers.tolist()), pa.string())
+        names = pa.chunked_array([*seed_ids.chunks, own_ids], pa.string())
         found: dict[int, tuple[str, str, str | None]] = {}
         for i in np.flatnonzero(kept != np.arange(numbers.size)).tolist():
             if kept[i] >= 0:
-                found[int(numbers[i])] = ("near_duplicate", "", names[len(seed_ids) + kept[i]])
+                found[int(numbers[i])] = ("near_duplicate", "", own_ids[int(kept[i])].as_py())
                 self._repeats[numbers[kept[i]]] += 1
             else:  # the first text of a cluster is a seed if one is in it
-                found[int(numbers[i])] = ("near_seed", "", names[cluster[len(seed_ids) + i]])
+                found[int(numbers[i])] = ("near_seed", "", names[int(cluster[len(seed_ids) + i])].as_py())
         self.clusters = self._write_clusters(cluster, names, len(seed_ids), kept)
         self._end("duplicates", found, clusters=self.clusters)
 
@@ -394,13 +398,14 @@ class _Curation:
 
     # ------------------------------------------------------------------ texts and files
 
-    def _seed_ids(self) -> list[str]:
-        if not self._config.curate.against_seeds:
-            return []
-        if not self._ws.of_files:
-            ids: list[str] = store.read_seed_table(self._ws, ["id"]).table.column("id").to_pylist()
-            return ids
-        return [name for name, _ in self._seeds_of_files()]
+    def _seed_ids(self) -> pa.ChunkedArray:
+        """Ids of the seeds that QA are compared with; memory-mapped, if they are those of the run."""
+        import pyarrow as pa
+
+        if self._config.curate.against_seeds and not self._ws.of_files:
+            return store.read_seed_table(self._ws, ["id"]).table.column("id")
+        compared = self._seeds_of_files() if self._config.curate.against_seeds else []
+        return pa.chunked_array([[name for name, _ in compared]], pa.string())
 
     def _seeds_of_files(self) -> list[tuple[str, str]]:
         """Ids and compared texts of the seeds that the settings name."""
@@ -427,7 +432,7 @@ class _Curation:
         for _, rows in self._rows.of(self.alive, ["question", "options"]):
             yield from (compared_text(row["question"], row["options"]) for row in rows)
 
-    def _write_clusters(self, cluster: Int64, names: Sequence[str], n_seeds: int, kept: Int64) -> int:
+    def _write_clusters(self, cluster: Int64, names: pa.ChunkedArray, n_seeds: int, kept: Int64) -> int:
         """Write the members of each cluster with more than one; returns the number of these clusters."""
         import pyarrow as pa
 
@@ -439,8 +444,8 @@ class _Curation:
         stays = np.concatenate([np.zeros(n_seeds, bool), kept == np.arange(kept.size)])
         table = pa.table(
             {
-                "cluster": pa.array([names[root] for root in cluster[rows].tolist()], pa.string()),
-                "id": pa.array([names[row] for row in rows.tolist()], pa.string()),
+                "cluster": names.take(pa.array(cluster[rows])),
+                "id": names.take(pa.array(rows)),
                 "seed": pa.array(rows < n_seeds),
                 "kept": pa.array(stays[rows]),
             }
