@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
     from linksyn_gpu.llm.client import Stats
-    from linksyn_gpu.pipeline.progress import Progress, StageProgress, Task
+    from linksyn_gpu.pipeline.progress import Progress, StageProgress, TaskProgress
 
 Watch = Callable[[], AbstractContextManager["Progress"]]
 """Shows the progress of what runs in its block."""
@@ -71,7 +71,7 @@ class _Lines:
     def __init__(self) -> None:
         self._last: dict[tuple[str, str], tuple[int, float]] = {}
 
-    def __call__(self, stage: StageProgress, task: Task | None) -> None:
+    def __call__(self, stage: StageProgress, task: TaskProgress | None) -> None:
         if task is None:
             status(stage.notes[-1])
             return
@@ -83,7 +83,7 @@ class _Lines:
             status(f"{stage.name}: {task_text(task)}{_server_text(stage)}")
 
 
-def task_text(task: Task) -> str:
+def task_text(task: TaskProgress) -> str:
     """'1,234 of 12,000 answers, 42.0/s, 4 min 10 s left'."""
     if task.total is None and not task.done:
         return f"{task.what} ..."
@@ -165,7 +165,7 @@ def _tokens_line(server: Stats) -> str:
     return text + (f", {server.completion_tokens / server.seconds:,.0f} written/s" if server.seconds >= 1 else "")
 
 
-def _cost_line(progress: Progress, task: Task | None) -> str | None:
+def _cost_line(progress: Progress, task: TaskProgress | None) -> str | None:
     """Cost so far, and what it will be when the task is done, if each item costs as much as the ones so far."""
     cost = progress.cost()
     if cost is None:
@@ -254,7 +254,7 @@ def _stage_line(progress: Progress, names: list[str], *, plain: bool) -> str:
     return "  ".join(parts)
 
 
-def _task_table(tasks: list[Task], width: int) -> RenderableType:
+def _task_table(tasks: list[TaskProgress], width: int) -> RenderableType:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text

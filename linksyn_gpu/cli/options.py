@@ -296,8 +296,11 @@ def grouped_option(group: str, *names: str, **attributes: Any) -> Callable[[Call
     return click.option(*names, cls=GroupedOption, group=group, **attributes)
 
 
-def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[..., Any]], click.Command]:
-    """Make a command with these groups of flags, or single flags by name, with `--config` and, if wanted, `--force`.
+def settings_command(
+    *groups: str, force: bool = True, progress: bool = True
+) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a command with these groups of flags, or single flags by name, with `--config` and, if wanted, `--force`
+    and the flags of `display_options`.
 
     The function receives `resolve` (see `Resolve`), `watch` (see `live.Watch`), `force`, and its own parameters.
     """
@@ -308,10 +311,10 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
 
     def decorate(function: Callable[..., Any]) -> click.Command:
         @functools.wraps(function)
-        def wrapped(
-            config_file: str | None, plain: bool, metrics_port: int | None, metrics_host: str, **params: Any
-        ) -> Any:
-            watching = functools.partial(watch, plain=plain, metrics_port=metrics_port, metrics_host=metrics_host)
+        def wrapped(config_file: str | None, **params: Any) -> Any:
+            if progress:
+                display = {name: params.pop(name) for name in ("plain", "metrics_port", "metrics_host")}
+                params["watch"] = functools.partial(watch, **display)
             overrides: dict[str, Any] = {}
             for _, flag in chosen:
                 value = params.pop(_parameter(flag))
@@ -324,9 +327,11 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
                 elif value is not None:
                     *table, name = flag.field.split(".")
                     (overrides.setdefault(table[0], {}) if table else overrides)[name] = value
-            return function(resolve=functools.partial(_resolved, config_file, overrides), watch=watching, **params)
+            return function(resolve=functools.partial(_resolved, config_file, overrides), **params)
 
-        decorated: Callable[..., Any] = display_options(errors_as_text(wrapped))
+        decorated: Callable[..., Any] = errors_as_text(wrapped)
+        if progress:
+            decorated = display_options(decorated)
         for title, flag in reversed(chosen):
             kind: dict[str, Any] = {"is_flag": True} if flag.type is bool else {"type": flag.type}
             if flag.type in (*LISTS, *PAIRS, *TABLES):

@@ -18,7 +18,7 @@ SAMPLE_SECONDS = 0.5
 
 
 @dataclass
-class Task:
+class TaskProgress:
     """Something that a stage counts."""
 
     what: str
@@ -67,7 +67,7 @@ class StageProgress:
         self.name = name
         self.notes: list[str] = []
         """Decisions that the stage took, as sentences."""
-        self.tasks: dict[str, Task] = {}
+        self.tasks: dict[str, TaskProgress] = {}
         self.counts: Mapping[str, Any] | None = None
         """Counts of the stage, once it is done."""
         self.server: Stats | None = None
@@ -80,7 +80,7 @@ class StageProgress:
         self.counts = None
         task = self.tasks.get(what)
         if task is None:
-            task = self.tasks[what] = Task(what)
+            task = self.tasks[what] = TaskProgress(what)
         task.move(done, total, found)
         if self._changed is not None:
             self._changed(self, task)
@@ -100,7 +100,7 @@ class StageProgress:
         return self.server
 
 
-Changed = Callable[[StageProgress, Task | None], None]
+Changed = Callable[[StageProgress, TaskProgress | None], None]
 
 
 class Progress:

@@ -63,13 +63,13 @@ def test_every_command_has_help():
 def test_help_lists_the_flags_of_run_by_group():
     lines = invoke("run", "--help").stdout.splitlines()
     titles = [line[:-1] for line in lines if line.endswith(":") and not line.startswith(" ")]
-    assert titles == [DISPLAY, RUN_FOLDER, *GROUPS, FORECAST, "Help"]
+    assert titles == [RUN_FOLDER, *GROUPS, FORECAST, DISPLAY, "Help"]
     flags = [line.split()[0].rstrip(",") for line in lines if line.startswith("  -")]
     assert flags == [
-        *("--plain", "--metrics-port", "--metrics-host"),
         *("--out", "--config", "--force"),
         *(flag.flag.split("/")[0] for group in GROUPS.values() for flag in group),
         *PRICES,
+        *("--plain", "--metrics-port", "--metrics-host"),
         "-h",
     ]
 

@@ -21,7 +21,7 @@ from linksyn_gpu.cli.console import printable
 from linksyn_gpu.config import PlanConfig
 from linksyn_gpu.llm.client import Stats
 from linksyn_gpu.llm.journal import Journal
-from linksyn_gpu.pipeline.progress import Progress, Task, silent
+from linksyn_gpu.pipeline.progress import Progress, TaskProgress, silent
 from tests.cli.test_cli import invoke
 from tests.conftest import SEEDS
 from tests.dataset.varied_server import varied
@@ -83,7 +83,7 @@ def test_a_view_without_unicode_has_words_for_marks():
 
 
 def test_the_rate_counts_only_what_this_call_did():
-    task = Task("answers")
+    task = TaskProgress("answers")
     task.move(500, 1000, 500)
     task.points[0] = (time.monotonic() - 10.0, 0)
     task.move(540, 1000, 500)
