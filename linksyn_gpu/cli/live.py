@@ -136,11 +136,13 @@ def kept_text(stage: StageProgress) -> str:
 
 def throttling_text(server: Stats) -> str:
     """How often and how long the server asked for pauses, and what that means now."""
-    share = min(1.0, server.throttled_seconds / server.seconds) if server.seconds else 0.0
+    pause = max(0.0, server.paused_until - time.monotonic())
+    passed = max(0.0, server.throttled_seconds - pause)  # a pause counts as a whole when it begins
+    share = min(1.0, passed / server.seconds) if server.seconds else 0.0
     text = f"{server.throttled:,} answers 429 or 503, pauses of {share:.1%} of the time"
     if server.limit < server.slots:
         text += f"; now at most {server.limit:,} of {server.slots:,} requests in flight"
-    if (pause := server.paused_until - time.monotonic()) > 0:
+    if pause:
         text += f"; nothing is sent for {pause:.1f} s"
     return text
 
