@@ -169,6 +169,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
+    if options.folder is not None:
+        options.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         for n_seeds in options.seeds:
             rows += scale(Path(folder), n_seeds, options.asked, options.format, not options.json)
