@@ -95,7 +95,7 @@ def test_a_folder_of_a_version_that_needed_no_model_goes_on(tmp_path):
         ws._write_manifest()
     invoke("report", out)
     invoke("synthesize", out)
-    assert "synthesis.model was 'auto', is 'other'" in invoke("synthesize", out, "--model", "other", code=2).stderr
+    assert 'synthesis.model was "auto", is "other"' in invoke("synthesize", out, "--model", "other", code=2).stderr
 
 
 def test_answers_from_many_files_in_any_order_with_errors_in_some_lines(tmp_path):

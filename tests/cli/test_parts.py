@@ -45,8 +45,8 @@ DAMAGED = (
     "paths.parquet",
     "tasks.parquet",
     "plan.json",
-    "requests/requests-00000.jsonl",
-    "requests/requests-00001.jsonl",
+    "requests/requests-00000.jsonl.zst",
+    "requests/requests-00001.jsonl.zst",
 )
 
 
