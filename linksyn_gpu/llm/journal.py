@@ -404,7 +404,9 @@ class Journal:
             self._size = _whole_lines(segment, size)
         if self._size < size:
             self._file.truncate(self._size)
-            self._disk.fsync(self._file)
+        # Records of a process that was killed are read as answers from now on: they must survive a power cut, too.
+        self._disk.fsync(self._file)
+        self._disk.fsync_folder(self.folder)
         for number in plain:  # of a call that was killed, or of an older version
             if number != self._number:
                 self._compress(number)
@@ -413,6 +415,7 @@ class Journal:
         self.sync()
         with self._guard:
             file = self._disk.open(self._path(self._number + 1), "ab")
+            self._disk.fsync_folder(self.folder)
             if self._file is not None:
                 self._file.close()
             self._file, self._number, self._size = file, self._number + 1, 0
