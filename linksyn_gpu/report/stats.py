@@ -168,7 +168,7 @@ class Overview:
     spent_tokens: int | None
     """Read and written in all attempts; None: as much as in the answers, or not recorded."""
     cost: float | None
-    """At the prices of `plan`; None without prices."""
+    """At the prices of the last call of stage synthesize, or of `plan`; None without prices."""
     files: Sequence[str] = ()
     """Input files."""
 

@@ -141,7 +141,8 @@ def _overview(
     read = sum(found.read_tokens for found in journals.values())
     written = sum(found.written_tokens for found in journals.values())
     spent = sum(found.spent_tokens for found in journals.values())
-    prices = [(forecast or {}).get(name) for name in ("price_in", "price_out")]
+    paid: Mapping[str, Any] = (ws.settings("synthesize") or {}).get("plan") or forecast or {}
+    prices = [paid.get(name) for name in ("price_in", "price_out")]
     cost = None if None in prices or not journals else cost_of(read, written, *prices)  # type: ignore[arg-type]
     models = Counter[str]()
     if result_of is not None and "model" in store.read_schema(ws, RESULTS[result_of]).names:
@@ -182,18 +183,19 @@ def _settings(ws: Workspace) -> list[tuple[str, str]]:
         )
         for label, (own, default) in entries.items():
             if own != default:
-                found.append((label, _shown_setting(own)))
+                found.append((label, shown_setting(own)))
     return found
 
 
-def _shown_setting(value: Any) -> str:
+def shown_setting(value: Any) -> str:
+    """A setting as text."""
     if isinstance(value, str) and "://" in value:
         address = urlsplit(value)
         return address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
     if isinstance(value, list):
-        return ", ".join(map(_shown_setting, value))
+        return ", ".join(map(shown_setting, value))
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}={_shown_setting(inner)}" for name, inner in value.items())
+        return ", ".join(f"{name}={shown_setting(inner)}" for name, inner in value.items())
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else str(value)
 
 
