@@ -114,6 +114,12 @@ class Stats:
     skipped: int = 0
     """Requests that the journal already had an answer for."""
     in_flight: int = 0
+    slots: int = 0
+    """Most requests in flight."""
+    limit: int = 0
+    """Most requests in flight now: fewer than the settings say while the server throttles."""
+    paused_until: float = 0.0
+    """No request is sent before this time (`time.monotonic`): the server asked for a pause."""
     slot_seconds: float = 0.0
     """Integral of requests in flight over time."""
     idle_seconds: float = 0.0
@@ -144,19 +150,29 @@ class Gate:
 
     def __init__(self, slots: int, stats: Stats) -> None:
         self.slots = slots
-        self.limit = float(slots)
         self._stats = stats
+        stats.slots = slots
+        self.limit = float(slots)
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._closed_until = 0.0
         self._shrunk_at = -1.0
         self._changed_at = time.monotonic()
 
+    @property
+    def limit(self) -> float:
+        """Most requests in flight now. Its whole part counts, but at least one request."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: float) -> None:
+        self._limit = limit
+        self._stats.limit = max(1, int(limit))
+
     async def enter(self) -> None:
         while True:
-            wait = self._closed_until - time.monotonic()
+            wait = self._stats.paused_until - time.monotonic()
             if wait > 0:
                 await asyncio.sleep(wait)
-            elif self._stats.in_flight < max(1, int(self.limit)):
+            elif self._stats.in_flight < self._stats.limit:
                 self._move(1)
                 return
             else:
@@ -166,7 +182,7 @@ class Gate:
 
     def leave(self) -> None:
         self._move(-1)
-        free = max(1, int(self.limit)) - self._stats.in_flight
+        free = self._stats.limit - self._stats.in_flight
         while free > 0 and self._waiting:
             place = self._waiting.popleft()
             if not place.done():  # it is done where its worker was cancelled
@@ -176,9 +192,10 @@ class Gate:
     def throttle(self, seconds: float) -> None:
         """Let no request enter for this time, and fewer afterwards: the server asked for a pause."""
         now = time.monotonic()
-        until = max(self._closed_until, now + seconds)
-        self._stats.throttled_seconds += until - max(self._closed_until, now)
-        self._closed_until = until
+        before = self._stats.paused_until
+        until = max(before, now + seconds)
+        self._stats.throttled_seconds += until - max(before, now)
+        self._stats.paused_until = until
         if now - self._shrunk_at > 1.0:  # refusals at the same time count once
             self._shrunk_at = now
             self.limit = max(1.0, self.limit / 2)
@@ -201,10 +218,16 @@ class Gate:
 class Client:
     """Asks one server: `async with Client(engine, limits) as client: await client.complete(request)`."""
 
-    def __init__(self, engine: Engine, limits: Limits | None = None, validate: Validate | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        limits: Limits | None = None,
+        validate: Validate | None = None,
+        stats: Stats | None = None,
+    ) -> None:
         self.engine = engine
         self.limits = limits or Limits()
-        self.stats = Stats()
+        self.stats = stats or Stats()
         self.dialect = Dialect(self.limits.without, self.limits.rename)
         self._validate = validate or (lambda text: None)
         self._gate = Gate(self.limits.concurrency, self.stats)

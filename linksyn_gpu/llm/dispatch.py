@@ -37,6 +37,7 @@ def ask_all(
     validate: Validate | None = None,
     index: Index | None = None,
     budget: Budget | None = None,
+    stats: Stats | None = None,
     on_progress: Callable[[Stats], None] | None = None,
 ) -> Stats:
     """Ask for every request that the journal has no answer for, and write each outcome to the journal.
@@ -51,6 +52,8 @@ def ask_all(
         What the journal holds. None: `journal.index()`.
     budget : Budget, optional
         Asked before each request. When it admits no more, the requests in flight are finished and nothing is sent.
+    stats : Stats, optional
+        The running figures; those of earlier calls are added to.
     on_progress : callable, optional
         Called with the running figures after each outcome.
 
@@ -66,7 +69,7 @@ def ask_all(
     index = journal.index() if index is None else index
 
     async def run() -> Stats:
-        async with Client(engine, limits or Limits(), validate) as client:
+        async with Client(engine, limits or Limits(), validate, stats) as client:
             await _Dispatch(client, journal, index, budget or Budget(), on_progress).run(requests)
             return client.stats
 

@@ -262,14 +262,15 @@ def _prompt_tokens(
                 if number in chosen:
                     prompts.append(request["body"]["messages"])
                 number += 1
-        progress("prompts counted", 0, len(prompts))
+        counted = progress.of("plan")
+        counted("prompts counted", 0, len(prompts))
         tokens, by = None, ""
         if config.plan.tokenizer is not None:
             tokens, by = count_with_file(prompts, config.plan.tokenizer), "tokenizer.json, without the chat template"
         elif server is not None:
             tokens, by = count_on_server(prompts, server), "the server's tokenizer"
         if tokens is not None:
-            progress("prompts counted", len(prompts), len(prompts))
+            counted("prompts counted", len(prompts), len(prompts))
             total, error = sampled_total(tokens, n)
             how = by if len(prompts) == n else f"{by}, on a random sample of {len(prompts):,} requests"
             return {"prompt_tokens": total, "prompt_tokens_by": how, "prompt_tokens_error": error}
