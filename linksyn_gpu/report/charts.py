@@ -317,7 +317,12 @@ def _bars(
 ) -> Chart:
     names, counts = [label(text) for text, _ in bars], [n for _, n in bars]
     trace: dict[str, Any] = {"type": "bar", "marker": {"color": BLUE}, "text": [f"{n:,}" for n in counts]}
-    trace |= {"textposition": "auto", "hovertemplate": "%{x}: %{y:,}<extra></extra>"}
+    trace |= {
+        "textposition": "auto",
+        "textangle": 0,
+        "cliponaxis": False,
+        "hovertemplate": "%{x}: %{y:,}<extra></extra>",
+    }
     if lying:
         trace |= {"orientation": "h", "x": counts, "y": names, "hovertemplate": "%{y}: %{x:,}<extra></extra>"}
         layout = {

@@ -42,6 +42,7 @@ def render_page(stats: RunStats, title: str) -> str:
         lstrip_blocks=True,
     )
     environment.filters["number"] = lambda n: f"{n:,}"
+    environment.filters["moment"] = lambda text: text[:16].replace("T", " ") + " UTC"  # as the manifest records it
     charts = charts_of(stats)
     plotly = plotly_script()
     scripts = [_file("report.js"), *([plotly] if plotly is not None else [])]
