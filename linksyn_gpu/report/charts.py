@@ -204,8 +204,8 @@ def _visits(stats: RunStats) -> list[Chart]:
         },
     ]
     layout = {
-        "xaxis": _axis("visits by the target, per KP (log)", type="log"),
-        "yaxis": _axis("mean visits, per KP (log)", type="log"),
+        "xaxis": _axis("visits by the target, per KP (log)", type="log", dtick="D2"),
+        "yaxis": _axis("mean visits, per KP (log)", type="log", dtick="D2"),
     }
     note = (
         "Each mark is the mean of KPs with about the same target; bars are two standard errors of a draw from the "

@@ -21,11 +21,18 @@
     return layout;
   }
 
+  // Okabe and Ito's lighter blue and orange, in place of the dark ones, on a dark page that is not being printed.
+  const LIGHTER = { "#0072B2": "#56B4E9", "#D55E00": "#E69F00" };
+  function tracesOf(chart) {
+    if (color("--back") !== "#14181f") return chart.data;
+    return JSON.parse(JSON.stringify(chart.data), (key, value) => (key === "color" && LIGHTER[value]) || value);
+  }
+
   function draw() {
     for (const chart of found.charts) {
       const place = document.getElementById("plot-" + chart.name);
       const options = { responsive: true, displayModeBar: false, displaylogo: false };
-      Plotly.react(place, chart.data, layoutOf(chart), options);
+      Plotly.react(place, tracesOf(chart), layoutOf(chart), options);
     }
   }
 
