@@ -1,18 +1,24 @@
-"""The report page: one HTML file with inline pictures and no external resources; every text is escaped."""
+"""The report page: one HTML file that loads nothing; every text is escaped, and only the page's own scripts run."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
+from importlib import resources
 from typing import Any
 
-import numpy as np
-
-from linksyn_gpu.report.stats import Coverage, RunStats
+from linksyn_gpu.report.charts import charts_of
+from linksyn_gpu.report.embedding import content_policy, json_for_script, plotly_script
+from linksyn_gpu.report.stats import RunStats
 from linksyn_gpu.tables import clean_text
 
-WIDTH, HEIGHT, MARGIN = 640, 300, 48
-MAX_POINTS = 400
+COPIED = (
+    *("id", "question", "options", "answer", "explanation", "discipline", "difficulty", "language"),
+    *("question_type", "knowledge_points", "path", "seed_ids", "model", "request_id"),
+)
+"""Fields of "copy as JSON"."""
+CHECKED = ("difficulty_asked", "level_judged", "near_duplicates", "judge_score", "judge_agreed")
+"""What stages found of a QA, shown where it is known."""
 
 
 def render_page(stats: RunStats, title: str) -> str:
@@ -25,51 +31,93 @@ def render_page(stats: RunStats, title: str) -> str:
         Name of the run.
     """
     import jinja2
+    from markupsafe import Markup
 
     environment = jinja2.Environment(
-        finalize=lambda value: clean_text(value) if isinstance(value, str) else value,
+        finalize=lambda value: clean_text(value) if type(value) is str else value,  # not of `Markup`
         loader=jinja2.PackageLoader("linksyn_gpu.report", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    template = environment.get_template("report.html.jinja")
-    picture = _curves(stats.coverage) if stats.coverage is not None else None
-    levels = _levels(stats.stages["enhance"])
-    curve = _growth(stats.campaign["curve"]) if stats.campaign is not None else None
-    return template.render(stats=stats, title=title, picture=picture, curve=curve, funnel=_funnel(stats), levels=levels)
+    environment.filters["number"] = lambda n: f"{n:,}"
+    environment.filters["moment"] = lambda text: text[:16].replace("T", " ") + " UTC"  # as the manifest records it
+    charts = charts_of(stats)
+    plotly = plotly_script()
+    scripts = [_file("report.js"), *([plotly] if plotly is not None else [])]
+    drawn = [{"name": chart.name, "data": chart.data, "layout": chart.layout} for chart in charts if plotly is not None]
+    samples = [{name: row[name] for name in COPIED if name in row} for row in stats.samples]
+    return environment.get_template("report.html.jinja").render(
+        stats=stats,
+        title=title,
+        policy=Markup(content_policy(scripts)),
+        style=Markup(_file("report.css")),
+        scripts=[Markup(script) for script in reversed(scripts)],  # Plotly first: the page's own script uses it
+        data=Markup(json_for_script({"charts": drawn, "samples": samples})),
+        charts={chart.name: chart for chart in charts},
+        has_charts=plotly is not None,
+        funnel=_funnel(stats),
+        levels=_levels(stats.stages["enhance"]),
+        checked=CHECKED,
+        settings=_flat(stats.overview.get("settings", {})),
+    )
+
+
+def _file(name: str) -> str:
+    return (resources.files("linksyn_gpu.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Settings as (dotted name, value), without those that are not set."""
+    found = []
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            found += _flat(value, f"{prefix}{name}.")
+        elif value not in (None, "", [], ()):
+            found.append((f"{prefix}{name}", ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
+    return found
 
 
 def _funnel(stats: RunStats) -> list[dict[str, Any]]:
     """One bar per unit that is counted: how many came, how many stayed, and why the others did not."""
     rows = [
-        ("ingest", "records", "seeds", "rejected"),
-        ("walk", "paths", "kept", "dropped"),
-        ("synthesize", "requests", "answered", "failed"),
-        ("synthesize", "written", "kept", "dropped"),
-        ("enhance", "candidates", "kept", "dropped"),
+        ("ingest", "records", "seeds", "rejected", "rejects.jsonl"),
+        ("walk", "paths", "kept", "dropped", "paths.parquet"),
+        ("synthesize", "requests", "answered", "failed", "dropped.parquet"),
+        ("synthesize", "written", "kept", "dropped", "dropped.parquet"),
+        ("enhance", "candidates", "kept", "dropped", "enhance-dropped.parquet"),
+        ("curate", "qa", "kept", "dropped", "curate-dropped.parquet"),
     ]
+    names = {"written": "QA written", "qa": "QA"}
     bars = []
-    for stage, came, stayed, lost in rows:
+    for stage, came, stayed, lost, file in rows:
         counts = stats.stages[stage]
-        if counts is not None:
-            reasons = Counter(counts[f"{lost}_by_reason"]).most_common()
-            if came != "written" and (pending := counts.get("pending", 0)):
-                reasons.append(("pending", pending))
-            bars.append(
-                {
-                    "stage": stage,
-                    "what": "QA written" if came == "written" else came,
-                    "in": counts[came],
-                    "kept": counts[stayed],
-                    "share": counts[stayed] / max(1, counts[came]),
-                    "stayed": "kept" if stayed == "seeds" else stayed,
-                    "lost": lost,
-                    "reasons": reasons,
-                }
-            )
+        if counts is None or f"{lost}_by_reason" not in counts:
+            continue
+        reasons = [
+            (name, n, _example(stats, file, name)) for name, n in Counter(counts[f"{lost}_by_reason"]).most_common()
+        ]
+        others = [("pending", counts.get("pending", 0)), ("in reserve", counts.get("reserve", 0))]
+        if came != "written":
+            reasons += [(name, n, None) for name, n in others if n]
+        bars.append(
+            {
+                "stage": stage,
+                "what": names.get(came, came),
+                "in": counts[came],
+                "kept": counts[stayed],
+                "share": counts[stayed] / max(1, counts[came]),
+                "stayed": "kept" if stayed == "seeds" else stayed,
+                "lost": lost,
+                "reasons": reasons,
+            }
+        )
     return bars
+
+
+def _example(stats: RunStats, file: str, reason: str) -> dict[str, str] | None:
+    return stats.examples.get(file, {}).get(reason)
 
 
 def _levels(counts: dict[str, Any] | None) -> list[dict[str, Any]]:
@@ -90,64 +138,3 @@ def _levels(counts: dict[str, Any] | None) -> list[dict[str, Any]]:
         for level in (*"12345", "unknown")
         if level != "unknown" or level in before
     ]
-
-
-def _growth(curve: Sequence[tuple[int, int, int]]) -> dict[str, Any] | None:
-    """Distinct KPs and seeds against the number of paths, linear axes; None without a kept path."""
-    paths, most = curve[-1][0], max(max(point[1:]) for point in curve)
-    if not (paths and most):
-        return None
-    lines = []
-    for name, column in (("knowledge points", 1), ("seeds", 2)):
-        places = (
-            (
-                MARGIN + (WIDTH - 2 * MARGIN) * point[0] / paths,
-                HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * point[column] / most,
-            )
-            for point in curve
-        )
-        lines.append({"name": name, "points": " ".join(f"{x:.1f},{y:.1f}" for x, y in places)})
-    size = {"width": WIDTH, "height": HEIGHT, "margin": MARGIN}
-    return {
-        "lines": lines,
-        **size,
-        "top": f"{most:,}",
-        "bottom": "0",
-        "first": "0",
-        "legend": HEIGHT - MARGIN - 54,
-        "last": f"{paths:,}",
-    }
-
-
-def _curves(coverage: Coverage) -> dict[str, Any] | None:
-    """Log-log curves of the KPs by rank: their share of the visits of kept paths, and of the mentions in seeds.
-
-    None without a visit and without a mention.
-    """
-    total = max(1, int(coverage.visits.sum()))
-    series = {"visits of kept paths": coverage.visits / total, "popularity among seeds": coverage.popularity}
-    ordered = {name: np.sort(shares[shares > 0.0])[::-1] for name, shares in series.items()}
-    drawn = {name: shares for name, shares in ordered.items() if shares.size}
-    if not drawn:
-        return None
-    top = max(float(shares[0]) for shares in drawn.values())
-    bottom = min(float(shares[-1]) for shares in drawn.values())
-    longest = max(shares.size for shares in drawn.values())
-    lines = []
-    for name, shares in drawn.items():
-        rank = np.unique(np.geomspace(1, shares.size, MAX_POINTS).astype(np.int64))
-        x = MARGIN + (WIDTH - 2 * MARGIN) * np.log(rank) / max(np.log(longest), 1e-9)
-        span = max(np.log(top / bottom), 1e-9)
-        y = MARGIN + (HEIGHT - 2 * MARGIN) * np.log(top / shares[rank - 1]) / span
-        lines.append({"name": name, "points": " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))})
-    return {
-        "lines": lines,
-        "width": WIDTH,
-        "height": HEIGHT,
-        "margin": MARGIN,
-        "top": f"{top:.2g}",
-        "bottom": f"{bottom:.2g}",
-        "first": "1",
-        "legend": MARGIN,
-        "last": f"{longest:,}",
-    }
