@@ -4,31 +4,52 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib import resources
 from typing import Any
 
-from linksyn_gpu.report.charts import charts_of
 from linksyn_gpu.report.embedding import content_policy, json_for_script, plotly_script
-from linksyn_gpu.report.stats import RunStats
+from linksyn_gpu.report.figures import figures_of
+from linksyn_gpu.report.graph_view import GraphView, view_data
+from linksyn_gpu.report.stats import UNFINISHED, RunStats
 from linksyn_gpu.tables import clean_text
 
 COPIED = (
-    *("id", "question", "options", "answer", "explanation", "discipline", "difficulty", "language"),
-    *("question_type", "knowledge_points", "path", "seed_ids", "model", "request_id"),
+    *("id", "question", "options", "answer", "explanation", "discipline", "disciplines", "difficulty", "language"),
+    *("question_type", "knowledge_points", "path", "seed_ids", "seeds", "model", "request_id"),
 )
 """Fields of "copy as JSON"."""
-CHECKED = ("difficulty_asked", "level_judged", "near_duplicates", "judge_score", "judge_agreed")
+CHECKED = {
+    "difficulty_asked": "level asked for",
+    "level_judged": "level judged",
+    "near_duplicates": "near-duplicates removed",
+    "judge_score": "judge's score",
+    "judge_agreed": "solutions that agree",
+}
 """What stages found of a QA, shown where it is known."""
+FLOW = (
+    ("ingest", "records", "seeds", "rejected", "Seeds", "records", "seeds"),
+    ("walk", "paths", "kept", "dropped", "Paths", "walks", "kept paths"),
+    ("synthesize", "requests", "answered", "failed", "Requests", "requests", "answers"),
+    ("synthesize", "written", "kept", "dropped", "New QA", "QA written", "QA kept"),
+    ("enhance", "candidates", "kept", "dropped", "Enhanced QA", "candidates", "QA kept"),
+    ("curate", "qa", "kept", "dropped", "Curated QA", "QA", "QA kept"),
+)
+"""Stage, names of its counts (in, kept, lost), and what the page calls them."""
+THEME = 'document.documentElement.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";'
+"""Runs before the page is drawn, so that a dark page is not white first."""
 
 
-def render_page(stats: RunStats, title: str) -> str:
+def render_page(stats: RunStats, view: GraphView | None = None, questions: Mapping[str, Any] | None = None) -> str:
     """Render the page.
 
     Parameters
     ----------
     stats : RunStats
-    title : str
-        Name of the run.
+    view : GraphView, optional
+        The map of the KP graph.
+    questions : mapping, optional
+        See `graph_view.view_data`.
     """
     import jinja2
     from markupsafe import Markup
@@ -42,99 +63,99 @@ def render_page(stats: RunStats, title: str) -> str:
         lstrip_blocks=True,
     )
     environment.filters["number"] = lambda n: f"{n:,}"
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f}%"
     environment.filters["moment"] = lambda text: text[:16].replace("T", " ") + " UTC"  # as the manifest records it
-    charts = charts_of(stats)
+    figures = {figure.name: figure for figure in figures_of(stats)}
     plotly = plotly_script()
-    scripts = [_file("report.js"), *([plotly] if plotly is not None else [])]
-    drawn = [{"name": chart.name, "data": chart.data, "layout": chart.layout} for chart in charts if plotly is not None]
-    samples = [{name: row[name] for name in COPIED if name in row} for row in stats.samples]
+    scripts = [plotly, _file("page.js"), *([_file("graph.js")] if view is not None else [])]
+    drawn = [script for script in scripts if script is not None]
+    paths = _paths(stats, view)
+    data = {
+        "figures": {name: _plain(figure) for name, figure in figures.items()},
+        "samples": [{name: row[name] for name in COPIED if name in row} for row in stats.samples],
+        "paths": paths,
+        "graph": None if view is None else view_data(view, questions or {}),
+    }
     return environment.get_template("report.html.jinja").render(
         stats=stats,
-        title=title,
-        policy=Markup(content_policy(scripts)),
-        style=Markup(_file("report.css")),
-        scripts=[Markup(script) for script in reversed(scripts)],  # Plotly first: the page's own script uses it
-        data=Markup(json_for_script({"charts": drawn, "samples": samples})),
-        charts={chart.name: chart for chart in charts},
+        about=stats.overview,
+        policy=Markup(content_policy([THEME, *drawn])),
+        style=Markup(_file("page.css")),
+        theme=Markup(THEME),
+        scripts=[Markup(script) for script in drawn],
+        data=Markup(json_for_script(data)),
+        figures=figures,
         has_charts=plotly is not None,
-        funnel=_funnel(stats),
-        levels=_levels(stats.stages["enhance"]),
+        view=view,
+        on_map={number for number, path in enumerate(paths) if path},
+        flow=flow_of(stats),
         checked=CHECKED,
-        settings=_flat(stats.overview.get("settings", {})),
     )
 
 
 def _file(name: str) -> str:
-    return (resources.files("linksyn_gpu.report") / "templates" / name).read_text(encoding="utf-8")
+    return (resources.files("linksyn_gpu.report") / "static" / name).read_text(encoding="utf-8")
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Settings as (dotted name, value), without those that are not set."""
-    found = []
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            found += _flat(value, f"{prefix}{name}.")
-        elif value not in (None, "", [], ()):
-            found.append((f"{prefix}{name}", ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
-    return found
+def _plain(figure: Any) -> dict[str, Any]:
+    """A figure for the page's script, without what the page writes itself."""
+    fields = asdict(figure)
+    return {name: value for name, value in fields.items() if name not in ("name", "title", "note")}
 
 
-def _funnel(stats: RunStats) -> list[dict[str, Any]]:
+def _paths(stats: RunStats, view: GraphView | None) -> list[list[int]]:
+    """KPs of each sample's path by their place in the view; [] if the view lacks one of them."""
+    if view is None:
+        return []
+    place = {name: i for i, name in enumerate(view.names)}
+    paths = [[place.get(name, -1) for name in row.get("path") or ()] for row in stats.samples]
+    return [path if path and min(path) >= 0 else [] for path in paths]
+
+
+def flow_of(stats: RunStats) -> list[dict[str, Any]]:
     """One bar per unit that is counted: how many came, how many stayed, and why the others did not."""
-    rows = [
-        ("ingest", "records", "seeds", "rejected", "rejects.jsonl"),
-        ("walk", "paths", "kept", "dropped", "paths.parquet"),
-        ("synthesize", "requests", "answered", "failed", "dropped.parquet"),
-        ("synthesize", "written", "kept", "dropped", "dropped.parquet"),
-        ("enhance", "candidates", "kept", "dropped", "enhance-dropped.parquet"),
-        ("curate", "qa", "kept", "dropped", "curate-dropped.parquet"),
-    ]
-    names = {"written": "QA written", "qa": "QA"}
+    unfinished = {state.name for state in stats.states if state.state == UNFINISHED}
     bars = []
-    for stage, came, stayed, lost, file in rows:
-        counts = stats.stages[stage]
-        if counts is None or f"{lost}_by_reason" not in counts:
+    for stage, came, stayed, lost, title, of, kept in FLOW:
+        counts = dict(stats.stages[stage] or {})
+        journal = stats.journals.get(stage)
+        if came == "requests" and stage in unfinished and journal is not None and journal.requests is not None:
+            counts = {  # while the stage runs, its journal is newer than its counts
+                "requests": journal.requests,
+                "answered": journal.answered,
+                "failed": journal.failed.total(),
+                "failed_by_reason": journal.failed,
+                "pending": journal.requests - journal.settled,
+            }
+        if came not in counts or f"{lost}_by_reason" not in counts:
             continue
-        reasons = [
-            (name, n, _example(stats, file, name)) for name, n in Counter(counts[f"{lost}_by_reason"]).most_common()
-        ]
-        others = [("pending", counts.get("pending", 0)), ("in reserve", counts.get("reserve", 0))]
-        if came != "written":
-            reasons += [(name, n, None) for name, n in others if n]
+        reasons = Counter(counts[f"{lost}_by_reason"])
+        drops = [drop for drop in stats.drops if drop.stage == stage and drop.reason in reasons]
+        waiting = [] if came == "written" else [("pending", counts.get("pending", 0)), ("in reserve", counts.get("reserve", 0))]
+        total = max(1, counts[came])
         bars.append(
             {
+                "title": title,
+                "of": of,
+                "kept": kept,
                 "stage": stage,
-                "what": names.get(came, came),
-                "in": counts[came],
-                "kept": counts[stayed],
-                "share": counts[stayed] / max(1, counts[came]),
-                "stayed": "kept" if stayed == "seeds" else stayed,
+                "n": counts[came],
+                "n_kept": counts[stayed],
                 "lost": lost,
-                "reasons": reasons,
+                "n_lost": reasons.total(),
+                "waiting": [(name, n) for name, n in waiting if n],
+                "shares": [
+                    (kind, 100 * n / total)
+                    for kind, n in (
+                        ("kept", counts[stayed]),
+                        ("lost", reasons.total()),
+                        ("wait", sum(n for _, n in waiting)),
+                    )
+                    if n
+                ],
+                "drops": drops,
             }
         )
     return bars
 
 
-def _example(stats: RunStats, file: str, reason: str) -> dict[str, str] | None:
-    return stats.examples.get(file, {}).get(reason)
-
-
-def _levels(counts: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """QA of each level before and after stage enhance; shares are relative to the largest number."""
-    if counts is None:
-        return []
-    before, after = counts["levels_before"], counts["levels_after"]
-    most = max([1, *before.values(), *after.values()])
-    return [
-        {
-            "level": level,
-            "asked": level == str(counts["asked_level"]),
-            "bars": [
-                (name, found.get(level, 0), found.get(level, 0) / most)
-                for name, found in (("before", before), ("after", after))
-            ],
-        }
-        for level in (*"12345", "unknown")
-        if level != "unknown" or level in before
-    ]

@@ -385,7 +385,7 @@
   }
 
   function showPath(sample) {
-    const kps = data.samples[sample].map_path.filter((i) => i >= 0);
+    const kps = data.paths[sample];
     selected = -1;
     path = kps;
     const list = element("ul", undefined, "chip-list");
