@@ -6,6 +6,8 @@ samples' paths first, then those with most visits; of their edges the heaviest o
 
 from __future__ import annotations
 
+import importlib.util
+import itertools
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -56,6 +58,11 @@ class GraphView:
     """KPs without a neighbour, which are not drawn."""
 
 
+def igraph_is_installed() -> bool:
+    """Whether the layout can be computed; the package comes with the extra 'report'."""
+    return importlib.util.find_spec("igraph") is not None
+
+
 def view_of(
     graph: KPGraph, visits: Int64, disciplines: Sequence[str], paths: Sequence[Sequence[int]]
 ) -> GraphView | None:
@@ -69,10 +76,6 @@ def view_of(
     paths : sequence of sequences of int
         KPs of paths that must be drawn.
 
-    Raises
-    ------
-    ModuleNotFoundError
-        igraph is not installed.
     """
     if graph.n_edges == 0:
         return None
@@ -119,8 +122,8 @@ def _chosen(graph: KPGraph, visits: Int64, paths: Sequence[Sequence[int]]) -> tu
     right = place[graph.indices[at]]
     inside = right > left
     left, right, counts = left[inside], right[inside], np.asarray(graph.count, np.int64)[at[inside]]
-    on_path = {tuple(sorted((int(place[a]), int(place[b])))) for path in paths for a, b in zip(path, path[1:], strict=False)}
-    drawn = np.fromiter(((a, b) in on_path for a, b in zip(left.tolist(), right.tolist(), strict=True)), bool, left.size)
+    steps = [sorted((int(place[a]), int(place[b]))) for path in paths for a, b in itertools.pairwise(path)]
+    drawn = np.isin(left * kps.size + right, [a * kps.size + b for a, b in steps])
     rank = np.lexsort((right, left, -counts, -_is_best_of_an_end(left, right, counts, kps.size), ~drawn))[:MAX_EDGES]
     rank.sort()
     return kps, np.stack([left[rank], right[rank]], axis=1), counts[rank]
@@ -214,16 +217,16 @@ def _packed(boxes: Sequence[Float64]) -> list[Float64]:
     return corners
 
 
-def view_data(view: GraphView, questions: Mapping[int, Sequence[str]]) -> dict[str, Any]:
+def view_data(view: GraphView, questions: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """The view for the page's script, ready for JSON.
 
     Parameters
     ----------
     questions : mapping
-        KP of the graph -> some questions of QA whose path visits it.
+        Name of a KP -> some questions of QA whose path visits it.
     """
     texts: dict[str, int] = {}
-    of_kp = [[texts.setdefault(text, len(texts)) for text in questions.get(kp, ())] for kp in view.kps.tolist()]
+    of_kp = [[texts.setdefault(text, len(texts)) for text in questions.get(name, ())] for name in view.names]
     return {
         "names": list(view.names),
         **{name: getattr(view, name).tolist() for name in ("x", "y", "seeds", "visits", "discipline", "community")},

@@ -10,7 +10,7 @@ from typing import Any
 
 from linksyn_gpu.report.embedding import content_policy, json_for_script, plotly_script
 from linksyn_gpu.report.figures import figures_of
-from linksyn_gpu.report.graph_view import GraphView, view_data
+from linksyn_gpu.report.graph_view import GraphView, igraph_is_installed, view_data
 from linksyn_gpu.report.stats import UNFINISHED, RunStats
 from linksyn_gpu.tables import clean_text
 
@@ -85,6 +85,7 @@ def render_page(stats: RunStats, view: GraphView | None = None, questions: Mappi
         scripts=[Markup(script) for script in drawn],
         data=Markup(json_for_script(data)),
         figures=figures,
+        has_igraph=igraph_is_installed(),
         has_charts=plotly is not None,
         view=view,
         on_map={number for number, path in enumerate(paths) if path},

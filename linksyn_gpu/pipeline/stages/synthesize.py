@@ -171,6 +171,7 @@ class _Synthesis:
 
     def __init__(self, ws: Workspace, config: RunConfig, progress: Progress) -> None:
         self._ws, self._config, self._checks = ws, config.synthesis, config.checks
+        self._prices = config.plan.prices
         self._progress = progress.of("synthesize")
         seeds, types = store.read_seed_table(ws), config.question_types
         self._sources = Sources(store.read_kp_names(ws), seeds.table, config.synthesis, types, seeds.taxonomy)
@@ -195,7 +196,9 @@ class _Synthesis:
             "synthesis": shaping,
             "question_types": {k: dict(v) for k, v in self._sources.question_types.items()},
         }
-        later = {"synthesis": operational, "checks": to_mapping(self._checks)}
+        later: dict[str, Any] = {"synthesis": operational, "checks": to_mapping(self._checks)}
+        if self._prices is not None:
+            later["plan"] = dict(zip(("price_in", "price_out"), self._prices, strict=True))
         known = self._ws.settings("synthesize")
         if known is not None and known.get("checks", to_mapping(ChecksConfig())) != later["checks"]:
             self._ws.record("synthesize")  # the answers stay: they are assembled again with the new thresholds
