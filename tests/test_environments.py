@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 # Packages that conda and PyPI name differently.
 CONDA_NAMES = {"cupy-cuda13x": "cupy", "cuvs-cu13": "cuvs", "igraph": "python-igraph"}
 NO_RATTLER = "NOT PARSED AS CONDA PARSES: py-rattler is not installed; pip install -e '.[device-tests]'"
-EXTRAS = ("gpu", "analytics")
+EXTRAS = ("gpu", "analytics", "report")
 
 
 def load(name):

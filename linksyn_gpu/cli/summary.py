@@ -465,9 +465,10 @@ def _coverage_lines(stats: RunStats) -> list[str]:
 def report_text(stats: RunStats) -> str:
     """All figures of a run."""
     lines = []
+    of_files = stats.overview is not None and stats.overview.of_files  # such a folder has no graph, paths and requests
     for name, line in (("ingest", ingest_line), ("extract", extract_line), ("build", build_line), ("walk", walk_line)):
         counts = stats.stages[name]
-        if counts is None and name in OPTIONAL:
+        if counts is None and (of_files or name in OPTIONAL):
             continue
         lines.append(line(counts) if counts is not None else f"{name}: not finished")
     if stats.cells:
@@ -475,7 +476,7 @@ def report_text(stats: RunStats) -> str:
     counts = stats.stages["synthesize"]
     if counts is not None:
         lines.append(synthesis_line(counts))
-    elif "synthesize" not in stats.outcomes:
+    elif "synthesize" not in stats.outcomes and not of_files:
         lines.append("synthesize: not started")
     if (enhanced := stats.stages["enhance"]) is not None:
         lines.append(enhancement_line(enhanced))
