@@ -223,8 +223,9 @@ def _label_width(axes: Axes) -> float:
 
 def _draw_heat_map(canvas: Canvas, axes: Axes, figure: HeatMap) -> None:
     values = np.array([[np.nan if v is None else v for v in row] for row in figure.values], np.float64)
-    values = values * 100 if figure.percent else values
-    low, high = figure.span if figure.span is not None else (None, None)
+    scale = 100 if figure.percent else 1
+    values = scale * values
+    low, high = (scale * end for end in figure.span) if figure.span is not None else (None, None)
     image = axes.imshow(values, cmap="cividis", aspect="auto", vmin=low, vmax=high)
     axes.set_xticks(range(len(figure.x)), [_label(name) for name in figure.x])
     axes.set_yticks(range(len(figure.y)), [_label(name) for name in figure.y])

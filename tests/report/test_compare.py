@@ -1,5 +1,9 @@
 """Two campaigns side by side."""
 
+import html
+import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +16,7 @@ from linksyn_gpu.report.compare import comparison_figures, tables_of
 from linksyn_gpu.report.figures import Figure, HeatMap
 from tests.cli.test_cli import invoke
 from tests.conftest import QUICK, SEEDS
+from tests.report.hostile import NAME, hostile_campaign
 
 CELLS = ("--difficulty", "1=1", "--difficulty", "3=1")
 
@@ -120,3 +125,19 @@ def test_the_command_prints_the_tables_and_writes_the_figures(two, tmp_path):
     assert "Settings that differ" in done.stdout
     assert "walk.tau" in done.stdout
     assert {"kp-visits.svg", "kp-visits.csv", "lorenz-curve.svg"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_hostile_names_are_texts_on_the_page(tmp_path):
+    campaign = hostile_campaign(tmp_path)
+    other = tmp_path / "<img src=x onerror=alert(1)>"
+    shutil.copytree(campaign, other)
+    invoke("report", campaign, other)
+    page = (campaign / "comparison.html").read_text(encoding="utf-8")
+    scripts = re.findall("<script.*?</script>", page, flags=re.DOTALL)
+    rest = re.sub("<script.*?</script>", "", page, flags=re.DOTALL)
+    assert "<img" not in rest
+    assert html.escape(other.name) in rest
+    assert "Content-Security-Policy" in rest
+    (data,) = (text for text in scripts if 'id="report-data"' in text)
+    figures = json.loads(data.split(">", 1)[1].rsplit("<", 1)[0])["figures"]
+    assert any(label.startswith(NAME) for label in figures["kp-visits"]["series"][0]["labels"])

@@ -47,14 +47,17 @@
   function traces(figure) {
     const colours = report.colours();
     return figure.series.map((series, i) => {
-      const colour = series.dashed ? report.style("--soft") : colours[i % colours.length];
+      // Series of a group share its colour and differ by dashes or hatching; a diagonal or noise floor is grey.
+      const place = series.group === null ? i : figure.series.slice(0, i).filter((other) => other.group === series.group).length;
+      const shared = series.dashed && (series.group === null || series.group > 1);
+      const colour = shared ? report.style("--soft") : colours[(series.group ?? i) % colours.length];
       const common = { name: plain(series.name), showlegend: !series.name.endsWith("lower end") };
       if (series.kind === "bars") {
         const names = series.x.map((value) => (typeof value === "string" ? plain(short(value, 34)) : value));
         const across = figure.horizontal;
         return {
           ...common, type: "bar", orientation: across ? "h" : "v", x: across ? series.y : names, y: across ? names : series.y,
-          marker: { color: colour, pattern: figure.series.length > 1 && i % 2 ? { shape: "/", size: 6, solidity: 0.35 } : {} },
+          marker: { color: colour, pattern: figure.series.length > 1 && place % 2 ? { shape: "/", size: 6, solidity: 0.35 } : {} },
           hovertext: (series.labels.length ? series.labels : series.x).map(plain),
           hovertemplate: `%{hovertext}: %{${across ? "x" : "y"}:,}<extra>${plain(series.name)}</extra>`,
         };
@@ -67,7 +70,7 @@
       }
       return {
         ...common, type: "scatter", mode: "lines", x: series.x, y: series.y,
-        line: { color: colour, width: series.dashed ? 1.5 : 2.2, dash: series.dashed ? "dash" : DASHES[i % DASHES.length] },
+        line: { color: colour, width: series.dashed ? 1.5 : 2.2, dash: series.dashed ? "dash" : DASHES[place % DASHES.length] },
       };
     });
   }
@@ -77,7 +80,8 @@
       value === null ? "" : figure.percent ? `${Math.round(100 * value)}%` : value.toLocaleString("en", { maximumFractionDigits: 2 });
     return [{
       type: "heatmap", x: figure.x.map(plain), y: figure.y.map((name) => plain(short(name, 30))), z: figure.values,
-      colorscale: "Cividis", hoverongaps: false, xgap: 2, ygap: 2, ...(figure.percent ? { zmin: 0, zmax: 1 } : {}),
+      colorscale: "Cividis", hoverongaps: false, xgap: 2, ygap: 2,
+      ...(figure.percent ? { zmin: 0, zmax: 1 } : figure.span ? { zmin: figure.span[0], zmax: figure.span[1] } : {}),
       text: figure.values.map((row) => row.map(shown)), texttemplate: "%{text}",
       hovertemplate: "%{y}, %{x}: %{text}<extra></extra>",
       colorbar: { title: { text: plain(figure.unit), side: "right" }, thickness: 12, tickformat: figure.percent ? ".0%" : undefined, outlinewidth: 0 },
