@@ -36,7 +36,9 @@ FLOW = (
     ("curate", "qa", "kept", "dropped", "Curated QA", "QA", "QA kept"),
 )
 """Stage, names of its counts (in, kept, lost), and what the page calls them."""
-THEME = 'document.documentElement.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";'
+THEME = (
+    'document.documentElement.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";'
+)
 """Runs before the page is drawn, so that a dark page is not white first."""
 
 
@@ -139,7 +141,11 @@ def flow_of(stats: RunStats) -> list[dict[str, Any]]:
             continue
         reasons = Counter(counts[f"{lost}_by_reason"])
         drops = [drop for drop in stats.drops if drop.stage == stage and drop.reason in reasons]
-        waiting = [] if came == "written" else [("pending", counts.get("pending", 0)), ("in reserve", counts.get("reserve", 0))]
+        waiting = (
+            []
+            if came == "written"
+            else [("pending", counts.get("pending", 0)), ("in reserve", counts.get("reserve", 0))]
+        )
         total = max(1, counts[came])
         bars.append(
             {
@@ -165,5 +171,3 @@ def flow_of(stats: RunStats) -> list[dict[str, Any]]:
             }
         )
     return bars
-
-

@@ -87,16 +87,16 @@
     });
   }
 
-  function heat(figure) {
+  function heat(figure, width) {
     const shown = (value) =>
       value === null ? "" : figure.percent ? `${Math.round(100 * value)}%` : value.toLocaleString("en", { maximumFractionDigits: 2 });
     const span = figure.span ?? (figure.percent ? [0, 1] : null);
     return [{
       type: "heatmap", x: figure.x.map(plain), y: figure.y.map((name) => plain(short(name, 30))), z: figure.values,
       colorscale: "Cividis", hoverongaps: false, xgap: 2, ygap: 2, ...(span ? { zmin: span[0], zmax: span[1] } : {}),
-      text: figure.values.map((row) => row.map(shown)), texttemplate: "%{text}",
+      text: figure.values.map((row) => row.map(shown)), texttemplate: "%{text}", textfont: { size: 12 }, showscale: width > 420,
       hovertemplate: "%{y}, %{x}: %{text}<extra></extra>",
-      colorbar: { title: { text: plain(figure.unit), side: "right" }, thickness: 12, tickformat: figure.percent ? ".0%" : undefined, outlinewidth: 0 },
+      colorbar: { title: { text: plain(figure.unit), side: "right", font: { size: 13 } }, thickness: 12, tickformat: figure.percent ? ".0%" : undefined, outlinewidth: 0 },
     }];
   }
 
@@ -107,7 +107,9 @@
     const first = figure.values ? { x: {}, y: { autorange: "reversed" } } : figure.horizontal
       ? { x: { rangemode: "tozero" }, y: { autorange: "reversed", ...category(true) } }
       : { x: category(bars), y: figure.log_y ? {} : { rangemode: "tozero" } };
-    const across = (width - (figure.horizontal || figure.values ? 170 : 80)) / 7.5;
+    const names = figure.values ? figure.y : figure.horizontal ? figure.series[0].x : [];
+    const taken = names.length ? 60 + 7 * Math.min(34, Math.max(...names.map((name) => name.length))) : 80;
+    const across = Math.max(14, (width - taken) / 7.5);
     return {
       height: figure.horizontal ? Math.max(170, 110 + 32 * rows) : Math.max(300, 110 + 30 * rows), margin: { l: 55, r: 12, t: 12, b: 48 }, bargap: 0.15,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
@@ -125,7 +127,7 @@
     const figure = data.figures[place.dataset.figure];
     drawn.add(place);
     if (!window.Plotly) return;
-    Plotly.react(place, figure.values ? heat(figure) : traces(figure), layout(figure, place.clientWidth), {
+    Plotly.react(place, figure.values ? heat(figure, place.clientWidth) : traces(figure), layout(figure, place.clientWidth), {
       responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
     });
   }
