@@ -1,4 +1,4 @@
-"""Picture of a report page, taken with an installed Chromium: `python bench/screenshot.py DIR/report.html --out FILE.png`
+"""Picture of a report page, by an installed Chromium: `python bench/screenshot.py DIR/report.html --out FILE.png`
 
 `--frames` measures the map instead: the time to draw a frame while it moves, and between frames.
 """

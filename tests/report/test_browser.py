@@ -1,4 +1,4 @@
-"""The page in headless Chromium: its scripts run under its own policy, charts and map work, hostile texts do nothing."""
+"""The page in headless Chromium: its own scripts run and no others, charts and map work, hostile texts do nothing."""
 
 import importlib.util
 import json
@@ -129,11 +129,8 @@ def test_a_click_shows_the_panel_and_keys_and_buttons_move_and_zoom(opened):
     after = state(tab)
     assert after["zoom"] == pytest.approx(1.5 * before["zoom"])
     assert after["left"] > before["left"]
-    tab.mouse.move(
-        *tab.evaluate(
-            "(() => { const b = document.getElementById('map').getBoundingClientRect(); return [b.x + 200, b.y + 200]; })()"
-        )
-    )
+    box = tab.locator("#map").bounding_box()
+    tab.mouse.move(box["x"] + 200, box["y"] + 200)
     tab.mouse.wheel(0, -240)
     tab.wait_for_function(f"report.map.state().zoom > {after['zoom']}")
     tab.keyboard.press("0")
