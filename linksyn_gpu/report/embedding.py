@@ -20,9 +20,11 @@ def plotly_script() -> str | None:
 
 
 def json_for_script(value: Any) -> str:
-    """JSON in ASCII without '<', '>' and '&', so that no text in it ends the element or begins another."""
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    """JSON without '<', '>', '&' and line separators, so that no text in it ends the element or begins another."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text.encode(errors="replace").decode()  # a lone surrogate is no UTF-8
 
 
 def content_policy(scripts: Sequence[str]) -> str:

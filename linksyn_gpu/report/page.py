@@ -69,6 +69,7 @@ def render_page(stats: RunStats, view: GraphView | None = None, questions: Mappi
         ["page.js", *(["graph.js"] if view is not None else [])],
         stats=stats,
         about=stats.overview,
+        alone=_alone(stats),
         has_igraph=igraph_is_installed(),
         view=view,
         on_map={number for number, path in enumerate(paths) if path},
@@ -141,6 +142,12 @@ def _paths(stats: RunStats, view: GraphView | None) -> list[list[int]]:
     place = {name: i for i, name in enumerate(view.names)}
     paths = [[place.get(name, -1) for name in row.get("path") or ()] for row in stats.samples]
     return [path if path and min(path) >= 0 else [] for path in paths]
+
+
+def _alone(stats: RunStats) -> dict[str, str]:
+    """Figures that would have a single bar: their name and its category."""
+    names = {f"qa-by-{criterion}".replace("_", "-"): counts for criterion, counts in stats.kept_by.items()}
+    return {name: next(iter(counts)) for name, counts in names.items() if len(counts) == 1}
 
 
 def flow_of(stats: RunStats) -> list[dict[str, Any]]:

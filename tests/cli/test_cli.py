@@ -140,7 +140,7 @@ def test_collected_answers_become_qa_with_path_kps_and_seeds(out, tmp_path):
     report = invoke("report", out).stdout
     assert f"= {len(kept)} kept" in report
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert {"Coverage curve", "Visits against target"} <= set(re.findall("<h3>(.*?)</h3>", page))
+    assert {"Coverage by the first paths", "Visits against their target"} <= set(re.findall("<h3>(.*?)</h3>", page))
 
 
 def test_other_thresholds_of_the_checks_read_the_recorded_answers_again(out, tmp_path):

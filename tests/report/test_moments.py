@@ -43,23 +43,23 @@ def test_after_each_stage(tmp_path):
     invoke("build", out)
     text, page = report(out)
     assert "walk: not finished" in text
-    assert "The KP graph" in page
+    assert "Map of the knowledge points" in page
     invoke("walk", out, "--paths", "12", "--calibration-rounds", "2")
     text, page = report(out)
     assert "synthesize: not started" in text
     assert "Coverage of the graph" in page
     invoke("synthesize", out, "--engine", "batch")
-    assert "pending 12" in report(out)[1]
+    assert "12 pending" in report(out)[1]
     requests = requests_of(out)
     write(answers, [answer(request) for request in requests[:5]])
     invoke("synthesize", out, "--collect", answers)
     _, page = report(out)
-    assert "pending 7" in page
-    assert "QA are in qa.parquet" in page
+    assert "7 pending" in page
+    assert "QA of stage synthesize" in page
     write(answers, [answer(request) for request in requests[5:]])
     invoke("synthesize", out, "--collect", answers)
     invoke("curate", out)
-    assert "QA are in curated.parquet" in report(out)[1]
+    assert "QA of stage curate" in report(out)[1]
 
 
 def test_during_synthesis_it_counts_the_outcomes_so_far(tmp_path, settings):
@@ -95,5 +95,5 @@ def test_on_a_folder_of_curated_files(tmp_path):
     text, page = report(tmp_path / "out")
     assert "not started" not in text
     assert "not finished" not in text
-    assert "Curated QA of files" in page
-    assert "QA are in curated.parquet" in page
+    assert "5 curated QA of the given files" in page
+    assert "QA of stage curate" in page

@@ -10,13 +10,13 @@ from html.parser import HTMLParser
 import pytest
 
 from linksyn_gpu.pipeline.folder import Workspace
-from linksyn_gpu.pipeline.stages.report import gather
+from linksyn_gpu.pipeline.stages.report import gather, write_page
 from linksyn_gpu.report import embedding, page
-from linksyn_gpu.report.charts import charts_of, label
-from linksyn_gpu.report.page import render_page
-from tests.report.hostile import LINK, NAME, hostile_campaign
+from linksyn_gpu.report.figures import figures_of
+from linksyn_gpu.report.page import flow_of, render_page
+from tests.report.hostile import LINK, NAME
 
-PLOTLY = importlib.util.find_spec("plotly") is not None
+PLOTLY, IGRAPH = (importlib.util.find_spec(name) is not None for name in ("plotly", "igraph"))
 needs_plotly = pytest.mark.skipif(not PLOTLY, reason="needs Plotly: pip install -e '.[report]'")
 MOST_BYTES = 8_000_000
 
@@ -52,8 +52,8 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return hostile_campaign(tmp_path_factory.mktemp("hostile"))
+def folder(hostile):
+    return hostile
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_hostile_texts_make_no_element_attribute_or_script(text):
     assert not {"img", "iframe", "object", "embed", "link", "base", "form"} & set(found.tags)
     assert not [name for name, _ in found.attributes if name.startswith("on") or name in ("src", "srcset", "action")]
     assert all(value.startswith("#") for name, value in found.attributes if name == "href")
-    assert [kind for kind, _ in found.scripts] == ["application/json", *[None] * (1 + PLOTLY)]
+    assert [kind for kind, _ in found.scripts] == [None, "application/json", *[None] * (1 + PLOTLY + IGRAPH)]
     shown = "".join(found.texts)
     assert NAME in shown, "texts are shown as they are"
     assert LINK in shown
@@ -94,55 +94,51 @@ def test_json_in_a_script_element_cannot_end_it_and_is_the_same_value():
     assert json.loads(made) == value
 
 
-def test_labels_of_charts_hold_no_markup_that_plotly_reads(stats):
-    assert label(LINK, 100).startswith("&lt;a href")
-    charts = charts_of(stats)
-    assert {"heat-kept", "by-discipline", "visits", "growth"} <= {chart.name for chart in charts}
-    assert any("&lt;a href" in json.dumps(chart.data) for chart in charts), "the data have such a label"
-    for chart in charts:
-        assert "<a" not in json.dumps(chart.data)
-        assert "</script" not in json.dumps(chart.data)
-
-
-def test_every_chart_has_a_named_axis_and_a_table_with_the_same_numbers(stats):
-    for chart in charts_of(stats):
-        assert any(chart.layout[axis]["title"]["text"] for axis in ("xaxis", "yaxis")), chart.name
-        assert chart.rows, chart.name
-        assert {len(row) for row in chart.rows} == {len(chart.header)}, chart.name
+def test_every_figure_has_named_axes_data_and_a_place_on_the_page(stats, text):
+    figures = figures_of(stats)
+    drawn = set(Page(text).data()["figures"])
+    assert {"coverage-curve", "visits-against-target", "qa-by-discipline"} <= drawn
+    assert drawn == {figure.name for figure in figures}
+    for figure in figures:
+        assert figure.x_title, figure.name
+        assert figure.y_title, figure.name
+        assert len(list(figure.rows())) > 1, figure.name
+        alone = figure.name in ("qa-by-language", "qa-by-question-type")  # one bar, which the text tells
+        assert (f'id="{figure.name}"' in text) != alone, figure.name
 
 
 @needs_plotly
-def test_plotly_accepts_every_chart(stats):
-    from plotly.graph_objects import Figure
-
-    for chart in charts_of(stats):
-        Figure(data=chart.data, layout=chart.layout)
-
-
-@needs_plotly
-def test_the_page_with_charts_is_below_eight_megabytes(text):
-    assert Page(text).data()["charts"]
+def test_the_page_with_charts_and_map_is_below_eight_megabytes(text):
     assert len(text.encode()) < MOST_BYTES
 
 
-def test_without_plotly_the_page_has_the_numbers_as_tables_and_says_how_to_get_charts(stats, monkeypatch):
+def test_without_plotly_and_igraph_the_page_says_how_to_get_charts_and_map(stats, monkeypatch):
     monkeypatch.setattr(page, "plotly_script", lambda: None)
-    found = Page(render_page(stats, "a run"))
-    assert "pip install 'linksyn-gpu[report]'" in found.texts
-    assert found.data()["charts"] == []
-    for chart in charts_of(stats):
-        assert chart.title in found.texts
-        assert chart.rows[0][-1] in found.texts
+    monkeypatch.setattr(page, "igraph_is_installed", lambda: False)
+    found = Page(render_page(stats))
+    assert found.texts.count("pip install 'linksyn-gpu[report]'") == 2
+    assert found.data()["figures"]
+    assert found.data()["graph"] is None
+    assert found.tags["canvas"] == 0
 
 
-def test_every_reason_of_a_drop_has_an_example(stats):
-    files = {"ingest": "rejects.jsonl", "synthesize": "dropped.parquet", "curate": "curate-dropped.parquet"}
-    for stage, file in files.items():
-        counts = stats.stages[stage]
-        reasons = counts["rejected_by_reason" if stage == "ingest" else "dropped_by_reason"]
-        assert set(reasons) <= set(stats.examples.get(file, {})), stage
-    assert stats.examples["rejects.jsonl"]["duplicate_id"]["what"] == "seeds.jsonl, line 61"
-    assert "TODO" in json.dumps(stats.examples["dropped.parquet"])
+def test_every_reason_of_a_drop_has_its_count_and_an_example(stats):
+    for stage, name in (("ingest", "rejected"), ("synthesize", "dropped"), ("curate", "dropped")):
+        counts = stats.stages[stage][f"{name}_by_reason"]
+        drops = {drop.reason: drop for drop in stats.drops if drop.stage == stage and drop.reason in counts}
+        assert {reason: drop.n for reason, drop in drops.items()} == counts, stage
+        assert all(drop.meaning and drop.example for drop in drops.values()), stage
+    (duplicate,) = (drop for drop in stats.drops if drop.reason == "duplicate_id")
+    assert duplicate.example["record"] == "seeds.jsonl, line 61", "no folder of this machine"
+    assert any("TODO" in drop.example.get("question", "") for drop in stats.drops)
+
+
+def test_in_each_step_of_the_flow_what_came_is_kept_lost_or_waits(stats):
+    flow = flow_of(stats)
+    assert [bar["title"] for bar in flow] == ["Seeds", "Paths", "Requests", "New QA", "Curated QA"]
+    for bar in flow:
+        assert bar["n"] == bar["n_kept"] + bar["n_lost"] + sum(n for _, n in bar["waiting"]), bar["title"]
+        assert sum(drop.n for drop in bar["drops"]) == bar["n_lost"], bar["title"]
 
 
 def test_samples_are_of_different_paths_with_their_seeds_and_are_copied_to_the_letter(text, stats):
@@ -156,14 +152,16 @@ def test_samples_are_of_different_paths_with_their_seeds_and_are_copied_to_the_l
 
 
 def test_the_counts_of_the_page_add_up(stats):
-    assert stats.final.file == "curated.parquet"
-    assert stats.final.rows == stats.final.by_cell.total() == stats.stages["curate"]["kept"]
-    assert all(counts.total() == stats.final.rows for counts in stats.final.lengths.values())
-    assert stats.paths.lengths.total() == stats.stages["walk"]["kept"]
-    assert stats.paths.seed_use.total() == stats.stages["ingest"]["seeds"]
-    assert stats.paths.expected.sum() == pytest.approx(stats.coverage.visits.sum())
+    assert stats.result_of == "curate"
+    assert stats.qa == stats.stages["curate"]["kept"]
+    assert all(counts.total() == stats.qa for counts in stats.kept_by.values())
+    assert all(sum(lengths.counts) == stats.qa for lengths in stats.lengths.values())
+    assert sum(stats.coverage.path_lengths.values()) == stats.stages["walk"]["kept"]
+    assert sum(stats.coverage.seed_uses.values()) == stats.stages["ingest"]["seeds"]
+    assert stats.coverage.expected.sum() == pytest.approx(stats.coverage.visits.sum())
 
 
 def test_the_same_folder_gives_the_same_page(folder, text):
     with Workspace(folder, create=False, lock=False) as ws:
-        assert render_page(gather(ws), "out") == text
+        write_page(ws, gather(ws))
+    assert (folder / "report.html").read_text(encoding="utf-8") == text

@@ -51,8 +51,10 @@ SAMPLES = 20
 FREQUENT, MERGES, DOUBTFUL = 30, 20, 20
 CLUSTERS_SHOWN, MEMBERS_SHOWN = 5, 4
 HISTOGRAM_BINS = 40
-QUESTIONS_OF_KP, QUESTION_SHOWN = 3, 160
+QUESTIONS_OF_KP, QUESTION_SHOWN = 3, 120
 """Questions of a KP on the map, and their characters, at most."""
+MAP_CHARACTERS = 400_000
+"""Characters of all questions of the map beyond which no KP gets a second one."""
 MAPPED_QA = 200_000
 """QA whose questions the map looks at, the first ones."""
 RESULTS = {"curate": "curated.parquet", "enhance": "enhanced.parquet", "synthesize": "qa.parquet"}
@@ -172,20 +174,26 @@ def _view(ws: Workspace, stats: RunStats) -> GraphView | None:
 
 
 def _questions_of_kps(ws: Workspace, stats: RunStats, view: GraphView) -> dict[str, list[str]]:
-    """Some questions of QA whose path has a KP, by its name, of the first `MAPPED_QA` QA."""
+    """Questions of QA whose path has a KP, by its name: one for each KP of the map, and more while there is space."""
     found: dict[str, list[str]] = {name: [] for name in view.names}
     if stats.result_of is None or "path" not in store.read_schema(ws, RESULTS[stats.result_of]).names:
         return {}
-    rows = 0
-    for batch in store.read_batches(ws, RESULTS[stats.result_of], ["question", "path"]):
-        for question, path in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            for name in path:
-                if name in found and len(found[name]) < QUESTIONS_OF_KP:
-                    found[name].append(shortened(question, QUESTION_SHOWN))
-        rows += batch.num_rows
-        if rows >= MAPPED_QA:
-            break
+    space = MAP_CHARACTERS
+    for most in (1, QUESTIONS_OF_KP):
+        for question, path in itertools.islice(_question_paths(ws, RESULTS[stats.result_of]), MAPPED_QA):
+            places = [found[name] for name in path if name in found and len(found[name]) < most]
+            if places and (most == 1 or space > 0):
+                text = shortened(question, QUESTION_SHOWN)
+                space -= len(text)
+                for place in places:
+                    if text not in place:
+                        place.append(text)
     return found
+
+
+def _question_paths(ws: Workspace, name: str) -> Iterator[tuple[str, list[str]]]:
+    for batch in store.read_batches(ws, name, ["question", "path"]):
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
 def shortened(text: str, limit: int) -> str:

@@ -37,7 +37,8 @@
   function measure() {
     const values = graph[sizeBy];
     const most = Math.max(...values, 1);
-    for (let i = 0; i < n; i++) radius[i] = 1.6 + 9 * Math.sqrt(values[i] / most);
+    const scale = Math.max(0.5, Math.min(1, Math.sqrt(800 / n))); // a large graph gets smaller dots
+    for (let i = 0; i < n; i++) radius[i] = scale * (2 + 9 * Math.sqrt(values[i] / most));
     order = [...radius.keys()].sort((a, b) => values[b] - values[a] || a - b);
   }
 

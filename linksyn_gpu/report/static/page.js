@@ -36,22 +36,36 @@
   const plots = [...document.querySelectorAll(".plot")];
   const drawn = new Set();
 
-  function axis(title, log, extra) {
+  // An axis title in lines of at most so many characters: Plotly cuts off what is longer than the axis.
+  function wrapped(text, most) {
+    const lines = [""];
+    for (const word of text.split(" ")) {
+      const last = lines[lines.length - 1];
+      if (last && last.length + word.length >= most) lines.push(word); else lines[lines.length - 1] = last ? `${last} ${word}` : word;
+    }
+    return lines.map(plain).join("<br>");
+  }
+
+  function axis(title, most, log, extra) {
     const line = report.style("--line");
     return {
-      title: { text: plain(title), standoff: 8 }, type: log ? "log" : undefined, gridcolor: line, zerolinecolor: line,
-      linecolor: line, automargin: true, exponentformat: "power", ...(log ? { dtick: 1 } : {}), ...extra,
+      title: { text: wrapped(title, most), standoff: 8, font: { size: 13 } }, type: log ? "log" : undefined, gridcolor: line,
+      zerolinecolor: line, linecolor: line, automargin: true, separatethousands: true, exponentformat: log ? "power" : "none",
+      ...(log ? { dtick: 1 } : {}), ...extra,
     };
   }
 
+  // Series of a group have its colour, and differ by dashes or hatching.
   function traces(figure) {
     const colours = report.colours();
     return figure.series.map((series, i) => {
-      // Series of a group share its colour and differ by dashes or hatching; a diagonal or noise floor is grey.
-      const place = series.group === null ? i : figure.series.slice(0, i).filter((other) => other.group === series.group).length;
-      const shared = series.dashed && (series.group === null || series.group > 1);
-      const colour = shared ? report.style("--soft") : colours[(series.group ?? i) % colours.length];
-      const common = { name: plain(series.name), showlegend: !series.name.endsWith("lower end") };
+      const of = figure.series.filter((other) => series.group !== null && other.group === series.group);
+      // The two ends of a range have one entry in the legend; a diagonal or a range is grey.
+      const range = of.length > 1 && of.every((other) => other.dashed);
+      const place = series.group === null ? i : of.indexOf(series);
+      const grey = series.dashed && (series.group === null || of.every((other) => other.dashed));
+      const common = { name: plain(range ? series.name.split(",")[0] : series.name), showlegend: !range || place === 0 };
+      const colour = grey ? report.style("--soft") : colours[(series.group ?? i) % colours.length];
       if (series.kind === "bars") {
         const names = series.x.map((value) => (typeof value === "string" ? plain(short(value, 34)) : value));
         const across = figure.horizontal;
@@ -75,32 +89,35 @@
     });
   }
 
-  function heat(figure) {
+  function heat(figure, width) {
     const shown = (value) =>
       value === null ? "" : figure.percent ? `${Math.round(100 * value)}%` : value.toLocaleString("en", { maximumFractionDigits: 2 });
+    const span = figure.span ?? (figure.percent ? [0, 1] : null);
     return [{
       type: "heatmap", x: figure.x.map(plain), y: figure.y.map((name) => plain(short(name, 30))), z: figure.values,
-      colorscale: "Cividis", hoverongaps: false, xgap: 2, ygap: 2,
-      ...(figure.percent ? { zmin: 0, zmax: 1 } : figure.span ? { zmin: figure.span[0], zmax: figure.span[1] } : {}),
-      text: figure.values.map((row) => row.map(shown)), texttemplate: "%{text}",
+      colorscale: "Cividis", hoverongaps: false, xgap: 2, ygap: 2, ...(span ? { zmin: span[0], zmax: span[1] } : {}),
+      text: figure.values.map((row) => row.map(shown)), texttemplate: "%{text}", textfont: { size: 12 }, showscale: width > 420,
       hovertemplate: "%{y}, %{x}: %{text}<extra></extra>",
-      colorbar: { title: { text: plain(figure.unit), side: "right" }, thickness: 12, tickformat: figure.percent ? ".0%" : undefined, outlinewidth: 0 },
+      colorbar: { title: { text: plain(figure.unit), side: "right", font: { size: 13 } }, thickness: 12, tickformat: figure.percent ? ".0%" : undefined, outlinewidth: 0 },
     }];
   }
 
-  function layout(figure) {
+  function layout(figure, width) {
     const rows = figure.values ? figure.y.length : figure.horizontal ? figure.series[0].x.length : 0;
     const bars = figure.series && figure.series.some((series) => series.kind === "bars");
     const category = (own) => (own && typeof figure.series[0].x[0] === "string" ? { type: "category" } : {});
     const first = figure.values ? { x: {}, y: { autorange: "reversed" } } : figure.horizontal
       ? { x: { rangemode: "tozero" }, y: { autorange: "reversed", ...category(true) } }
       : { x: category(bars), y: figure.log_y ? {} : { rangemode: "tozero" } };
+    const names = figure.values ? figure.y : figure.horizontal ? figure.series[0].x : [];
+    const taken = names.length ? 60 + 7 * Math.min(34, Math.max(...names.map((name) => name.length))) : 80;
+    const across = Math.max(14, (width - taken) / 7.5);
     return {
-      height: Math.max(300, 110 + 30 * rows), margin: { l: 55, r: 12, t: 12, b: 48 }, bargap: 0.15,
+      height: figure.horizontal ? Math.max(170, 110 + 32 * rows) : Math.max(300, 110 + 30 * rows), margin: { l: 55, r: 12, t: 12, b: 48 }, bargap: 0.15,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: report.style("--font"), size: 13, color: report.style("--text") },
-      xaxis: axis(figure.horizontal ? figure.y_title : figure.x_title, figure.log_x, first.x),
-      yaxis: axis(figure.horizontal ? figure.x_title : figure.y_title, figure.log_y, first.y),
+      xaxis: axis(figure.horizontal ? figure.y_title : figure.x_title, across, figure.log_x, first.x),
+      yaxis: axis(figure.horizontal ? figure.x_title : figure.y_title, 26, figure.log_y, first.y),
       barmode: figure.stacked ? "stack" : "group",
       showlegend: Boolean(figure.series && figure.series.length > 1),
       legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 12 } },
@@ -112,7 +129,7 @@
     const figure = data.figures[place.dataset.figure];
     drawn.add(place);
     if (!window.Plotly) return;
-    Plotly.react(place, figure.values ? heat(figure) : traces(figure), layout(figure), {
+    Plotly.react(place, figure.values ? heat(figure, place.clientWidth) : traces(figure), layout(figure, place.clientWidth), {
       responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
     });
   }
