@@ -16,7 +16,7 @@ from linksyn_gpu.report.compare import comparison_figures, tables_of
 from linksyn_gpu.report.figures import Figure, HeatMap
 from tests.cli.test_cli import invoke
 from tests.conftest import QUICK, SEEDS
-from tests.report.hostile import NAME, hostile_campaign
+from tests.report.hostile import NAME
 
 CELLS = ("--difficulty", "1=1", "--difficulty", "3=1")
 
@@ -127,10 +127,8 @@ def test_the_command_prints_the_tables_and_writes_the_figures(two, tmp_path):
     assert {"kp-visits.svg", "kp-visits.csv", "lorenz-curve.svg"} <= {path.name for path in tmp_path.iterdir()}
 
 
-def test_hostile_names_are_texts_on_the_page(tmp_path):
-    campaign = hostile_campaign(tmp_path)
-    other = tmp_path / "<img src=x onerror=alert(1)>"
-    shutil.copytree(campaign, other)
+def test_hostile_names_are_texts_on_the_page(hostile, tmp_path):
+    campaign, other = (shutil.copytree(hostile, tmp_path / name) for name in ("out", "<img src=x onerror=alert(1)>"))
     invoke("report", campaign, other)
     page = (campaign / "comparison.html").read_text(encoding="utf-8")
     scripts = re.findall("<script.*?</script>", page, flags=re.DOTALL)
