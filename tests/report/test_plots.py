@@ -12,6 +12,7 @@ from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.report.figures import Figure, HeatMap, Series
 from linksyn_gpu.report.plots import FORMATS, write_figures
 from tests.cli.test_cli import invoke
+from tests.conftest import SEEDS
 
 pytest.importorskip("matplotlib", reason="NOT CHECKED: pip install 'linksyn-gpu[figures]'")
 BEGINS = {"pdf": b"%PDF-", "svg": b"<?xml", "png": b"\x89PNG"}
@@ -121,3 +122,10 @@ def test_without_matplotlib_the_error_says_how_to_install_it(tmp_path, monkeypat
 def test_a_format_without_figures_is_refused(finished_run):
     refused = invoke("report", finished_run, "--format", "svg", code=2)
     assert "add --figures" in refused.stderr
+
+
+def test_a_run_without_data_writes_no_figures(tmp_path):
+    invoke("ingest", SEEDS, "--out", tmp_path / "out")
+    done = invoke("report", tmp_path / "out", "--figures", tmp_path / "figures")
+    assert "No figures were written" in done.stderr
+    assert not (tmp_path / "figures").exists()
