@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +27,9 @@ FORMATS = ("pdf", "svg", "png")
 def command(folder: str, other: str | None, figures: str | None, form: Any) -> None:
     """Print the figures of the run in DIR, and write DIR/report.html. Also works during the run.
 
-    With OTHER_DIR, print the figures of both runs side by side. `--figures` writes a file for each figure (extra
-    'figures'), its data as CSV, and captions.md with their titles and notes.
+    With OTHER_DIR, print the figures of both runs side by side, and write DIR/comparison.html.
+
+    `--figures` writes a file for each figure (extra 'figures'), its data as CSV, and captions.md with titles and notes.
     """
     from linksyn_gpu.pipeline import stages
     from linksyn_gpu.pipeline.folder import Workspace
@@ -41,12 +42,7 @@ def command(folder: str, other: str | None, figures: str | None, form: Any) -> N
 
             stats = stages.gather(ws)
             result(report_text(stats))
-            try:
-                stages.write_page(ws, stats)
-            except OSError as error:  # a folder or medium that cannot be written
-                status(f"{folder}/report.html was not written: {error}")
-            else:
-                result(f"page       {folder}/report.html")
+            _write_page(f"{folder}/report.html", lambda: stages.write_page(ws, stats))
             found = figures_of(stats)
         else:
             from linksyn_gpu.report.compare import comparison_figures
@@ -54,9 +50,19 @@ def command(folder: str, other: str | None, figures: str | None, form: Any) -> N
             with Workspace(other, create=False, lock=False) as second:
                 comparison = stages.compare(ws, second)
             result(comparison_text(comparison))
+            _write_page(f"{folder}/comparison.html", lambda: stages.write_comparison(ws, comparison))
             found = comparison_figures(comparison)
     if figures is not None:
         _write_figures(found, figures, form or FORMATS[0])
+
+
+def _write_page(name: str, write: Callable[[], None]) -> None:
+    try:
+        write()
+    except OSError as error:  # a folder or medium that cannot be written
+        status(f"{name} was not written: {error}")
+    else:
+        result(f"page       {name}")
 
 
 def _write_figures(figures: Sequence[Figure | HeatMap], folder: str, form: Any) -> None:

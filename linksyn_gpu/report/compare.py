@@ -34,6 +34,8 @@ class Table:
     header: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
     note: str = ""
+    texts: bool = False
+    """The columns hold texts, not numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +76,7 @@ def tables_of(comparison: Comparison) -> list[Table]:
     )
     header = ("", *comparison.names)
     settings = [(name, *(_short(value) for value in values)) for name, *values in comparison.settings]
-    found = [Table("Settings that differ", header, settings)]
+    found = [Table("Settings that differ", header, settings, texts=True)]
     found += [_measured(title, comparison.names, measure(first), measure(second)) for title, measure in measures]
     found += [_cells(comparison), _drops(comparison), _most_different(comparison)]
     return [table for table in found if table.rows]
@@ -90,8 +92,9 @@ def _measured(title: str, names: tuple[str, str], first: Sequence[Measure], seco
         before, after = (None if value != value else value for value in (before, after))  # NaN: no such figure
         if before is not None or after is not None:
             rows.append((name, _shown(before, form), _shown(after, form), _change(before, after, form)))
-    header = ("", *names, *(("change",) if any(row[3] for row in rows) else ()))
-    return Table(title, header, [row[: len(header)] for row in rows])
+    texts = all(form == "" for _, _, form in first)
+    header = ("", *names) if texts else ("", *names, "change")
+    return Table(title, header, [row[: len(header)] for row in rows], texts=texts)
 
 
 def _shown(value: float | int | str | None, form: str) -> str:
@@ -144,6 +147,8 @@ def _paths(stats: RunStats) -> list[Measure]:
     coverage, campaign = stats.coverage, stats.campaign or {}
     lengths = coverage.path_lengths if coverage is not None else {}
     paths = sum(lengths.values())
+    alone = coverage is not None and coverage.divergence == coverage.divergence  # the plan is one cell
+    noise_floor = coverage.noise_floor if coverage is not None and alone else None
     return [
         ("paths asked for", asked, ","),
         ("paths kept", kept, ","),
@@ -159,7 +164,7 @@ def _paths(stats: RunStats) -> list[Measure]:
         ("seeds used", None if coverage is None else coverage.seeds_used, ","),
         ("Gini coefficient of the visits", None if coverage is None else coverage.gini, ".3f"),
         ("KL(visits || target), nats", None if coverage is None else coverage.divergence, ".4f"),
-        ("noise floor of KL, nats", None if coverage is None else coverage.noise_floor, ".4f"),
+        ("noise floor of KL, nats", noise_floor, ".4f"),
         ("share of own seeds", _mean(stats.cells, "own_share"), "%"),
     ]
 
@@ -278,11 +283,12 @@ def _most_different(comparison: Comparison) -> Table:
     rows = [(kps.names[i], *(f"{100 * share:.3f}%" for share in shares[:, i])) for i in chosen]
     visited = kps.visits > 0
     note = (
+        "The KPs whose share differs most. "
         f"{int(visited.all(axis=0).sum()):,} KPs are visited in both campaigns, "
         f"{int((visited[0] & ~visited[1]).sum()):,} only in {comparison.names[0]}, "
         f"{int((visited[1] & ~visited[0]).sum()):,} only in {comparison.names[1]}."
     )
-    return Table("Share of the visits: the KPs that differ most", ("KP", *comparison.names), rows, note)
+    return Table("Share of the visits", ("KP", *comparison.names), rows, note)
 
 
 # ---------------------------------------------------------------------- figures
@@ -333,8 +339,7 @@ def _both(
     maps = [(number, figure) for number, figure in pair if isinstance(figure, HeatMap)]
     values = [value for _, figure in maps for row in figure.values for value in row if value is not None]
     for number, figure in maps:
-        scale = 100 if figure.percent else 1
-        span = (scale * min(values), scale * max(values)) if values else None
+        span = (min(values), max(values)) if values else None
         yield replace(figure, name=f"{figure.name}-{number + 1}", title=f"{figure.title}, {names[number]}", span=span)
     lines = [(number, figure) for number, figure in pair if isinstance(figure, Figure)]
     if lines:

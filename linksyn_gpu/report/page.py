@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
 from typing import Any
 
+from linksyn_gpu import __version__
+from linksyn_gpu.report.compare import Comparison, comparison_figures, tables_of
 from linksyn_gpu.report.embedding import content_policy, json_for_script, plotly_script
-from linksyn_gpu.report.figures import figures_of
+from linksyn_gpu.report.figures import Figure, HeatMap, figures_of
 from linksyn_gpu.report.graph_view import GraphView, igraph_is_installed, view_data
 from linksyn_gpu.report.stats import UNFINISHED, RunStats
 from linksyn_gpu.tables import clean_text
@@ -53,6 +55,47 @@ def render_page(stats: RunStats, view: GraphView | None = None, questions: Mappi
     questions : mapping, optional
         See `graph_view.view_data`.
     """
+    figures = figures_of(stats)
+    paths = _paths(stats, view)
+    data = {
+        "samples": [{name: row[name] for name in COPIED if name in row} for row in stats.samples],
+        "paths": paths,
+        "graph": None if view is None else view_data(view, questions or {}),
+    }
+    return _rendered(
+        "report.html.jinja",
+        figures,
+        data,
+        ["page.js", *(["graph.js"] if view is not None else [])],
+        stats=stats,
+        about=stats.overview,
+        alone=_alone(stats),
+        has_igraph=igraph_is_installed(),
+        view=view,
+        on_map={number for number, path in enumerate(paths) if path},
+        flow=flow_of(stats),
+        checked=CHECKED,
+    )
+
+
+def render_comparison(comparison: Comparison) -> str:
+    """Render the page of two campaigns side by side."""
+    return _rendered(
+        "compare.html.jinja",
+        comparison_figures(comparison),
+        {"samples": []},
+        ["page.js"],
+        names=comparison.names,
+        named=[*zip(comparison.names, comparison.runs, strict=True)],
+        tables=tables_of(comparison),
+        version=__version__,
+    )
+
+
+def _rendered(
+    template: str, figures: Sequence[Figure | HeatMap], data: dict[str, Any], scripts: Sequence[str], **values: Any
+) -> str:
+    """A template with its figures, the data block, and scripts of `static/` behind that of Plotly."""
     import jinja2
     from markupsafe import Markup
 
@@ -67,33 +110,18 @@ def render_page(stats: RunStats, view: GraphView | None = None, questions: Mappi
     environment.filters["number"] = lambda n: f"{n:,}"
     environment.filters["percent"] = lambda share: f"{100 * share:.1f}%"
     environment.filters["moment"] = lambda text: text[:16].replace("T", " ") + " UTC"  # as the manifest records it
-    figures = {figure.name: figure for figure in figures_of(stats)}
     plotly = plotly_script()
-    scripts = [plotly, _file("page.js"), *([_file("graph.js")] if view is not None else [])]
-    drawn = [script for script in scripts if script is not None]
-    paths = _paths(stats, view)
-    data = {
-        "figures": {name: _plain(figure) for name, figure in figures.items()},
-        "samples": [{name: row[name] for name in COPIED if name in row} for row in stats.samples],
-        "paths": paths,
-        "graph": None if view is None else view_data(view, questions or {}),
-    }
-    return environment.get_template("report.html.jinja").render(
-        stats=stats,
-        about=stats.overview,
+    drawn = [script for script in (plotly, *map(_file, scripts)) if script is not None]
+    data = {**data, "figures": {figure.name: _plain(figure) for figure in figures}}
+    return environment.get_template(template).render(
         policy=Markup(content_policy([THEME, *drawn])),
         style=Markup(_file("page.css")),
         theme=Markup(THEME),
         scripts=[Markup(script) for script in drawn],
         data=Markup(json_for_script(data)),
-        figures=figures,
-        alone=_alone(stats),
-        has_igraph=igraph_is_installed(),
+        figures={figure.name: figure for figure in figures},
         has_charts=plotly is not None,
-        view=view,
-        on_map={number for number, path in enumerate(paths) if path},
-        flow=flow_of(stats),
-        checked=CHECKED,
+        **values,
     )
 
 

@@ -31,20 +31,18 @@ Format = Literal["pdf", "svg", "png"]
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 HATCHES = ("", "////", "....", "xxxx")
-WIDTH, HEIGHT, PER_ROW = 5.2, 3.2, 0.24
+WIDTH, HEIGHT, PER_ROW, LEGEND_ROW = 5.2, 3.2, 0.24, 0.19
 """Inches; `PER_ROW` is for each horizontal bar and each row of a heat map."""
-LONGEST_LABEL = 44
+LONGEST_LABEL, LONGEST_TITLE, LONGEST_UPRIGHT = 44, 60, 20
+"""Characters of the names of bars and series, of axis titles, and of names under bars."""
 MOST_TICKS = 16
 LEGEND = 76
 """Characters in a row of the legend; the line of an entry takes about eight."""
 CJK_FONTS = (
-    "Noto Sans CJK SC",
-    "Noto Sans SC",
-    "Source Han Sans SC",
-    "WenQuanYi Zen Hei",
-    "Microsoft YaHei",
-    "PingFang SC",
+    *("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei"),
+    *("Microsoft YaHei", "PingFang SC", "Hiragino Sans GB"),
 )
+"""Fonts with Chinese characters; of a collection, Matplotlib knows the first font only."""
 STYLE: dict[str, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -119,9 +117,9 @@ def _fonts() -> list[str]:
     return ["DejaVu Sans", *[name for name in CJK_FONTS if name in installed][:1]]
 
 
-def _label(text: object) -> str:
+def _label(text: object, longest: int = LONGEST_LABEL) -> str:
     shown = " ".join(clean_text(str(text)).split())
-    return shown if len(shown) <= LONGEST_LABEL else f"{shown[: LONGEST_LABEL - 3]}..."
+    return shown if len(shown) <= longest else f"{shown[: longest - 3]}..."
 
 
 def _drawn(figure: Figure | HeatMap) -> Canvas:
@@ -138,8 +136,8 @@ def _drawn(figure: Figure | HeatMap) -> Canvas:
     if bars and figure.horizontal:
         _draw_horizontal(canvas, axes, figure, bars)
     else:
-        axes.set_xlabel(figure.x_title)
-        axes.set_ylabel(figure.y_title)
+        axes.set_xlabel(_label(figure.x_title, LONGEST_TITLE))
+        axes.set_ylabel(_label(figure.y_title, LONGEST_TITLE))
         for number, series in enumerate(figure.series):
             if series.kind != "bars":
                 _draw_series(axes, series, number, figure.series)
@@ -148,8 +146,9 @@ def _drawn(figure: Figure | HeatMap) -> Canvas:
         for axis, log in ((axes.xaxis, figure.log_x), (axes.yaxis, figure.log_y)):
             _thousands(axis, log=log)
     if len(figure.series) > 1:
-        longest = max(len(series.name) for series in figure.series)
+        longest = max(len(_label(series.name)) for series in figure.series)
         rows = -(-len(figure.series) // max(1, LEGEND // (longest + 8)))
+        canvas.set_figheight(canvas.get_figheight() + LEGEND_ROW * (rows - 1))
         canvas.legend(loc="outside upper left", ncols=-(-len(figure.series) // rows))
     return canvas
 
@@ -165,10 +164,12 @@ def _look(number: int, series: Series, of: Sequence[Series]) -> tuple[str, int]:
 def _draw_series(axes: Axes, series: Series, number: int, of: Sequence[Series]) -> None:
     color, dashes = _look(number, series, of)
     if series.kind == "points":
-        axes.plot(series.x, series.y, ".", markersize=2.5, color=color, alpha=0.6, label=series.name, rasterized=True)
+        axes.plot(
+            series.x, series.y, ".", markersize=2.5, color=color, alpha=0.6, label=_label(series.name), rasterized=True
+        )
     else:
         style = DASHES[max(1, dashes)] if series.dashed else DASHES[dashes]
-        axes.plot(series.x, series.y, color=color, linestyle=style, label=series.name)
+        axes.plot(series.x, series.y, color=color, linestyle=style, label=_label(series.name))
 
 
 def _draw_bars(axes: Axes, bars: Sequence[Series], figure: Figure) -> None:
@@ -180,46 +181,56 @@ def _draw_bars(axes: Axes, bars: Sequence[Series], figure: Figure) -> None:
             x = [float(value) for value in series.x]
             width = min((b - a for a, b in itertools.pairwise(sorted(x))), default=1.0)
             style = {"color": color} if len(bars) == 1 else {"fill": False, "edgecolor": color, "hatch": HATCHES[hatch]}
-            axes.bar(x, _numbers(series), width, label=series.name, **style)
+            axes.bar(x, _numbers(series), width, label=_label(series.name), **style)
         return
     place = {name: number for number, name in enumerate(names)}
     width = 0.8 / len(bars)
     for number, series in enumerate(bars):
         color, hatch = _look(figure.series.index(series), series, figure.series)
         x = [place[name] + (number - (len(bars) - 1) / 2) * width for name in series.x]
-        axes.bar(x, _numbers(series), width, color=color, hatch=HATCHES[hatch], edgecolor="white", label=series.name)
+        axes.bar(
+            x, _numbers(series), width, color=color, hatch=HATCHES[hatch], edgecolor="white", label=_label(series.name)
+        )
     step = -(-len(names) // MOST_TICKS)
-    shown = [_label(name) for name in names]
+    shown = [_label(name, LONGEST_UPRIGHT) for name in names]
     axes.set_xticks(range(0, len(names), step), shown[::step], rotation=90 if max(map(len, shown)) > 12 else 0)
     axes.grid(visible=False, axis="x")
 
 
 def _draw_horizontal(canvas: Canvas, axes: Axes, figure: Figure, bars: Sequence[Series]) -> None:
     names = list(dict.fromkeys(itertools.chain.from_iterable(series.x for series in bars)))
-    canvas.set_size_inches(WIDTH, 0.8 + PER_ROW * (len(names) * max(1.0, 0.7 * len(bars)) + (len(bars) > 1)))
     place, height = {name: number for number, name in enumerate(names)}, 0.8 / len(bars)
     for number, series in enumerate(bars):
         color, hatch = _look(number, series, figure.series)
         y = [place[name] + (number - (len(bars) - 1) / 2) * height for name in series.x]
-        axes.barh(y, _numbers(series), height, color=color, hatch=HATCHES[hatch], edgecolor="white", label=series.name)
+        axes.barh(
+            y, _numbers(series), height, color=color, hatch=HATCHES[hatch], edgecolor="white", label=_label(series.name)
+        )
     axes.set_yticks(range(len(names)), [_label(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel(figure.y_title)
-    axes.set_ylabel(figure.x_title)
+    axes.set_xlabel(_label(figure.y_title, LONGEST_TITLE))
+    axes.set_ylabel(_label(figure.x_title, LONGEST_TITLE))
     _thousands(axes.xaxis, log=figure.log_y)
+    rows = len(names) * max(1.0, 0.7 * len(bars)) + (len(bars) > 1)
+    canvas.set_size_inches(_label_width(axes) + 3.8, 0.8 + PER_ROW * rows)
+
+
+def _label_width(axes: Axes) -> float:
+    """Inches of the longest name on the vertical axis."""
+    return float(max(label.get_window_extent().width for label in axes.get_yticklabels()) / axes.figure.dpi)
 
 
 def _draw_heat_map(canvas: Canvas, axes: Axes, figure: HeatMap) -> None:
     values = np.array([[np.nan if v is None else v for v in row] for row in figure.values], np.float64)
-    values = values * 100 if figure.percent else values
-    canvas.set_size_inches(max(WIDTH - 1.2, 2.6 + 0.6 * len(figure.x)), max(1.8, 1.1 + PER_ROW * len(figure.y)))
-    low, high = figure.span if figure.span is not None else (None, None)
+    scale = 100 if figure.percent else 1
+    values = scale * values
+    low, high = (scale * end for end in figure.span) if figure.span is not None else (None, None)
     image = axes.imshow(values, cmap="cividis", aspect="auto", vmin=low, vmax=high)
     axes.set_xticks(range(len(figure.x)), [_label(name) for name in figure.x])
     axes.set_yticks(range(len(figure.y)), [_label(name) for name in figure.y])
-    axes.set_xlabel(figure.x_title)
-    axes.set_ylabel(figure.y_title)
+    axes.set_xlabel(_label(figure.x_title, LONGEST_TITLE))
+    axes.set_ylabel(_label(figure.y_title, LONGEST_TITLE))
     axes.grid(visible=False)
     middle = (image.norm.vmin + image.norm.vmax) / 2 if np.isfinite(values).any() else 0.0
     for (row, column), value in np.ndenumerate(values):
@@ -227,7 +238,8 @@ def _draw_heat_map(canvas: Canvas, axes: Axes, figure: HeatMap) -> None:
             color = "white" if value < middle else "black"
             text = f"{value:.1f}" if figure.percent else f"{value:,.0f}" if value == round(value) else f"{value:,.2f}"
             axes.text(column, row, text, ha="center", va="center", color=color, fontsize=8)
-    canvas.colorbar(image, ax=axes, label=f"{figure.unit} (%)" if figure.percent else figure.unit)
+    canvas.set_size_inches(_label_width(axes) + max(3.2, 1.8 + 0.6 * len(figure.x)), 1.1 + PER_ROW * len(figure.y))
+    canvas.colorbar(image, ax=axes, label=_label(figure.unit) + (" (%)" if figure.percent else ""))
 
 
 def _numbers(series: Series) -> list[float]:

@@ -33,6 +33,15 @@ def compare(first: Workspace, second: Workspace) -> Comparison:
     return Comparison(_names(*folders), runs, _settings(*runs), _kp_visits((first, second), runs))
 
 
+def write_comparison(ws: Workspace, comparison: Comparison) -> None:
+    """Write comparison.html."""
+    from linksyn_gpu.report.page import render_comparison
+
+    page = render_comparison(comparison)
+    with ws.replacing("comparison.html") as part:
+        part.write_text(page, encoding="utf-8")
+
+
 def _names(first: Path, second: Path) -> tuple[str, str]:
     """The shortest ends of two paths that differ."""
     n = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from linksyn_gpu.report.graph_view import GraphView
+
+log = logging.getLogger(__name__)
 
 SAMPLES = 20
 FREQUENT, MERGES, DOUBTFUL = 30, 20, 20
@@ -84,9 +87,15 @@ SEED_REASONS = {
 
 
 def report(ws: Workspace) -> RunStats:
-    """Files of a run -> its figures, and report.html."""
+    """Files of a run -> its figures, and report.html.
+
+    A page that cannot be written is a warning: the run has its result, or an error that must be seen.
+    """
     stats = gather(ws)
-    write_page(ws, stats)
+    try:
+        write_page(ws, stats)
+    except OSError as error:
+        log.warning("%s was not written: %s; 'linksyn-gpu report' writes it later", ws.path("report.html"), error)
     return stats
 
 

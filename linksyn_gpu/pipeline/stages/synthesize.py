@@ -33,7 +33,7 @@ from linksyn_gpu.synthesis.requests import (
     requests_name,
     tasks_schema,
 )
-from linksyn_gpu.tables import Cell, RowWriter, qa_schema
+from linksyn_gpu.tables import Asked, Cell, RowWriter, qa_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -279,7 +279,15 @@ class _Synthesis:
         # The counts may be older than the requests: those of a call that was killed are not in them.
         counts = Counter[str](self._ws.counts_so_far("synthesize"))
         if self.rows_before > counts["requests_answered"] + counts["paths_dropped"] or not grows:
-            yield from self._all_requests()
+            columns = ["request_id", "question_type", "language"]
+            tasks = (
+                row
+                for batch in store.read_batches(self._ws, "tasks.parquet", columns)
+                for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+                if row[0] is not None
+            )
+            for request, (_, kind, language) in zip(self._all_requests(), tasks, strict=True):
+                yield {**request, "asked": Asked(kind, language)}
 
     def _all_requests(self) -> Iterator[Request]:
         for name in self._request_files():
@@ -328,11 +336,12 @@ class _Synthesis:
                     engine,
                     journal,
                     limits=replace(Limits.of(config, engine), answer_limit=config.max_tokens),
-                    validate=sample.after(validator(config.field_limit, config.per_path)),
+                    validate=validator(config.field_limit, config.per_path),
                     index=index,
                     budget=budget,
                     stats=stats,
                     on_progress=lambda stats: self._show(stats, *before),
+                    on_outcome=sample.take,
                 )
             except EngineError as error:
                 self._failed = error

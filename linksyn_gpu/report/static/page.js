@@ -55,21 +55,23 @@
     };
   }
 
-  // Series of a group have one colour and one entry in the legend.
-  const firstOf = (figure, series) => figure.series.findIndex((other) => other === series || (series.group !== null && other.group === series.group));
-
+  // Series of a group have its colour, and differ by dashes or hatching.
   function traces(figure) {
     const colours = report.colours();
     return figure.series.map((series, i) => {
-      const first = firstOf(figure, series), grouped = series.group !== null;
-      const common = { name: plain(grouped ? series.name.split(",")[0] : series.name), showlegend: first === i };
-      const colour = series.dashed ? report.style("--soft") : colours[first % colours.length];
+      const of = figure.series.filter((other) => series.group !== null && other.group === series.group);
+      // The two ends of a range have one entry in the legend; a diagonal or a range is grey.
+      const range = of.length > 1 && of.every((other) => other.dashed);
+      const place = series.group === null ? i : of.indexOf(series);
+      const grey = series.dashed && (series.group === null || of.every((other) => other.dashed));
+      const common = { name: plain(range ? series.name.split(",")[0] : series.name), showlegend: !range || place === 0 };
+      const colour = grey ? report.style("--soft") : colours[(series.group ?? i) % colours.length];
       if (series.kind === "bars") {
         const names = series.x.map((value) => (typeof value === "string" ? plain(short(value, 34)) : value));
         const across = figure.horizontal;
         return {
           ...common, type: "bar", orientation: across ? "h" : "v", x: across ? series.y : names, y: across ? names : series.y,
-          marker: { color: colour, pattern: figure.series.length > 1 && i % 2 ? { shape: "/", size: 6, solidity: 0.35 } : {} },
+          marker: { color: colour, pattern: figure.series.length > 1 && place % 2 ? { shape: "/", size: 6, solidity: 0.35 } : {} },
           hovertext: (series.labels.length ? series.labels : series.x).map(plain),
           hovertemplate: `%{hovertext}: %{${across ? "x" : "y"}:,}<extra>${plain(series.name)}</extra>`,
         };
@@ -82,7 +84,7 @@
       }
       return {
         ...common, type: "scatter", mode: "lines", x: series.x, y: series.y,
-        line: { color: colour, width: series.dashed ? 1.5 : 2.2, dash: series.dashed ? "dash" : DASHES[i % DASHES.length] },
+        line: { color: colour, width: series.dashed ? 1.5 : 2.2, dash: series.dashed ? "dash" : DASHES[place % DASHES.length] },
       };
     });
   }
