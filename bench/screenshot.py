@@ -25,7 +25,8 @@ def opened(page: Path, width: int, height: int, theme: str) -> Iterator[Any]:
 
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme)
+        size = {"width": width, "height": height}
+        tab = browser.new_page(viewport=size, color_scheme=theme, reduced_motion="reduce")
         tab.goto(page.resolve().as_uri())
         for y in range(0, tab.evaluate("document.documentElement.scrollHeight"), height // 2):
             tab.evaluate(f"scrollTo({{top: {y}, behavior: 'instant'}})")  # charts are drawn when they come near
@@ -61,11 +62,15 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=900)
     parser.add_argument("--theme", choices=("light", "dark"), default="light")
     parser.add_argument("--at", help="id of the section that the picture begins with; 'all': the whole page")
+    parser.add_argument("--sample", type=int, metavar="N", help="show the path of sample N on the map")
     parser.add_argument("--frames", type=int, metavar="N", help="measure N frames of the map")
     options = parser.parse_args()
     with opened(options.page, options.width, options.height, options.theme) as tab:
         if options.frames is not None:
             print(json.dumps({k: round(v, 2) for k, v in frames(tab, options.frames).items()}, indent=1))
+        if options.sample is not None:
+            tab.evaluate(f"document.querySelector('[data-path=\"{options.sample - 1}\"]').click()")
+            tab.wait_for_timeout(800)
         if options.at not in (None, "all"):
             tab.evaluate(f"document.getElementById({json.dumps(options.at)}).scrollIntoView({{behavior: 'instant'}})")
             tab.wait_for_timeout(400)

@@ -142,20 +142,29 @@
     context.stroke();
   }
 
-  function label(i, taken, strong) {
-    const text = graph.names[i].length > 34 ? graph.names[i].slice(0, 33) + "\u2026" : graph.names[i];
+  // Writes a name at the right of its KP, or above or below it where another name is in the way; false: it has no place.
+  function label(i, taken, strong, step) {
+    const name = graph.names[i], shown = name.length > 34 ? name.slice(0, 33) + "\u2026" : name;
+    const text = step ? `${step}. ${shown}` : shown;
     context.font = `${strong ? "600 14px" : "12.5px"} ${style("--font")}`;
-    const w = context.measureText(text).width, r = radius[i] * grown();
-    const sx = Math.min(Math.max(screenX(i) + r + 4, 4), Math.max(4, wide - w - 4)), sy = screenY(i) + 4;
-    const box = [sx - 2, sy - 13, sx + w + 2, sy + 5];
-    if (!strong && taken.some((t) => box[0] < t[2] && t[0] < box[2] && box[1] < t[3] && t[1] < box[3])) return false;
-    taken.push(box);
+    const w = context.measureText(text).width, r = radius[i] * grown(), x0 = screenX(i), y0 = screenY(i);
+    const inside = (left) => Math.min(Math.max(left, 4), Math.max(4, wide - w - 4));
+    const right = [inside(x0 + r + 7), y0 + 4], above = [inside(x0 - w / 2), y0 - r - 9], below = [above[0], y0 + r + 20];
+    const places = !strong ? [right] : right[0] === x0 + r + 7 ? [right, above, below] : [above, below, right];
+    const box = ([left, base]) => [left - 2, base - 13, left + w + 2, base + 5];
+    const free = (place) => {
+      const own = box(place);
+      return !taken.some((t) => own[0] < t[2] && t[0] < own[2] && own[1] < t[3] && t[1] < own[3]);
+    };
+    const place = places.find(free) ?? (strong ? places[0] : null);
+    if (!place) return false;
+    taken.push(box(place));
     context.lineWidth = 3.5;
     context.lineJoin = "round";
     context.strokeStyle = style("--card");
-    context.strokeText(text, sx, sy);
+    context.strokeText(text, ...place);
     context.fillStyle = style("--text");
-    context.fillText(text, sx, sy);
+    context.fillText(text, ...place);
     return true;
   }
 
@@ -192,7 +201,7 @@
     if (selected >= 0) ring(selected, style("--text"));
     if (hovered >= 0) label(hovered, taken, true);
     if (selected >= 0 && selected !== hovered) label(selected, taken, true);
-    path.forEach((i) => i !== selected && i !== hovered && label(i, taken, true));
+    path.forEach((i, at) => i !== hovered && label(i, taken, true, at + 1));
     const candidates = path.length ? [] : selected >= 0 ? adjacent[selected].slice(0, NEIGHBOURS).map((a) => a[0]) : order;
     let shown = 0;
     const most = Math.min(LABELS, Math.round((wide * high) / 14000));
@@ -389,7 +398,7 @@
     const kps = data.paths[sample];
     selected = -1;
     path = kps;
-    const list = element("ul", undefined, "chip-list");
+    const list = element("ol");
     kps.forEach((i) => list.append(link(i)));
     panel.replaceChildren(
       element("h3", `Path of sample ${sample + 1}`), list,

@@ -46,12 +46,23 @@
     return lines.map(plain).join("<br>");
   }
 
-  function axis(title, most, log, extra) {
+  // Plotly would label a logarithmic axis of less than two decades once, and put halves between small counts.
+  function ticks(values, log) {
+    const found = values.filter((value) => typeof value === "number" && (!log || value > 0));
+    const most = Math.max(...found), least = Math.min(...found);
+    if (!log) return most < 6 && found.every(Number.isInteger) ? { dtick: 1 } : {};
+    if (most > 100 * least) return { dtick: 1, exponentformat: "power" };
+    const powers = Array.from({ length: 25 }, (_, i) => i - 12);
+    const at = powers.flatMap((power) => [1, 2, 5].map((digit) => Number(`${digit}e${power}`)));
+    const near = at.filter((value) => value > least / 3 && value < most * 3);
+    return { tickvals: near, ticktext: near.map((value) => value.toLocaleString("en", { maximumSignificantDigits: 3 })) };
+  }
+
+  function axis(title, most, values, log, extra) {
     const line = report.style("--line");
     return {
       title: { text: wrapped(title, most), standoff: 8, font: { size: 13 } }, type: log ? "log" : undefined, gridcolor: line,
-      zerolinecolor: line, linecolor: line, automargin: true, separatethousands: true, exponentformat: log ? "power" : "none",
-      ...(log ? { dtick: 1 } : {}), ...extra,
+      zerolinecolor: line, linecolor: line, automargin: true, separatethousands: true, exponentformat: "none", ...ticks(values, log), ...extra,
     };
   }
 
@@ -111,13 +122,15 @@
       : { x: category(bars), y: figure.log_y ? {} : { rangemode: "tozero" } };
     const names = figure.values ? figure.y : figure.horizontal ? figure.series[0].x : [];
     const taken = names.length ? 60 + 7 * Math.min(34, Math.max(...names.map((name) => name.length))) : 80;
+    const xs = figure.values ? [] : figure.series.flatMap((series) => series.x), ys = figure.values ? [] : figure.series.flatMap((series) => series.y);
     const across = Math.max(14, (width - taken) / 7.5);
     return {
-      height: figure.horizontal ? Math.max(170, 110 + 32 * rows) : Math.max(300, 110 + 30 * rows), margin: { l: 55, r: 12, t: 12, b: 48 }, bargap: 0.15,
+      height: figure.horizontal ? Math.max(170, 110 + 32 * rows) : Math.max(300, 110 + 30 * rows),
+      margin: { l: 55, r: 12, t: 12, b: 48 }, bargap: 0.15,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: report.style("--font"), size: 13, color: report.style("--text") },
-      xaxis: axis(figure.horizontal ? figure.y_title : figure.x_title, across, figure.log_x, first.x),
-      yaxis: axis(figure.horizontal ? figure.x_title : figure.y_title, 26, figure.log_y, first.y),
+      xaxis: axis(figure.horizontal ? figure.y_title : figure.x_title, across, figure.horizontal ? ys : xs, figure.log_x, first.x),
+      yaxis: axis(figure.horizontal ? figure.x_title : figure.y_title, 26, figure.horizontal ? xs : ys, figure.log_y, first.y),
       barmode: figure.stacked ? "stack" : "group",
       showlegend: Boolean(figure.series && figure.series.length > 1),
       legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 12 } },
