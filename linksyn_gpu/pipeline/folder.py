@@ -13,6 +13,7 @@ import contextlib
 import datetime
 import errno
 import fnmatch
+import functools
 import importlib.metadata
 import json
 import logging
@@ -472,7 +473,7 @@ class Workspace:
             files=files,
             checksums=checksums,
             finished=self._now(),
-            environment=_environment(),
+            environment=dict(_environment()),
             **facts,
         )
         self._write_manifest()
@@ -604,6 +605,7 @@ class Workspace:
             self._lock = None
 
 
+@functools.cache
 def _environment() -> dict[str, str]:
     """Versions of the packages that a stage ran with."""
     found = {"linksyn-gpu": __version__, "python": platform.python_version(), "machine": platform.machine()}
@@ -651,9 +653,15 @@ def _recorded(entry: Mapping[str, Any]) -> dict[str, Any]:
     return merged(entry["settings"], entry.get("operational", {}))
 
 
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    """Value of each setting that a folder did not record."""
+    return {**to_mapping(RunConfig()), **LATER}
+
+
 def _fill(settings: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a folder recorded for each of `settings`; what it did not record has its default."""
-    defaults = {**to_mapping(RunConfig()), **LATER}
+    defaults = _defaults()
     filled: dict[str, Any] = {}
     for name, value in settings.items():
         default = defaults.get(name, value)
