@@ -223,7 +223,6 @@ class SimDisk:
     def make_folder(self, path: Path) -> None:
         if self.device.find(path) is not None:
             return
-        self.make_folder(path.parent)
         self.life.step(f"mkdir {path}", may_fail=True)
         self.device.change([(self._folder(path.parent), path.name, FolderNode(next(self.device.numbers)))])
 
