@@ -48,7 +48,20 @@ SHARED_NAMES = {
 }
 
 # What makes `linksyn-gpu --help` slow to start.
-HEAVY = ("numpy", "numba", "scipy", "pyarrow", "pandas", "rich", "jinja2", "aiohttp", "orjson", "psutil", "cupy")
+HEAVY = (
+    "numpy",
+    "numba",
+    "scipy",
+    "pyarrow",
+    "pandas",
+    "rich",
+    "jinja2",
+    "aiohttp",
+    "orjson",
+    "psutil",
+    "cupy",
+    "prometheus_client",
+)
 
 
 def first_part(path: Path) -> str:

@@ -114,6 +114,12 @@ class Stats:
     skipped: int = 0
     """Requests that the journal already had an answer for."""
     in_flight: int = 0
+    slots: int = 0
+    """Most requests in flight."""
+    limit: int = 0
+    """Most requests in flight now: fewer than the settings say while the server throttles."""
+    paused_until: float = 0.0
+    """No request is sent before this time (`time.monotonic`): the server asked for a pause."""
     slot_seconds: float = 0.0
     """Integral of requests in flight over time."""
     idle_seconds: float = 0.0
@@ -144,19 +150,29 @@ class Gate:
 
     def __init__(self, slots: int, stats: Stats, clock: Clock = REAL_CLOCK) -> None:
         self.slots = slots
-        self.limit = float(slots)
         self._stats, self._clock = stats, clock
+        stats.slots = slots
+        self.limit = float(slots)
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._closed_until = 0.0
         self._shrunk_at = -1.0
         self._changed_at = self._clock.monotonic()
 
+    @property
+    def limit(self) -> float:
+        """Most requests in flight now. Its whole part counts, but at least one request."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: float) -> None:
+        self._limit = limit
+        self._stats.limit = max(1, int(limit))
+
     async def enter(self) -> None:
         while True:
-            wait = self._closed_until - self._clock.monotonic()
+            wait = self._stats.paused_until - self._clock.monotonic()
             if wait > 0:
                 await asyncio.sleep(wait)
-            elif self._stats.in_flight < max(1, int(self.limit)):
+            elif self._stats.in_flight < self._stats.limit:
                 self._move(1)
                 return
             else:
@@ -166,7 +182,7 @@ class Gate:
 
     def leave(self) -> None:
         self._move(-1)
-        free = max(1, int(self.limit)) - self._stats.in_flight
+        free = self._stats.limit - self._stats.in_flight
         while free > 0 and self._waiting:
             place = self._waiting.popleft()
             if not place.done():  # it is done where its worker was cancelled
@@ -176,9 +192,10 @@ class Gate:
     def throttle(self, seconds: float) -> None:
         """Let no request enter for this time, and fewer afterwards: the server asked for a pause."""
         now = self._clock.monotonic()
-        until = max(self._closed_until, now + seconds)
-        self._stats.throttled_seconds += until - max(self._closed_until, now)
-        self._closed_until = until
+        before = self._stats.paused_until
+        until = max(before, now + seconds)
+        self._stats.throttled_seconds += until - max(before, now)
+        self._stats.paused_until = until
         if now - self._shrunk_at > 1.0:  # refusals at the same time count once
             self._shrunk_at = now
             self.limit = max(1.0, self.limit / 2)
@@ -212,6 +229,7 @@ class Client:
         engine: Engine,
         limits: Limits | None = None,
         validate: Validate | None = None,
+        stats: Stats | None = None,
         *,
         clock: Clock = REAL_CLOCK,
         connect: Connect = Transport,
@@ -219,10 +237,12 @@ class Client:
         self.engine, self.clock = engine, clock
         self._connect = connect
         self.limits = limits or Limits()
-        self.stats = Stats()
+        self.stats = stats or Stats()
         self.dialect = Dialect(self.limits.without, self.limits.rename)
         self._validate = validate or (lambda text: None)
         self._gate = Gate(self.limits.concurrency, self.stats, clock)
+        self._pauses = Counter[str]()
+        """Of requests in flight: times that the server asked them to wait."""
         self._down_since: float | None = None
         self._context = engine.context
         self._transport: Exchange
@@ -252,12 +272,16 @@ class Client:
         body = {**request["body"], "model": self.engine.model}
         if self.limits.answer_limit is not None and "max_tokens" in body:
             body["max_tokens"] = self.limits.answer_limit
-        outcome, spent = await self._ask(request["custom_id"], body)
+        request_id, began = request["custom_id"], self.clock.monotonic()
+        outcome, spent = await self._ask(request_id, body)
         if isinstance(outcome, Completion):
             self.stats.completed += 1
         else:
             self.stats.failed += 1
-        return replace(outcome, spent_tokens=spent)
+        seconds, pauses = round(self.clock.monotonic() - began, 3), self._pauses.pop(request_id, 0)
+        return replace(
+            outcome, spent_tokens=spent, received=round(self.clock.time(), 3), seconds=seconds, pauses=pauses
+        )
 
     async def accepts(self, request: Mapping[str, Any]) -> bool:
         """Whether the server answers a short request of the same form. A few tokens are spent on it.
@@ -357,6 +381,7 @@ class Client:
             if refusal.kind is Kind.WAIT:
                 pauses += 1
                 self.stats.throttled += 1
+                self._pauses[request_id] += 1
                 if pauses > self.limits.max_throttled:
                     return Failure(request_id, "rate_limited", clip(f"{pauses} times {refusal.message}"), attempt)
                 wait = self._delay(request_id, pauses) if reply.retry_after is None else reply.retry_after

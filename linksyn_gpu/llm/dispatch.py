@@ -38,6 +38,7 @@ def ask_all(
     validate: Validate | None = None,
     index: Index | None = None,
     budget: Budget | None = None,
+    stats: Stats | None = None,
     on_progress: Callable[[Stats], None] | None = None,
 ) -> Stats:
     """Ask for every request that the journal has no answer for, and write each outcome to the journal.
@@ -52,6 +53,8 @@ def ask_all(
         What the journal holds. None: `journal.index()`.
     budget : Budget, optional
         Asked before each request. When it admits no more, the requests in flight are finished and nothing is sent.
+    stats : Stats, optional
+        The running figures; those of earlier calls are added to.
     on_progress : callable, optional
         Called with the running figures after each outcome.
 
@@ -64,7 +67,7 @@ def ask_all(
 
     Outcomes received before an error or Ctrl-C are kept.
     """
-    client = functools.partial(Client, engine, limits or Limits(), validate)
+    client = functools.partial(Client, engine, limits or Limits(), validate, stats)
     return run_anywhere(ask(requests, client, journal, index, budget, on_progress))
 
 

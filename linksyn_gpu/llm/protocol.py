@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -65,6 +65,12 @@ class Completion:
     """Tokens read and written in all attempts, discarded answers included."""
     left_out: tuple[str, ...] = ()
     """Parameters of the request that were not sent, because the server refuses them or the settings say so."""
+    received: float = field(default=0.0, compare=False)
+    """Unix time in seconds when this was received; 0: unknown, as in a batch file."""
+    seconds: float = field(default=0.0, compare=False)
+    """From the first attempt to this outcome, waits for the server included."""
+    pauses: int = field(default=0, compare=False)
+    """Times that the server asked this request to wait (HTTP 429, 503)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,10 @@ class Failure:
     model: str = ""
     spent_tokens: int = 0
     """As of `Completion`."""
+    received: float = field(default=0.0, compare=False)
+    """This and the next two: as of `Completion`."""
+    seconds: float = field(default=0.0, compare=False)
+    pauses: int = field(default=0, compare=False)
 
     @property
     def transient(self) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from linksyn_gpu.cli import COMMANDS, main
-from linksyn_gpu.cli.options import GROUPS, RUN_FOLDER
+from linksyn_gpu.cli.options import DISPLAY, FORECAST, GROUPS, PRICES, RUN_FOLDER
 from tests.conftest import QUICK, SEEDS
 
 
@@ -63,11 +63,13 @@ def test_every_command_has_help():
 def test_help_lists_the_flags_of_run_by_group():
     lines = invoke("run", "--help").stdout.splitlines()
     titles = [line[:-1] for line in lines if line.endswith(":") and not line.startswith(" ")]
-    assert titles == [RUN_FOLDER, *GROUPS, "Help"]
+    assert titles == [RUN_FOLDER, *GROUPS, FORECAST, DISPLAY, "Help"]
     flags = [line.split()[0].rstrip(",") for line in lines if line.startswith("  -")]
     assert flags == [
         *("--out", "--config", "--force"),
         *(flag.flag.split("/")[0] for group in GROUPS.values() for flag in group),
+        *PRICES,
+        *("--plain", "--metrics-port", "--metrics-host"),
         "-h",
     ]
 

@@ -16,6 +16,7 @@ from linksyn_gpu.errors import EngineError
 from linksyn_gpu.pipeline import stages as pipeline
 from linksyn_gpu.pipeline.feed import Feed
 from linksyn_gpu.pipeline.folder import Workspace
+from linksyn_gpu.pipeline.progress import Progress
 from linksyn_gpu.pipeline.stages.walk import CampaignPart
 from tests.cli.test_server import SEEDS, invoke, journal_lines, reply
 from tests.llm.fake_server import FakeServer, ok
@@ -54,7 +55,7 @@ def test_the_server_has_work_while_later_rounds_are_walked_and_the_files_stay_th
         settings = config(server.url)
         with begin(tmp_path / "both", settings) as ws:
             both = pipeline.walk_and_synthesize(
-                ws, settings, progress=lambda what, done, total: events.append((what, done))
+                ws, settings, progress=Progress(changed=lambda stage, task: events.append((task.what, task.done)))
             )
         with begin(tmp_path / "apart", settings) as ws:
             pipeline.walk(ws, settings)

@@ -98,9 +98,22 @@ def test_a_run_on_seeds_without_knowledge_points_uses_key_phrases_and_says_why(t
     words = ("run", seeds_file(tmp_path), "--out", out, *QUICK, "--engine", "batch")
     result = invoke(*words)
     assert "extractor  yake: no seed has knowledge points, and engine batch has no model" in result.stdout
+    assert result.stderr.index("extractor yake: no seed has") < result.stderr.index("seeds read")
     assert any("supply" in name for names in points(out) for name in names)
     assert "extractor  yake" in invoke(*words).stdout  # the same command again is the same run
     assert "extractor" not in invoke("report", out).stderr
+
+
+def test_names_from_free_text_are_merged_by_form_unless_the_extractor_was_set(tmp_path):
+    pytest.importorskip("yake", reason="needs the extra 'extract'")
+    chosen, given = tmp_path / "chosen", tmp_path / "set"
+    path = seeds_file(tmp_path)
+    invoke("run", path, "--out", chosen, *QUICK, "--engine", "batch")
+    invoke("run", path, "--out", given, *QUICK, "--engine", "batch", "--extractor", "yake")
+    with Workspace(chosen, create=False) as ws:
+        assert ws.settings("extract")["extract"]["merge"] == "forms"
+    with Workspace(given, create=False) as ws:
+        assert ws.settings("extract")["extract"]["merge"] == "none"
 
 
 def test_a_run_with_a_model_lets_it_name_the_missing_knowledge_points(tmp_path):

@@ -19,6 +19,7 @@ from linksyn_gpu.pipeline.feed import Feed
 from linksyn_gpu.pipeline.folder import Workspace
 from linksyn_gpu.pipeline.growth import planned_parts, recorded_config
 from linksyn_gpu.pipeline.progress import Progress, silent
+from linksyn_gpu.pipeline.sampled import SampledChecks
 from linksyn_gpu.pipeline.serving import StartEngine, engine_of, run_budget
 from linksyn_gpu.pipeline.stages.walk import begin_walk, next_part, planned_paths, walk
 from linksyn_gpu.synthesis.requests import (
@@ -169,14 +170,14 @@ class _Synthesis:
     """The steps of stage synthesize over a run folder."""
 
     def __init__(self, ws: Workspace, config: RunConfig, progress: Progress) -> None:
-        self._ws, self._config, self._checks, self._progress = ws, config.synthesis, config.checks, progress
+        self._ws, self._config, self._checks = ws, config.synthesis, config.checks
+        self._progress = progress.of("synthesize")
         seeds, types = store.read_seed_table(ws), config.question_types
         self._sources = Sources(store.read_kp_names(ws), seeds.table, config.synthesis, types, seeds.taxonomy)
         self._facts: dict[str, Any] = {}
         self._expected: int | None = None
         self._skipped = 0
         self._begun = False
-        self._stats: Stats | None = None
         self._failed: EngineError | None = None
         self.rows_before = 0
         """Paths for which an earlier call wrote the requests; they are asked first."""
@@ -313,6 +314,9 @@ class _Synthesis:
         else:
             return
         if not budget.refuses(known=first["custom_id"] in index):
+            stats = self._progress.asking()
+            sample = SampledChecks(config, self._checks, self._progress.checked)
+            before = stats.done, stats.skipped
             try:
                 engine = start()
                 self._begun = True
@@ -321,17 +325,18 @@ class _Synthesis:
                     engine,
                     journal,
                     limits=replace(Limits.of(config, engine), answer_limit=config.max_tokens),
-                    validate=validator(config.field_limit, config.per_path),
+                    validate=sample.after(validator(config.field_limit, config.per_path)),
                     index=index,
                     budget=budget,
-                    on_progress=self._show,
+                    stats=stats,
+                    on_progress=lambda stats: self._show(stats, *before),
                 )
             except EngineError as error:
                 self._failed = error
+            if stats.attempts:
+                self._facts["server"] = stats.summary()
         if budget.met is not None:
             self._facts["bound"] = budget.met
-        if self._stats is not None:
-            self._facts["server"] = self._stats.summary()
 
     def collect(self, journal: Journal, files: Sequence[str]) -> None:
         """Take answers from files into the journal."""
@@ -343,14 +348,14 @@ class _Synthesis:
         found = batchfile.collect(files, journal, ids, validate=validate)
         self._facts["collected"] = {k: dict(v) if isinstance(v, Counter) else v for k, v in vars(found).items()}
 
-    def _show(self, stats: Stats) -> None:
+    def _show(self, stats: Stats, done_before: int, skipped_before: int) -> None:
         """Report progress; answers of an earlier call count as done."""
-        self._stats = stats
         if self._expected is None:
             self._expected = sum(planned_paths(planned_parts(self._ws)))  # as many requests at most
             if self.rows_before == self._expected:
                 self._expected -= store.read_table(self._ws, "tasks.parquet", ["request_id"]).column(0).null_count
-        self._progress("answers", self._skipped + stats.done + stats.skipped, self._expected)
+        found = self._skipped + stats.skipped - skipped_before
+        self._progress("answers", found + stats.done - done_before, self._expected, found=found)
 
     # ------------------------------------------------------------------ results
 
