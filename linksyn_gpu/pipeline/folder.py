@@ -31,7 +31,7 @@ from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import TABLES, known_settings, merged, settings_digest, to_mapping
 from linksyn_gpu.disk import NOT_SUPPORTED, REAL_DISK, Disk, Lock, make_folders
 from linksyn_gpu.errors import ConfigError, DataError
-from linksyn_gpu.pipeline.older import current_counts
+from linksyn_gpu.pipeline.older import current_counts, current_settings
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -39,6 +39,7 @@ DAMAGED = "manifest.damaged"
 """Name that the user gives to a damaged manifest."""
 LOCK = ".lock"
 JOURNAL = "journal"
+PENDING = "requests-pending"
 PART = ".part"
 STAGES = ("ingest", "extract", "build", "walk", "synthesize", "enhance", "curate")
 OPTIONAL = ("extract", "enhance", "curate")
@@ -61,7 +62,8 @@ OUTPUTS = {
     "synthesize": (
         "requests",
         "requests.jsonl",  # of versions that wrote a single file
-        "requests-pending.jsonl",
+        PENDING,
+        "requests-pending.jsonl",  # likewise
         "tasks.parquet",
         JOURNAL,
         "qa.parquet",
@@ -656,7 +658,7 @@ def _is_being_written(part: str) -> bool:
 
 def _recorded(entry: Mapping[str, Any]) -> dict[str, Any]:
     """All recorded settings of a stage: those that shape its output, and the operational ones."""
-    return merged(entry["settings"], entry.get("operational", {}))
+    return current_settings(merged(entry["settings"], entry.get("operational", {})))
 
 
 @functools.cache
