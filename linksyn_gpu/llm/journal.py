@@ -333,8 +333,8 @@ class Journal:
             self._size = _whole_lines(segment, size)
         if self._size < size:
             self._file.truncate(self._size)
-        # Records of a process that was killed are read as answers from now on: they must survive a power cut, too.
-        self._disk.fsync(self._file)
+        if size:  # records of a process that was killed count as answers from now on: they must survive a power cut
+            self._disk.fsync(self._file)
         self._disk.fsync_folder(self.folder)
 
     def _next_segment(self) -> None:
