@@ -403,6 +403,7 @@ class Journal:
 
 
 def _read_line(line: bytes) -> dict[str, Any] | None:
+    line = line.rpartition(b"\0")[2]  # zeros: a lost write before this one. No record holds that byte
     payload = line[9:-1]
     try:
         if line[8:9] != b" " or int(line[:8], 16) != zlib.crc32(payload):

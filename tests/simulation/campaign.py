@@ -192,6 +192,3 @@ def content_of(name: str, task: Task) -> bytes:
     if name == "tasks.parquet":
         return b"".join(b"item-%d\n" % n for n in range(task.requests))
     return f"{name} of {task.requests}\n".encode() * 20
-
-
-

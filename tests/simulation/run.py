@@ -51,6 +51,8 @@ class Witness:
         """Those of them that survive a power cut."""
         self._waiting: list[Record] = []
         self._begun: list[Record] = []
+        self._given_up: set[str] = set()
+        """Ids of records of which a sync failed: they may vanish in a power cut."""
 
     def appending(self, record: Record) -> None:
         """It may be in the journal although the process died before it was told so."""
@@ -73,6 +75,7 @@ class Witness:
 
     def not_synced(self, covered: list[Record]) -> None:
         """After a failed sync the system may have given up these writes: nobody promised anything about them."""
+        self._given_up.update(record["id"] for record in (*covered, *self._begun))
         self._waiting = self._waiting[len(covered) :]
 
     def compare(self, disk: SimDisk, *, power_cut: bool) -> None:
@@ -122,7 +125,8 @@ class Witness:
         task = self._task
         good = [name for name, nature in self._server.natures.items() if nature == "good"]
         outcomes = {record["id"]: record["kind"] for record in self.records if rank_of(record) < TO_ASK_AGAIN}
-        answered = [name for name in self._server.natures if outcomes.get(name) == "completion"]
+        outcomes |= dict.fromkeys(self._given_up - outcomes.keys(), "lost")
+        answered = [name for name in good if outcomes.get(name) in ("completion", "lost")]
         if not self._lies and (answered != good or len(outcomes) != task.requests):
             raise Violation(f"outcomes: {outcomes}; answered without faults: {good}")
         rows = "".join(f"{name}: {answer_text(name)}\n" for name in good).encode()
