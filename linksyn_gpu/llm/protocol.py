@@ -65,6 +65,8 @@ class Completion:
     """Tokens read and written in all attempts, discarded answers included."""
     left_out: tuple[str, ...] = ()
     """Parameters of the request that were not sent, because the server refuses them or the settings say so."""
+    endpoint: str = ""
+    """Address of the server that answered; '' where it is unknown, as in a batch file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ class Failure:
     model: str = ""
     spent_tokens: int = 0
     """As of `Completion`."""
+    endpoint: str = ""
+    """Address of the server that was asked last."""
 
     @property
     def transient(self) -> bool:
@@ -194,6 +198,7 @@ def fail(completion: Completion, reason: str, detail: str) -> Failure:
         completion.prompt_tokens,
         completion.completion_tokens,
         completion.model,
+        endpoint=completion.endpoint,
     )
 
 
