@@ -9,7 +9,7 @@ from linksyn_gpu.cli.options import Resolve, existing_run, settings_command
 from linksyn_gpu.cli.summary import extract_line
 
 
-@settings_command("Knowledge points", "--templates", "--max-requests", "--budget-tokens", "Server", "Machine")
+@settings_command("Knowledge points", "--templates", "--max-requests", "--budget-tokens", "Server", "Machine", "Text work")
 @existing_run
 def command(folder: str, resolve: Resolve, force: bool) -> None:
     """Find, label and merge the knowledge points of the seeds in run folder DIR. Runs between ingest and build.

@@ -9,7 +9,7 @@ from linksyn_gpu.cli.options import RUN_FOLDER, Resolve, existing_run, grouped_o
 from linksyn_gpu.cli.summary import synthesis_line, where_to_look
 
 
-@settings_command("Synthesis", "Server", "Machine")
+@settings_command("Synthesis", "Server", "Machine", "Text work")
 @existing_run
 @grouped_option(
     RUN_FOLDER,
