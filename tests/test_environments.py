@@ -23,7 +23,7 @@ def specs(name):
     found = {}
     for entry in load(name)["dependencies"]:
         for spec in [entry] if isinstance(entry, str) else entry["pip"]:
-            package, version = re.fullmatch(r"([\w.-]+?)\s*([=<>!~].*)?", spec).groups()
+            package, version = re.fullmatch(r"([\w.-]+(?:\[\w+\])?)\s*([=<>!~].*)?", spec).groups()
             found[package] = version or ""
     return found
 
@@ -34,7 +34,7 @@ def required():
     lines = [*project["dependencies"], *(line for extra in EXTRAS for line in project["optional-dependencies"][extra])]
     found = {}
     for line in lines:
-        name, bound = re.fullmatch(r"([\w-]+)>=([\d.]+)", line).groups()
+        name, bound = re.fullmatch(r"([\w-]+(?:\[\w+\])?)>=([\d.]+)", line).groups()
         found[CONDA_NAMES.get(name, name)] = bound
     return found
 
