@@ -40,15 +40,16 @@ def ask_all(
     budget: Budget | None = None,
     stats: Stats | None = None,
     on_progress: Callable[[Stats], None] | None = None,
+    on_outcome: Callable[[Request, Outcome], None] | None = None,
 ) -> Stats:
     """Ask for every request that the journal has no answer for, and write each outcome to the journal.
 
     Parameters
     ----------
     requests : iterable of mapping
-        Lines of an OpenAI batch file. They are read one at a time in a separate thread, at most `READ_AHEAD`
-        before they are sent. The iterable may block for as long as it likes: requests read before are sent, and
-        answers are received, while it does.
+        Lines of an OpenAI batch file; fields other than `custom_id` and `body` are not sent. They are read one at a
+        time in a separate thread, at most `READ_AHEAD` before they are sent. The iterable may block for as long as it
+        likes: requests read before are sent, and answers are received, while it does.
     index : Index, optional
         What the journal holds. None: `journal.index()`.
     budget : Budget, optional
@@ -57,6 +58,8 @@ def ask_all(
         The running figures; those of earlier calls are added to.
     on_progress : callable, optional
         Called with the running figures after each outcome.
+    on_outcome : callable, optional
+        Called with each request and its outcome. It must be quick: requests wait for it.
 
     Raises
     ------
@@ -68,7 +71,7 @@ def ask_all(
     Outcomes received before an error or Ctrl-C are kept.
     """
     client = functools.partial(Client, engine, limits or Limits(), validate, stats)
-    return run_anywhere(ask(requests, client, journal, index, budget, on_progress))
+    return run_anywhere(ask(requests, client, journal, index, budget, on_progress, on_outcome))
 
 
 async def ask(
@@ -78,12 +81,13 @@ async def ask(
     index: Index | None = None,
     budget: Budget | None = None,
     on_progress: Callable[[Stats], None] | None = None,
+    on_outcome: Callable[[Request, Outcome], None] | None = None,
 ) -> Stats:
     """`ask_all` in a loop that is running already, with a client that is made in it."""
     index = journal.index() if index is None else index
     try:
         async with connect() as client:
-            await _Dispatch(client, journal, index, budget or Budget(), on_progress).run(requests)
+            await _Dispatch(client, journal, index, budget or Budget(), on_progress, on_outcome).run(requests)
             return client.stats
     finally:
         journal.sync()
@@ -99,9 +103,10 @@ class _Dispatch:
         index: Index,
         budget: Budget,
         on_progress: Callable[[Stats], None] | None,
+        on_outcome: Callable[[Request, Outcome], None] | None,
     ) -> None:
         self._client, self._journal, self._index, self._budget = client, journal, index, budget
-        self._on_progress = on_progress
+        self._on_progress, self._on_outcome = on_progress, on_outcome
         self._clock = client.clock
         self._doubts = _Doubts(client.engine, client.concurrency, client.clock)
         self._ready: asyncio.Queue[Request | None] = asyncio.Queue()
@@ -143,6 +148,8 @@ class _Dispatch:
                 outcome = await self._client.complete(request)
                 self._budget.settle(request, outcome)
                 self._write(self._doubts.settle(request, outcome, began))
+                if self._on_outcome is not None:
+                    self._on_outcome(request, outcome)
                 if self._doubts.too_many:
                     await self._decide()
             except StopAsking as error:
