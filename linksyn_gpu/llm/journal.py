@@ -35,7 +35,7 @@ import numpy as np
 import orjson
 
 from linksyn_gpu.clock import REAL_CLOCK, Clock
-from linksyn_gpu.disk import NOT_SUPPORTED, REAL_DISK, Disk, Lock
+from linksyn_gpu.disk import NOT_SUPPORTED, REAL_DISK, Disk, Lock, make_folders
 from linksyn_gpu.errors import EngineError
 from linksyn_gpu.llm.protocol import TRANSIENT, Outcome, count, from_record, to_json
 from linksyn_gpu.llm.segments import CompressedSegment, PlainSegment, compress
@@ -296,7 +296,7 @@ class Journal:
         self._readers: OrderedDict[int, PlainSegment | CompressedSegment] = OrderedDict()
         if writable:
             try:
-                disk.make_folder(self.folder)
+                make_folders(disk, self.folder)
             except OSError as error:
                 raise EngineError(f"{self.folder}: cannot make the journal: {error}") from error
             self._take_lock()
@@ -404,8 +404,8 @@ class Journal:
             self._size = _whole_lines(segment, size)
         if self._size < size:
             self._file.truncate(self._size)
-        # Records of a process that was killed are read as answers from now on: they must survive a power cut, too.
-        self._disk.fsync(self._file)
+        if size:  # records of a process that was killed count as answers from now on: they must survive a power cut
+            self._disk.fsync(self._file)
         self._disk.fsync_folder(self.folder)
         for number in plain:  # of a call that was killed, or of an older version
             if number != self._number:
@@ -573,6 +573,7 @@ def _index(path: Path) -> Path:
 
 
 def _read_line(line: bytes) -> dict[str, Any] | None:
+    line = line.rpartition(b"\0")[2]  # zeros: a lost write before this one. No record holds that byte
     payload = line[9:-1]
     try:
         if line[8:9] != b" " or int(line[:8], 16) != zlib.crc32(payload):

@@ -23,6 +23,8 @@ UNVISITED = 0.5
 """Where a KP without a visit is drawn on a logarithmic axis."""
 MOST_USES = 30
 """Uses of a seed from which on they are counted together."""
+TARGET = " (target)"
+"""Behind the name of the level that enhancement asks for."""
 CRITERIA = ("question_type", "language", "discipline", "difficulty")
 
 Kind = Literal["line", "bars", "points"]
@@ -40,6 +42,8 @@ class Series:
     labels: Sequence[str] = ()
     """Text of each point."""
     dashed: bool = False
+    group: int | None = None
+    """Series of a group have a colour of their own, and differ by dashes or hatching; None: each has its colour."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,10 @@ class HeatMap:
     unit: str
     """Title of the colour scale."""
     percent: bool = False
+    """The values are shares."""
     note: str = ""
+    span: tuple[float, float] | None = None
+    """Values at the ends of the colour scale; None: the least and the largest one."""
 
     def rows(self) -> Iterator[tuple[Value | None, ...]]:
         """The data as a table with a header."""
@@ -236,8 +243,8 @@ def visits_against_target(coverage: Coverage) -> Figure:
         [
             Series("knowledge points", expected.tolist(), visits.tolist(), "points"),
             Series("target", ends, ends),
-            Series("noise floor, 95% range", line.tolist(), upper.tolist(), dashed=True),
-            Series("noise floor, lower end", line.tolist(), lower.tolist(), dashed=True),
+            Series("noise floor, upper end", line.tolist(), upper.tolist(), dashed=True, group=2),
+            Series("noise floor, lower end", line.tolist(), lower.tolist(), dashed=True, group=2),
         ],
         log_x=True,
         log_y=True,
@@ -286,7 +293,7 @@ def seed_uses(coverage: Coverage) -> Figure:
     for uses, n in coverage.seed_uses.items():
         counts[min(uses, MOST_USES)] += n
     last = max((uses for uses, n in enumerate(counts) if n), default=0)
-    names = [f"{uses} or more" if uses == MOST_USES else str(uses) for uses in range(last + 1)]
+    names = [f"{uses}+" if uses == MOST_USES else str(uses) for uses in range(last + 1)]
     bars = Series("seeds", names, counts[: last + 1], "bars")
     return Figure("seed-uses", "Use of seeds", "kept paths that use the seed", "seeds", [bars])
 
@@ -328,12 +335,13 @@ def levels(counts: Mapping[str, Any]) -> Figure:
     """QA of each level before and after stage enhance."""
     before, after = counts["levels_before"], counts["levels_after"]
     names = [level for level in (*"12345", "unknown") if level != "unknown" or level in before]
-    shown = [f"{name} (target)" if name == str(counts["asked_level"]) else name for name in names]
+    shown = [f"{name}{TARGET}" if name == str(counts["asked_level"]) else name for name in names]
     series = [
         Series(name, shown, [found.get(level, 0) for level in names], "bars")
         for name, found in (("before", before), ("after", after))
     ]
-    return Figure("levels", "Levels before and after enhancement", "level that the judge gave", "QA", series)
+    title, note = "Levels before and after enhancement", f"The target is level {counts['asked_level']}."
+    return Figure("levels", title, "level that the judge gave", "QA", series, note=note)
 
 
 def cluster_sizes(clusters: Clusters) -> Figure:
@@ -362,7 +370,7 @@ def over_time(outcomes: Outcomes, timeline: Timeline) -> list[Figure]:
     unit, scale = ("hours", 3600.0) if total > 7200 else ("minutes", 60.0) if total > 300 else ("seconds", 1.0)
     at = ((np.arange(timeline.answers.size) + 0.5) * width / scale).round(4).tolist()
     axis = f"time in which requests were in flight ({unit})"
-    stage = outcomes.stage
+    stage, pauses = outcomes.stage, [float(n) for n in timeline.pauses]
 
     def per_second(values: Any) -> list[float]:
         return [round(float(value), 3) for value in values / width]
@@ -385,8 +393,14 @@ def over_time(outcomes: Outcomes, timeline: Timeline) -> list[Figure]:
             "requests",
             [
                 Series("in flight (mean)", at, [round(float(value), 2) for value in timeline.in_flight]),
-                Series("answers per second", at, per_second(timeline.answers)),
-                Series("pauses asked for (429, 503)", at, [float(n) for n in timeline.pauses], "bars"),
+                *([Series("pauses asked for (429, 503)", at, pauses, "bars")] if any(pauses) else []),
             ],
+        ),
+        Figure(
+            f"{stage}-answers",
+            f"Answers over time, stage {stage}",
+            axis,
+            "answers per second",
+            [Series("answers", at, per_second(timeline.answers))],
         ),
     ]
