@@ -14,7 +14,7 @@ PACKAGE = ROOT / "linksyn_gpu"
 # Data flows down this list. A module imports from rows above its own, never from its own row or from a row below.
 LAYERS = [
     ["errors"],
-    ["text", "machine"],
+    ["text", "machine", "disk", "clock", "streams"],
     ["config"],
     ["taxonomy"],
     ["tables"],

@@ -199,6 +199,8 @@ GROUPS = {
         Flag("--language", "synthesis.language", click.Choice(allowed.LANGUAGES), "Language of the new QA."),
         Flag("--templates", "synthesis.templates", click.Path(), "Folder with your own prompt templates."),
         Flag("--max-tokens", "synthesis.max_tokens", int, "Token limit of one answer."),
+        Flag("--batch-requests", "synthesis.batch_requests", int, "Most requests in one requests file."),
+        Flag("--batch-bytes", "synthesis.batch_bytes", BYTES, "Largest requests file, such as 100MB."),
         Flag("--max-requests", "synthesis.max_requests", int, "Stop after this many requests in the whole run."),
         Flag("--budget-tokens", "synthesis.budget_tokens", int, "Stop sending after this many tokens in and out."),
     ),

@@ -68,6 +68,9 @@ def _write_page(name: str, write: Callable[[], None]) -> None:
 def _write_figures(figures: Sequence[Figure | HeatMap], folder: str, form: Any) -> None:
     from linksyn_gpu.report.plots import write_figures
 
+    if not figures:
+        status("No figures were written: there is no data for any yet.")
+        return
     drawn = write_figures(figures, Path(folder), form)
     result(f"figures    {folder}: {len(figures):,} as {form} with their data as CSV; captions.md")
     if drawn.without_glyph:

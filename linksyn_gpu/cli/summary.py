@@ -414,8 +414,7 @@ def where_to_look(folder: str, counts: Mapping[str, Any], engine: str) -> str:
         file = counts["requests_file"]
         return (
             f"next       send {folder}/{file} to a batch API or 'vllm run-batch', then\n"
-            f"           linksyn-gpu synthesize {folder} --collect ANSWERS.jsonl\n"
-            f"           (the requests name the model of --model; without --model they name 'auto')"
+            f"           linksyn-gpu synthesize {folder} --collect ANSWERS.jsonl"
         )
     return (
         f"look at    {folder}/qa.jsonl (new QA), {folder}/report.html (report),\n"

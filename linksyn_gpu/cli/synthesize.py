@@ -17,7 +17,8 @@ from linksyn_gpu.cli.summary import synthesis_line, where_to_look
     "--collect",
     multiple=True,
     type=click.Path(),
-    help="File with answers to the requests (OpenAI or vLLM batch output). Repeatable.",
+    help="Answers to the requests (OpenAI or vLLM batch output): a file, .gz or .zst too, a pattern or a folder. "
+    "Repeatable.",
 )
 def command(folder: str, collect: tuple[str, ...], resolve: Resolve, watch: Watch, force: bool) -> None:
     """Ask the language model for new QA along the paths in run folder DIR."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import time
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
+from linksyn_gpu.clock import REAL_CLOCK, Clock
 from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import StopAsking
 from linksyn_gpu.llm import API_KEY_NAMES, Engine
@@ -35,7 +35,7 @@ from linksyn_gpu.llm.protocol import (
 )
 from linksyn_gpu.llm.refusals import Dialect, Kind, Refusal, read_refusal
 from linksyn_gpu.llm.servers.watch import outlived
-from linksyn_gpu.llm.transport import Broken, Reply, Transport, Unreachable
+from linksyn_gpu.llm.transport import Broken, Connect, Exchange, Reply, Transport, Unreachable
 
 log = logging.getLogger(__name__)
 
@@ -148,14 +148,14 @@ class Stats:
 class Gate:
     """Limits the requests in flight: to fewer when the server throttles, and back to `slots` as it recovers."""
 
-    def __init__(self, slots: int, stats: Stats) -> None:
+    def __init__(self, slots: int, stats: Stats, clock: Clock = REAL_CLOCK) -> None:
         self.slots = slots
-        self._stats = stats
+        self._stats, self._clock = stats, clock
         stats.slots = slots
         self.limit = float(slots)
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._shrunk_at = -1.0
-        self._changed_at = time.monotonic()
+        self._changed_at = self._clock.monotonic()
 
     @property
     def limit(self) -> float:
@@ -169,7 +169,7 @@ class Gate:
 
     async def enter(self) -> None:
         while True:
-            wait = self._stats.paused_until - time.monotonic()
+            wait = self._stats.paused_until - self._clock.monotonic()
             if wait > 0:
                 await asyncio.sleep(wait)
             elif self._stats.in_flight < self._stats.limit:
@@ -191,7 +191,7 @@ class Gate:
 
     def throttle(self, seconds: float) -> None:
         """Let no request enter for this time, and fewer afterwards: the server asked for a pause."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         before = self._stats.paused_until
         until = max(before, now + seconds)
         self._stats.throttled_seconds += until - max(before, now)
@@ -206,7 +206,7 @@ class Gate:
             self.limit = min(float(self.slots), self.limit + 1.0 / self.limit)
 
     def _move(self, step: int) -> None:
-        now = time.monotonic()
+        now = self._clock.monotonic()
         stats, span = self._stats, now - self._changed_at
         stats.slot_seconds += stats.in_flight * span
         stats.idle_seconds += span if stats.in_flight == 0 else 0.0
@@ -216,7 +216,13 @@ class Gate:
 
 
 class Client:
-    """Asks one server: `async with Client(engine, limits) as client: await client.complete(request)`."""
+    """Asks one server: `async with Client(engine, limits) as client: await client.complete(request)`.
+
+    Parameters
+    ----------
+    clock, connect : Clock, callable
+        Those of the machine, except in tests.
+    """
 
     def __init__(
         self,
@@ -224,21 +230,25 @@ class Client:
         limits: Limits | None = None,
         validate: Validate | None = None,
         stats: Stats | None = None,
+        *,
+        clock: Clock = REAL_CLOCK,
+        connect: Connect = Transport,
     ) -> None:
-        self.engine = engine
+        self.engine, self.clock = engine, clock
+        self._connect = connect
         self.limits = limits or Limits()
         self.stats = stats or Stats()
         self.dialect = Dialect(self.limits.without, self.limits.rename)
         self._validate = validate or (lambda text: None)
-        self._gate = Gate(self.limits.concurrency, self.stats)
+        self._gate = Gate(self.limits.concurrency, self.stats, clock)
         self._pauses = Counter[str]()
         """Of requests in flight: times that the server asked them to wait."""
         self._down_since: float | None = None
         self._context = engine.context
-        self._transport: Transport
+        self._transport: Exchange
 
     async def __aenter__(self) -> Client:
-        self._transport = Transport(self.engine, self.limits.timeout)
+        self._transport = self._connect(self.engine, self.limits.timeout)
         return self
 
     async def __aexit__(
@@ -262,14 +272,16 @@ class Client:
         body = {**request["body"], "model": self.engine.model}
         if self.limits.answer_limit is not None and "max_tokens" in body:
             body["max_tokens"] = self.limits.answer_limit
-        request_id, began = request["custom_id"], time.monotonic()
+        request_id, began = request["custom_id"], self.clock.monotonic()
         outcome, spent = await self._ask(request_id, body)
         if isinstance(outcome, Completion):
             self.stats.completed += 1
         else:
             self.stats.failed += 1
-        seconds, pauses = round(time.monotonic() - began, 3), self._pauses.pop(request_id, 0)
-        return replace(outcome, spent_tokens=spent, received=round(time.time(), 3), seconds=seconds, pauses=pauses)
+        seconds, pauses = round(self.clock.monotonic() - began, 3), self._pauses.pop(request_id, 0)
+        return replace(
+            outcome, spent_tokens=spent, received=round(self.clock.time(), 3), seconds=seconds, pauses=pauses
+        )
 
     async def accepts(self, request: Mapping[str, Any]) -> bool:
         """Whether the server answers a short request of the same form. A few tokens are spent on it.
@@ -347,7 +359,7 @@ class Client:
             outcome = await self._exchange(request_id, body, attempt, cut_at)
             if watch is None or not (isinstance(outcome, Failure) and outcome.reason in LOST_WITH_SERVER):
                 return outcome
-            if not await outlived(watch, starts):
+            if not await outlived(watch, starts, clock=self.clock):
                 return outcome
             self.stats.retries["server_died"] += 1  # at most once per restart of the server
 
@@ -451,7 +463,7 @@ class Client:
         return read_body(request_id, value, attempts=attempt, left_out=left_out, **sent)
 
     def _check_reachable(self, error: Exception) -> None:
-        now = time.monotonic()
+        now = self.clock.monotonic()
         if (watch := self.engine.watch) is not None and watch.state != "up":
             if watch.state == "failed":
                 raise StopAsking(watch.detail)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
-import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
 
+from linksyn_gpu.clock import REAL_CLOCK, Clock
 from linksyn_gpu.errors import LinkSynError, StopAsking
 from linksyn_gpu.llm import Engine
 from linksyn_gpu.llm.asking import Validate
@@ -69,15 +70,25 @@ def ask_all(
 
     Outcomes received before an error or Ctrl-C are kept.
     """
-    index = journal.index() if index is None else index
+    client = functools.partial(Client, engine, limits or Limits(), validate, stats)
+    return run_anywhere(ask(requests, client, journal, index, budget, on_progress, on_outcome))
 
-    async def run() -> Stats:
-        async with Client(engine, limits or Limits(), validate, stats) as client:
+
+async def ask(
+    requests: Iterable[Request],
+    connect: Callable[[], Client],
+    journal: Journal,
+    index: Index | None = None,
+    budget: Budget | None = None,
+    on_progress: Callable[[Stats], None] | None = None,
+    on_outcome: Callable[[Request, Outcome], None] | None = None,
+) -> Stats:
+    """`ask_all` in a loop that is running already, with a client that is made in it."""
+    index = journal.index() if index is None else index
+    try:
+        async with connect() as client:
             await _Dispatch(client, journal, index, budget or Budget(), on_progress, on_outcome).run(requests)
             return client.stats
-
-    try:
-        return run_anywhere(run())
     finally:
         journal.sync()
 
@@ -96,7 +107,8 @@ class _Dispatch:
     ) -> None:
         self._client, self._journal, self._index, self._budget = client, journal, index, budget
         self._on_progress, self._on_outcome = on_progress, on_outcome
-        self._doubts = _Doubts(client.engine, client.limits.concurrency)
+        self._clock = client.clock
+        self._doubts = _Doubts(client.engine, client.limits.concurrency, client.clock)
         self._ready: asyncio.Queue[Request | None] = asyncio.Queue()
         self._places = threading.Semaphore(READ_AHEAD)
         self._stopped = False
@@ -131,7 +143,7 @@ class _Dispatch:
             if not admitted:
                 self._stop_reading()
                 continue
-            began = time.monotonic()
+            began = self._clock.monotonic()
             try:
                 outcome = await self._client.complete(request)
                 self._budget.settle(request, outcome)
@@ -224,8 +236,8 @@ class _Doubts:
     A refusal is about one request when the server answers a request that was sent later.
     """
 
-    def __init__(self, engine: Engine, concurrency: int) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, concurrency: int, clock: Clock = REAL_CLOCK) -> None:
+        self._engine, self._clock = engine, clock
         self._most_refused = max(LEAST_REFUSED, concurrency // 2)
         self._most_failed = max(LEAST_FAILED, 2 * concurrency)
         self._failed_in_a_row = 0
@@ -240,7 +252,7 @@ class _Doubts:
             The server fails on one request after the other.
         """
         if isinstance(outcome, Failure) and outcome.reason in REFUSED:
-            self._held.append((time.monotonic(), request, outcome))
+            self._held.append((self._clock.monotonic(), request, outcome))
             return []
         if isinstance(outcome, Failure) and outcome.transient:
             self._failed_in_a_row += 1

@@ -18,6 +18,7 @@ REQUEST_REASONS = {
     "server_error": "the server failed (5xx)",
     "refused": "the server refuses the account or the settings; the run stops, and asks again when it is fixed",
     "rate_limited": "the server asked to wait (429, 503) more often than allowed",
+    "expired": "the batch ended (expired, cancelled) before the service answered this request",
     "bad_response": "the server answered 200 without a chat completion",
     "filtered": "the server withheld the answer (finish_reason content_filter)",
 }
@@ -33,7 +34,7 @@ ITEM_MISSING = "item_missing"
 """Reason of a caller's `validate` for an answer of which a part can be used: it is asked for again, and the part is
 kept if no attempt gives more."""
 
-TRANSIENT = frozenset({"timeout", "connection", "server_error", "refused", "rate_limited", "bad_response"})
+TRANSIENT = frozenset({"timeout", "connection", "server_error", "refused", "rate_limited", "expired", "bad_response"})
 """Failures that say nothing about the request itself: a later run asks these requests again."""
 
 MAX_DETAIL = 500

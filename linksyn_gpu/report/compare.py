@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from linksyn_gpu.report.figures import Figure, HeatMap, Series, figures_of
+from linksyn_gpu.report.figures import TARGET, Figure, HeatMap, Series, figures_of
 from linksyn_gpu.report.stats import FINISHED, RunStats
 from linksyn_gpu.tables import Float64
 
@@ -368,6 +368,7 @@ def _combined(figures: Sequence[tuple[int, Figure]], names: tuple[str, str]) -> 
 
 def _same_categories(series: Sequence[Series]) -> list[Series]:
     """Series of bars with the categories of all of them, numbers first; None: a series has no such bar."""
+    series = [replace(own, x=[x.removesuffix(TARGET) if isinstance(x, str) else x for x in own.x]) for own in series]
     names = list(dict.fromkeys(x for own in series if own.kind == "bars" for x in own.x))
     if len(series) < 2 or not all(isinstance(name, str) for name in names):
         return list(series)

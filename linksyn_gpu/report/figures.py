@@ -28,6 +28,8 @@ MOST_USES = 30
 """Uses of a seed from which on they are counted together."""
 LEVELS = (1.0, 5.0)
 """Lowest and highest level of difficulty."""
+TARGET = " (target)"
+"""Behind the name of the level that enhancement asks for."""
 CRITERIA = ("question_type", "language", "discipline", "difficulty")
 
 Kind = Literal["line", "bars", "points"]
@@ -350,12 +352,13 @@ def levels(counts: Mapping[str, Any]) -> Figure:
     """QA of each level before and after stage enhance."""
     before, after = counts["levels_before"], counts["levels_after"]
     names = [level for level in (*"12345", "unknown") if level != "unknown" or level in before]
-    shown = [f"{name} (target)" if name == str(counts["asked_level"]) else name for name in names]
+    shown = [f"{name}{TARGET}" if name == str(counts["asked_level"]) else name for name in names]
     series = [
         Series(name, shown, [found.get(level, 0) for level in names], "bars")
         for name, found in (("before", before), ("after", after))
     ]
-    return Figure("levels", "Levels before and after enhancement", "level that the judge gave", "QA", series)
+    title, note = "Levels before and after enhancement", f"The target is level {counts['asked_level']}."
+    return Figure("levels", title, "level that the judge gave", "QA", series, note=note)
 
 
 def cluster_sizes(clusters: Clusters) -> Figure:

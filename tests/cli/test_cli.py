@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from linksyn_gpu.cli import COMMANDS, main
 from linksyn_gpu.cli.options import DISPLAY, FORECAST, GROUPS, PRICES, RUN_FOLDER
 from tests.conftest import QUICK, SEEDS
+from tests.requests import requests_of
 
 
 def invoke(*words, code=0):
@@ -48,12 +49,6 @@ def answer(request, **fields):
         "usage": {"prompt_tokens": 10, "completion_tokens": 5},
     }
     return {"custom_id": request["custom_id"], "response": {"status_code": 200, "body": body}, "error": None}
-
-
-def requests_of(out):
-    return [
-        json.loads(line) for line in (out / "requests/requests-00000.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
 
 
 def test_every_command_has_help():
@@ -161,7 +156,7 @@ def test_the_stages_one_by_one_give_the_same_paths_as_run(finished_run, tmp_path
     invoke("ingest", SEEDS, "--out", parts)
     invoke("build", parts)
     invoke("walk", parts, "--paths", 12, "--calibration-rounds", 2)
-    invoke("synthesize", parts, "--engine", "batch")
+    invoke("synthesize", parts, "--engine", "batch", "--model", "m")
     for name in ("paths.parquet", "requests/requests-00000.jsonl", "kps.parquet"):
         assert (parts / name).read_bytes() == (finished_run / name).read_bytes()
 
@@ -271,7 +266,7 @@ def test_doctor_says_which_backend_and_why():
 def test_a_run_killed_in_every_stage_ends_with_the_files_of_an_undisturbed_run(tmp_path):
     """SIGKILL as soon as a file of the next stage appears; then the same command is run again."""
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "killed"
-    flags = ["--engine", "batch", "--paths", "4000", "--calibration-rounds", "20"]
+    flags = ["--engine", "batch", "--model", "m", "--paths", "4000", "--calibration-rounds", "20"]
     command = [sys.executable, "-m", "linksyn_gpu", "run", SEEDS, *flags, "--out"]
     subprocess.run([*command, undisturbed], check=True, capture_output=True)
     killed_at = []
@@ -363,8 +358,9 @@ def test_requests_without_an_answer_are_written_to_a_file_that_can_be_sent_again
     answers.write_text(json.dumps(answer(requests[0])) + "\n" + json.dumps(expired) + "\n")
     result = invoke("synthesize", out, "--collect", answers)
     assert f"{len(requests) - 1} requests have no answer yet" in result.stdout
-    assert "requests-pending.jsonl" in result.stdout
-    pending = [json.loads(line)["custom_id"] for line in (out / "requests-pending.jsonl").read_text().splitlines()]
+    assert "requests-pending/*.jsonl" in result.stdout
+    (file,) = (out / "requests-pending").iterdir()
+    pending = [json.loads(line)["custom_id"] for line in file.read_text().splitlines()]
     assert pending == [request["custom_id"] for request in requests[1:]]
     assert "no answer yet" in invoke("report", out).stdout
 
@@ -380,7 +376,7 @@ def test_paths_too_long_for_a_prompt_are_counted(tmp_path):
 
 def test_stages_out_of_order_say_which_comes_first(tmp_path):
     invoke("ingest", SEEDS, "--out", tmp_path / "out")
-    for words in (["walk"], ["analyze"], ["synthesize", "--engine", "batch"]):
+    for words in (["walk"], ["analyze"], ["synthesize", "--engine", "batch", "--model", "m"]):
         refused = invoke(words[0], tmp_path / "out", *words[1:], code=2)
         assert "is not finished; run 'linksyn-gpu " in refused.stderr
 

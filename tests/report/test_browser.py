@@ -7,6 +7,8 @@ import shutil
 
 import pytest
 
+from tests.cli.test_cli import invoke
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 MISSING = [name for name in ("playwright", "plotly", "igraph") if importlib.util.find_spec(name) is None]
 pytestmark = [
@@ -193,3 +195,16 @@ def test_each_chart_has_its_numbers_as_a_table(opened):
     assert sum(int(text.replace(",", "")) for text in rows[2::3]) == tab.evaluate(
         "report.data.figures['path-lengths'].series[0].y.reduce((a, b) => a + b)"
     )
+
+
+def test_the_page_of_two_campaigns_draws_the_series_of_both(opened, hostile, tmp_path):
+    folders = [shutil.copytree(hostile, tmp_path / name) for name in ("one", "<b onclick=alert(1)>")]
+    invoke("report", *folders)
+    tab = opened(folders[0] / "comparison.html")
+    draw_all(tab)
+    assert tab.title() == "one and <b onclick=alert(1)> - linksyn-gpu"
+    assert tab.locator("main b").count() == 0
+    legend = tab.locator("[data-figure='path-lengths'] .legendtext").all_text_contents()
+    assert legend == ["one", "<b onclick=alert(1)>"]
+    tab.locator("#theme").click()
+    draw_all(tab)

@@ -12,11 +12,11 @@ import pytest
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.pipeline import stages, store
 from linksyn_gpu.pipeline.folder import Workspace
-from linksyn_gpu.report.compare import comparison_figures, tables_of
-from linksyn_gpu.report.figures import Figure, HeatMap
+from linksyn_gpu.report.compare import _combined, comparison_figures, tables_of
+from linksyn_gpu.report.figures import Figure, HeatMap, levels
 from tests.cli.test_cli import invoke
 from tests.conftest import QUICK, SEEDS
-from tests.report.hostile import NAME, hostile_campaign
+from tests.report.hostile import NAME
 
 CELLS = ("--difficulty", "1=1", "--difficulty", "3=1")
 
@@ -127,10 +127,8 @@ def test_the_command_prints_the_tables_and_writes_the_figures(two, tmp_path):
     assert {"kp-visits.svg", "kp-visits.csv", "lorenz-curve.svg"} <= {path.name for path in tmp_path.iterdir()}
 
 
-def test_hostile_names_are_texts_on_the_page(tmp_path):
-    campaign = hostile_campaign(tmp_path)
-    other = tmp_path / "<img src=x onerror=alert(1)>"
-    shutil.copytree(campaign, other)
+def test_hostile_names_are_texts_on_the_page(hostile, tmp_path):
+    campaign, other = (shutil.copytree(hostile, tmp_path / name) for name in ("out", "<img src=x onerror=alert(1)>"))
     invoke("report", campaign, other)
     page = (campaign / "comparison.html").read_text(encoding="utf-8")
     scripts = re.findall("<script.*?</script>", page, flags=re.DOTALL)
@@ -141,3 +139,12 @@ def test_hostile_names_are_texts_on_the_page(tmp_path):
     (data,) = (text for text in scripts if 'id="report-data"' in text)
     figures = json.loads(data.split(">", 1)[1].rsplit("<", 1)[0])["figures"]
     assert any(label.startswith(NAME) for label in figures["kp-visits"]["series"][0]["labels"])
+
+
+def test_levels_with_different_targets_have_the_same_categories():
+    counts = {"levels_before": {"2": 3}, "levels_after": {"4": 3}}
+    figures = [(number, levels({**counts, "asked_level": 4 - number})) for number in (0, 1)]
+    made = _combined(figures, ("a", "b"))
+    assert [series.name for series in made.series] == ["a: before", "a: after", "b: before", "b: after"]
+    assert {tuple(series.x) for series in made.series} == {("1", "2", "3", "4", "5")}
+    assert made.note == "a: The target is level 4. b: The target is level 3."

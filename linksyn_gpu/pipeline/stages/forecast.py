@@ -248,7 +248,7 @@ def _prompt_tokens(
 ) -> dict[str, Any]:
     """Prompt tokens of all requests, counted as exactly as it is possible here."""
     from linksyn_gpu.llm.tokenizing import count_on_server, count_with_file
-    from linksyn_gpu.synthesis.requests import read_requests
+    from linksyn_gpu.synthesis.requests import read_requests, requests_paths
 
     n = made.num_rows
     server = engine or _given_server(config)
@@ -257,7 +257,7 @@ def _prompt_tokens(
         if n > MAX_COUNTED:
             sample = np.sort(np.random.default_rng(config.seed).choice(n, MAX_COUNTED, replace=False))
         chosen, prompts, number = set(sample.tolist()), [], 0
-        for path in sorted(ws.path("requests").glob("requests-*.jsonl")):
+        for path in requests_paths(ws.folder):
             for request in read_requests(path):
                 if number in chosen:
                     prompts.append(request["body"]["messages"])
@@ -302,9 +302,11 @@ def _measured(
     ws: Workspace, config: RunConfig, requests: int, read: float, written: float, counts: Mapping[str, Any]
 ) -> tuple[dict[str, float], list[str]]:
     """Inputs of `scale_to_tokens` from this folder, and the names of those that it cannot give yet."""
+    from linksyn_gpu.synthesis.requests import requests_paths
+
     paths = store.count_rows(ws, "paths.parquet")
     bytes_of = {name: ws.path(name).stat().st_size for name in ("paths.parquet", "tasks.parquet")}
-    files = sum(path.stat().st_size for path in ws.path("requests").glob("requests-*.jsonl"))
+    files = sum(path.stat().st_size for path in requests_paths(ws.folder))
     settled, kept = counts.get("requests", 0) - counts.get("pending", 0), counts.get("kept", 0)
     measured = {
         "tokens_per_answer": written,

@@ -16,7 +16,7 @@ from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import EngineError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.feed import Feed
-from linksyn_gpu.pipeline.folder import Workspace
+from linksyn_gpu.pipeline.folder import PENDING, Workspace
 from linksyn_gpu.pipeline.growth import planned_parts, recorded_config
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.pipeline.sampled import SampledChecks
@@ -31,6 +31,7 @@ from linksyn_gpu.synthesis.requests import (
     read_requests,
     request_files,
     requests_name,
+    requests_paths,
     tasks_schema,
 )
 from linksyn_gpu.tables import Asked, Cell, RowWriter, qa_schema
@@ -53,7 +54,7 @@ def ignore(request: Request) -> None:
 
 OPERATIONAL = (
     *("base_url", "concurrency", "timeout", "max_attempts", "max_tokens_retry", "model_file", "templates"),
-    *("max_tokens", "without", "rename", "max_requests", "budget_tokens"),
+    *("max_tokens", "without", "rename", "max_requests", "budget_tokens", "batch_requests", "batch_bytes"),
     *("vllm_python", "vllm_command", "data_parallel", "tensor_parallel", "vllm_args"),
     *("vllm_restarts", "vllm_start_timeout", "vllm_memory_share"),
 )
@@ -74,7 +75,7 @@ def synthesize(
     Parameters
     ----------
     collect : sequence of str
-        Files of answers to requests.jsonl, for engine 'batch'.
+        Files of answers to the requests, for engine 'batch'; see `llm.batchfile.answer_files`.
     engine : callable, optional
         Returns the running engine, started when it is first called; None: this call starts and stops its own.
 
@@ -232,7 +233,12 @@ class _Synthesis:
     def _request_files(self) -> list[str]:
         """Names of the requests files, by tasks.parquet."""
         column = store.read_table(self._ws, "tasks.parquet", ["request_file"])
-        return [requests_name(number) for number in range(request_files(column))]
+        return [self._requests_name(number) for number in range(request_files(column))]
+
+    def _requests_name(self, number: int) -> str:
+        """Name of a requests file. Older versions wrote plain files for all engines: these stay."""
+        plain = requests_name(number, "batch")
+        return plain if self._ws.path(plain).is_file() else requests_name(number, self._config.engine)
 
     @contextlib.contextmanager
     def writer(self, cells: Sequence[Cell], after: int) -> Iterator[RequestsWriter]:
@@ -241,14 +247,16 @@ class _Synthesis:
         ws, rows = self._ws, min(after, self._rows_made())
         known = self._request_files() if rows else []
         recorded = () if rows else self._types_of_older_version()
-        for path in (ws.path("requests.jsonl"), *ws.path("requests").glob("requests-*.jsonl")):
+        for path in (ws.path("requests.jsonl"), *requests_paths(ws.folder)):
             if path.name not in {Path(name).name for name in known}:  # of a call that was killed, or an older version
                 path.unlink(missing_ok=True)
+
+        def open_file(number: int) -> contextlib.AbstractContextManager[Path]:
+            return ws.replacing(requests_name(number, self._config.engine))
+
         with (
             ws.replacing("tasks.parquet") as tasks,
-            RequestsWriter(
-                self._sources, cells, lambda n: ws.replacing(requests_name(n)), tasks, recorded_types=recorded
-            ) as writer,
+            RequestsWriter(self._sources, cells, open_file, tasks, recorded_types=recorded) as writer,
         ):
             for table in store.read_rows(ws, "tasks.parquet", 0, rows):
                 writer.resume(table)
@@ -418,7 +426,7 @@ class _Synthesis:
             return assemble(journal, index, ws.checked("tasks.parquet"), assembly, kept, dropped)
 
     def _write_pending(self, index: Index) -> str:
-        """Write the requests that still have no answer, as the settings are now. Return the name of the file to send.
+        """Write the requests that still have no answer, as the settings are now. Return a pattern of the files to send.
 
         On the first call these are all requests, and their files can be sent.
         """
@@ -427,9 +435,16 @@ class _Synthesis:
 
         if not self.rows_before and len(index) == 0:
             return "requests/*.jsonl"
+        ws = self._ws
+        # First: a call that is killed must leave no request in these files that has an answer by now.
+        if ws.path(PENDING).is_dir():
+            ws.disk.remove_folder(ws.path(PENDING))
+        ws.disk.unlink(ws.path(f"{PENDING}.jsonl"))  # of an older version
         dialect = Dialect(self._config.without, self._config.rename)
-        with self._ws.replacing("requests-pending.jsonl") as part:
+        with batchfile.RequestFiles(
+            lambda number: ws.replacing(f"{PENDING}/requests-{number:05}.jsonl"), self._config
+        ) as files:
             batchfile.write(
-                self._all_requests(), part, settled=index, dialect=dialect, answer_limit=self._config.max_tokens
+                self._all_requests(), files, settled=index, dialect=dialect, answer_limit=self._config.max_tokens
             )
-        return "requests-pending.jsonl"
+        return f"{PENDING}/*.jsonl"
