@@ -69,6 +69,11 @@ def test_every_chart_is_drawn_and_hostile_texts_are_inert(opened):
     tab = opened()
     draw_all(tab)
     assert tab.locator(".plot").count() >= 8
+    for name in ("qa-by-discipline", "cells-asked"):
+        drawn = tab.evaluate("name => document.querySelector(`#${name} .plot`).data[0].y", name)
+        assert len(set(drawn)) == 4, "long names with the same beginning do not share a bar"
+        assert max(map(len, drawn)) < 60
+        assert "$x^2$ <b>" in tab.evaluate("name => document.querySelector(`#${name} .plot`).textContent", name)
     for details in tab.query_selector_all("details"):
         details.evaluate("place => { place.open = true; }")
     assert tab.title() == TITLE
