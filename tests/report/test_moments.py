@@ -48,7 +48,7 @@ def test_after_each_stage(tmp_path):
     text, page = report(out)
     assert "synthesize: not started" in text
     assert "Coverage of the graph" in page
-    invoke("synthesize", out, "--engine", "batch")
+    invoke("synthesize", out, "--engine", "batch", "--model", "m")
     assert "12 pending" in report(out)[1]
     requests = requests_of(out)
     write(answers, [answer(request) for request in requests[:5]])
