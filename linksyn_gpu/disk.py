@@ -61,7 +61,7 @@ class Disk(Protocol):
         ...
 
     def make_folder(self, path: Path) -> None:
-        """Make a folder and its missing parents, unless it exists."""
+        """Make a folder, unless it exists; its parent must exist."""
         ...
 
     def names(self, path: Path) -> list[str]:
@@ -115,7 +115,7 @@ class RealDisk:
         shutil.rmtree(path)
 
     def make_folder(self, path: Path) -> None:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(exist_ok=True)
 
     def names(self, path: Path) -> list[str]:
         try:
@@ -150,3 +150,15 @@ class RealDisk:
 
 
 REAL_DISK: Disk = RealDisk()
+
+
+def make_folders(disk: Disk, path: Path) -> None:
+    """Make a folder and its missing parents; its name then survives a power cut.
+
+    Its parent is synced also where the folder exists: a process that was killed may have made it just before.
+    """
+    parent = path.absolute().parent
+    if disk.status(parent) is None:
+        make_folders(disk, parent)
+    disk.make_folder(path)
+    disk.fsync_folder(parent)

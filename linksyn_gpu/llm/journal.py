@@ -26,7 +26,7 @@ import numpy as np
 import orjson
 
 from linksyn_gpu.clock import REAL_CLOCK, Clock
-from linksyn_gpu.disk import NOT_SUPPORTED, REAL_DISK, Disk, Lock
+from linksyn_gpu.disk import NOT_SUPPORTED, REAL_DISK, Disk, Lock, make_folders
 from linksyn_gpu.errors import EngineError
 from linksyn_gpu.llm.protocol import TRANSIENT, Outcome, count, from_record, to_json
 from linksyn_gpu.tables import Int64
@@ -235,7 +235,7 @@ class Journal:
         self._readers: dict[int, BinaryIO] = {}
         if writable:
             try:
-                disk.make_folder(self.folder)
+                make_folders(disk, self.folder)
             except OSError as error:
                 raise EngineError(f"{self.folder}: cannot make the journal: {error}") from error
             self._take_lock()
@@ -333,12 +333,15 @@ class Journal:
             self._size = _whole_lines(segment, size)
         if self._size < size:
             self._file.truncate(self._size)
+        if size:  # records of a process that was killed count as answers from now on: they must survive a power cut
             self._disk.fsync(self._file)
+        self._disk.fsync_folder(self.folder)
 
     def _next_segment(self) -> None:
         self.sync()
         with self._guard:
             file = self._disk.open(self._path(self._number + 1), "ab")
+            self._disk.fsync_folder(self.folder)
             if self._file is not None:
                 self._file.close()
             self._file, self._number, self._size = file, self._number + 1, 0
@@ -400,6 +403,7 @@ class Journal:
 
 
 def _read_line(line: bytes) -> dict[str, Any] | None:
+    line = line.rpartition(b"\0")[2]  # zeros: a lost write before this one. No record holds that byte
     payload = line[9:-1]
     try:
         if line[8:9] != b" " or int(line[:8], 16) != zlib.crc32(payload):
@@ -449,6 +453,7 @@ def purge_records(folder: Path, ids: set[str], disk: Disk = REAL_DISK) -> int:
             disk.fsync(out)
         if found:
             disk.replace(part, path)
+            disk.fsync_folder(folder)
         else:
             disk.unlink(part)
         removed += found

@@ -13,6 +13,7 @@ import contextlib
 import datetime
 import errno
 import fnmatch
+import functools
 import importlib.metadata
 import json
 import logging
@@ -28,12 +29,14 @@ from linksyn_gpu import __version__
 from linksyn_gpu.clock import REAL_CLOCK, Clock
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import TABLES, known_settings, merged, settings_digest, to_mapping
-from linksyn_gpu.disk import NOT_SUPPORTED, REAL_DISK, Disk, Lock
+from linksyn_gpu.disk import NOT_SUPPORTED, REAL_DISK, Disk, Lock, make_folders
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.pipeline.older import current_counts, current_settings
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+DAMAGED = "manifest.damaged"
+"""Name that the user gives to a damaged manifest."""
 LOCK = ".lock"
 JOURNAL = "journal"
 PENDING = "requests-pending"
@@ -134,11 +137,12 @@ class Workspace:
             )
 
     def __enter__(self) -> Self:
-        self.disk.make_folder(self.folder)
+        make_folders(self.disk, self.folder)
         is_run = self.is_file(MANIFEST)
         has_files = any(not name.startswith(".") for name in self.disk.names(self.folder))
         # A folder with answers but without a manifest is a run whose manifest was damaged and moved away.
-        if not is_run and has_files and not fnmatch.filter(self._names_in(self.path(JOURNAL)), "answers-*.jsonl"):
+        was_run = self.is_file(DAMAGED) or fnmatch.filter(self._names_in(self.path(JOURNAL)), "answers-*.jsonl")
+        if not is_run and has_files and not was_run:
             raise ConfigError(f"{self.folder} is not empty and holds no run; choose another --out")
         if self._wants_lock:
             self._take_lock()
@@ -192,7 +196,8 @@ class Workspace:
     def replacing(self, name: str) -> Iterator[Path]:
         """Yield a path to write to; it is renamed to `name` when the block succeeds and removed when it raises."""
         target, disk = self.path(name), self.disk
-        disk.make_folder(target.parent)
+        if target.parent != self.folder:
+            make_folders(disk, target.parent)
         part = target.with_name(f".{target.name}.{os.getpid()}{PART}")
         disk.unlink(part)
         disk.open(part, "xb").close()
@@ -468,13 +473,15 @@ class Workspace:
             for path in self._files(self.path(name))
         }
         checksums = {name: self._checksum(self.path(name)) for name in files if _stage_of(name)}
+        for folder in {self.path(name).parent for name in files} - {self.folder}:
+            self.disk.fsync_folder(folder)  # a process that was killed may have left a name that is not on the device
         self._reopen(STAGES[STAGES.index(stage) + 1 :])
         self.manifest["stages"][stage].update(
             counts=dict(counts),
             files=files,
             checksums=checksums,
             finished=self._now(),
-            environment=_environment(),
+            environment=dict(_environment()),
             **facts,
         )
         self._write_manifest()
@@ -566,7 +573,7 @@ class Workspace:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(
                 f"{path} is damaged or is not a manifest of linksyn-gpu ({type(error).__name__}: {error}); rename it to"
-                f" manifest.damaged and run the same 'run' or 'ingest' command again: the stages run again, and answers"
+                f" {DAMAGED} and run the same 'run' or 'ingest' command again: the stages run again, and answers"
                 f" in {JOURNAL}/ are used again"
             ) from error
         if written != FORMAT:
@@ -606,6 +613,7 @@ class Workspace:
             self._lock = None
 
 
+@functools.cache
 def _environment() -> dict[str, str]:
     """Versions of the packages that a stage ran with."""
     found = {"linksyn-gpu": __version__, "python": platform.python_version(), "machine": platform.machine()}
@@ -653,9 +661,15 @@ def _recorded(entry: Mapping[str, Any]) -> dict[str, Any]:
     return current_settings(merged(entry["settings"], entry.get("operational", {})))
 
 
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    """Value of each setting that a folder did not record."""
+    return {**to_mapping(RunConfig()), **LATER}
+
+
 def _fill(settings: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a folder recorded for each of `settings`; what it did not record has its default."""
-    defaults = {**to_mapping(RunConfig()), **LATER}
+    defaults = _defaults()
     filled: dict[str, Any] = {}
     for name, value in settings.items():
         default = defaults.get(name, value)
