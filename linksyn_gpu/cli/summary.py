@@ -252,6 +252,9 @@ def synthesis_line(counts: Mapping[str, Any]) -> str:
                 f"           asked for a pause {server['throttled']:,} times, "
                 f"{100 * server['throttled_share']:.1f}% of the time (HTTP 429, 503)"
             )
+        endpoints = server.get("endpoints", {})
+        for url, figures in endpoints.items() if len(endpoints) > 1 else ():
+            lines.append("           " + _endpoint(url, figures))
     if "collected" in counts:
         lines.append("           " + _collected(counts["collected"]))
     lines.append(
@@ -264,6 +267,17 @@ def synthesis_line(counts: Mapping[str, Any]) -> str:
             f"tokens to read and {counts['pending_completion_tokens']:,} to write are pending"
         )
     return "\n".join(lines)
+
+
+def _endpoint(url: str, figures: Mapping[str, Any]) -> str:
+    """What one of several servers did."""
+    return (
+        f"{url}: {figures['answered']:,} answers, {figures['answers_per_second']:,.2f} answers/s, "
+        f"{figures['completion_tokens']:,} tokens written, "
+        f"{_with_reasons(sum(figures['errors'].values()), figures['errors'])} not answered"
+        + (f"; left out {figures['times_left_out']:,} times" if figures["times_left_out"] else "")
+        + (", also at the end" if figures["left_out"] else "")
+    )
 
 
 def enhancement_line(counts: Mapping[str, Any]) -> str:

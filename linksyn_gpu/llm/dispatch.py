@@ -1,4 +1,4 @@
-"""Sends many requests through one server in constant memory. Every outcome is in the journal before it counts."""
+"""Sends many requests to an engine in constant memory. Every outcome is in the journal before it counts."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class _Dispatch:
         self._client, self._journal, self._index, self._budget = client, journal, index, budget
         self._on_progress, self._on_outcome = on_progress, on_outcome
         self._clock = client.clock
-        self._doubts = _Doubts(client.engine, client.limits.concurrency, client.clock)
+        self._doubts = _Doubts(client.engine, client.concurrency, client.clock)
         self._ready: asyncio.Queue[Request | None] = asyncio.Queue()
         self._places = threading.Semaphore(READ_AHEAD)
         self._stopped = False
@@ -120,7 +120,7 @@ class _Dispatch:
             async with asyncio.TaskGroup() as group:
                 reading = group.create_task(self._read(requests))
                 syncing = group.create_task(self._keep_synced())
-                self._workers = [group.create_task(self._work()) for _ in range(self._client.limits.concurrency)]
+                self._workers = [group.create_task(self._work()) for _ in range(self._client.concurrency)]
                 await asyncio.wait(self._workers)
                 self._stop_reading()
                 await asyncio.wait([reading])
@@ -181,7 +181,10 @@ class _Dispatch:
         else:
             alive = self._index.tokens > 0 and len(held) < LEAST_REFUSED
         if not alive:
-            raise StopAsking(refused(self._client.engine, (refusals or [held[-1][1]])[-1].detail))
+            last = (refusals or [held[-1][1]])[-1]
+            raise StopAsking(
+                refused(last.endpoint or self._client.engine.base_url, self._client.engine.model, last.detail)
+            )
         self._write(failure for _, failure in held)
 
     def _stop(self, error: StopAsking) -> None:
@@ -258,8 +261,9 @@ class _Doubts:
             self._failed_in_a_row += 1
             if self._failed_in_a_row >= self._most_failed:
                 raise StopAsking(
-                    f"the last {self._failed_in_a_row} requests to {self._engine.base_url} all failed; the last one: "
-                    f"{outcome.reason}, {outcome.detail}. Check the server's log, then run the same command again"
+                    f"the last {self._failed_in_a_row} requests to {', '.join(self._engine.urls)} all failed; the "
+                    f"last one: {outcome.reason}, {outcome.detail}. Check the server's log, then run the same command "
+                    "again"
                 )
             return [outcome]
         self._failed_in_a_row = 0

@@ -407,7 +407,7 @@ def over_time(outcomes: Outcomes, timeline: Timeline) -> list[Figure]:
             f"{stage}-server",
             f"Server use and throttling, stage {stage}",
             axis,
-            "requests",
+            "requests in flight, pauses" if any(pauses) else "requests in flight (mean)",
             [
                 Series("in flight (mean)", at, [round(float(value), 2) for value in timeline.in_flight]),
                 *([Series("pauses asked for (429, 503)", at, pauses, "bars")] if any(pauses) else []),
