@@ -205,7 +205,7 @@ BUGS = {
     index_of_another_segment: 0,
     spending_of_before_is_forgotten: 50,
     failed_answers_are_final: 0,
-    zeros_hide_the_next_record: 0,
+    zeros_hide_the_next_record: 1813,
     no_lock: 39,
 }
 
