@@ -31,3 +31,7 @@ class EngineError(LinkSynError):
 
 class StopAsking(EngineError):
     """No request can succeed until something outside this program changes. Answers received so far are kept."""
+
+
+class WorkerError(LinkSynError):
+    """A process that computes a part of the rows died each time, or cannot be used."""

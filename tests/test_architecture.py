@@ -16,6 +16,7 @@ LAYERS = [
     ["errors"],
     ["text", "machine", "disk", "clock", "streams"],
     ["config"],
+    ["cluster"],
     ["taxonomy"],
     ["tables"],
     ["backend"],
@@ -35,6 +36,7 @@ HOME_OF = {
     "xllamacpp": ("llm/",),
     "openai": ("llm/",),
     "aiohttp": ("llm/",),
+    "ray": ("cluster/", "llm/servers/ray_serve.py"),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -42,7 +44,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 SHARED_NAMES = {
     "command": ("cli/",),  # each module of the command line has one
     "free_memory": ("machine.py",),  # an operation of every backend: on the CPU it is the machine's memory
-    "main": ("cli/__init__.py", "llm/servers/"),  # entry points of processes
+    "main": ("cli/__init__.py", "cluster/worker.py", "llm/servers/"),  # entry points of processes
     "serve": ("llm/servers/",),  # each engine that this project starts
     "synthesize": ("pipeline/",),  # the stage: for a run folder, and for bundles in memory
 }

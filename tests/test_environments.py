@@ -8,9 +8,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # Packages that conda and PyPI name differently.
-CONDA_NAMES = {"cupy-cuda13x": "cupy", "cuvs-cu13": "cuvs", "igraph": "python-igraph"}
+CONDA_NAMES = {
+    "cupy-cuda13x": "cupy",
+    "cuvs-cu13": "cuvs",
+    "igraph": "python-igraph",
+    "matplotlib": "matplotlib-base",
+    "prometheus-client": "prometheus_client",
+}
 NO_RATTLER = "NOT PARSED AS CONDA PARSES: py-rattler is not installed; pip install -e '.[device-tests]'"
-EXTRAS = ("gpu", "analytics")
+EXTRAS = ("gpu", "analytics", "figures", "metrics", "report")
 
 
 def load(name):

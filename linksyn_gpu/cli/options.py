@@ -103,8 +103,8 @@ def _types(text: str) -> dict[str, dict[str, float]]:
 
 BYTES, NAMES, WORDS = ParsedValue("size", _bytes), ParsedValue("names", _names), ParsedValue("words", shlex.split)
 COLUMN, RENAME = ParsedValue("field=column", _column), ParsedValue("name=new", _renamed)
-FILE = ParsedValue("file", str)
-LISTS = (FILE,)
+FILE, URL = ParsedValue("file", str), ParsedValue("url", str)
+LISTS = (FILE, URL)
 """Types of single values; a flag of such a type may be repeated, and replaces the whole list of a file."""
 PAIRS = (COLUMN, RENAME)
 """Types of pairs; a flag of such a type may be repeated."""
@@ -220,10 +220,10 @@ GROUPS = {
     ),
     "Server": (
         Flag("--engine", "synthesis.engine", click.Choice(allowed.ENGINES), "Where the language model runs."),
-        Flag("--base-url", "synthesis.base_url", str, "Address of the server of --engine openai, with /v1."),
+        Flag("--base-url", "synthesis.base_url", URL, "Server of --engine openai, with /v1. Repeatable: more servers."),
         Flag("--model", "synthesis.model", str, "Model name; default: the server's first. Engine vllm serves it."),
         Flag("--model-file", "synthesis.model_file", click.Path(), "GGUF file for engine smol."),
-        Flag("--concurrency", "synthesis.concurrency", int, "Requests in flight."),
+        Flag("--concurrency", "synthesis.concurrency", int, "Requests in flight at each server."),
         Flag("--without", "synthesis.without", NAMES, "Request parameters not to send, e.g. temperature,seed."),
         Flag("--rename", "synthesis.rename", RENAME, "Send a request parameter under another name. Repeatable."),
         Flag("--vllm-python", "synthesis.vllm_python", click.Path(), "Python of the environment that has vLLM."),
@@ -444,12 +444,10 @@ def _confirm(config: RunConfig, given: dict[str, Any]) -> None:
     """
     from linksyn_gpu.llm import Engine, api_key
 
-    synthesis, urls = config.synthesis, {"extract.embed_url": config.extract.embed_url}
+    synthesis, urls = config.synthesis, [("extract.embed_url", config.extract.embed_url or "")]
     if synthesis.engine == "openai":
-        urls["synthesis.base_url"] = synthesis.base_url
-    held: dict[str, Any] = {
-        name: url for name, url in urls.items() if url and api_key() and not Engine(url, "").is_local
-    }
+        urls += [("synthesis.base_url", url) for url in synthesis.urls]
+    held: dict[str, Any] = {name: url for name, url in urls if url and api_key() and not Engine(url, "").is_local}
     if synthesis.engine == "vllm":
         held.update({f"synthesis.{name}": getattr(synthesis, name) for name in VLLM_PROGRAM})
     for name, value in held.items():

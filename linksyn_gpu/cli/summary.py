@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from linksyn_gpu.pipeline.folder import OPTIONAL
 
 if TYPE_CHECKING:
+    from linksyn_gpu.report.compare import Comparison
     from linksyn_gpu.report.stats import RunStats
 
 
@@ -213,7 +214,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     lines = []
     for first, *numbers in rows:
         cells = (f"  {text:>{width}}" for text, width in zip(numbers, widths[1:], strict=True))
-        lines.append("           " + first.ljust(widths[0]) + "".join(cells))
+        lines.append(("           " + first.ljust(widths[0]) + "".join(cells)).rstrip())
     return "\n".join(lines)
 
 
@@ -251,6 +252,9 @@ def synthesis_line(counts: Mapping[str, Any]) -> str:
                 f"           asked for a pause {server['throttled']:,} times, "
                 f"{100 * server['throttled_share']:.1f}% of the time (HTTP 429, 503)"
             )
+        endpoints = server.get("endpoints", {})
+        for url, figures in endpoints.items() if len(endpoints) > 1 else ():
+            lines.append("           " + _endpoint(url, figures))
     if "collected" in counts:
         lines.append("           " + _collected(counts["collected"]))
     lines.append(
@@ -263,6 +267,17 @@ def synthesis_line(counts: Mapping[str, Any]) -> str:
             f"tokens to read and {counts['pending_completion_tokens']:,} to write are pending"
         )
     return "\n".join(lines)
+
+
+def _endpoint(url: str, figures: Mapping[str, Any]) -> str:
+    """What one of several servers did."""
+    return (
+        f"{url}: {figures['answered']:,} answers, {figures['answers_per_second']:,.2f} answers/s, "
+        f"{figures['completion_tokens']:,} tokens written, "
+        f"{_with_reasons(sum(figures['errors'].values()), figures['errors'])} not answered"
+        + (f"; left out {figures['times_left_out']:,} times" if figures["times_left_out"] else "")
+        + (", also at the end" if figures["left_out"] else "")
+    )
 
 
 def enhancement_line(counts: Mapping[str, Any]) -> str:
@@ -463,9 +478,10 @@ def _coverage_lines(stats: RunStats) -> list[str]:
 def report_text(stats: RunStats) -> str:
     """All figures of a run."""
     lines = []
+    of_files = stats.overview is not None and stats.overview.of_files  # such a folder has no graph, paths and requests
     for name, line in (("ingest", ingest_line), ("extract", extract_line), ("build", build_line), ("walk", walk_line)):
         counts = stats.stages[name]
-        if counts is None and name in OPTIONAL:
+        if counts is None and (of_files or name in OPTIONAL):
             continue
         lines.append(line(counts) if counts is not None else f"{name}: not finished")
     if stats.cells:
@@ -473,7 +489,7 @@ def report_text(stats: RunStats) -> str:
     counts = stats.stages["synthesize"]
     if counts is not None:
         lines.append(synthesis_line(counts))
-    elif "synthesize" not in stats.outcomes:
+    elif "synthesize" not in stats.outcomes and not of_files:
         lines.append("synthesize: not started")
     if (enhanced := stats.stages["enhance"]) is not None:
         lines.append(enhancement_line(enhanced))
@@ -486,3 +502,14 @@ def report_text(stats: RunStats) -> str:
         if found:
             lines.append(f"{name.replace('_', ' '):<14} {reasons(found)}")
     return "\n".join(lines)
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """The tables of two runs side by side."""
+    from linksyn_gpu.report.compare import tables_of
+
+    blocks = []
+    for table in tables_of(comparison):
+        lines = [table.title, _table([table.header, *table.rows])]
+        blocks.append("\n".join([*lines, *([f"           {table.note}"] if table.note else [])]))
+    return "\n\n".join(blocks)

@@ -171,7 +171,9 @@ def _checked(label: str, value: Any, hint: Any) -> Any:
         options = typing.get_args(hint)
         if value is None and type(None) in options:
             return None
-        return _checked(label, value, next(o for o in options if o is not type(None)))
+        kinds = [o for o in options if o is not type(None)]
+        several = [o for o in kinds if (typing.get_origin(o) is tuple) == isinstance(value, (list, tuple))]
+        return _checked(label, value, (several or kinds)[0])
     if origin is tuple:
         require(
             isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value),

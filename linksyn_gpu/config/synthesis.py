@@ -42,8 +42,8 @@ class SynthesisConfig:
     engine: str = "smol"
     """'smol': the embedded SmolLM2-135M; 'vllm': a vLLM server started on this machine; 'openai': any server with the
     OpenAI protocol; 'batch': only write files."""
-    base_url: str | None = None
-    """Address of the server, e.g. http://127.0.0.1:8000/v1 (engine 'openai')."""
+    base_url: str | tuple[str, ...] | None = None
+    """Address of the server, e.g. http://127.0.0.1:8000/v1, or a list of servers of one model (engine 'openai')."""
     model: str | None = None
     """Model name sent with each request; None: the first model of the server. Engine 'vllm' serves this model."""
     per_path: int = 1
@@ -66,7 +66,7 @@ class SynthesisConfig:
     max_attempts: int = 3
     """Attempts for one request, the first one included, if an answer is cut off or invalid or the server fails."""
     concurrency: int = 64
-    """Requests in flight at the same time."""
+    """Requests in flight at the same time, at each server."""
     timeout: float = 300.0
     """Longest time for one request, in seconds."""
     max_requests: int | None = None
@@ -109,7 +109,7 @@ class SynthesisConfig:
         require(bool(self.question_types), "question_types must name at least one type")
         each_of("question_types", self.question_types, "a question type", QUESTION_TYPES)
         require(
-            self.engine != "openai" or self.base_url is not None,
+            self.engine != "openai" or bool(self.base_url),
             "engine 'openai' needs base_url, e.g. --base-url http://127.0.0.1:8000/v1",
         )
         require(
@@ -117,8 +117,7 @@ class SynthesisConfig:
             "engine 'batch' needs model, the name that the batch service or 'vllm run-batch' knows, e.g. "
             "--model Qwen/Qwen3-32B: each request in the files names it",
         )
-        if self.base_url is not None:
-            server_address("base_url", self.base_url)
+        self._check_urls()
         self._check_parameters()
         self._check_vllm()
         positive = ("per_path", "max_tokens", "max_prompt_chars", "max_attempts", "concurrency", "timeout")
@@ -133,6 +132,24 @@ class SynthesisConfig:
             require(value is None or value >= 1, f"{name} = {value} must be at least 1, or left out")
         require(self.temperature >= 0.0, f"temperature = {self.temperature} must not be negative")
         require(0.0 < self.top_p <= 1.0, f"top_p = {self.top_p} must lie in (0, 1]")
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The addresses in `base_url`."""
+        if self.base_url is None:
+            return ()
+        return (self.base_url,) if isinstance(self.base_url, str) else self.base_url
+
+    def _check_urls(self) -> None:
+        urls = tuple(url.rstrip("/") for url in self.urls)
+        for url in urls:
+            server_address("base_url", url)
+        twice = next((url for url in urls if urls.count(url) > 1), None)
+        require(twice is None, f"base_url names {twice} twice; name each server once")
+        if len(urls) == 1:  # one server has one form, in the records of a run, too
+            object.__setattr__(self, "base_url", urls[0])
+        elif urls:
+            object.__setattr__(self, "base_url", urls)
 
     def _check_parameters(self) -> None:
         require(self.max_tokens < 2**31, f"max_tokens = {self.max_tokens} must be below 2^31")

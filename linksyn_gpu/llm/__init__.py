@@ -28,7 +28,7 @@ EMBEDDED_MODEL = "SmolLM2-135M-Instruct"
 
 @dataclass(frozen=True)
 class Engine:
-    """A running language-model server and what a client needs to know about it."""
+    """Running servers of one language model, and what a client needs to know about them."""
 
     base_url: str
     """Ends in the protocol's version, such as http://127.0.0.1:8000/v1."""
@@ -41,9 +41,17 @@ class Engine:
     """Requests that the server works on at the same time, where known. Others would wait and time out."""
     watch: Watch | None = field(default=None, repr=False, compare=False)
     """State of the server, where this program started it and restarts it."""
+    more_urls: tuple[str, ...] = ()
+    """Addresses of further servers of the same model, under the same key."""
 
     def __post_init__(self) -> None:
-        server_address("base_url", self.base_url)
+        for url in self.urls:
+            server_address("base_url", url)
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The addresses of all servers."""
+        return (self.base_url, *self.more_urls)
 
     @property
     def is_local(self) -> bool:

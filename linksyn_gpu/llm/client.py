@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -21,6 +21,7 @@ from linksyn_gpu.errors import StopAsking
 from linksyn_gpu.llm import API_KEY_NAMES, Engine
 from linksyn_gpu.llm.asking import Validate
 from linksyn_gpu.llm.budget import prompt_tokens
+from linksyn_gpu.llm.endpoints import Endpoint, Endpoints, EndpointStats, Load
 from linksyn_gpu.llm.protocol import (
     ITEM_MISSING,
     Completion,
@@ -35,7 +36,7 @@ from linksyn_gpu.llm.protocol import (
 )
 from linksyn_gpu.llm.refusals import Dialect, Kind, Refusal, read_refusal
 from linksyn_gpu.llm.servers.watch import outlived
-from linksyn_gpu.llm.transport import Broken, Connect, Exchange, Reply, Transport, Unreachable
+from linksyn_gpu.llm.transport import Broken, Connect, Reply, Transport, Unreachable
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class Limits:
     """Limits on concurrency, time and attempts."""
 
     concurrency: int = 64
+    """Requests in flight at each server."""
     timeout: float = 300.0
     max_attempts: int = 3
     max_tokens_retry: int = 4096
@@ -73,7 +75,10 @@ class Limits:
     max_throttled: int = 20
     """Times that one request waits because the server asks for it (429, 503)."""
     unreachable_after: float = 30.0
-    """Seconds without a connection after which the run stops."""
+    """Seconds without a connection to any server after which the run stops."""
+    rest: float = 1.0
+    """Seconds for which a server that fails is left out, where another one works; doubles with each rest in a row."""
+    rest_cap: float = 60.0
     answer_limit: int | None = None
     """Replaces the `max_tokens` of each request. None: it stays as it is."""
     without: tuple[str, ...] = ()
@@ -96,8 +101,8 @@ class Limits:
 
 
 @dataclass
-class Stats:
-    """Running figures of a client."""
+class Stats(Load):
+    """Running figures of a client; requests in flight are those at all servers."""
 
     completed: int = 0
     failed: int = 0
@@ -109,22 +114,10 @@ class Stats:
     """Further attempts, by the reason of the previous one."""
     throttled: int = 0
     """Times that the server asked for a pause."""
-    throttled_seconds: float = 0.0
-    """Time in which no request was sent because the server had asked for a pause."""
     skipped: int = 0
     """Requests that the journal already had an answer for."""
-    in_flight: int = 0
-    slots: int = 0
-    """Most requests in flight."""
-    limit: int = 0
-    """Most requests in flight now: fewer than the settings say while the server throttles."""
-    paused_until: float = 0.0
-    """No request is sent before this time (`time.monotonic`): the server asked for a pause."""
-    slot_seconds: float = 0.0
-    """Integral of requests in flight over time."""
-    idle_seconds: float = 0.0
-    """Time without any request in flight."""
-    seconds: float = 0.0
+    endpoints: dict[str, EndpointStats] = field(default_factory=dict)
+    """Figures of each server, by its address."""
 
     @property
     def done(self) -> int:
@@ -142,81 +135,12 @@ class Stats:
             "retries": dict(self.retries),
             "throttled": self.throttled,
             "throttled_share": round(min(1.0, self.throttled_seconds / seconds), 4),
+            "endpoints": {url: endpoint.summary() for url, endpoint in self.endpoints.items()},
         }
 
 
-class Gate:
-    """Limits the requests in flight: to fewer when the server throttles, and back to `slots` as it recovers."""
-
-    def __init__(self, slots: int, stats: Stats, clock: Clock = REAL_CLOCK) -> None:
-        self.slots = slots
-        self._stats, self._clock = stats, clock
-        stats.slots = slots
-        self.limit = float(slots)
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._shrunk_at = -1.0
-        self._changed_at = self._clock.monotonic()
-
-    @property
-    def limit(self) -> float:
-        """Most requests in flight now. Its whole part counts, but at least one request."""
-        return self._limit
-
-    @limit.setter
-    def limit(self, limit: float) -> None:
-        self._limit = limit
-        self._stats.limit = max(1, int(limit))
-
-    async def enter(self) -> None:
-        while True:
-            wait = self._stats.paused_until - self._clock.monotonic()
-            if wait > 0:
-                await asyncio.sleep(wait)
-            elif self._stats.in_flight < self._stats.limit:
-                self._move(1)
-                return
-            else:
-                place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                self._waiting.append(place)
-                await place
-
-    def leave(self) -> None:
-        self._move(-1)
-        free = self._stats.limit - self._stats.in_flight
-        while free > 0 and self._waiting:
-            place = self._waiting.popleft()
-            if not place.done():  # it is done where its worker was cancelled
-                place.set_result(None)
-                free -= 1
-
-    def throttle(self, seconds: float) -> None:
-        """Let no request enter for this time, and fewer afterwards: the server asked for a pause."""
-        now = self._clock.monotonic()
-        before = self._stats.paused_until
-        until = max(before, now + seconds)
-        self._stats.throttled_seconds += until - max(before, now)
-        self._stats.paused_until = until
-        if now - self._shrunk_at > 1.0:  # refusals at the same time count once
-            self._shrunk_at = now
-            self.limit = max(1.0, self.limit / 2)
-
-    def widen(self) -> None:
-        """Allow one more slot per full round of successful requests."""
-        if self.limit < self.slots:
-            self.limit = min(float(self.slots), self.limit + 1.0 / self.limit)
-
-    def _move(self, step: int) -> None:
-        now = self._clock.monotonic()
-        stats, span = self._stats, now - self._changed_at
-        stats.slot_seconds += stats.in_flight * span
-        stats.idle_seconds += span if stats.in_flight == 0 else 0.0
-        stats.seconds += span
-        stats.in_flight += step
-        self._changed_at = now
-
-
 class Client:
-    """Asks one server: `async with Client(engine, limits) as client: await client.complete(request)`.
+    """Asks the servers of an engine: `async with Client(engine, limits) as client: await client.complete(request)`.
 
     Parameters
     ----------
@@ -240,21 +164,34 @@ class Client:
         self.stats = stats or Stats()
         self.dialect = Dialect(self.limits.without, self.limits.rename)
         self._validate = validate or (lambda text: None)
-        self._gate = Gate(self.limits.concurrency, self.stats, clock)
         self._pauses = Counter[str]()
         """Of requests in flight: times that the server asked them to wait."""
-        self._down_since: float | None = None
         self._context = engine.context
-        self._transport: Exchange
+        self._endpoints: Endpoints
+
+    @property
+    def concurrency(self) -> int:
+        """Requests in flight at all servers, at most."""
+        return self.limits.concurrency * len(self.engine.urls)
 
     async def __aenter__(self) -> Client:
-        self._transport = self._connect(self.engine, self.limits.timeout)
+        limits = self.limits
+        self._endpoints = Endpoints(
+            self.engine,
+            lambda server: self._connect(server, limits.timeout),
+            limits.concurrency,
+            self.stats,
+            self.stats.endpoints,
+            self.clock,
+            rest=limits.rest,
+            longest_rest=limits.rest_cap,
+        )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._transport.__aexit__(kind, error, trace)
+        await self._endpoints.__aexit__(kind, error, trace)
 
     async def complete(self, request: Mapping[str, Any]) -> Outcome:
         """Ask until there is a usable answer or no attempt is left.
@@ -371,35 +308,37 @@ class Client:
         pauses = 0
         while True:
             sent = self.dialect.apply(body)
-            reply = await self._send(request_id, sent, attempt)
-            if isinstance(reply, Failure):
-                return reply
-            if 200 <= reply.status < 300:
-                self._gate.widen()
-                return self._read(request_id, body, reply, attempt)
+            endpoint, reply = await self._send(request_id, sent, attempt)
+            if not isinstance(reply, Reply) or 200 <= reply.status < 300:
+                outcome = self._read(request_id, body, reply, attempt) if isinstance(reply, Reply) else reply
+                self._endpoints.settle(endpoint, outcome)
+                return replace(outcome, endpoint=endpoint.url)
             refusal = read_refusal(reply.status, reply.data, sent, reply.retry_after)
             if refusal.kind is Kind.WAIT:
                 pauses += 1
                 self.stats.throttled += 1
                 self._pauses[request_id] += 1
                 if pauses > self.limits.max_throttled:
-                    return Failure(request_id, "rate_limited", clip(f"{pauses} times {refusal.message}"), attempt)
+                    detail = clip(f"{pauses} times {refusal.message}")
+                    return Failure(request_id, "rate_limited", detail, attempt, endpoint=endpoint.url)
                 wait = self._delay(request_id, pauses) if reply.retry_after is None else reply.retry_after
-                self._gate.throttle(wait)
+                self._endpoints.throttle(endpoint, wait)
                 continue
-            self._gate.widen()
             if refusal.kind is Kind.PARAMETER:
-                self._adapt(refusal)
+                self._endpoints.refused(endpoint)
+                self._adapt(refusal, endpoint)
             elif refusal.kind is not Kind.TOO_LONG or not self._shorten(body, refusal, cut_at):
-                return self._failure(request_id, refusal, attempt)
+                failure = self._failure(request_id, refusal, attempt, endpoint)
+                self._endpoints.settle(endpoint, failure)
+                return failure
+            else:
+                self._endpoints.refused(endpoint)
 
-    def _adapt(self, refusal: Refusal) -> None:
+    def _adapt(self, refusal: Refusal, endpoint: Endpoint) -> None:
         """Send no refused parameter again. Other requests in flight may have met the same refusal."""
         if self.dialect.learn(refusal):
             change = f"it is sent as {refusal.new_name}" if refusal.new_name else "it is left out"
-            log.warning(
-                "%s refuses %s, from now on %s (%s)", self.engine.base_url, refusal.parameter, change, refusal.message
-            )
+            log.warning("%s refuses %s, from now on %s (%s)", endpoint.url, refusal.parameter, change, refusal.message)
 
     def _shorten(self, body: dict[str, Any], refusal: Refusal, cut_at: int) -> bool:
         """Lower a request's answer limit to what the server has space for; whether that is enough for an answer."""
@@ -416,7 +355,7 @@ class Client:
         body["max_tokens"] = shorter
         return True
 
-    def _failure(self, request_id: str, refusal: Refusal, attempt: int) -> Failure:
+    def _failure(self, request_id: str, refusal: Refusal, attempt: int, endpoint: Endpoint) -> Failure:
         """The outcome of a request that was refused.
 
         Raises
@@ -425,31 +364,41 @@ class Client:
             The refusal concerns every request.
         """
         if refusal.kind is Kind.SETUP:
-            raise StopAsking(refused(self.engine, refusal.message))
-        return Failure(request_id, REASONS[refusal.kind], clip(refusal.message), attempt, refusal.text)
+            raise StopAsking(refused(endpoint.url, self.engine.model, refusal.message))
+        return Failure(
+            request_id,
+            REASONS[refusal.kind],
+            clip(refusal.message),
+            attempt,
+            refusal.text,
+            endpoint=endpoint.url,
+        )
 
-    async def _send(self, request_id: str, body: dict[str, Any], attempt: int) -> Reply | Failure:
-        """Send as soon as a connection can be made; return the reply, or why there is none."""
+    async def _send(self, request_id: str, body: dict[str, Any], attempt: int) -> tuple[Endpoint, Reply | Failure]:
+        """Send as soon as a connection can be made; return the reply, or why there is none, and who was asked."""
         payload = to_json(body)
         tries = 0
         while True:
-            await self._gate.enter()
+            endpoint = await self._endpoints.enter()
             try:
-                reply = await self._transport.post(CHAT_PATH, payload)
-                self._down_since = None
-                return reply
+                reply = await endpoint.transport.post(CHAT_PATH, payload)
+                endpoint.connected()
+                return endpoint, reply
             except Unreachable as error:
                 tries += 1
+                self._endpoints.unreachable(endpoint)
                 self._check_reachable(error)
             except TimeoutError:
-                self._down_since = None  # the connection was accepted
-                return Failure(request_id, "timeout", f"no answer within {self.limits.timeout:g} s", attempt)
+                endpoint.connected()
+                detail = f"no answer within {self.limits.timeout:g} s"
+                return endpoint, Failure(request_id, "timeout", detail, attempt)
             except Broken as error:
-                self._down_since = None
-                return Failure(request_id, "connection", clip(str(error)), attempt)
+                endpoint.connected()
+                return endpoint, Failure(request_id, "connection", clip(str(error)), attempt)
             finally:
-                self._gate.leave()
-            await asyncio.sleep(min(self._delay(request_id, tries), 2.0))
+                self._endpoints.leave(endpoint)
+            if not self._endpoints.any_healthy:
+                await asyncio.sleep(min(self._delay(request_id, tries), 2.0))
 
     def _read(self, request_id: str, body: Mapping[str, Any], reply: Reply, attempt: int) -> Outcome:
         """The outcome in a successful reply."""
@@ -463,17 +412,15 @@ class Client:
         return read_body(request_id, value, attempts=attempt, left_out=left_out, **sent)
 
     def _check_reachable(self, error: Exception) -> None:
-        now = self.clock.monotonic()
+        """Raise `StopAsking` if no server could be reached for too long."""
+        now, since = self.clock.monotonic(), self._endpoints.unreachable_since
         if (watch := self.engine.watch) is not None and watch.state != "up":
             if watch.state == "failed":
                 raise StopAsking(watch.detail)
-            self._down_since = None  # it is being restarted
-            return
-        if self._down_since is None:
-            self._down_since = now
-        if now - self._down_since >= self.limits.unreachable_after:
+            self._endpoints.forgive()  # it is being restarted
+        elif since is not None and (seconds := now - since) >= self.limits.unreachable_after:
             raise StopAsking(
-                f"{self.engine.base_url} could not be reached for {now - self._down_since:.0f} s "
+                f"{', '.join(self.engine.urls)} could not be reached for {seconds:.0f} s "
                 f"({error}): start the server or correct --base-url, then run the same "
                 "command again; answers received so far are kept"
             )
@@ -486,14 +433,14 @@ class Client:
         return min(self.limits.backoff_cap, step) * jitter
 
 
-def refused(engine: Engine, message: str) -> str:
+def refused(url: str, model: str, message: str) -> str:
     """The text of an error that ends a run: the server's own words, and what to do."""
     fix = "correct the account or the settings"
     if message.startswith(("HTTP 401", "HTTP 403")):
         fix = f"set the key in the environment variable {' or '.join(API_KEY_NAMES)}"
     elif message.startswith(("HTTP 3", "HTTP 404")):
-        fix = f"check --base-url, which usually ends in /v1, and --model (now {engine.model!r})"
+        fix = f"check --base-url, which usually ends in /v1, and --model (now {model!r})"
     return (
-        f"{engine.base_url} refuses the requests: {message}. To go on, {fix} and run the same command again; "
+        f"{url} refuses the requests: {message}. To go on, {fix} and run the same command again; "
         "requests without an answer stay pending"
     )

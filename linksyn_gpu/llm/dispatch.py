@@ -1,4 +1,4 @@
-"""Sends many requests through one server in constant memory. Every outcome is in the journal before it counts."""
+"""Sends many requests to an engine in constant memory. Every outcome is in the journal before it counts."""
 
 from __future__ import annotations
 
@@ -40,15 +40,16 @@ def ask_all(
     budget: Budget | None = None,
     stats: Stats | None = None,
     on_progress: Callable[[Stats], None] | None = None,
+    on_outcome: Callable[[Request, Outcome], None] | None = None,
 ) -> Stats:
     """Ask for every request that the journal has no answer for, and write each outcome to the journal.
 
     Parameters
     ----------
     requests : iterable of mapping
-        Lines of an OpenAI batch file. They are read one at a time in a separate thread, at most `READ_AHEAD`
-        before they are sent. The iterable may block for as long as it likes: requests read before are sent, and
-        answers are received, while it does.
+        Lines of an OpenAI batch file; fields other than `custom_id` and `body` are not sent. They are read one at a
+        time in a separate thread, at most `READ_AHEAD` before they are sent. The iterable may block for as long as it
+        likes: requests read before are sent, and answers are received, while it does.
     index : Index, optional
         What the journal holds. None: `journal.index()`.
     budget : Budget, optional
@@ -57,6 +58,8 @@ def ask_all(
         The running figures; those of earlier calls are added to.
     on_progress : callable, optional
         Called with the running figures after each outcome.
+    on_outcome : callable, optional
+        Called with each request and its outcome. It must be quick: requests wait for it.
 
     Raises
     ------
@@ -68,7 +71,7 @@ def ask_all(
     Outcomes received before an error or Ctrl-C are kept.
     """
     client = functools.partial(Client, engine, limits or Limits(), validate, stats)
-    return run_anywhere(ask(requests, client, journal, index, budget, on_progress))
+    return run_anywhere(ask(requests, client, journal, index, budget, on_progress, on_outcome))
 
 
 async def ask(
@@ -78,12 +81,13 @@ async def ask(
     index: Index | None = None,
     budget: Budget | None = None,
     on_progress: Callable[[Stats], None] | None = None,
+    on_outcome: Callable[[Request, Outcome], None] | None = None,
 ) -> Stats:
     """`ask_all` in a loop that is running already, with a client that is made in it."""
     index = journal.index() if index is None else index
     try:
         async with connect() as client:
-            await _Dispatch(client, journal, index, budget or Budget(), on_progress).run(requests)
+            await _Dispatch(client, journal, index, budget or Budget(), on_progress, on_outcome).run(requests)
             return client.stats
     finally:
         journal.sync()
@@ -99,11 +103,12 @@ class _Dispatch:
         index: Index,
         budget: Budget,
         on_progress: Callable[[Stats], None] | None,
+        on_outcome: Callable[[Request, Outcome], None] | None,
     ) -> None:
         self._client, self._journal, self._index, self._budget = client, journal, index, budget
-        self._on_progress = on_progress
+        self._on_progress, self._on_outcome = on_progress, on_outcome
         self._clock = client.clock
-        self._doubts = _Doubts(client.engine, client.limits.concurrency, client.clock)
+        self._doubts = _Doubts(client.engine, client.concurrency, client.clock)
         self._ready: asyncio.Queue[Request | None] = asyncio.Queue()
         self._places = threading.Semaphore(READ_AHEAD)
         self._stopped = False
@@ -115,7 +120,7 @@ class _Dispatch:
             async with asyncio.TaskGroup() as group:
                 reading = group.create_task(self._read(requests))
                 syncing = group.create_task(self._keep_synced())
-                self._workers = [group.create_task(self._work()) for _ in range(self._client.limits.concurrency)]
+                self._workers = [group.create_task(self._work()) for _ in range(self._client.concurrency)]
                 await asyncio.wait(self._workers)
                 self._stop_reading()
                 await asyncio.wait([reading])
@@ -143,6 +148,8 @@ class _Dispatch:
                 outcome = await self._client.complete(request)
                 self._budget.settle(request, outcome)
                 self._write(self._doubts.settle(request, outcome, began))
+                if self._on_outcome is not None:
+                    self._on_outcome(request, outcome)
                 if self._doubts.too_many:
                     await self._decide()
             except StopAsking as error:
@@ -174,7 +181,10 @@ class _Dispatch:
         else:
             alive = self._index.tokens > 0 and len(held) < LEAST_REFUSED
         if not alive:
-            raise StopAsking(refused(self._client.engine, (refusals or [held[-1][1]])[-1].detail))
+            last = (refusals or [held[-1][1]])[-1]
+            raise StopAsking(
+                refused(last.endpoint or self._client.engine.base_url, self._client.engine.model, last.detail)
+            )
         self._write(failure for _, failure in held)
 
     def _stop(self, error: StopAsking) -> None:
@@ -251,8 +261,9 @@ class _Doubts:
             self._failed_in_a_row += 1
             if self._failed_in_a_row >= self._most_failed:
                 raise StopAsking(
-                    f"the last {self._failed_in_a_row} requests to {self._engine.base_url} all failed; the last one: "
-                    f"{outcome.reason}, {outcome.detail}. Check the server's log, then run the same command again"
+                    f"the last {self._failed_in_a_row} requests to {', '.join(self._engine.urls)} all failed; the "
+                    f"last one: {outcome.reason}, {outcome.detail}. Check the server's log, then run the same command "
+                    "again"
                 )
             return [outcome]
         self._failed_in_a_row = 0

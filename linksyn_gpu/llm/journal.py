@@ -47,7 +47,7 @@ Ranks = np.ndarray[Any, np.dtype[np.uint8]]
 
 SEGMENT = re.compile(r"answers-(\d+)\.jsonl(\.zst)?")
 """Names of segments."""
-SEGMENT_BYTES = 2**26
+SEGMENT_BYTES = 2**25
 OFFSET_BITS = 40
 OPEN_SEGMENTS = 16
 """Most segments that are open for reading at a time."""

@@ -66,6 +66,8 @@ class Completion:
     """Tokens read and written in all attempts, discarded answers included."""
     left_out: tuple[str, ...] = ()
     """Parameters of the request that were not sent, because the server refuses them or the settings say so."""
+    endpoint: str = ""
+    """Address of the server that answered; '' where it is unknown, as in a batch file."""
     received: float = field(default=0.0, compare=False)
     """Unix time in seconds when this was received; 0: unknown, as in a batch file."""
     seconds: float = field(default=0.0, compare=False)
@@ -90,6 +92,8 @@ class Failure:
     model: str = ""
     spent_tokens: int = 0
     """As of `Completion`."""
+    endpoint: str = ""
+    """Address of the server that was asked last."""
     received: float = field(default=0.0, compare=False)
     """This and the next two: as of `Completion`."""
     seconds: float = field(default=0.0, compare=False)
@@ -205,6 +209,7 @@ def fail(completion: Completion, reason: str, detail: str) -> Failure:
         completion.prompt_tokens,
         completion.completion_tokens,
         completion.model,
+        endpoint=completion.endpoint,
     )
 
 

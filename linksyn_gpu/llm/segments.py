@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple, Protocol, Self
 
 from linksyn_gpu.streams import MAX_LINE
 
-BLOCK_BYTES = 2**17
+BLOCK_BYTES = 2**18
 """Least size of a block, before compression; its last line may be longer."""
 CACHED_BLOCKS = 8
 _FIELDS = struct.Struct("<QIII")
@@ -140,7 +140,7 @@ def compress(plain: BinaryIO, out: BinaryIO) -> None:
     """Write the whole lines of a plain segment as a compressed one."""
     import pyarrow as pa
 
-    codec = pa.Codec("zstd")
+    codec = pa.Codec("zstd", compression_level=3)
     offset, size = 0, 0
     lines: list[bytes] = []
 

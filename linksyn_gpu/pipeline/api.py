@@ -315,7 +315,7 @@ def _asking(config: SynthesisConfig, engine: Engine | None) -> SynthesisConfig:
     """The settings with the address and the model of a running engine, if there is one."""
     if engine is None:
         return config
-    return replace(config, engine="openai", base_url=engine.base_url, model=engine.model)
+    return replace(config, engine="openai", base_url=engine.urls, model=engine.model)
 
 
 def _starter(engine: Engine | None) -> StartEngine | None:

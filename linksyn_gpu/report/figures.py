@@ -6,6 +6,7 @@ The page draws them with Plotly; other formats and tables use the same series.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,8 +22,14 @@ MAX_KPS = 1500
 """KPs of the figure of visits against the target."""
 UNVISITED = 0.5
 """Where a KP without a visit is drawn on a logarithmic axis."""
+MAX_NAMES = 30
+"""Disciplines, languages or question types of a figure, the ones with most."""
 MOST_USES = 30
 """Uses of a seed from which on they are counted together."""
+LEVELS = (1.0, 5.0)
+"""Lowest and highest level of difficulty."""
+TARGET = " (target)"
+"""Behind the name of the level that enhancement asks for."""
 CRITERIA = ("question_type", "language", "discipline", "difficulty")
 
 Kind = Literal["line", "bars", "points"]
@@ -40,6 +47,8 @@ class Series:
     labels: Sequence[str] = ()
     """Text of each point."""
     dashed: bool = False
+    group: int | None = None
+    """Series of a group have a colour of their own, and differ by dashes or hatching; None: each has its colour."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,10 @@ class HeatMap:
     unit: str
     """Title of the colour scale."""
     percent: bool = False
+    """The values are shares."""
     note: str = ""
+    span: tuple[float, float] | None = None
+    """Values at the ends of the colour scale; None: the least and the largest one."""
 
     def rows(self) -> Iterator[tuple[Value | None, ...]]:
         """The data as a table with a header."""
@@ -128,7 +140,13 @@ def cell_maps(cells: Sequence[Mapping[str, Any]]) -> list[HeatMap]:
     """Discipline by difficulty: paths asked for, paths kept, own share, and the level that the judge gave."""
     if len(cells) < 2:
         return []
-    rows = list(dict.fromkeys(_discipline(cell) for cell in cells))
+    asked = Counter[str]()
+    for cell in cells:
+        asked[_discipline(cell)] += cell["asked"]
+    rows = [name for name, _ in asked.most_common(MAX_NAMES)]
+    left_out = (
+        f" The {MAX_NAMES} of {len(asked):,} disciplines with most paths are drawn." if len(asked) > MAX_NAMES else ""
+    )
     levels_of = sorted({cell["difficulty"] or 0 for cell in cells})
     columns = [f"level {level}" if level else "any level" for level in levels_of]
 
@@ -138,14 +156,15 @@ def cell_maps(cells: Sequence[Mapping[str, Any]]) -> list[HeatMap]:
             found[_discipline(cell), cell["difficulty"] or 0] = value(cell)
         return [[found.get((row, level)) for level in levels_of] for row in rows]
 
-    def heat(name: str, title: str, unit: str, value: Any, *, percent: bool = False, note: str = "") -> HeatMap:
-        return HeatMap(
-            name, title, "difficulty asked for", "discipline", columns, rows, grid(value), unit, percent, note
-        )
+    def heat(name: str, title: str, unit: str, value: Any, *, note: str = "", **further: Any) -> HeatMap:
+        note = f"{note}{left_out}".strip()
+        axes = "difficulty asked for", "discipline", columns, rows
+        return HeatMap(name, title, *axes, grid(value), unit, note=note, **further)
 
+    span = 0.0, float(max(1, *(max(cell["asked"], cell["delivered"]) for cell in cells)))
     found = [
-        heat("cells-asked", "Paths asked for", "paths", lambda cell: cell["asked"]),
-        heat("cells-kept", "Paths kept", "paths", lambda cell: cell["delivered"]),
+        heat("cells-asked", "Paths asked for", "paths", lambda cell: cell["asked"], span=span),
+        heat("cells-kept", "Paths kept", "paths", lambda cell: cell["delivered"], span=span),
     ]
     if any(cell.get("qa") for cell in cells):
         found.append(
@@ -165,7 +184,14 @@ def cell_maps(cells: Sequence[Mapping[str, Any]]) -> list[HeatMap]:
     if any(cell.get("judged_level") is not None for cell in cells):
         note = "Mean level that the judge of stage enhance gave the kept QA."
         found.append(
-            heat("cells-judged", "Level judged", "mean level", lambda cell: cell.get("judged_level"), note=note)
+            heat(
+                "cells-judged",
+                "Level judged",
+                "mean level",
+                lambda cell: cell.get("judged_level"),
+                note=note,
+                span=LEVELS,
+            )
         )
     return found
 
@@ -236,8 +262,8 @@ def visits_against_target(coverage: Coverage) -> Figure:
         [
             Series("knowledge points", expected.tolist(), visits.tolist(), "points"),
             Series("target", ends, ends),
-            Series("noise floor, 95% range", line.tolist(), upper.tolist(), dashed=True),
-            Series("noise floor, lower end", line.tolist(), lower.tolist(), dashed=True),
+            Series("noise floor, upper end", line.tolist(), upper.tolist(), dashed=True, group=2),
+            Series("noise floor, lower end", line.tolist(), lower.tolist(), dashed=True, group=2),
         ],
         log_x=True,
         log_y=True,
@@ -286,7 +312,7 @@ def seed_uses(coverage: Coverage) -> Figure:
     for uses, n in coverage.seed_uses.items():
         counts[min(uses, MOST_USES)] += n
     last = max((uses for uses, n in enumerate(counts) if n), default=0)
-    names = [f"{uses} or more" if uses == MOST_USES else str(uses) for uses in range(last + 1)]
+    names = [f"{uses}+" if uses == MOST_USES else str(uses) for uses in range(last + 1)]
     bars = Series("seeds", names, counts[: last + 1], "bars")
     return Figure("seed-uses", "Use of seeds", "kept paths that use the seed", "seeds", [bars])
 
@@ -300,14 +326,12 @@ def kept_by(counts: Mapping[str, Mapping[str, int]]) -> list[Figure]:
     for criterion in CRITERIA:
         if of := counts.get(criterion):
             what = criterion.replace("_", " ")
-            order = sorted(of) if criterion == "difficulty" else sorted(of, key=lambda name: (-of[name], name))
-            bars = Series("QA", order, [of[name] for name in order], "bars")
-            horizontal = criterion != "difficulty"
-            found.append(
-                Figure(
-                    f"qa-by-{criterion}".replace("_", "-"), f"QA by {what}", what, "QA", [bars], horizontal=horizontal
-                )
-            )
+            ordered = criterion == "difficulty"
+            names = sorted(of) if ordered else sorted(of, key=lambda name: (-of[name], name))[:MAX_NAMES]
+            note = f"The {MAX_NAMES} most frequent of {len(of):,}." if len(names) < len(of) else ""
+            bars = Series("QA", names, [of[name] for name in names], "bars")
+            file = f"qa-by-{criterion}".replace("_", "-")
+            found.append(Figure(file, f"QA by {what}", what, "QA", [bars], horizontal=not ordered, note=note))
     return found
 
 
@@ -328,12 +352,13 @@ def levels(counts: Mapping[str, Any]) -> Figure:
     """QA of each level before and after stage enhance."""
     before, after = counts["levels_before"], counts["levels_after"]
     names = [level for level in (*"12345", "unknown") if level != "unknown" or level in before]
-    shown = [f"{name} (target)" if name == str(counts["asked_level"]) else name for name in names]
+    shown = [f"{name}{TARGET}" if name == str(counts["asked_level"]) else name for name in names]
     series = [
         Series(name, shown, [found.get(level, 0) for level in names], "bars")
         for name, found in (("before", before), ("after", after))
     ]
-    return Figure("levels", "Levels before and after enhancement", "level that the judge gave", "QA", series)
+    title, note = "Levels before and after enhancement", f"The target is level {counts['asked_level']}."
+    return Figure("levels", title, "level that the judge gave", "QA", series, note=note)
 
 
 def cluster_sizes(clusters: Clusters) -> Figure:
@@ -362,7 +387,7 @@ def over_time(outcomes: Outcomes, timeline: Timeline) -> list[Figure]:
     unit, scale = ("hours", 3600.0) if total > 7200 else ("minutes", 60.0) if total > 300 else ("seconds", 1.0)
     at = ((np.arange(timeline.answers.size) + 0.5) * width / scale).round(4).tolist()
     axis = f"time in which requests were in flight ({unit})"
-    stage = outcomes.stage
+    stage, pauses = outcomes.stage, [float(n) for n in timeline.pauses]
 
     def per_second(values: Any) -> list[float]:
         return [round(float(value), 3) for value in values / width]
@@ -382,11 +407,17 @@ def over_time(outcomes: Outcomes, timeline: Timeline) -> list[Figure]:
             f"{stage}-server",
             f"Server use and throttling, stage {stage}",
             axis,
-            "requests",
+            "requests in flight, pauses" if any(pauses) else "requests in flight (mean)",
             [
                 Series("in flight (mean)", at, [round(float(value), 2) for value in timeline.in_flight]),
-                Series("answers per second", at, per_second(timeline.answers)),
-                Series("pauses asked for (429, 503)", at, [float(n) for n in timeline.pauses], "bars"),
+                *([Series("pauses asked for (429, 503)", at, pauses, "bars")] if any(pauses) else []),
             ],
+        ),
+        Figure(
+            f"{stage}-answers",
+            f"Answers over time, stage {stage}",
+            axis,
+            "answers per second",
+            [Series("answers", at, per_second(timeline.answers))],
         ),
     ]

@@ -168,9 +168,14 @@ class Overview:
     spent_tokens: int | None
     """Read and written in all attempts; None: as much as in the answers, or not recorded."""
     cost: float | None
-    """At the prices of `plan`; None without prices."""
+    """At the prices of the last call of stage synthesize, or of `plan`; None without prices."""
     files: Sequence[str] = ()
     """Input files."""
+    of_files: bool = False
+    """Whether the folder holds QA of other files instead of a campaign."""
+    backends: Sequence[str] = ()
+    checks: Sequence[str] = ()
+    """Rule checks that new QA passed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,6 +213,11 @@ class RunStats:
     clusters: Clusters | None = None
     certificates: dict[str, dict[str, Any]] = field(default_factory=dict)
     """'seeds' and 'QA': what decontamination finds, see `quality.certificate`."""
+
+    @property
+    def qa(self) -> int:
+        """QA of `result_of`."""
+        return next((counts.total() for counts in self.kept_by.values()), 0)
 
     @property
     def outcomes(self) -> dict[str, int]:

@@ -24,7 +24,7 @@ from linksyn_gpu.machine import collector_paused
 from linksyn_gpu.streams import bounded_lines, open_to_read
 from linksyn_gpu.synthesis import prompts
 from linksyn_gpu.synthesis.question_types import TypeAssigner
-from linksyn_gpu.tables import Cell, RowWriter, json_line
+from linksyn_gpu.tables import Asked, Cell, RowWriter, json_line
 from linksyn_gpu.taxonomy.disciplines import Taxonomy
 from linksyn_gpu.text import estimate_tokens
 from linksyn_gpu.text.languages import guess_language
@@ -145,7 +145,7 @@ class RequestsWriter:
         self._files.end()
 
     def write(self, paths: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Write the requests of some paths, and return them in the order of the paths.
+        """Write the requests of some paths, and return them in the order of the paths, each with its `asked`.
 
         Parameters
         ----------
@@ -161,7 +161,8 @@ class RequestsWriter:
         for path in paths:
             row, request = self._task_row(path, seeds)
             if request is not None:
-                requests.append(request)
+                asked = Asked(row["question_type"], row["language"])
+                requests.append({**request, "asked": asked})
                 line = json_line({**request, "body": self._dialect.apply(request["body"])})
                 row["request_file"] = self._files.write(line)
             rows.append(row)

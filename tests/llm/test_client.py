@@ -46,7 +46,8 @@ def first_then(first, *, times=1):
 def test_an_answer_keeps_its_text_tokens_model_seed_and_limit():
     with FakeServer() as server:
         outcome, _ = ask(server)
-    assert outcome == Completion("a", GOOD, "", "stop", 10, 5, "fake", 1, 7, 64, spent_tokens=15)
+    known = Completion("a", GOOD, "", "stop", 10, 5, "fake", 1, 7, 64, spent_tokens=15, endpoint=server.url)
+    assert outcome == known
 
 
 def test_thinking_is_kept_apart_from_the_answer():

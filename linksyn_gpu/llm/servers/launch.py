@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import threading
@@ -81,22 +82,51 @@ def _embedded(config: SynthesisConfig) -> Iterator[Engine]:
         yield engine
 
 
+class Unavailable(EngineError):
+    """A server cannot be reached."""
+
+
 @contextlib.contextmanager
 def _remote(config: SynthesisConfig) -> Iterator[Engine]:
     from linksyn_gpu.llm.dispatch import run_anywhere
 
-    assert config.base_url is not None  # checked by SynthesisConfig
-    engine = Engine(config.base_url.rstrip("/"), config.model or "", api_key())
-    models = run_anywhere(_models(engine, min(config.timeout, 20.0)))
-    if config.model is None:
+    yield run_anywhere(_connect(config))
+
+
+async def _connect(config: SynthesisConfig) -> Engine:
+    """The engine of running servers. Those that cannot be reached now are tried again while requests are sent.
+
+    Raises
+    ------
+    EngineError
+        No server can be reached, or one refuses the key, or does not serve the model.
+    """
+    key, timeout = api_key(), min(config.timeout, 20.0)
+    servers = [Engine(url, config.model or "", key) for url in config.urls]
+    found = await asyncio.gather(*(_models(server, timeout) for server in servers), return_exceptions=True)
+    absent = [said for said in found if isinstance(said, Unavailable)]
+    if len(absent) == len(servers):
+        raise absent[0]
+    for said in found:
+        if isinstance(said, Unavailable):
+            log.warning("%s; requests go to the other servers until it answers", said)
+        elif isinstance(said, BaseException):
+            raise said
+    listed = [(s, models) for s, models in zip(servers, found, strict=True) if not isinstance(models, BaseException)]
+    model = config.model
+    if model is None:
+        server, models = listed[0]
         if not models:
-            raise EngineError(f"{engine.base_url} does not list its models: name one with --model")
-        engine = replace(engine, model=next(iter(models)))
-        log.info("model %s, the first that %s serves", engine.model, engine.base_url)
-    elif models and config.model not in models:
-        shown = ", ".join(list(models)[:8])
-        raise EngineError(f"{engine.base_url} does not serve model {config.model!r}; it has: {shown}")
-    yield replace(engine, context=models.get(engine.model))
+            raise EngineError(f"{server.base_url} does not list its models: name one with --model")
+        model = next(iter(models))
+        log.info("model %s, the first that %s serves", model, server.base_url)
+    for server, models in listed:
+        if models and model not in models:
+            shown = ", ".join(list(models)[:8])
+            raise EngineError(f"{server.base_url} does not serve model {model!r}; it has: {shown}")
+    contexts = [context for _, models in listed if (context := models.get(model)) is not None]
+    first, *more = config.urls
+    return Engine(first, model, key, context=min(contexts, default=None), more_urls=tuple(more))
 
 
 @contextlib.contextmanager
@@ -121,7 +151,7 @@ async def _models(engine: Engine, timeout: float) -> dict[str, int | None]:
             reply = await transport.get("models")
     except (Unreachable, Broken, TimeoutError) as error:
         said = str(error) or f"no answer in {timeout:g} s"
-        raise EngineError(
+        raise Unavailable(
             f"no server at {engine.base_url} ({said}): start one, for example `vllm serve MODEL`, or correct --base-url"
         ) from None
     if reply.status in (401, 403):

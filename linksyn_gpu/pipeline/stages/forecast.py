@@ -293,9 +293,9 @@ def _prompt_tokens(
 def _given_server(config: RunConfig) -> Engine | None:
     """The server of engine 'openai'. Other engines would have to be started, which a forecast does not do."""
     synthesis = config.synthesis
-    if synthesis.engine != "openai" or synthesis.base_url is None:
+    if synthesis.engine != "openai":
         return None
-    return Engine(synthesis.base_url, synthesis.model or "", api_key())
+    return Engine(synthesis.urls[0], synthesis.model or "", api_key())
 
 
 def _measured(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -42,13 +43,26 @@ from linksyn_gpu.tables import Int64
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from linksyn_gpu.report.graph_view import GraphView
+
+log = logging.getLogger(__name__)
+
 SAMPLES = 20
 FREQUENT, MERGES, DOUBTFUL = 30, 20, 20
 CLUSTERS_SHOWN, MEMBERS_SHOWN = 5, 4
 HISTOGRAM_BINS = 40
+QUESTIONS_OF_KP, QUESTION_SHOWN = 3, 120
+"""Questions of a KP on the map, and their characters, at most."""
+SEED_SHOWN = 2_000
+"""Characters of each text of a sample's seed, at most."""
+MAP_CHARACTERS = 400_000
+"""Characters of all questions of the map beyond which no KP gets a second one."""
+MAPPED_QA = 200_000
+"""QA whose questions the map looks at, the first ones."""
 RESULTS = {"curate": "curated.parquet", "enhance": "enhanced.parquet", "synthesize": "qa.parquet"}
 """Files with QA, the last stage first."""
-KEPT_BY = ("language", "question_type", "discipline", "difficulty")
+KEPT_BY = ("language", "question_type", "discipline", "disciplines", "difficulty")
+"""Columns of QA; those of files are read as seeds, which have a list of disciplines."""
 LENGTHS = ("question", "answer", "explanation")
 SEED_COLUMNS = ["id", "question", "options", "answer", "source", "license"]
 PATH_REASONS = {
@@ -75,9 +89,15 @@ SEED_REASONS = {
 
 
 def report(ws: Workspace) -> RunStats:
-    """Files of a run -> its figures, and report.html."""
+    """Files of a run -> its figures, and report.html.
+
+    A page that cannot be written is a warning: the run has its result, or an error that must be seen.
+    """
     stats = gather(ws)
-    write_page(ws, stats)
+    try:
+        write_page(ws, stats)
+    except OSError as error:
+        log.warning("%s was not written: %s; 'linksyn-gpu report' writes it later", ws.path("report.html"), error)
     return stats
 
 
@@ -85,8 +105,11 @@ def write_page(ws: Workspace, stats: RunStats) -> None:
     """Write report.html."""
     from linksyn_gpu.report.page import render_page
 
+    view = _view(ws, stats)
+    questions = {} if view is None else _questions_of_kps(ws, stats, view)
+    page = render_page(stats, view, questions)
     with ws.replacing("report.html") as part:
-        part.write_text(render_page(stats, ws.folder.resolve().name), encoding="utf-8")
+        part.write_text(page, encoding="utf-8")
 
 
 def gather(ws: Workspace) -> RunStats:
@@ -128,6 +151,59 @@ def _state(ws: Workspace, stage: str) -> StageState:
     return StageState(stage, state, facts.get("begun"), facts.get("finished") if state == FINISHED else None)
 
 
+# ---------------------------------------------------------------------- the map of the graph
+
+
+def _view(ws: Workspace, stats: RunStats) -> GraphView | None:
+    """The map of the KP graph; None before stage build, for a graph without an edge, and without igraph."""
+    from linksyn_gpu.report.graph_view import igraph_is_installed, view_of
+
+    if stats.stages["build"] is None or not igraph_is_installed():
+        return None
+    graph, statistics = store.read_graph(ws)
+    visits = np.zeros(graph.n_kps, np.int64) if stats.coverage is None else stats.coverage.visits
+    held = statistics.discipline_counts
+    rows = np.repeat(np.arange(graph.n_kps), np.diff(held.indptr))
+    order = np.lexsort((held.indices, -held.data, rows))
+    kps, first = np.unique(rows[order], return_index=True)
+    most = dict(zip(kps.tolist(), held.indices[order][first].tolist(), strict=True))
+    disciplines = [statistics.disciplines[most[kp]] if kp in most else "" for kp in range(graph.n_kps)]
+    wanted = {name for row in stats.samples for name in row.get("path") or ()}
+    assert graph.names is not None
+    place = {name: kp for kp, name in enumerate(graph.names) if name in wanted}
+    paths = [[place[name] for name in row.get("path") or () if name in place] for row in stats.samples]
+    return view_of(graph, visits, disciplines, paths)
+
+
+def _questions_of_kps(ws: Workspace, stats: RunStats, view: GraphView) -> dict[str, list[str]]:
+    """Questions of QA whose path has a KP, by its name: one for each KP of the map, and more while there is space."""
+    found: dict[str, list[str]] = {name: [] for name in view.names}
+    if stats.result_of is None or "path" not in store.read_schema(ws, RESULTS[stats.result_of]).names:
+        return {}
+    space = MAP_CHARACTERS
+    for most in (1, QUESTIONS_OF_KP):
+        for question, path in itertools.islice(_question_paths(ws, RESULTS[stats.result_of]), MAPPED_QA):
+            places = [found[name] for name in path if name in found and len(found[name]) < most]
+            if places and (most == 1 or space > 0):
+                text = shortened(question, QUESTION_SHOWN)
+                space -= len(text)
+                for place in places:
+                    if text not in place:
+                        place.append(text)
+    return found
+
+
+def _question_paths(ws: Workspace, name: str) -> Iterator[tuple[str, list[str]]]:
+    for batch in store.read_batches(ws, name, ["question", "path"]):
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def shortened(text: str | None, limit: int) -> str:
+    """The beginning of a text, with an ellipsis if there is more."""
+    text = text or ""
+    return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}\u2026"
+
+
 # ---------------------------------------------------------------------- the campaign
 
 
@@ -141,7 +217,8 @@ def _overview(
     read = sum(found.read_tokens for found in journals.values())
     written = sum(found.written_tokens for found in journals.values())
     spent = sum(found.spent_tokens for found in journals.values())
-    prices = [(forecast or {}).get(name) for name in ("price_in", "price_out")]
+    paid: Mapping[str, Any] = (ws.settings("synthesize") or {}).get("plan") or forecast or {}
+    prices = [paid.get(name) for name in ("price_in", "price_out")]
     cost = None if None in prices or not journals else cost_of(read, written, *prices)  # type: ignore[arg-type]
     models = Counter[str]()
     if result_of is not None and "model" in store.read_schema(ws, RESULTS[result_of]).names:
@@ -162,7 +239,19 @@ def _overview(
         spent_tokens=spent if spent > read + written else None,
         cost=cost,
         files=[*known_input(ws)],
+        of_files=ws.of_files,
+        backends=sorted({facts["backend"]["name"] for facts in recorded if "backend" in facts}),
+        checks=_checks(ws) if result_of is not None else [],
     )
+
+
+def _checks(ws: Workspace) -> list[str]:
+    """Rule checks of the last stage that made them, but for those that were left out."""
+    from linksyn_gpu.quality.checks import CHECKS
+
+    made = [found["checks"] for stage in ("curate", "synthesize") if "checks" in (found := ws.settings(stage) or {})]
+    off = made[0].get("off", ()) if made else ()
+    return [reason for reason, _, _ in CHECKS if made and reason not in off]
 
 
 def _settings(ws: Workspace) -> list[tuple[str, str]]:
@@ -182,18 +271,19 @@ def _settings(ws: Workspace) -> list[tuple[str, str]]:
         )
         for label, (own, default) in entries.items():
             if own != default:
-                found.append((label, _shown_setting(own)))
+                found.append((label, shown_setting(own)))
     return found
 
 
-def _shown_setting(value: Any) -> str:
+def shown_setting(value: Any) -> str:
+    """A setting as text."""
     if isinstance(value, str) and "://" in value:
         address = urlsplit(value)
         return address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
     if isinstance(value, list):
-        return ", ".join(map(_shown_setting, value))
+        return ", ".join(map(shown_setting, value))
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}={_shown_setting(inner)}" for name, inner in value.items())
+        return ", ".join(f"{name}={shown_setting(inner)}" for name, inner in value.items())
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else str(value)
 
 
@@ -216,7 +306,7 @@ def _kept(ws: Workspace, name: str, with_seeds: bool) -> dict[str, Any]:
     columns = [*kept_by, *lengths, *(["completion_tokens"] if "completion_tokens" in there else [])]
     for batch in store.read_batches(ws, name, columns):
         for column, counts in kept_by.items():
-            for value, n in _value_counts(batch.column(column)):
+            for value, n in _value_counts(_first_values(batch.column(column))):
                 counts["unknown" if value is None else str(value)] += n
         for column, parts in lengths.items():
             parts.append(pc.utf8_length(batch.column(column)).fill_null(0).to_numpy(zero_copy_only=False))
@@ -225,10 +315,25 @@ def _kept(ws: Workspace, name: str, with_seeds: bool) -> dict[str, Any]:
     found = {column: histogram(np.concatenate(parts)) for column, parts in lengths.items() if parts}
     if tokens:
         found["written tokens"] = histogram(np.concatenate(tokens))
-    samples = _samples(ws, name) if {"cell", "walk_id"} <= there else []
+    samples = _samples(ws, name, there)
     if with_seeds:
         _add_seeds(ws, samples)
-    return {"kept_by": kept_by, "lengths": found, "samples": samples}
+    return {
+        "kept_by": {column.replace("disciplines", "discipline"): counts for column, counts in kept_by.items()},
+        "lengths": found,
+        "samples": samples,
+    }
+
+
+def _first_values(column: pa.Array) -> pa.Array:
+    """The first value of each list; other columns are returned as they are."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_list(column.type):
+        return column
+    filled = pc.if_else(pc.equal(pc.list_value_length(column), 0), pa.scalar(None, column.type), column)
+    return pc.list_element(pc.fill_null(filled, pa.scalar([None], column.type)), 0)
 
 
 def histogram(values: Int64, bins: int = HISTOGRAM_BINS) -> Histogram:
@@ -240,10 +345,14 @@ def histogram(values: Int64, bins: int = HISTOGRAM_BINS) -> Histogram:
     return Histogram([float(width * i) for i in range(counts.size + 1)], counts.tolist())
 
 
-def _samples(ws: Workspace, name: str, n: int = SAMPLES) -> list[dict[str, Any]]:
+def _samples(ws: Workspace, name: str, there: set[str], n: int = SAMPLES) -> list[dict[str, Any]]:
     """Rows of different cells and different paths, spread evenly over the file."""
-    table = store.read_table(ws, name, ["cell", "walk_id"])
-    cell, walk = (table.column(column).to_numpy() for column in ("cell", "walk_id"))
+    if {"cell", "walk_id"} <= there:
+        table = store.read_table(ws, name, ["cell", "walk_id"])
+        cell, walk = (table.column(column).to_numpy() for column in ("cell", "walk_id"))
+    else:  # QA of files
+        walk = np.arange(store.count_rows(ws, name))
+        cell = np.zeros_like(walk)
     first = np.sort(np.unique(walk, return_index=True)[1])  # one QA of each path
     rows_of = [first[cell[first] == number] for number in np.unique(cell)]
     if len(rows_of) > n:
@@ -273,11 +382,14 @@ def _take_rows(ws: Workspace, name: str, rows: Int64) -> list[dict[str, Any]]:
 
 
 def _add_seeds(ws: Workspace, samples: Sequence[dict[str, Any]]) -> None:
-    """Add to each sample the seeds of its bundle."""
-    wanted = {name for row in samples for name in row["seed_ids"]}
+    """Add to each sample the seeds of its bundle, with the beginnings of their texts."""
+    wanted = {name for row in samples for name in row.get("seed_ids") or ()}
     seeds = _rows_with_ids(store.read_seed_table(ws, SEED_COLUMNS).table, wanted) if wanted else {}
+    for seed in seeds.values():
+        seed |= {name: shortened(seed[name], SEED_SHOWN) for name in ("question", "answer")}
+        seed["options"] = [shortened(option, SEED_SHOWN) for option in seed["options"] or ()]
     for row in samples:
-        row["seeds"] = [seeds.get(name, {"id": name}) for name in row["seed_ids"]]
+        row["seeds"] = [seeds.get(name, {"id": name}) for name in row.get("seed_ids") or ()]
 
 
 def _rows_with_ids(table: pa.Table, ids: set[str]) -> dict[str, dict[str, Any]]:

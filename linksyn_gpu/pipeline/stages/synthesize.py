@@ -34,7 +34,7 @@ from linksyn_gpu.synthesis.requests import (
     requests_paths,
     tasks_schema,
 )
-from linksyn_gpu.tables import Cell, RowWriter, qa_schema
+from linksyn_gpu.tables import Asked, Cell, RowWriter, qa_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -172,6 +172,7 @@ class _Synthesis:
 
     def __init__(self, ws: Workspace, config: RunConfig, progress: Progress) -> None:
         self._ws, self._config, self._checks = ws, config.synthesis, config.checks
+        self._prices = config.plan.prices
         self._progress = progress.of("synthesize")
         seeds, types = store.read_seed_table(ws), config.question_types
         self._sources = Sources(store.read_kp_names(ws), seeds.table, config.synthesis, types, seeds.taxonomy)
@@ -196,7 +197,9 @@ class _Synthesis:
             "synthesis": shaping,
             "question_types": {k: dict(v) for k, v in self._sources.question_types.items()},
         }
-        later = {"synthesis": operational, "checks": to_mapping(self._checks)}
+        later: dict[str, Any] = {"synthesis": operational, "checks": to_mapping(self._checks)}
+        if self._prices is not None:
+            later["plan"] = dict(zip(("price_in", "price_out"), self._prices, strict=True))
         known = self._ws.settings("synthesize")
         if known is not None and known.get("checks", to_mapping(ChecksConfig())) != later["checks"]:
             self._ws.record("synthesize")  # the answers stay: they are assembled again with the new thresholds
@@ -284,7 +287,15 @@ class _Synthesis:
         # The counts may be older than the requests: those of a call that was killed are not in them.
         counts = Counter[str](self._ws.counts_so_far("synthesize"))
         if self.rows_before > counts["requests_answered"] + counts["paths_dropped"] or not grows:
-            yield from self._all_requests()
+            columns = ["request_id", "question_type", "language"]
+            tasks = (
+                row
+                for batch in store.read_batches(self._ws, "tasks.parquet", columns)
+                for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+                if row[0] is not None
+            )
+            for request, (_, kind, language) in zip(self._all_requests(), tasks, strict=True):
+                yield {**request, "asked": Asked(kind, language)}
 
     def _all_requests(self) -> Iterator[Request]:
         for name in self._request_files():
@@ -333,11 +344,12 @@ class _Synthesis:
                     engine,
                     journal,
                     limits=replace(Limits.of(config, engine), answer_limit=config.max_tokens),
-                    validate=sample.after(validator(config.field_limit, config.per_path)),
+                    validate=validator(config.field_limit, config.per_path),
                     index=index,
                     budget=budget,
                     stats=stats,
                     on_progress=lambda stats: self._show(stats, *before),
+                    on_outcome=sample.take,
                 )
             except EngineError as error:
                 self._failed = error
