@@ -253,6 +253,10 @@ class Workspace:
         recorded = entry["checksums"].get(name), entry.get("replacing", {}).get(name)
         return self._checksum(self.path(name)) in recorded
 
+    def has_checksum(self, name: str) -> bool:
+        """Whether a checksum was recorded for a file."""
+        return name in (self._writer(name) or {}).get("checksums", {})
+
     def checked(self, name: str) -> Path:
         """Return the path of a file after its checksum was verified.
 
