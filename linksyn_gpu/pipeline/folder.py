@@ -247,15 +247,16 @@ class Workspace:
     def _matches(self, name: str) -> bool:
         if not self.is_file(name):
             return False
-        entry = self._writer(name)
-        if entry is None or "checksums" not in entry:
-            return True
-        recorded = entry["checksums"].get(name), entry.get("replacing", {}).get(name)
-        return self._checksum(self.path(name)) in recorded
+        return not self.has_checksum(name) or self._checksum(self.path(name)) in self._known_checksums(name)
 
     def has_checksum(self, name: str) -> bool:
-        """Whether a checksum was recorded for a file."""
-        return name in (self._writer(name) or {}).get("checksums", {})
+        """Whether this version of the file's stage records checksums: a file without one is not complete then."""
+        return "checksums" in (self._writer(name) or {})
+
+    def _known_checksums(self, name: str) -> list[str]:
+        """That of a file's content, and that of what replaces it now."""
+        entry = self._writer(name) or {}
+        return [entry[kind][name] for kind in ("checksums", "replacing") if name in entry.get(kind, {})]
 
     def checked(self, name: str) -> Path:
         """Return the path of a file after its checksum was verified.
