@@ -167,7 +167,7 @@ class Result:
     steps: int = 0
     sent: int = 0
     repaired: int = 0
-    """Times that a damaged manifest was moved away."""
+    """Times that a damaged manifest was moved away, or a folder without one was left."""
 
 
 def simulate(seed: int, trace: Trace = lambda line: None) -> Result:
@@ -246,7 +246,7 @@ class _Run:
         power_cut = life.dead and life.kind == "power cut"
         if power_cut:
             self._device.lose_power()
-        if isinstance(error, DataError):
+        if isinstance(error, DataError) or "holds no run" in str(error):
             self._repair(error)
         self._witness.compare(SimDisk(self._device, self._neutral()), power_cut=power_cut)
         self._clock.now += self._chance.uniform(0.0, 60.0)
@@ -283,14 +283,17 @@ class _Run:
             raise Violation(f"a second process worked in the folder at the same time: {error}")
         self._count(visitor, error)
 
-    def _repair(self, error: DataError) -> None:
+    def _repair(self, error: Exception | None) -> None:
         """Do what a message about damage says. On an honest disk there is none."""
         if not self._result.lies:
             raise Violation(f"a file is damaged on an honest disk: {error}")
+        neutral = SimDisk(self._device, self._neutral())
         if "rename it to manifest.damaged" in str(error):
             self._result.repaired += 1
-            neutral = SimDisk(self._device, self._neutral())
             neutral.replace(FOLDER / MANIFEST, FOLDER / "manifest.damaged")
+        elif "choose another --out" in str(error):
+            self._result.repaired += 1
+            neutral.replace(FOLDER, FOLDER.with_name(f"run-{self._result.repaired}"))
 
     def _neutral(self) -> Life:
         return calm_life(0, self._chance, self._clock, lambda line: None)
