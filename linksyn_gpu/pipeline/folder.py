@@ -542,6 +542,19 @@ class Workspace:
             return False
         return all(self._size(self.path(name)) == size and self.intact(name) for name, size in entry["files"].items())
 
+    def damaged(self, stage: str) -> list[str]:
+        """Names of the files that a stage had when it was finished, and that are missing or changed since then."""
+        found = self._changed(stage)
+        if found and not self._wants_lock:
+            self.manifest = self._read_manifest()  # the process that holds the lock may have replaced them
+            found = self._changed(stage)
+        return found
+
+    def _changed(self, stage: str) -> list[str]:
+        entry = self.manifest["stages"].get(stage, {})
+        files = entry["files"].items() if "finished" in entry else ()
+        return [name for name, size in files if self._size(self.path(name)) != size or not self.intact(name)]
+
     def _before(self, stage: str) -> str | None:
         """The stage whose output a stage reads: the last one before it that is required, or was started here."""
         if self.of_files:

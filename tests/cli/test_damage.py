@@ -90,6 +90,15 @@ def test_a_damaged_graph_is_refused_by_later_stages_with_the_command_that_makes_
     invoke("analyze", folder)
 
 
+def test_report_names_a_damaged_file_that_no_later_stage_reads(run):
+    _, folder = run
+    flip(folder / "visits.npz")
+    (folder / "rejects.jsonl").unlink()
+    said = invoke("report", folder).stderr
+    assert "missing or damaged: visits.npz; run 'linksyn-gpu walk' again" in said
+    assert "missing or damaged: rejects.jsonl; run 'linksyn-gpu ingest' again" in said
+
+
 def edit_manifest(folder: Path, **settings):
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())

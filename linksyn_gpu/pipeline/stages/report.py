@@ -113,7 +113,16 @@ def write_page(ws: Workspace, stats: RunStats) -> None:
 
 
 def gather(ws: Workspace) -> RunStats:
-    """Read the figures of a run at any moment, also while another process works in the folder."""
+    """Read the figures of a run at any moment, also while another process works in the folder.
+
+    Damaged files are a warning, also those that no later stage reads.
+    """
+    for stage in STAGES:
+        if names := ws.damaged(stage):
+            files = ", ".join(names)
+            log.warning(
+                "%s: missing or damaged: %s; run 'linksyn-gpu %s' again to make it again", ws.folder, files, stage
+            )
     stages = {name: ws.counts(name) if ws.finished(name) else None for name in STAGES}
     for name in ("extract", "synthesize", "enhance", "curate"):
         stages[name] = ws.counts_so_far(name)  # also before they are finished
