@@ -141,12 +141,13 @@ class Workspace:
         is_run = self.is_file(MANIFEST)
         has_files = any(not name.startswith(".") for name in self.disk.names(self.folder))
         # A folder with answers but without a manifest is a run whose manifest was damaged and moved away.
-        was_run = self.is_file(DAMAGED) or fnmatch.filter(self._names_in(self.path(JOURNAL)), "answers-*.jsonl")
+        was_run = self.is_file(DAMAGED) or fnmatch.filter(self._names_in(self.path(JOURNAL)), "answers-*.jsonl*")
         if not is_run and has_files and not was_run:
             raise ConfigError(f"{self.folder} is not empty and holds no run; choose another --out")
         if self._wants_lock:
             self._take_lock()
         try:
+            is_run = self.is_file(MANIFEST)  # another process may have begun the run before the lock was taken
             self.manifest: dict[str, Any] = self._read_manifest() if is_run else self._new_manifest()
             if not self._wants_lock:
                 return self
@@ -187,6 +188,15 @@ class Workspace:
             return [path]
         return [file for name in self.disk.names(path) for file in self._files(path / name) if name[0] != "."]
 
+    def _files_of(self, stage: str) -> list[str]:
+        """Names of the files that a stage has written."""
+        paths = (path for name in OUTPUTS[stage] for path in self._files(self.path(name)))
+        return [str(path.relative_to(self.folder)) for path in paths]
+
+    def _checksums_of(self, stage: str) -> dict[str, str]:
+        """Checksums of the files that a stage has written, those of the journal left out."""
+        return {name: self._checksum(self.path(name)) for name in self._files_of(stage) if _stage_of(name)}
+
     def _size(self, path: Path) -> int:
         """Bytes of a file; -1 if it does not exist."""
         found = self.disk.status(path)
@@ -205,28 +215,28 @@ class Workspace:
             yield part
             with disk.open(part, "rb+") as written:
                 disk.fsync(written)
-            # A process killed between the file and the manifest must leave no checksum, rather than a wrong one.
-            self._record_checksum(name, None)
+            # First: a process killed between the manifest and the file leaves the old content or the new one.
+            self._record_checksum(name, part, "replacing")
             disk.replace(part, target)
             disk.fsync_folder(target.parent)  # or the new name may be lost in a power failure
-            self._record_checksum(name, target)
+            self._record_checksum(name, target, "checksums")
         finally:
             disk.unlink(part)
 
-    def _record_checksum(self, name: str, path: Path | None) -> None:
-        """Write the checksum of a stage's file to the manifest, or remove it."""
+    def _record_checksum(self, name: str, path: Path, kind: str) -> None:
+        """Write the checksum of a stage's file to the manifest: what it holds, or what replaces it now."""
         with self._writing:
-            entry = self._writer(name)
-            if entry is None:
+            stage, entry = _stage_of(name), self._writer(name)
+            if stage is None or entry is None:
                 return
-            before = entry.setdefault("checksums", {}).pop(name, None)
-            if path is not None:
-                entry["checksums"][name] = self._checksum(path)
-            if path is not None or before is not None:
-                self._write_manifest()
+            if "checksums" not in entry:  # of an older version
+                entry["checksums"] = self._checksums_of(stage)
+            entry.setdefault("replacing", {}).pop(name, None)
+            entry[kind][name] = self._checksum(path)
+            self._write_manifest()
 
     def intact(self, name: str) -> bool:
-        """Whether a file exists and has the content that its stage wrote, as far as a checksum was recorded."""
+        """Whether a file exists and has the content that its stage wrote; older versions recorded no checksums."""
         if self._matches(name):
             return True
         if self._wants_lock or not self.is_file(name):
@@ -237,8 +247,16 @@ class Workspace:
     def _matches(self, name: str) -> bool:
         if not self.is_file(name):
             return False
-        recorded = (self._writer(name) or {}).get("checksums", {}).get(name)
-        return recorded is None or recorded == self._checksum(self.path(name))
+        return not self.has_checksum(name) or self._checksum(self.path(name)) in self._known_checksums(name)
+
+    def has_checksum(self, name: str) -> bool:
+        """Whether this version of the file's stage records checksums: a file without one is not complete then."""
+        return "checksums" in (self._writer(name) or {})
+
+    def _known_checksums(self, name: str) -> list[str]:
+        """That of a file's content, and that of what replaces it now."""
+        entry = self._writer(name) or {}
+        return [entry[kind][name] for kind in ("checksums", "replacing") if name in entry.get(kind, {})]
 
     def checked(self, name: str) -> Path:
         """Return the path of a file after its checksum was verified.
@@ -394,6 +412,7 @@ class Workspace:
             # Answers without an entry are those of a folder whose manifest was lost: they are used again.
             self.discard(stage, answers=force or entry is not None)
             entry = {"digest": self._digest(stage, settings), "settings": dict(settings), "begun": self._now()}
+            entry["checksums"] = {}
         self.manifest["stages"][stage] = {**entry, "operational": dict(operational or {})}
         self._write_manifest()
         return True
@@ -467,15 +486,12 @@ class Workspace:
 
     def finish(self, stage: str, counts: Mapping[str, Any], **facts: Any) -> None:
         """Record that a stage is finished: its counts, and size and checksum of each of its files."""
-        files = {
-            str(path.relative_to(self.folder)): self._size(path)
-            for name in OUTPUTS[stage]
-            for path in self._files(self.path(name))
-        }
-        checksums = {name: self._checksum(self.path(name)) for name in files if _stage_of(name)}
-        for folder in {self.path(name).parent for name in files} - {self.folder}:
+        files = {name: self._size(self.path(name)) for name in self._files_of(stage)}
+        checksums = self._checksums_of(stage)
+        for folder in sorted({self.path(name).parent for name in files} - {self.folder}):
             self.disk.fsync_folder(folder)  # a process that was killed may have left a name that is not on the device
         self._reopen(STAGES[STAGES.index(stage) + 1 :])
+        self.manifest["stages"][stage].pop("replacing", None)
         self.manifest["stages"][stage].update(
             counts=dict(counts),
             files=files,
@@ -633,7 +649,7 @@ def _check_entry(stage: str, entry: Mapping[str, Any]) -> None:
     """Raise ValueError unless an entry of the manifest has the parts that are used without a check."""
     parts = [
         entry["settings"],
-        *(entry[name] for name in ("operational", "counts", "files", "checksums") if name in entry),
+        *(entry[name] for name in ("operational", "counts", "files", "checksums", "replacing") if name in entry),
     ]
     parts += [values[name] for values in parts[:2] for name in TABLES if name in values]
     if stage not in STAGES or not isinstance(entry["digest"], str) or not all(isinstance(p, dict) for p in parts):
