@@ -1,6 +1,6 @@
 """Real faults in a small campaign: kills, damaged files, a full disk, few file descriptors, little memory.
 
-    python bench/soak.py SEEDS [--json] [--only damage,kills,disk,descriptors,memory] [--cases 200] [--seed 0]
+    python bench/soak.py SEEDS [--json] [--only damage,kills,disk,descriptors,memory] [--cases 200] [--minutes 60]
 
 The campaign has every stage, from ingest to export, against a local server whose answers depend only on the prompt.
 Each case makes one fault, lets the campaign go on, and follows the messages until it is complete. A case is right if
@@ -387,7 +387,7 @@ def damage(reference: Reference, chance: random.Random, cases: int) -> Iterator[
         if file.is_file() and file.stat().st_size
         for kind in DAMAGES
     ]
-    for stage, name, kind in sorted(chance.sample(every, cases), key=every.index) if cases else every:
+    for stage, name, kind in chance.sample(every, cases or len(every)):
         case = Case(f"{kind} {name} after {stage}")
         with reference.campaign(stage) as campaign:
             path, other = campaign.scratch / name, reference.other / name
@@ -497,6 +497,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--only", default=",".join(FAULTS), help="kinds of faults, with commas")
     parser.add_argument("--cases", type=int, default=0, help="cases per kind; 0: all, or the usual number")
+    parser.add_argument("--minutes", type=float, default=1e9, help="begin no case of a kind after this time")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     record: dict[str, Any] = {}
@@ -510,6 +511,8 @@ def main() -> None:
                 found.append(case)
                 if case.wrong:
                     print(f"{kind}: {case.name}: {'; '.join(case.wrong)}", file=sys.stderr, flush=True)
+                if time.perf_counter() - begin > 60 * options.minutes:
+                    break
             outcomes = Counter(case.outcome for case in found)
             record[kind] = {
                 "cases": len(found),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import logging
 import re
@@ -17,6 +18,11 @@ from linksyn_gpu.errors import ConfigError, LinkSynError, StopAsking
 if TYPE_CHECKING:
     from rich.console import Console
 
+ADVICE = {
+    errno.EMFILE: "; raise the limit, such as 'ulimit -n 4096', then run the same command again",
+    errno.ENOSPC: "; free some disk space, then run the same command again",
+}
+"""How to fix what the system refused."""
 FAILED, WRONG_USAGE, STOPPED_EARLY, INTERRUPTED = 1, 2, 3, 130
 # C0 and C1 controls except tab and newline, and the marks that reorder text: model output must not steer a terminal.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -91,8 +97,10 @@ def errors_as_text(function: Callable[..., Any]) -> Callable[..., Any]:
             raise _Exit(error, WRONG_USAGE) from error
         except StopAsking as error:
             raise _Exit(error, STOPPED_EARLY) from error
-        except (LinkSynError, OSError) as error:  # OSError: a full disk, a folder without permission
+        except LinkSynError as error:
             raise _Exit(error, FAILED) from error
+        except OSError as error:  # a full disk, a folder without permission
+            raise _Exit(f"{error}{ADVICE.get(error.errno or 0, '')}", FAILED) from error
         except MemoryError as error:
             raise _Exit(f"not enough memory: {error}", FAILED) from error
         except KeyboardInterrupt:

@@ -78,7 +78,7 @@ def test_control_characters_of_a_warning_do_not_reach_the_terminal():
     ("limit", "number", "message"),
     [
         ("RLIMIT_AS", 2**31, "not enough memory: the limit on address space leaves less than 4 GiB"),
-        ("RLIMIT_NOFILE", 7, "Too many open files"),
+        ("RLIMIT_NOFILE", 7, "raise the limit, such as 'ulimit -n 4096'"),
     ],
 )
 def test_a_limit_of_the_system_that_is_too_low_is_a_message(tmp_path, limit, number, message):
