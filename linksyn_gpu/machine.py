@@ -4,10 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import mmap
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+ADDRESS_SPACE = 2**32
+"""Bytes of address space, which is not memory, that the libraries of a small run reserve, with some to spare."""
+
+
+def require_address_space() -> None:
+    """Check that a limit on address space (`ulimit -v`) leaves enough for the libraries: some abort, wait for ever or
+    fail to import where they get less, instead of raising an error.
+
+    Raises
+    ------
+    MemoryError
+    """
+    if sys.platform != "linux":
+        return
+    try:
+        mmap.mmap(-1, ADDRESS_SPACE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ).close()
+    except OSError as error:
+        raise MemoryError(
+            f"the limit on address space leaves less than {ADDRESS_SPACE >> 30} GiB; raise it: 'ulimit -v unlimited'"
+        ) from error
 
 
 def available_memory() -> int:

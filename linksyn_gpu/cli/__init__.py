@@ -7,7 +7,7 @@ import importlib
 import click
 
 from linksyn_gpu import __version__
-from linksyn_gpu.cli.console import errors_as_text
+from linksyn_gpu.cli.console import errors_as_text, show_warnings
 
 COMMANDS = {
     "run": "Run all stages: seeds in, new QA out.",
@@ -50,6 +50,7 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, package_name="linksyn-gpu")
+@errors_as_text
 def main() -> None:
     """Turn a bank of seed questions into new, diverse, controllable QA training data.
 
@@ -58,6 +59,7 @@ def main() -> None:
     \b
     Exit codes: 0 done; 1 failed; 2 wrong usage or settings; 3 stopped early, run again to continue; 130 interrupted.
     """
-    from linksyn_gpu.cli.console import show_warnings
+    from linksyn_gpu.machine import require_address_space
 
     show_warnings()
+    require_address_space()

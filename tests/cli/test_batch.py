@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import typing
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -64,6 +65,22 @@ def test_requests_files_are_valid_input_of_the_batch_api(tmp_path, flags):
     first = files(out)[0].read_bytes()
     assert batch_format.faults(first + first) != []
     assert batch_format.faults(first.replace(b"writer-1", b"auto")) != []
+
+
+@pytest.mark.parametrize("flags", [(), ("--rename", "max_tokens=max_completion_tokens")])
+def test_requests_have_the_types_of_openais_own_client(tmp_path, flags):
+    parameters = pytest.importorskip("openai.types.chat.completion_create_params")
+    pydantic = pytest.importorskip("pydantic")
+    expected = parameters.CompletionCreateParamsNonStreaming
+    body = pydantic.TypeAdapter(expected)
+    known = typing.get_type_hints(expected, include_extras=True)
+    run(tmp_path / "out", *flags)
+    for request in requests_of(tmp_path / "out"):
+        assert len(list(body.validate_python(request["body"])["messages"])) == 2  # messages are checked when read
+        assert request["body"].keys() <= known.keys()
+    for wrong in ({"messages": [{"role": "system"}]}, {"seed": "none"}, {"response_format": {"type": "json_schema"}}):
+        with pytest.raises(pydantic.ValidationError):
+            list(body.validate_python({**request["body"], **wrong})["messages"])
 
 
 def test_no_file_is_larger_than_the_limit_and_the_order_stays(tmp_path):

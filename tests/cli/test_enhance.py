@@ -55,6 +55,20 @@ def test_a_run_enhances_and_prints_the_levels_asked_and_reached(tmp_path, words)
     assert "4 (target)" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
+def test_damaged_files_are_made_again_by_the_same_command(tmp_path, words):
+    flags = ("--enhance-disciplines", "all", "--enhance-level", "4", "--enhance-tries", "1", "--enhance-solves", "1")
+    model = Server()
+    with FakeServer(model) as server:
+        invoke(*words, server.url, *flags)
+        paths = [tmp_path / "out" / name for name in ("qa.parquet", "enhanced.parquet", "enhance-dropped.parquet")]
+        before, asked = [path.read_bytes() for path in paths], model.asked.total()
+        for path in paths:
+            path.write_bytes(path.read_bytes()[:-1])
+        invoke(*words, server.url, *flags)
+    assert [path.read_bytes() for path in paths] == before
+    assert model.asked.total() == asked
+
+
 def test_a_run_without_disciplines_does_not_enhance(tmp_path, words):
     model = Server()
     with FakeServer(model) as server:

@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -69,6 +71,24 @@ def test_control_characters_of_a_warning_do_not_reach_the_terminal():
         show_warnings()
         logging.getLogger("linksyn_gpu.llm").warning("the server said %s", "\x1b[2Jgone")
         assert err.getvalue() == "Warning: the server said \N{REPLACEMENT CHARACTER}[2Jgone\n".encode()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
+@pytest.mark.parametrize(
+    ("limit", "number", "message"),
+    [
+        ("RLIMIT_AS", 2**31, "not enough memory: the limit on address space leaves less than 4 GiB"),
+        ("RLIMIT_NOFILE", 7, "Too many open files"),
+    ],
+)
+def test_a_limit_of_the_system_that_is_too_low_is_a_message(tmp_path, limit, number, message):
+    code = f"import resource; resource.setrlimit(resource.{limit}, ({number}, {number}))\n"
+    code += "from linksyn_gpu.cli import main; main()"
+    words = [sys.executable, "-c", code, "ingest", SEEDS, "--out", str(tmp_path / "out")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("url", ["http://[::1/v1", "http://host:port/v1", "ftp://host/v1", "localhost:8000", ""])

@@ -147,7 +147,9 @@ def _add_missing_qa(ws: Workspace, rows: Sequence[dict[str, Any]], lost_paths: S
 def _lost_later(ws: Workspace, n_cells: int) -> list[Counter[str]]:
     """QA of each cell that the stages enhance and curate dropped, or that enhance waits for, by cause."""
     lost = [Counter[str]() for _ in range(n_cells)]
-    if ws.counts_so_far("enhance") is not None:
+    files = ("tasks.parquet", "qa.parquet", "enhanced.parquet", "enhance-dropped.parquet")
+    # Where one is damaged, the stage runs again: the figures of an earlier stage must not stop it before it gets there.
+    if ws.counts_so_far("enhance") is not None and all(map(ws.intact, files)):
         tasks = store.read_table(ws, "tasks.parquet", ["walk_id", "cell"])
         walk_id, cell = (tasks.column(name).to_numpy() for name in ("walk_id", "cell"))
         order = np.argsort(walk_id, kind="stable")
