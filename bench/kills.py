@@ -25,6 +25,7 @@ from typing import Any
 from timing import report
 
 from linksyn_gpu.llm.journal import Journal
+from linksyn_gpu.synthesis.requests import read_requests, requests_paths
 
 CONCURRENCY = 16
 
@@ -59,8 +60,7 @@ def run_with_kills(seeds: list[str], folder: Path, paths: int, kills: int, seed:
             server.kill()
     if code != 0:
         raise SystemExit(f"the last run ended with exit code {code}")
-    lines = (folder / "requests/requests-00000.jsonl").read_text(encoding="utf-8").splitlines()
-    asked = {json.loads(line)["custom_id"] for line in lines}
+    asked = [request["custom_id"] for path in requests_paths(folder) for request in read_requests(path)]
     with Journal(folder / "journal", writable=False) as journal:
         answers = Counter(record["id"] for _, record in journal.lines() if record is not None)
         damaged = journal.index().damaged
@@ -68,12 +68,12 @@ def run_with_kills(seeds: list[str], folder: Path, paths: int, kills: int, seed:
         "paths": paths,
         "kills": len(moments),
         "killed_after_s": moments,
-        "requests": len(lines),
+        "requests": len(asked),
         "answers": answers.total(),
         "duplicates": sum(n - 1 for n in answers.values()),
-        "lost": len(asked - set(answers)),
+        "lost": len(set(asked) - set(answers)),
         "damaged_lines": damaged,
-        "sent_again": sent - len(lines),
+        "sent_again": sent - len(asked),
         "most_in_flight": CONCURRENCY,
     }
 

@@ -41,7 +41,8 @@ def opened(number):
 
 with Workspace(sys.argv[1], create=False, lock=False) as ws, tempfile.TemporaryDirectory() as folder:
     out = Path(folder)
-    sources = Sources(store.read_kp_names(ws), store.read_seed_table(ws).table, SynthesisConfig(engine="batch"))
+    config = SynthesisConfig(engine="batch", model="m")
+    sources = Sources(store.read_kp_names(ws), store.read_seed_table(ws).table, config)
     cells = [Cell(cell["discipline"], cell["difficulty"], cell["asked"]) for cell in store.read_plan(ws)]
     parts = list(store.read_rows(ws, "paths.parquet", 0, store.count_rows(ws, "paths.parquet")))
     make(1)

@@ -1,6 +1,10 @@
 """Time, memory and disk of each stage on synthetic banks of growing size.
 
-    python bench/scale.py [--seeds 100000 1000000] [--paths 1000000] [--folder DIR] [--format jsonl] [--json]
+    python bench/scale.py [--seeds 100000 1000000] [--asked 1000000] [--folder DIR] [--format jsonl] [--json]
+
+A campaign has as many paths as seeds. The first ones, at most `--asked`, become requests, which a server on this
+machine that computes nothing answers (`bench/fake_llm.py --varied`; its processor time is not counted); the QA are
+curated and exported. Then the campaign grows to all of its paths.
 
 Each stage is a process of its own. Its memory is sampled every 50 ms: `anonymous` is what it allocated, and cannot be
 taken from it without swapping; `resident` also has the pages of mapped files that it touched, which the system drops
@@ -14,6 +18,7 @@ it to `STAGES`.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -23,6 +28,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +38,33 @@ from timing import machine
 
 ROOT = Path(__file__).parents[1]
 STAGES = {
-    "ingest": ("ingest", "{bank}", "--out", "{run}"),
-    "build": ("build", "{run}"),
-    "walk": ("walk", "{run}", "--paths", "{paths}"),
-    "requests": ("synthesize", "{run}", "--engine", "batch"),
+    "ingest": "ingest {bank} --out {run}",
+    "build": "build {run}",
+    "walk": "walk {run} --paths {asked}",
+    "requests": "synthesize {run} --engine batch --model fake --question-types default:open=1",
+    "answers": "synthesize {run} --force --engine openai --base-url {server} --concurrency 256"
+    " --question-types default:open=1",
+    "curate": "curate {run}",
+    "export": "export {run} --to {dataset} --teacher-terms none",
+    "walk on": "walk {run} --paths {paths}",
 }
-"""Name -> arguments of linksyn-gpu, in the order in which they run."""
+"""Name -> arguments of linksyn-gpu, in the order in which they run. `answers` writes its requests again."""
 INTERVAL = 0.05
 LIMIT = 6e9
 """Peak of anonymous memory that no stage may reach, in bytes."""
+
+
+@contextlib.contextmanager
+def server() -> Iterator[str]:
+    """Run the server that answers, and yield its address."""
+    command = [sys.executable, str(Path(__file__).with_name("fake_llm.py")), "--varied", "--latency", "0.02"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{process.stdout.readline().strip()}/v1"
+    finally:
+        process.terminate()
+        process.wait()
 
 
 class MemoryPeak(threading.Thread):
@@ -92,27 +116,32 @@ def size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def scale(folder: Path, n_seeds: int, paths: int, suffix: str, show: bool) -> list[dict[str, Any]]:
+def scale(folder: Path, n_seeds: int, asked: int, suffix: str, show: bool) -> list[dict[str, Any]]:
     """Make a bank, and run all stages on it."""
-    bank, run = folder / f"bank-{n_seeds}.{suffix}", folder / f"run-{n_seeds}"
+    bank = folder / f"bank-{n_seeds}.{suffix}"
+    run, dataset = folder / f"run-{n_seeds}", folder / f"dataset-{n_seeds}"
     begin = time.perf_counter()
     write_bank(bank, n_seeds)
     rows: list[dict[str, Any]] = []
     if show:
         made = f"{bank.stat().st_size / 1e9:.2f} GB, made in {time.perf_counter() - begin:.0f} s"
-        print(f"{n_seeds:,} seeds ({made}), {describe(n_seeds)['kps']:,} KPs at most; {paths:,} paths", flush=True)
-    values = {"bank": bank, "run": run, "paths": paths}
+        print(f"{n_seeds:,} seeds ({made}), {describe(n_seeds)['kps']:,} KPs at most", flush=True)
     try:
-        for name, arguments in STAGES.items():
-            before = size(run) if run.exists() else 0
-            found = measure([word.format(**values) for word in arguments])
-            rows.append({"seeds": n_seeds, "stage": name, **found, "disk_gb": (size(run) - before) / 1e9})
-            if show:
-                print("  ".join(f"{k} {v:.2f}" if isinstance(v, float) else f"{k} {v}" for k, v in rows[-1].items()))
-                sys.stdout.flush()
+        with server() as address:
+            values = {"bank": bank, "run": run, "dataset": dataset, "server": address}
+            values |= {"paths": n_seeds, "asked": min(asked, n_seeds)}
+            for name, arguments in STAGES.items():
+                before = size(run) + size(dataset)
+                found = measure([word.format(**values) for word in arguments.split()])
+                disk = (size(run) + size(dataset) - before) / 1e9
+                rows.append({"seeds": n_seeds, "stage": name, **found, "disk_gb": disk})
+                if show:
+                    row = rows[-1].items()
+                    print("  ".join(f"{k} {v:.2f}" if isinstance(v, float) else f"{k} {v}" for k, v in row), flush=True)
     finally:
         bank.unlink(missing_ok=True)
-        shutil.rmtree(run, ignore_errors=True)
+        for made_folder in (run, dataset):
+            shutil.rmtree(made_folder, ignore_errors=True)
     return rows
 
 
@@ -134,16 +163,18 @@ def main() -> None:
     """Run and print all sizes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[100_000, 1_000_000])
-    parser.add_argument("--paths", type=int, default=1_000_000)
-    parser.add_argument("--folder", type=Path, help="where the banks and runs are; 35 GB for 10 million seeds")
+    parser.add_argument("--asked", type=int, default=1_000_000, help="paths that become requests, at most")
+    parser.add_argument("--folder", type=Path, help="where the banks and runs are; 50 GB for 10 million seeds")
     parser.add_argument("--format", choices=("jsonl", "parquet"), default="jsonl")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
+    if options.folder is not None:
+        options.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         for n_seeds in options.seeds:
-            rows += scale(Path(folder), n_seeds, options.paths, options.format, not options.json)
-    result = {"stages": rows, "growth": growth(rows), "paths": options.paths, "format": options.format}
+            rows += scale(Path(folder), n_seeds, options.asked, options.format, not options.json)
+    result = {"stages": rows, "growth": growth(rows), "asked": options.asked, "format": options.format}
     if options.json:
         print(json.dumps({**result, "machine": machine()}, indent=1))
     else:

@@ -27,7 +27,7 @@ bundles = link_seeds(paths, graph, seeds, min_seeds=2)
 print(bundles, bundles.to_arrow().column("seed_ids")[0])
 
 # %% New QA. Engine 'batch' only writes the requests; with engine="openai", base_url=... a server answers them.
-done = synthesize(bundles, engine="batch", per_path=2)
+done = synthesize(bundles, engine="batch", model="MODEL", per_path=2)
 print(done, done.counts["synthesize"]["pending"], "requests pending in", done.folder)
 
 # %% The same folder again, later

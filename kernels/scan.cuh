@@ -104,12 +104,11 @@ struct WeighedRow {
           entry < end ? table.mass(here, entry) * (factor(neighbour_of(table.pair(entry))) - far) : 0;
       const uint64_t sum = corrected + warp_inclusive_scan(own, lane);
       const bool is_above = entry < end && far * prefix_of(table.pair(entry)) + sum > target;
-      int64_t behind = entry < end && !is_above ? entry + 1 : low;  // entries with a correction ascend
-      for (int32_t distance = WARP / 2; distance > 0; distance >>= 1) {
-        const int64_t other = __shfl_sync(ALL_LANES, behind, lane ^ distance);
-        behind = other > behind ? other : behind;
+      // Entries with a correction ascend: the last one that is not above is the last correction before the answer.
+      const uint32_t below = __ballot_sync(ALL_LANES, entry < end && !is_above);
+      if (below != 0) {
+        low = __shfl_sync(ALL_LANES, entry, WARP - 1 - __clz(static_cast<int>(below))) + 1;
       }
-      low = behind;
       const uint32_t above = __ballot_sync(ALL_LANES, is_above);
       const int32_t stop = above != 0 ? __ffs(static_cast<int>(above)) - 1 : WARP;  // the first lane above
       if (stop < WARP) {

@@ -14,7 +14,7 @@ from tests.device import report
 
 REPOSITORY = Path(__file__).parents[1]
 SEEDS = str(REPOSITORY / "examples" / "seeds.jsonl")
-QUICK = ("--engine", "batch", "--paths", "12", "--calibration-rounds", "2")
+QUICK = ("--engine", "batch", "--model", "m", "--paths", "12", "--calibration-rounds", "2")
 
 # Numba's cache is not safe while two processes fill it: each worker of pytest-xdist has its own, kept between runs.
 # Set before Numba is imported; the processes that tests start inherit it.

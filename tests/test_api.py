@@ -34,7 +34,7 @@ from linksyn_gpu import (
 )
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-QUICK = {"paths": 12, "walk": {"calibration_rounds": 2}, "synthesis": {"engine": "batch"}}
+QUICK = {"paths": 12, "walk": {"calibration_rounds": 2}, "synthesis": {"engine": "batch", "model": "m"}}
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_a_run_from_python_is_the_run_of_the_command_line(tmp_path, seeds):
 
     from linksyn_gpu.cli import main
 
-    flags = ("--engine", "batch", "--paths", "12", "--calibration-rounds", "2")
+    flags = ("--engine", "batch", "--model", "m", "--paths", "12", "--calibration-rounds", "2")
     done = CliRunner().invoke(main, ["run", str(EXAMPLES / "seeds.jsonl"), "--out", str(tmp_path / "cli"), *flags])
     assert done.exit_code == 0, done.output
     stages = []
@@ -157,7 +157,7 @@ def test_a_run_from_python_is_the_run_of_the_command_line(tmp_path, seeds):
         EXAMPLES / "seeds.jsonl", tmp_path / "files", done=lambda name, counts: stages.append(name), **QUICK
     )
     assert stages == ["ingest", "build", "walk", "synthesize"]
-    linksyn_gpu.run(seeds, tmp_path / "memory", **{**QUICK, "synthesis": SynthesisConfig(engine="batch")})
+    linksyn_gpu.run(seeds, tmp_path / "memory", **{**QUICK, "synthesis": SynthesisConfig(engine="batch", model="m")})
     for name in ("paths.parquet", "requests/requests-00000.jsonl", "kps.parquet"):
         of_cli = (tmp_path / "cli" / name).read_bytes()
         assert of_cli == (tmp_path / "files" / name).read_bytes() == (tmp_path / "memory" / name).read_bytes()
@@ -182,17 +182,17 @@ def test_an_open_run_gives_seeds_graph_paths_qa_and_figures(tmp_path, seeds, gra
 
 def test_synthesis_from_bundles_continues_in_its_folder_and_refuses_other_bundles(tmp_path, graph, seeds, bundles):
     out = tmp_path / "out"
-    first = synthesize(bundles, engine="batch", out=out)
+    first = synthesize(bundles, engine="batch", model="m", out=out)
     assert first.counts["walk"]["kept"] == int(bundles.kept.sum())
     requests = (out / "requests/requests-00000.jsonl").read_bytes()
     assert len(requests.splitlines()) == int(bundles.kept.sum())
     assert b"physics" in requests
-    synthesize(bundles, engine="batch", out=out)
+    synthesize(bundles, engine="batch", model="m", out=out)
     assert (out / "requests/requests-00000.jsonl").read_bytes() == requests
     others = link_seeds(Walker(graph, length=3, seed=8).sample(16), graph, seeds)
     with pytest.raises(ConfigError, match="bundles was"):
-        synthesize(others, engine="batch", out=out)
-    synthesize(others, engine="batch", out=out, force=True)
+        synthesize(others, engine="batch", model="m", out=out)
+    synthesize(others, engine="batch", model="m", out=out, force=True)
     assert (out / "requests/requests-00000.jsonl").read_bytes() != requests
 
 

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "linksyn_gpu"
 # Data flows down this list. A module imports from rows above its own, never from its own row or from a row below.
 LAYERS = [
     ["errors"],
-    ["text", "machine"],
+    ["text", "machine", "disk", "clock", "streams"],
     ["config"],
     ["cluster"],
     ["taxonomy"],
@@ -50,7 +50,20 @@ SHARED_NAMES = {
 }
 
 # What makes `linksyn-gpu --help` slow to start.
-HEAVY = ("numpy", "numba", "scipy", "pyarrow", "pandas", "rich", "jinja2", "aiohttp", "orjson", "psutil", "cupy")
+HEAVY = (
+    "numpy",
+    "numba",
+    "scipy",
+    "pyarrow",
+    "pandas",
+    "rich",
+    "jinja2",
+    "aiohttp",
+    "orjson",
+    "psutil",
+    "cupy",
+    "prometheus_client",
+)
 
 
 def first_part(path: Path) -> str:

@@ -8,9 +8,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # Packages that conda and PyPI name differently.
-CONDA_NAMES = {"cupy-cuda13x": "cupy", "cuvs-cu13": "cuvs", "igraph": "python-igraph"}
+CONDA_NAMES = {
+    "cupy-cuda13x": "cupy",
+    "cuvs-cu13": "cuvs",
+    "igraph": "python-igraph",
+    "matplotlib": "matplotlib-base",
+    "prometheus-client": "prometheus_client",
+}
 NO_RATTLER = "NOT PARSED AS CONDA PARSES: py-rattler is not installed; pip install -e '.[device-tests]'"
-EXTRAS = ("gpu", "analytics")
+EXTRAS = ("gpu", "analytics", "figures", "metrics", "report")
 
 
 def load(name):
@@ -23,7 +29,7 @@ def specs(name):
     found = {}
     for entry in load(name)["dependencies"]:
         for spec in [entry] if isinstance(entry, str) else entry["pip"]:
-            package, version = re.fullmatch(r"([\w.-]+?)\s*([=<>!~].*)?", spec).groups()
+            package, version = re.fullmatch(r"([\w.-]+(?:\[\w+\])?)\s*([=<>!~].*)?", spec).groups()
             found[package] = version or ""
     return found
 
@@ -34,7 +40,7 @@ def required():
     lines = [*project["dependencies"], *(line for extra in EXTRAS for line in project["optional-dependencies"][extra])]
     found = {}
     for line in lines:
-        name, bound = re.fullmatch(r"([\w-]+)>=([\d.]+)", line).groups()
+        name, bound = re.fullmatch(r"([\w-]+(?:\[\w+\])?)>=([\d.]+)", line).groups()
         found[CONDA_NAMES.get(name, name)] = bound
     return found
 

@@ -7,7 +7,7 @@ from linksyn_gpu.cli.options import Resolve, existing_run, settings_command
 from linksyn_gpu.cli.summary import analysis_text
 
 
-@settings_command("Machine", force=False)
+@settings_command("Machine", force=False, progress=False)
 @existing_run
 def command(folder: str, resolve: Resolve) -> None:
     """Write DIR/analytics.parquet: degree, component, PageRank, core number and community of each KP.

@@ -8,11 +8,14 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from linksyn_gpu.errors import ConfigError, LinkSynError, StopAsking
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 FAILED, WRONG_USAGE, STOPPED_EARLY, INTERRUPTED = 1, 2, 3, 130
 # C0 and C1 controls except tab and newline, and the marks that reorder text: model output must not steer a terminal.
@@ -24,14 +27,37 @@ def printable(text: str) -> str:
     return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
+_terminal: Console | None = None  # the terminal with a live view on it: text is written above the view
+
+
+@contextlib.contextmanager
+def view_on(terminal: Console) -> Iterator[None]:
+    """While the block runs, write results and messages through a terminal that shows a live view."""
+    global _terminal
+    _terminal = terminal
+    try:
+        yield
+    finally:
+        _terminal = None
+
+
 def result(text: str) -> None:
     """Write a result to stdout."""
-    click.echo(printable(text))
+    _write(text, to_terminal=sys.stdout.isatty())
 
 
 def status(text: str) -> None:
     """Write progress or a message to stderr."""
-    click.echo(printable(text), err=True)
+    _write(text, to_terminal=True, err=True)
+
+
+def _write(text: str, *, to_terminal: bool, err: bool = False) -> None:
+    if _terminal is not None and to_terminal:
+        from rich.text import Text
+
+        _terminal.print(Text(printable(text)), soft_wrap=True)
+    else:
+        click.echo(printable(text), err=err)
 
 
 class _Log(logging.Handler):
@@ -88,37 +114,3 @@ def exit_if_stopped(counts: Mapping[str, Any], engine: str) -> None:
     if counts.get("answered") == 0 < counts.get("failed", 0):
         status("No request had a usable answer; dropped.parquet holds each one with its reason.")
         sys.exit(STOPPED_EARLY)
-
-
-@contextlib.contextmanager
-def progress_bars() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Yield a `Progress` that draws bars on stderr if that is a terminal, and writes short lines otherwise."""
-    if not sys.stderr.isatty():
-        yield _progress_lines()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[str, Any] = {}
-
-        def show(what: str, done: int, total: int | None) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
-
-        yield show
-
-
-def _progress_lines() -> Callable[[str, int, int | None], None]:
-    """Write one line per tenth of the work, for logs."""
-    last: dict[str, int] = {}
-
-    def show(what: str, done: int, total: int | None) -> None:
-        tenth = 10 * done // total if total else -1
-        if last.get(what) != tenth:
-            last[what] = tenth
-            status(f"{what}: {done:,}" + (f" of {total:,}" if total else " ..."))
-
-    return show

@@ -13,7 +13,7 @@ from linksyn_gpu.cli.options import BYTES
 from linksyn_gpu.config import MAX_PATHS, MAX_WALK_LENGTH
 
 PACKAGES = {
-    "core": "numpy scipy numba pyarrow click rich jinja2 aiohttp psutil orjson pyahocorasick opencc",
+    "core": "numpy scipy numba pyarrow click rich jinja2 aiohttp psutil orjson pyahocorasick opencc wordfreq",
     "embedded engine": "xllamacpp",
     "analytics": "igraph",
     "key phrases": "yake jieba",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from linksyn_gpu.cli.console import progress_bars, result
+from linksyn_gpu.cli.console import result
+from linksyn_gpu.cli.live import Watch
 from linksyn_gpu.cli.options import Resolve, new_run, settings_command
 from linksyn_gpu.cli.summary import ingest_line
 
 
 @settings_command("Input", "Text work")
 @new_run
-def command(seeds: tuple[str, ...], out: str, resolve: Resolve, force: bool) -> None:
+def command(seeds: tuple[str, ...], out: str, resolve: Resolve, watch: Watch, force: bool) -> None:
     """Read SEEDS (JSONL, JSON, CSV, TSV, Parquet or Arrow, also .gz and .zst; globs allowed) into a run folder.
 
     SEEDS may be folders, also those that Hugging Face `datasets` saved, and - for standard input. The layout of the
@@ -18,7 +19,7 @@ def command(seeds: tuple[str, ...], out: str, resolve: Resolve, force: bool) -> 
     from linksyn_gpu.pipeline import stages
     from linksyn_gpu.pipeline.folder import Workspace
 
-    with Workspace(out) as ws, progress_bars() as progress:
+    with Workspace(out) as ws, watch() as progress:
         config = resolve(ws.settings("ingest"))
         counts = stages.ingest(ws, seeds, config, force=force, progress=progress)
     result(ingest_line(counts))

@@ -13,6 +13,7 @@ import click
 
 from linksyn_gpu import config as allowed
 from linksyn_gpu.cli.console import errors_as_text
+from linksyn_gpu.cli.live import watch
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import from_mapping, merged, read_toml
 from linksyn_gpu.errors import ConfigError
@@ -146,7 +147,12 @@ GROUPS = {
     ),
     "Knowledge points": (
         Flag("--extractor", "extract.extractor", click.Choice(allowed.EXTRACTORS), "Source of knowledge points."),
-        Flag("--merge", "extract.merge", click.Choice(allowed.MERGES), "Which names become one knowledge point."),
+        Flag(
+            "--merge",
+            "extract.merge",
+            click.Choice(allowed.MERGES),
+            "Which names become one knowledge point; 'forms' if --extractor auto chooses llm or yake.",
+        ),
         Flag("--only-missing", "extract.only_missing", bool, "Extract only for seeds without knowledge points."),
         Flag("--max-kps", "extract.max_kps", int, "Extract at most this many knowledge points per seed."),
         Flag("--glossary", "extract.glossary", click.Path(), "Terms, .jsonl or .txt, for extractor 'terms'."),
@@ -193,6 +199,8 @@ GROUPS = {
         Flag("--language", "synthesis.language", click.Choice(allowed.LANGUAGES), "Language of the new QA."),
         Flag("--templates", "synthesis.templates", click.Path(), "Folder with your own prompt templates."),
         Flag("--max-tokens", "synthesis.max_tokens", int, "Token limit of one answer."),
+        Flag("--batch-requests", "synthesis.batch_requests", int, "Most requests in one requests file."),
+        Flag("--batch-bytes", "synthesis.batch_bytes", BYTES, "Largest requests file, such as 100MB."),
         Flag("--max-requests", "synthesis.max_requests", int, "Stop after this many requests in the whole run."),
         Flag("--budget-tokens", "synthesis.budget_tokens", int, "Stop sending after this many tokens in and out."),
     ),
@@ -260,6 +268,9 @@ PUBLISHED_FLAGS = (
     Flag("--contact", "export.contact", str, "Who publishes it, and the address for takedown requests."),
 )
 RUN_FOLDER = "Run folder"
+DISPLAY = "Progress"
+PRICES = ("--price-in", "--price-out")
+"""Flags of commands that ask a model, to show what it costs."""
 Resolve = Callable[[Any], RunConfig]
 """Gives the settings of a call: defaults, then what the folder recorded (the argument), then --config, then flags."""
 
@@ -291,10 +302,13 @@ def grouped_option(group: str, *names: str, **attributes: Any) -> Callable[[Call
     return click.option(*names, cls=GroupedOption, group=group, **attributes)
 
 
-def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[..., Any]], click.Command]:
-    """Make a command with these groups of flags, or single flags by name, with `--config` and, if wanted, `--force`.
+def settings_command(
+    *groups: str, force: bool = True, progress: bool = True
+) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a command with these groups of flags, or single flags by name, with `--config` and, if wanted, `--force`
+    and the flags of `display_options`.
 
-    The function receives `resolve` (see `Resolve`), `force`, and its own parameters.
+    The function receives `resolve` (see `Resolve`), `watch` (see `live.Watch`), `force`, and its own parameters.
     """
     known = {**GROUPS, FORECAST: FORECAST_FLAGS, PUBLISHED: PUBLISHED_FLAGS, OTHER_FILES: OTHER_FILES_FLAGS}
     chosen = [
@@ -304,6 +318,9 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
     def decorate(function: Callable[..., Any]) -> click.Command:
         @functools.wraps(function)
         def wrapped(config_file: str | None, **params: Any) -> Any:
+            if progress:
+                display = {name: params.pop(name) for name in ("plain", "metrics_port", "metrics_host")}
+                params["watch"] = functools.partial(watch, **display)
             overrides: dict[str, Any] = {}
             for _, flag in chosen:
                 value = params.pop(_parameter(flag))
@@ -319,6 +336,8 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
             return function(resolve=functools.partial(_resolved, config_file, overrides), **params)
 
         decorated: Callable[..., Any] = errors_as_text(wrapped)
+        if progress:
+            decorated = display_options(decorated)
         for title, flag in reversed(chosen):
             kind: dict[str, Any] = {"is_flag": True} if flag.type is bool else {"type": flag.type}
             if flag.type in (*LISTS, *PAIRS, *TABLES):
@@ -334,6 +353,20 @@ def settings_command(*groups: str, force: bool = True) -> Callable[[Callable[...
         return click.command(cls=GroupedCommand)(decorated)
 
     return decorate
+
+
+def display_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the flags that say how progress is shown: parameters `plain`, `metrics_port` and `metrics_host`."""
+    plain = "Write progress as plain lines, as when stderr is not a terminal."
+    port = "Serve figures for Prometheus at http://127.0.0.1:PORT/metrics while the command runs (extra metrics)."
+    host = "Address on which they are served; others than this machine may then read them."
+    for option in (
+        grouped_option(DISPLAY, "--metrics-host", default="127.0.0.1", show_default=True, help=host),
+        grouped_option(DISPLAY, "--metrics-port", type=click.IntRange(0, 65535), metavar="PORT", help=port),
+        grouped_option(DISPLAY, "--plain", is_flag=True, help=plain),
+    ):
+        function = option(function)
+    return function
 
 
 def _without_repeats(flag: str, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:

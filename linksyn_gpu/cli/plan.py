@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from linksyn_gpu.cli import summary
-from linksyn_gpu.cli.console import exit_if_stopped, progress_bars, result, status
+from linksyn_gpu.cli.console import exit_if_stopped, result, status
+from linksyn_gpu.cli.live import Watch
 from linksyn_gpu.cli.options import FORECAST, GROUPS, Resolve, new_run, settings_command
 
 
 @settings_command(*GROUPS, FORECAST)
 @new_run
-def command(seeds: tuple[str, ...], out: str, resolve: Resolve, force: bool) -> None:
+def command(seeds: tuple[str, ...], out: str, resolve: Resolve, watch: Watch, force: bool) -> None:
     """Sample all paths of a campaign and write its requests, ask for nothing, and forecast what it gives and costs.
 
     'linksyn-gpu run' with the same SEEDS, --out and settings executes exactly these paths and requests.
@@ -30,7 +31,7 @@ def command(seeds: tuple[str, ...], out: str, resolve: Resolve, force: bool) -> 
         last[stage] = counts
         result(summary.LINES[stage](counts))
 
-    with progress_bars() as progress:
+    with watch() as progress:
         planned = plan(seeds, out, config, force=force, progress=progress, done=done)
     if "walk" not in last:  # requests of stage extract are pending
         exit_if_stopped(last["extract"], config.synthesis.engine)

@@ -7,7 +7,8 @@ import sys
 
 import click
 
-from linksyn_gpu.cli.console import errors_as_text, progress_bars, result
+from linksyn_gpu.cli.console import errors_as_text, result
+from linksyn_gpu.cli.live import watch
 from linksyn_gpu.cli.options import existing_run
 
 SHOWN = 200
@@ -31,7 +32,7 @@ def command(folder: str, ids: tuple[str, ...], dataset: str | None, every: bool)
 
     if bool(ids) == every:
         raise click.UsageError("give ids, or --all")
-    with Workspace(folder, create=False, lock=False) as ws, progress_bars() as progress:
+    with Workspace(folder, create=False, lock=False) as ws, watch() as progress:
         proofs = stages.prove(ws, ids or stages.all_ids(ws), dataset=dataset, progress=progress)
     for proof in proofs:
         if proof.agrees and not every:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from linksyn_gpu.cli.console import errors_as_text, progress_bars, result
+from linksyn_gpu.cli.console import errors_as_text, result
+from linksyn_gpu.cli.live import watch
 from linksyn_gpu.cli.options import existing_run
 
 
@@ -22,7 +23,7 @@ def command(folder: str, ids: tuple[str, ...], dataset: str | None, purge: bool)
     from linksyn_gpu.pipeline import stages
     from linksyn_gpu.pipeline.folder import Workspace
 
-    with Workspace(folder, create=False) as ws, progress_bars() as progress:
+    with Workspace(folder, create=False) as ws, watch() as progress:
         counts = stages.revoke(ws, ids, purge=purge, dataset=dataset, progress=progress)
     result(
         f"revoked    {counts['seeds']:,} seeds, {counts['paths']:,} paths, {counts['requests']:,} requests, "

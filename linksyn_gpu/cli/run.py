@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from linksyn_gpu.cli import summary
-from linksyn_gpu.cli.console import exit_if_stopped, progress_bars, result, status
-from linksyn_gpu.cli.options import GROUPS, Resolve, new_run, settings_command
+from linksyn_gpu.cli.console import exit_if_stopped, result, status
+from linksyn_gpu.cli.live import Watch
+from linksyn_gpu.cli.options import GROUPS, PRICES, Resolve, new_run, settings_command
 
 
-@settings_command(*GROUPS)
+@settings_command(*GROUPS, *PRICES)
 @new_run
-def command(seeds: tuple[str, ...], out: str, resolve: Resolve, force: bool) -> None:
+def command(seeds: tuple[str, ...], out: str, resolve: Resolve, watch: Watch, force: bool) -> None:
     """Run all stages: read SEEDS, build the KP graph, sample paths, link seeds along them, and generate new QA.
 
     Run the command again on the same folder to continue after a stop.
@@ -29,7 +30,7 @@ def command(seeds: tuple[str, ...], out: str, resolve: Resolve, force: bool) -> 
         last[stage] = counts
         result(summary.LINES[stage](counts))
 
-    with progress_bars() as progress:
+    with watch() as progress:
         run(seeds, out, config, force=force, progress=progress, done=done)
     engine = config.synthesis.engine
     if "synthesize" not in last:  # requests of stage extract are pending

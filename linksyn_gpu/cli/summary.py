@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from linksyn_gpu.pipeline.folder import OPTIONAL
 
 if TYPE_CHECKING:
+    from linksyn_gpu.report.compare import Comparison
     from linksyn_gpu.report.stats import RunStats
 
 
@@ -213,7 +214,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     lines = []
     for first, *numbers in rows:
         cells = (f"  {text:>{width}}" for text, width in zip(numbers, widths[1:], strict=True))
-        lines.append("           " + first.ljust(widths[0]) + "".join(cells))
+        lines.append(("           " + first.ljust(widths[0]) + "".join(cells)).rstrip())
     return "\n".join(lines)
 
 
@@ -427,8 +428,7 @@ def where_to_look(folder: str, counts: Mapping[str, Any], engine: str) -> str:
         file = counts["requests_file"]
         return (
             f"next       send {folder}/{file} to a batch API or 'vllm run-batch', then\n"
-            f"           linksyn-gpu synthesize {folder} --collect ANSWERS.jsonl\n"
-            f"           (the requests name the model of --model; without --model they name 'auto')"
+            f"           linksyn-gpu synthesize {folder} --collect ANSWERS.jsonl"
         )
     return (
         f"look at    {folder}/qa.jsonl (new QA), {folder}/report.html (report),\n"
@@ -478,9 +478,10 @@ def _coverage_lines(stats: RunStats) -> list[str]:
 def report_text(stats: RunStats) -> str:
     """All figures of a run."""
     lines = []
+    of_files = stats.overview is not None and stats.overview.of_files  # such a folder has no graph, paths and requests
     for name, line in (("ingest", ingest_line), ("extract", extract_line), ("build", build_line), ("walk", walk_line)):
         counts = stats.stages[name]
-        if counts is None and name in OPTIONAL:
+        if counts is None and (of_files or name in OPTIONAL):
             continue
         lines.append(line(counts) if counts is not None else f"{name}: not finished")
     if stats.cells:
@@ -488,7 +489,7 @@ def report_text(stats: RunStats) -> str:
     counts = stats.stages["synthesize"]
     if counts is not None:
         lines.append(synthesis_line(counts))
-    elif "synthesize" not in stats.outcomes:
+    elif "synthesize" not in stats.outcomes and not of_files:
         lines.append("synthesize: not started")
     if (enhanced := stats.stages["enhance"]) is not None:
         lines.append(enhancement_line(enhanced))
@@ -501,3 +502,14 @@ def report_text(stats: RunStats) -> str:
         if found:
             lines.append(f"{name.replace('_', ' '):<14} {reasons(found)}")
     return "\n".join(lines)
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """The tables of two runs side by side."""
+    from linksyn_gpu.report.compare import tables_of
+
+    blocks = []
+    for table in tables_of(comparison):
+        lines = [table.title, _table([table.header, *table.rows])]
+        blocks.append("\n".join([*lines, *([f"           {table.note}"] if table.note else [])]))
+    return "\n\n".join(blocks)

@@ -18,7 +18,8 @@ class ExtractConfig:
     """'given': those of the seeds; 'llm': a language model; 'yake': key phrases; 'terms': terms of a glossary; 'names':
     the names that other seeds of the bank have; 'auto': chosen by the seeds and the engine, see `choose_extractor`."""
     merge: str = "none"
-    """'none'; 'forms': names with the same merge key; 'fuzzy': also stated synonyms and similar names."""
+    """'none'; 'forms': names with the same merge key; 'fuzzy': also stated synonyms and similar names. Extractor 'auto'
+    replaces 'none' by 'forms' if it chooses 'llm' or 'yake'."""
     only_missing: bool = False
     """Extract only for seeds without knowledge points."""
     max_kps: int = 8

@@ -24,6 +24,11 @@ class PlanConfig:
     tokenizer: str | None = None
     """tokenizer.json of the model, to count prompt tokens without a server (extra plan)."""
 
+    @property
+    def prices(self) -> tuple[float, float] | None:
+        """Prices of a million tokens read and written; None where they are not set."""
+        return None if self.price_in is None or self.price_out is None else (self.price_in, self.price_out)
+
     def __post_init__(self) -> None:
         for name in ("price_in", "price_out"):
             value = getattr(self, name)

@@ -78,6 +78,10 @@ class SynthesisConfig:
     response_format. An engine learns this by itself from the server's refusal; a batch file does not."""
     rename: Mapping[str, str] = field(default_factory=dict)
     """Names under which parameters are sent, e.g. {max_tokens = 'max_completion_tokens'}."""
+    batch_requests: int = 50_000
+    """Most requests in one file of `requests/`; the default is the limit of batch services."""
+    batch_bytes: int = 200 * 10**6
+    """Largest file of `requests/` in bytes, before compression; the default is the limit of batch services."""
     templates: str | None = None
     """Folder with your own prompt templates; None: the templates of the package."""
     model_file: str | None = None
@@ -108,10 +112,16 @@ class SynthesisConfig:
             self.engine != "openai" or bool(self.base_url),
             "engine 'openai' needs base_url, e.g. --base-url http://127.0.0.1:8000/v1",
         )
+        require(
+            self.engine != "batch" or bool(self.model),
+            "engine 'batch' needs model, the name that the batch service or 'vllm run-batch' knows, e.g. "
+            "--model Qwen/Qwen3-32B: each request in the files names it",
+        )
         self._check_urls()
         self._check_parameters()
         self._check_vllm()
-        for name in ("per_path", "max_tokens", "max_prompt_chars", "max_attempts", "concurrency", "timeout"):
+        positive = ("per_path", "max_tokens", "max_prompt_chars", "max_attempts", "concurrency", "timeout")
+        for name in (*positive, "batch_requests", "batch_bytes"):
             require(getattr(self, name) > 0, f"{name} = {getattr(self, name)} must be positive")
         require(
             self.max_field_chars is None or self.max_field_chars >= 80,

@@ -51,9 +51,15 @@ class Asker:
         self,
         requests: Iterable[Mapping[str, Any]],
         validate: Callable[[str], str | None],
+        stats: Stats | None = None,
         on_progress: Callable[[Stats], None] | None = None,
     ) -> None:
         """Send the requests that have no answer in the journal, each id once. After a failure nothing more is sent.
+
+        Parameters
+        ----------
+        stats : Stats, optional
+            The running figures; those of earlier calls are added to.
 
         Raises
         ------
@@ -77,6 +83,7 @@ class Asker:
                 limits=Limits.of(self._config, engine),
                 validate=validate,
                 budget=self._budget,
+                stats=stats,
                 on_progress=on_progress,
             )
         except EngineError as error:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
+from linksyn_gpu.clock import REAL_CLOCK, Clock
 from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import StopAsking
 from linksyn_gpu.llm import API_KEY_NAMES, Engine
@@ -36,7 +36,7 @@ from linksyn_gpu.llm.protocol import (
 )
 from linksyn_gpu.llm.refusals import Dialect, Kind, Refusal, read_refusal
 from linksyn_gpu.llm.servers.watch import outlived
-from linksyn_gpu.llm.transport import Broken, Reply, Unreachable
+from linksyn_gpu.llm.transport import Broken, Connect, Reply, Transport, Unreachable
 
 log = logging.getLogger(__name__)
 
@@ -142,14 +142,32 @@ class Stats(Load):
 
 
 class Client:
-    """Asks the servers of an engine: `async with Client(engine, limits) as client: await client.complete(request)`."""
+    """Asks the servers of an engine: `async with Client(engine, limits) as client: await client.complete(request)`.
 
-    def __init__(self, engine: Engine, limits: Limits | None = None, validate: Validate | None = None) -> None:
-        self.engine = engine
+    Parameters
+    ----------
+    clock, connect : Clock, callable
+        Those of the machine, except in tests.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        limits: Limits | None = None,
+        validate: Validate | None = None,
+        stats: Stats | None = None,
+        *,
+        clock: Clock = REAL_CLOCK,
+        connect: Connect = Transport,
+    ) -> None:
+        self.engine, self.clock = engine, clock
+        self._connect = connect
         self.limits = limits or Limits()
-        self.stats = Stats()
+        self.stats = stats or Stats()
         self.dialect = Dialect(self.limits.without, self.limits.rename)
         self._validate = validate or (lambda text: None)
+        self._pauses = Counter[str]()
+        """Of requests in flight: times that the server asked them to wait."""
         self._context = engine.context
         self._endpoints: Endpoints
 
@@ -165,8 +183,11 @@ class Client:
             limits.timeout,
             limits.concurrency,
             self.stats,
+            self.stats.endpoints,
             rest=limits.rest,
             longest_rest=limits.rest_cap,
+            clock=self.clock,
+            connect=self._connect,
         )
         self.stats.endpoints = self._endpoints.stats
         return self
@@ -192,12 +213,16 @@ class Client:
         body = {**request["body"], "model": self.engine.model}
         if self.limits.answer_limit is not None and "max_tokens" in body:
             body["max_tokens"] = self.limits.answer_limit
-        outcome, spent = await self._ask(request["custom_id"], body)
+        request_id, began = request["custom_id"], self.clock.monotonic()
+        outcome, spent = await self._ask(request_id, body)
         if isinstance(outcome, Completion):
             self.stats.completed += 1
         else:
             self.stats.failed += 1
-        return replace(outcome, spent_tokens=spent)
+        seconds, pauses = round(self.clock.monotonic() - began, 3), self._pauses.pop(request_id, 0)
+        return replace(
+            outcome, spent_tokens=spent, received=round(self.clock.time(), 3), seconds=seconds, pauses=pauses
+        )
 
     async def accepts(self, request: Mapping[str, Any]) -> bool:
         """Whether the server answers a short request of the same form. A few tokens are spent on it.
@@ -275,7 +300,7 @@ class Client:
             outcome = await self._exchange(request_id, body, attempt, cut_at)
             if watch is None or not (isinstance(outcome, Failure) and outcome.reason in LOST_WITH_SERVER):
                 return outcome
-            if not await outlived(watch, starts):
+            if not await outlived(watch, starts, clock=self.clock):
                 return outcome
             self.stats.retries["server_died"] += 1  # at most once per restart of the server
 
@@ -296,6 +321,7 @@ class Client:
             if refusal.kind is Kind.WAIT:
                 pauses += 1
                 self.stats.throttled += 1
+                self._pauses[request_id] += 1
                 if pauses > self.limits.max_throttled:
                     detail = clip(f"{pauses} times {refusal.message}")
                     return Failure(request_id, "rate_limited", detail, attempt, endpoint=endpoint.url)
@@ -396,7 +422,7 @@ class Client:
             if watch.state == "failed":
                 raise StopAsking(watch.detail)
             self._endpoints.forgive()  # it is being restarted
-        elif since is not None and (seconds := time.monotonic() - since) >= self.limits.unreachable_after:
+        elif since is not None and (seconds := self.clock.monotonic() - since) >= self.limits.unreachable_after:
             raise StopAsking(
                 f"{', '.join(self.engine.urls)} could not be reached for {seconds:.0f} s "
                 f"({error}): start the server or correct --base-url, then run the same "

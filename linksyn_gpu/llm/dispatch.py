@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
-import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
 
+from linksyn_gpu.clock import REAL_CLOCK, Clock
 from linksyn_gpu.errors import LinkSynError, StopAsking
 from linksyn_gpu.llm import Engine
 from linksyn_gpu.llm.asking import Validate
@@ -37,22 +38,28 @@ def ask_all(
     validate: Validate | None = None,
     index: Index | None = None,
     budget: Budget | None = None,
+    stats: Stats | None = None,
     on_progress: Callable[[Stats], None] | None = None,
+    on_outcome: Callable[[Request, Outcome], None] | None = None,
 ) -> Stats:
     """Ask for every request that the journal has no answer for, and write each outcome to the journal.
 
     Parameters
     ----------
     requests : iterable of mapping
-        Lines of an OpenAI batch file. They are read one at a time in a separate thread, at most `READ_AHEAD`
-        before they are sent. The iterable may block for as long as it likes: requests read before are sent, and
-        answers are received, while it does.
+        Lines of an OpenAI batch file; fields other than `custom_id` and `body` are not sent. They are read one at a
+        time in a separate thread, at most `READ_AHEAD` before they are sent. The iterable may block for as long as it
+        likes: requests read before are sent, and answers are received, while it does.
     index : Index, optional
         What the journal holds. None: `journal.index()`.
     budget : Budget, optional
         Asked before each request. When it admits no more, the requests in flight are finished and nothing is sent.
+    stats : Stats, optional
+        The running figures; those of earlier calls are added to.
     on_progress : callable, optional
         Called with the running figures after each outcome.
+    on_outcome : callable, optional
+        Called with each request and its outcome. It must be quick: requests wait for it.
 
     Raises
     ------
@@ -63,15 +70,25 @@ def ask_all(
 
     Outcomes received before an error or Ctrl-C are kept.
     """
+    client = functools.partial(Client, engine, limits or Limits(), validate, stats)
+    return run_anywhere(ask(requests, client, journal, index, budget, on_progress, on_outcome))
+
+
+async def ask(
+    requests: Iterable[Request],
+    connect: Callable[[], Client],
+    journal: Journal,
+    index: Index | None = None,
+    budget: Budget | None = None,
+    on_progress: Callable[[Stats], None] | None = None,
+    on_outcome: Callable[[Request, Outcome], None] | None = None,
+) -> Stats:
+    """`ask_all` in a loop that is running already, with a client that is made in it."""
     index = journal.index() if index is None else index
-
-    async def run() -> Stats:
-        async with Client(engine, limits or Limits(), validate) as client:
-            await _Dispatch(client, journal, index, budget or Budget(), on_progress).run(requests)
-            return client.stats
-
     try:
-        return run_anywhere(run())
+        async with connect() as client:
+            await _Dispatch(client, journal, index, budget or Budget(), on_progress, on_outcome).run(requests)
+            return client.stats
     finally:
         journal.sync()
 
@@ -86,10 +103,12 @@ class _Dispatch:
         index: Index,
         budget: Budget,
         on_progress: Callable[[Stats], None] | None,
+        on_outcome: Callable[[Request, Outcome], None] | None,
     ) -> None:
         self._client, self._journal, self._index, self._budget = client, journal, index, budget
-        self._on_progress = on_progress
-        self._doubts = _Doubts(client.engine, client.concurrency)
+        self._on_progress, self._on_outcome = on_progress, on_outcome
+        self._clock = client.clock
+        self._doubts = _Doubts(client.engine, client.concurrency, client.clock)
         self._ready: asyncio.Queue[Request | None] = asyncio.Queue()
         self._places = threading.Semaphore(READ_AHEAD)
         self._stopped = False
@@ -124,11 +143,13 @@ class _Dispatch:
             if not admitted:
                 self._stop_reading()
                 continue
-            began = time.monotonic()
+            began = self._clock.monotonic()
             try:
                 outcome = await self._client.complete(request)
                 self._budget.settle(request, outcome)
                 self._write(self._doubts.settle(request, outcome, began))
+                if self._on_outcome is not None:
+                    self._on_outcome(request, outcome)
                 if self._doubts.too_many:
                     await self._decide()
             except StopAsking as error:
@@ -218,8 +239,8 @@ class _Doubts:
     A refusal is about one request when the server answers a request that was sent later.
     """
 
-    def __init__(self, engine: Engine, concurrency: int) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, concurrency: int, clock: Clock = REAL_CLOCK) -> None:
+        self._engine, self._clock = engine, clock
         self._most_refused = max(LEAST_REFUSED, concurrency // 2)
         self._most_failed = max(LEAST_FAILED, 2 * concurrency)
         self._failed_in_a_row = 0
@@ -234,7 +255,7 @@ class _Doubts:
             The server fails on one request after the other.
         """
         if isinstance(outcome, Failure) and outcome.reason in REFUSED:
-            self._held.append((time.monotonic(), request, outcome))
+            self._held.append((self._clock.monotonic(), request, outcome))
             return []
         if isinstance(outcome, Failure) and outcome.transient:
             self._failed_in_a_row += 1

@@ -8,16 +8,16 @@ works, nothing is left out: the client then waits, or stops, as it does with a s
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
 
+from linksyn_gpu.clock import REAL_CLOCK, Clock
 from linksyn_gpu.llm import Engine
 from linksyn_gpu.llm.protocol import Completion, Failure, Outcome
-from linksyn_gpu.llm.transport import Transport
+from linksyn_gpu.llm.transport import Connect, Transport
 
 FAILURES = 3
 """Failures in a row after which a server is left out."""
@@ -28,16 +28,21 @@ class Load:
     """Requests in flight over time."""
 
     in_flight: int = 0
+    slots: int = 0
+    """Most requests in flight."""
+    limit: int = 0
+    """Most requests in flight now: fewer than the settings say while the server throttles."""
+    paused_until: float = 0.0
+    """No request is sent before this time (`time.monotonic`): the server asked for a pause."""
     slot_seconds: float = 0.0
     """Integral of requests in flight over time."""
     idle_seconds: float = 0.0
     """Time without any request in flight."""
     seconds: float = 0.0
-    changed_at: float = field(default_factory=time.monotonic, repr=False)
+    changed_at: float = field(default=0.0, repr=False)
 
-    def move(self, step: int) -> None:
+    def move(self, step: int, now: float) -> None:
         """Count `step` more requests in flight from now on."""
-        now = time.monotonic()
         span = now - self.changed_at
         self.slot_seconds += self.in_flight * span
         self.idle_seconds += span if self.in_flight == 0 else 0.0
@@ -81,14 +86,14 @@ class EndpointStats(Load):
 class Endpoint:
     """One server, with its connections, its limit of requests in flight, and its state."""
 
-    def __init__(self, engine: Engine, timeout: float, slots: int) -> None:
+    def __init__(
+        self, engine: Engine, timeout: float, slots: int, stats: EndpointStats, clock: Clock, connect: Connect
+    ) -> None:
         self.url = engine.base_url
-        self.transport = Transport(engine, timeout)
-        self.stats = EndpointStats()
+        self.transport = connect(engine, timeout)
+        self.stats, self._clock = stats, clock
+        stats.slots, stats.changed_at, stats.left_out = slots, clock.monotonic(), False
         self.limit = float(slots)
-        """Requests in flight: fewer when the server throttles, back to `slots` as it recovers."""
-        self.closed_until = 0.0
-        """It asked to receive nothing until then."""
         self.rest_until = 0.0
         self.rests = 0
         """Rests since the last request that worked; 0: it is healthy."""
@@ -105,7 +110,17 @@ class Endpoint:
     @property
     def room(self) -> int:
         """Requests that may be in flight."""
-        return max(1, int(self.limit))
+        return self.stats.limit
+
+    @property
+    def limit(self) -> float:
+        """Requests in flight: fewer when the server throttles, then back to `slots`. Its whole part counts."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: float) -> None:
+        self._limit = limit
+        self.stats.limit = max(1, int(limit))
 
     def connected(self) -> None:
         """Take note that a connection was made."""
@@ -120,7 +135,7 @@ class Endpoint:
 
     def failed(self, rest: float, longest_rest: float, *, at_once: bool = False) -> None:
         """Take note of a failure; after `FAILURES` in a row, or `at_once`, the server rests."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         self._failures += 1
         if (at_once or self._failures >= FAILURES or not self.healthy) and now >= self.rest_until:
             self.rest_until = now + min(longest_rest, rest * 2.0 ** min(self.rests, 30))
@@ -131,14 +146,13 @@ class Endpoint:
 
         Returns the seconds that this adds to earlier pauses.
         """
-        now = time.monotonic()
-        until = max(self.closed_until, now + seconds)
-        added = until - max(self.closed_until, now)
-        self.closed_until = until
+        now, before = self._clock.monotonic(), self.stats.paused_until
+        until = max(before, now + seconds)
+        self.stats.paused_until = until
         if now - self._shrunk_at > 1.0:  # refusals at the same time count once
             self._shrunk_at = now
             self.limit = max(1.0, self.limit / 2)
-        return added
+        return until - max(before, now)
 
 
 class Endpoints:
@@ -150,18 +164,41 @@ class Endpoints:
         Requests in flight at each server.
     load : Load
         Counts the requests in flight at all of them.
+    earlier : mapping of str to EndpointStats
+        Figures by address that are added to.
     rest, longest_rest : float
         Seconds of the first and of the longest rest of a server that fails.
+    clock, connect : Clock, callable
+        Those of the machine, except in tests.
     """
 
     def __init__(
-        self, engine: Engine, timeout: float, slots: int, load: Load, *, rest: float, longest_rest: float
+        self,
+        engine: Engine,
+        timeout: float,
+        slots: int,
+        load: Load,
+        earlier: Mapping[str, EndpointStats],
+        *,
+        rest: float,
+        longest_rest: float,
+        clock: Clock = REAL_CLOCK,
+        connect: Connect = Transport,
     ) -> None:
         self._all = [
-            Endpoint(replace(engine, base_url=url, more_urls=()), timeout, slots)
-            for url in (engine.base_url, *engine.more_urls)
+            Endpoint(
+                replace(engine, base_url=url, more_urls=()),
+                timeout,
+                slots,
+                earlier.get(url) or EndpointStats(),
+                clock,
+                connect,
+            )
+            for url in engine.urls
         ]
-        self._load, self._rest, self._longest_rest = load, rest, longest_rest
+        self._load, self._rest, self._longest_rest, self._clock = load, rest, longest_rest, clock
+        load.slots, load.changed_at = slots * len(self._all), clock.monotonic()
+        self._sum_limits()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._uses = 0
 
@@ -196,18 +233,18 @@ class Endpoints:
     async def enter(self) -> Endpoint:
         """Wait until a server has a free slot, and take one at the least loaded server."""
         while True:
-            now = time.monotonic()
+            now = self._clock.monotonic()
             if free := self._free(now):
                 endpoint = min(free, key=lambda e: (e.stats.in_flight / e.limit, e.used))
                 self._uses += 1
                 endpoint.used = self._uses
                 endpoint.stats.requests += 1
-                endpoint.stats.move(1)
-                self._load.move(1)
+                endpoint.stats.move(1, now)
+                self._load.move(1, now)
                 return endpoint
             place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(place)
-            openings = [at for e in self._all for at in (e.closed_until, e.rest_until) if at > now]
+            openings = [at for e in self._all for at in (e.stats.paused_until, e.rest_until) if at > now]
             try:
                 async with asyncio.timeout(min(openings) - now if openings else None):
                     await place
@@ -216,8 +253,9 @@ class Endpoints:
 
     def leave(self, endpoint: Endpoint) -> None:
         """Give the slot back."""
-        endpoint.stats.move(-1)
-        self._load.move(-1)
+        now = self._clock.monotonic()
+        endpoint.stats.move(-1, now)
+        self._load.move(-1, now)
         self._wake()
 
     def settle(self, endpoint: Endpoint, outcome: Outcome) -> None:
@@ -242,7 +280,7 @@ class Endpoints:
         """Take note that no connection could be made."""
         endpoint.stats.errors["unreachable"] += 1
         if endpoint.unreachable_since is None:
-            endpoint.unreachable_since = time.monotonic()
+            endpoint.unreachable_since = self._clock.monotonic()
         self._fail(endpoint, at_once=True)
 
     def forgive(self) -> None:
@@ -253,10 +291,17 @@ class Endpoints:
     def throttle(self, endpoint: Endpoint, seconds: float) -> float:
         """As `Endpoint.throttle`; it is counted."""
         endpoint.stats.errors["throttled"] += 1
-        return endpoint.throttle(seconds)
+        added = endpoint.throttle(seconds)
+        self._load.paused_until = min(e.stats.paused_until for e in self._all)
+        self._sum_limits()
+        return added
+
+    def _sum_limits(self) -> None:
+        self._load.limit = sum(endpoint.room for endpoint in self._all)
 
     def _work(self, endpoint: Endpoint) -> None:
         endpoint.worked()
+        self._sum_limits()
         self._wake()
 
     def _fail(self, endpoint: Endpoint, *, at_once: bool = False) -> None:
@@ -274,7 +319,7 @@ class Endpoints:
         else:
             reached = [e for e in self._all if e.unreachable_since is None]
             rooms = [(e, e.room) for e in reached or self._all]
-        return [(e, room) for e, room in rooms if e.closed_until <= now]
+        return [(e, room) for e, room in rooms if e.stats.paused_until <= now]
 
     def _free(self, now: float) -> list[Endpoint]:
         return [e for e, room in self._candidates(now) if e.stats.in_flight < room]
@@ -283,7 +328,7 @@ class Endpoints:
         """Let those enter that wait for the slots which are free now."""
         if not self._waiting:
             return
-        free = sum(max(0, room - e.stats.in_flight) for e, room in self._candidates(time.monotonic()))
+        free = sum(max(0, room - e.stats.in_flight) for e, room in self._candidates(self._clock.monotonic()))
         while free > 0 and self._waiting:
             place = self._waiting.popleft()
             if not place.done():  # it is done where its worker was cancelled, or its time was over

@@ -13,11 +13,11 @@ import errno
 import hashlib
 import os
 import threading
-import time
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -25,6 +25,8 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 import orjson
 
+from linksyn_gpu.clock import REAL_CLOCK, Clock
+from linksyn_gpu.disk import NOT_SUPPORTED, REAL_DISK, Disk, Lock, make_folders
 from linksyn_gpu.errors import EngineError
 from linksyn_gpu.llm.protocol import TRANSIENT, Outcome, count, from_record, to_json
 from linksyn_gpu.tables import Int64
@@ -33,6 +35,7 @@ Keys = np.ndarray[Any, np.dtype[np.bytes_]]
 """Digests of request ids as [n] bytes S16. They sort and compare as `bytes` of that length do."""
 Ranks = np.ndarray[Any, np.dtype[np.uint8]]
 
+SEGMENTS = "answers-*.jsonl"
 SEGMENT_BYTES = 2**30
 OFFSET_BITS = 40
 SYNC_SECONDS = 1.0
@@ -200,6 +203,8 @@ class Journal:
         Take the folder's lock and cut off an unfinished last line.
     segment_bytes : int
         Size at which a new segment is begun.
+    disk, clock : Disk, Clock
+        Those of the machine, except in tests.
 
     Raises
     ------
@@ -207,21 +212,30 @@ class Journal:
         Another process is appending to the folder, or the disk refuses.
     """
 
-    def __init__(self, folder: str | Path, *, writable: bool = True, segment_bytes: int = SEGMENT_BYTES) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        writable: bool = True,
+        segment_bytes: int = SEGMENT_BYTES,
+        disk: Disk = REAL_DISK,
+        clock: Clock = REAL_CLOCK,
+    ) -> None:
         self.folder = Path(folder)
+        self._disk, self._clock = disk, clock
         self.writable = writable
         self._index: Index | None = None
         self._segment_bytes = segment_bytes
-        self._fd = -1
-        self._lock_fd = -1
+        self._file: BinaryIO | None = None
+        self._lock: Lock | None = None
         self._size = 0
         self._dirty = False
-        self._synced_at = time.monotonic()
-        self._guard = threading.Lock()  # the descriptor must not be closed while another thread syncs
+        self._synced_at = clock.monotonic()
+        self._guard = threading.Lock()  # the file must not be closed while another thread syncs
         self._readers: dict[int, BinaryIO] = {}
         if writable:
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
+                make_folders(disk, self.folder)
             except OSError as error:
                 raise EngineError(f"{self.folder}: cannot make the journal: {error}") from error
             self._take_lock()
@@ -253,13 +267,14 @@ class Journal:
         line = b"%08x %b\n" % (zlib.crc32(payload), payload)
         if self._size and self._size + len(line) > self._segment_bytes:
             self._next_segment()
+        assert self._file is not None, "the journal is not open for writing"
         try:
-            written = os.write(self._fd, line)
+            written = self._file.write(line)
             if written != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             with contextlib.suppress(OSError):
-                os.ftruncate(self._fd, self._size)
+                self._file.truncate(self._size)
             raise EngineError(
                 f"{self._path(self._number)}: an answer could not be written: {error.strerror}; "
                 "answers written before are safe. Free some disk space, then run the same command again"
@@ -268,22 +283,22 @@ class Journal:
             self._index.add(record, (self._number << OFFSET_BITS) | self._size)
         self._size += len(line)
         self._dirty = True
-        if time.monotonic() - self._synced_at >= SYNC_SECONDS:
+        if self._clock.monotonic() - self._synced_at >= SYNC_SECONDS:
             self.sync()
 
     def sync(self) -> None:
         """Write to the disk itself, so that records survive a power cut, too."""
         with self._guard:
-            if not self._dirty or self._fd < 0:
+            if not self._dirty or self._file is None:
                 return
             self._dirty = False  # before the sync: a record that is written meanwhile needs another one
             try:
-                os.fsync(self._fd)
+                self._disk.fsync(self._file)
             except OSError as error:
                 self._dirty = True
                 raise EngineError(f"{self.folder}: the journal could not be synced: {error}") from error
             finally:
-                self._synced_at = time.monotonic()
+                self._synced_at = self._clock.monotonic()
 
     def close(self) -> None:
         """Sync and release the lock. May be called twice."""
@@ -291,51 +306,45 @@ class Journal:
             self.sync()
         finally:
             with self._guard:
-                for fd in (self._fd, self._lock_fd):
-                    if fd >= 0:
-                        os.close(fd)
-                self._fd = self._lock_fd = -1
+                for held in (self._file, self._lock):
+                    if held is not None:
+                        held.close()
+                self._file = self._lock = None
             for reader in self._readers.values():
                 reader.close()
             self._readers.clear()
 
     def _take_lock(self) -> None:
         try:
-            import fcntl
-        except ImportError:  # not a POSIX system: only the run folder's own lock protects the journal
-            return
-        self._lock_fd = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = self._disk.lock(self.folder / "lock")
         except BlockingIOError:
-            os.close(self._lock_fd)
-            self._lock_fd = -1
             raise EngineError(
                 f"{self.folder}: another process is writing answers here; wait for it or stop it"
             ) from None
-        except OSError:  # a file system without locks
-            os.close(self._lock_fd)
-            self._lock_fd = -1
+        except OSError as error:
+            if error.errno not in NOT_SUPPORTED:  # else only the run folder's own lock protects the journal
+                raise EngineError(f"{self.folder}: cannot lock the journal: {error}") from error
 
     def _open_last(self) -> None:
         self._number = max(self._segments(), default=0)
-        self._fd = self._open_segment(self._number)
-        size = os.fstat(self._fd).st_size
-        self._size = _whole_lines(self._path(self._number), size)
+        self._file = self._disk.open(self._path(self._number), "ab")
+        with self._disk.open(self._path(self._number), "rb") as segment:
+            size = segment.seek(0, os.SEEK_END)
+            self._size = _whole_lines(segment, size)
         if self._size < size:
-            os.ftruncate(self._fd, self._size)
-            os.fsync(self._fd)
-
-    def _open_segment(self, number: int) -> int:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-        return os.open(self._path(number), flags | getattr(os, "O_BINARY", 0), 0o644)
+            self._file.truncate(self._size)
+        if size:  # records of a process that was killed count as answers from now on: they must survive a power cut
+            self._disk.fsync(self._file)
+        self._disk.fsync_folder(self.folder)
 
     def _next_segment(self) -> None:
         self.sync()
         with self._guard:
-            fd = self._open_segment(self._number + 1)
-            os.close(self._fd)
-            self._fd, self._number, self._size = fd, self._number + 1, 0
+            file = self._disk.open(self._path(self._number + 1), "ab")
+            self._disk.fsync_folder(self.folder)
+            if self._file is not None:
+                self._file.close()
+            self._file, self._number, self._size = file, self._number + 1, 0
 
     # ------------------------------------------------------------------ reading
 
@@ -360,7 +369,7 @@ class Journal:
         number, offset = divmod(place, 2**OFFSET_BITS)
         reader = self._readers.get(number)
         if reader is None:
-            reader = self._readers[number] = self._path(number).open("rb")
+            reader = self._readers[number] = self._disk.open(self._path(number), "rb")
         reader.seek(offset)
         record = _read_line(reader.readline())
         if record is None:
@@ -379,7 +388,7 @@ class Journal:
         """
         for number in self._segments():
             offset = 0
-            with self._path(number).open("rb") as segment:
+            with self._disk.open(self._path(number), "rb") as segment:
                 for line in segment:
                     if line.endswith(b"\n"):
                         yield (number << OFFSET_BITS) | offset, _read_line(line)
@@ -389,10 +398,12 @@ class Journal:
         return self.folder / f"answers-{number:05d}.jsonl"
 
     def _segments(self) -> list[int]:
-        return sorted(int(path.stem.partition("-")[2]) for path in self.folder.glob("answers-*.jsonl"))
+        names = (Path(name) for name in self._disk.names(self.folder) if fnmatch(name, SEGMENTS))
+        return sorted(int(path.stem.partition("-")[2]) for path in names)
 
 
 def _read_line(line: bytes) -> dict[str, Any] | None:
+    line = line.rpartition(b"\0")[2]  # zeros: a lost write before this one. No record holds that byte
     payload = line[9:-1]
     try:
         if line[8:9] != b" " or int(line[:8], 16) != zlib.crc32(payload):
@@ -410,38 +421,40 @@ def rank_of(record: Mapping[str, Any]) -> int:
     return TO_ASK_AGAIN if record.get("reason") in TRANSIENT else FAILED
 
 
-def _whole_lines(path: Path, size: int, block: int = 2**16) -> int:
-    """Bytes of `path` up to its last newline, included."""
-    with path.open("rb") as file:
-        end = size
-        while end > 0:
-            start = max(0, end - block)
-            file.seek(start)
-            at = file.read(end - start).rfind(b"\n")
-            if at >= 0:
-                return start + at + 1
-            end = start
+def _whole_lines(file: BinaryIO, size: int, block: int = 2**16) -> int:
+    """Bytes of a file up to its last newline, included."""
+    end = size
+    while end > 0:
+        start = max(0, end - block)
+        file.seek(start)
+        at = file.read(end - start).rfind(b"\n")
+        if at >= 0:
+            return start + at + 1
+        end = start
     return 0
 
 
-def purge_records(folder: Path, ids: set[str]) -> int:
+def purge_records(folder: Path, ids: set[str], disk: Disk = REAL_DISK) -> int:
     """Delete the records of some requests for good; the other lines stay as they are. Returns how many were deleted."""
     removed = 0
-    for path in sorted(folder.glob("answers-*.jsonl")):
+    for name in disk.names(folder):
+        if not fnmatch(name, SEGMENTS):
+            continue
+        path = folder / name
         part = path.with_suffix(".part")
         found = 0
-        with path.open("rb") as lines, part.open("wb") as out:
+        with disk.open(path, "rb") as lines, disk.open(part, "wb") as out:
             for line in lines:
                 record = _read_line(line)
                 if record is not None and record["id"] in ids:
                     found += 1
                 else:
                     out.write(line)
-            out.flush()
-            os.fsync(out.fileno())
+            disk.fsync(out)
         if found:
-            part.replace(path)
+            disk.replace(part, path)
+            disk.fsync_folder(folder)
         else:
-            part.unlink()
+            disk.unlink(part)
         removed += found
     return removed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -18,6 +18,7 @@ REQUEST_REASONS = {
     "server_error": "the server failed (5xx)",
     "refused": "the server refuses the account or the settings; the run stops, and asks again when it is fixed",
     "rate_limited": "the server asked to wait (429, 503) more often than allowed",
+    "expired": "the batch ended (expired, cancelled) before the service answered this request",
     "bad_response": "the server answered 200 without a chat completion",
     "filtered": "the server withheld the answer (finish_reason content_filter)",
 }
@@ -33,7 +34,7 @@ ITEM_MISSING = "item_missing"
 """Reason of a caller's `validate` for an answer of which a part can be used: it is asked for again, and the part is
 kept if no attempt gives more."""
 
-TRANSIENT = frozenset({"timeout", "connection", "server_error", "refused", "rate_limited", "bad_response"})
+TRANSIENT = frozenset({"timeout", "connection", "server_error", "refused", "rate_limited", "expired", "bad_response"})
 """Failures that say nothing about the request itself: a later run asks these requests again."""
 
 MAX_DETAIL = 500
@@ -67,6 +68,12 @@ class Completion:
     """Parameters of the request that were not sent, because the server refuses them or the settings say so."""
     endpoint: str = ""
     """Address of the server that answered; '' where it is unknown, as in a batch file."""
+    received: float = field(default=0.0, compare=False)
+    """Unix time in seconds when this was received; 0: unknown, as in a batch file."""
+    seconds: float = field(default=0.0, compare=False)
+    """From the first attempt to this outcome, waits for the server included."""
+    pauses: int = field(default=0, compare=False)
+    """Times that the server asked this request to wait (HTTP 429, 503)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,10 @@ class Failure:
     """As of `Completion`."""
     endpoint: str = ""
     """Address of the server that was asked last."""
+    received: float = field(default=0.0, compare=False)
+    """This and the next two: as of `Completion`."""
+    seconds: float = field(default=0.0, compare=False)
+    pauses: int = field(default=0, compare=False)
 
     @property
     def transient(self) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import email.utils
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import aiohttp
 
@@ -36,6 +37,22 @@ class Reply:
     data: bytes
     retry_after: float | None = None
     """Seconds that the server asks to wait."""
+
+
+class Exchange(Protocol):
+    """An open way to a server; `Transport` is the one over HTTP."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def post(self, path: str, payload: bytes) -> Reply:
+        """See `Transport.post`."""
+        ...
+
+
+Connect = Callable[[Engine, float], Exchange]
+"""(engine, seconds that a reply may take) -> the way to its server."""
 
 
 class Transport:

@@ -147,6 +147,8 @@ def run(
         A server that is running; default: the one that the settings name.
     force : bool
         Redo all stages; answers received are moved to journal.N.
+    progress : Progress
+        Takes the figures of the run while it works; another thread may read them.
     done : callable
         Called with the name and the counts of each stage that is done.
 
@@ -157,6 +159,8 @@ def run(
     """
     config = _config(config, settings)
     config = replace(config, synthesis=_asking(config.synthesis, engine))
+    enhancing = ("enhance",) if config.enhance.asked_for else ()
+    done = _watched(progress, config, ("ingest", "build", "walk", "synthesize", *enhancing, "curate"), done)
     with Workspace(out) as ws, stages.engine_of(ws, config, _starter(engine)) as start:
         if not _until_graph(ws, seeds, config, start, force=force, progress=progress, done=done):
             return Run(out)
@@ -208,6 +212,7 @@ def plan(
     """
     config = _config(config, settings)
     config = replace(config, synthesis=_asking(config.synthesis, engine))
+    done = _watched(progress, config, ("ingest", "build", "walk"), done)
     with Workspace(out) as ws, stages.engine_of(ws, config, _starter(engine)) as start:
         if not _until_graph(ws, seeds, config, start, force=force, progress=progress, done=done):
             return Run(out)
@@ -216,6 +221,17 @@ def plan(
         stages.forecast(ws, config, engine=engine, progress=progress)
         stages.report(ws)
     return Run(out)
+
+
+def _watched(progress: Progress, config: RunConfig, expected: tuple[str, ...], done: OnStage) -> OnStage:
+    """Tell `progress` what will run and at which prices; gives `done` so that it tells `progress`, too."""
+    progress.begin(expected, config.plan.prices)
+
+    def both(stage: str, counts: Mapping[str, Any]) -> None:
+        progress.done(stage, counts)
+        done(stage, counts)
+
+    return both
 
 
 def _config(config: RunConfig | None, settings: Mapping[str, Any]) -> RunConfig:

@@ -17,7 +17,7 @@ from linksyn_gpu.quality.certificate import certify
 from linksyn_gpu.quality.contamination import REASON, BenchmarkItem, Benchmarks, Hit, searched_text
 from linksyn_gpu.seeds.files import SourceFiles, find_files
 from linksyn_gpu.seeds.normalize import seeds_of_files
-from linksyn_gpu.seeds.readers import MAX_LINE
+from linksyn_gpu.streams import MAX_LINE
 from linksyn_gpu.tables import Reject, Seeds, json_line
 
 if TYPE_CHECKING:

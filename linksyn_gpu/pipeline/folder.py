@@ -12,12 +12,13 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
+import fnmatch
+import functools
 import importlib.metadata
 import json
 import logging
 import os
 import platform
-import shutil
 import threading
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,15 +26,20 @@ from pathlib import Path
 from typing import Any, Self
 
 from linksyn_gpu import __version__
+from linksyn_gpu.clock import REAL_CLOCK, Clock
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import TABLES, known_settings, merged, settings_digest, to_mapping
+from linksyn_gpu.disk import NOT_SUPPORTED, REAL_DISK, Disk, Lock, make_folders
 from linksyn_gpu.errors import ConfigError, DataError
-from linksyn_gpu.pipeline.older import current_counts
+from linksyn_gpu.pipeline.older import current_counts, current_settings
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+DAMAGED = "manifest.damaged"
+"""Name that the user gives to a damaged manifest."""
 LOCK = ".lock"
 JOURNAL = "journal"
+PENDING = "requests-pending"
 PART = ".part"
 STAGES = ("ingest", "extract", "build", "walk", "synthesize", "enhance", "curate")
 OPTIONAL = ("extract", "enhance", "curate")
@@ -56,7 +62,8 @@ OUTPUTS = {
     "synthesize": (
         "requests",
         "requests.jsonl",  # of versions that wrote a single file
-        "requests-pending.jsonl",
+        PENDING,
+        "requests-pending.jsonl",  # likewise
         "tasks.parquet",
         JOURNAL,
         "qa.parquet",
@@ -81,8 +88,6 @@ REPORT = "report.html"
 KIND_FILES = "files"
 REVOKING = "revoking"
 """In the manifest while a takedown is under way: ids of its seeds."""
-NOT_SUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.EINVAL, errno.ENOTSUP)
-"""Errors of file systems that have no locks, or cannot sync a folder."""
 PACKAGES = ("numpy", "scipy", "numba", "pyarrow", "cupy-cuda13x", "cudf-cu13", "cugraph-cu13")
 
 
@@ -97,6 +102,8 @@ class Workspace:
         False: the folder must already hold a run.
     lock : bool
         False: for reading only, also while another process works in the folder.
+    disk, clock : Disk, Clock
+        Those of the machine, except in tests.
 
     Raises
     ------
@@ -104,37 +111,49 @@ class Workspace:
         The folder holds other files or a run in another format, or another process works in it.
     """
 
-    def __init__(self, folder: str | Path, *, create: bool = True, lock: bool = True) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        create: bool = True,
+        lock: bool = True,
+        disk: Disk = REAL_DISK,
+        clock: Clock = REAL_CLOCK,
+    ) -> None:
         self.folder = Path(folder)
+        self.disk, self._clock = disk, clock
         self._wants_lock = lock
         self.revoking = False
-        if self.folder.exists() and not self.folder.is_dir():
+        found = disk.status(self.folder)
+        if found is not None and not found.is_folder:
             raise ConfigError(f"{self.folder} is a file; pass the name of a folder")
-        self._lock = -1
+        self._lock: Lock | None = None
         self._writing = threading.RLock()
-        self._checksums: dict[tuple[int, ...], str] = {}  # by device, inode, size and time of change
-        if not create and not (self.folder / MANIFEST).is_file():
+        self._checksums: dict[tuple[int, ...], str] = {}  # by `Status.version`
+        if not create and not self.is_file(MANIFEST):
             raise ConfigError(
                 f"{self.folder} holds no run ({MANIFEST} is missing); start one with "
                 f"'linksyn-gpu run' or 'linksyn-gpu ingest'"
             )
 
     def __enter__(self) -> Self:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        manifest = self.folder / MANIFEST
-        has_files = any(not path.name.startswith(".") for path in self.folder.iterdir())
+        make_folders(self.disk, self.folder)
+        is_run = self.is_file(MANIFEST)
+        has_files = any(not name.startswith(".") for name in self.disk.names(self.folder))
         # A folder with answers but without a manifest is a run whose manifest was damaged and moved away.
-        if not manifest.exists() and has_files and not any(self.path(JOURNAL).glob("answers-*.jsonl")):
+        was_run = self.is_file(DAMAGED) or fnmatch.filter(self._names_in(self.path(JOURNAL)), "answers-*.jsonl")
+        if not is_run and has_files and not was_run:
             raise ConfigError(f"{self.folder} is not empty and holds no run; choose another --out")
         if self._wants_lock:
             self._take_lock()
         try:
-            self.manifest: dict[str, Any] = self._read_manifest() if manifest.exists() else _new_manifest()
+            self.manifest: dict[str, Any] = self._read_manifest() if is_run else self._new_manifest()
             if not self._wants_lock:
                 return self
-            for part in (*self.folder.glob(f".*{PART}"), *self.folder.glob(f"*/.*{PART}")):
-                if not _is_being_written(part):
-                    part.unlink()
+            for folder in (self.folder, *map(self.path, self.disk.names(self.folder))):
+                for name in self._names_in(folder):
+                    if name.startswith(".") and name.endswith(PART) and not _is_being_written(name):
+                        self.disk.unlink(folder / name)
         except BaseException:
             self._release_lock()
             raise
@@ -149,32 +168,50 @@ class Workspace:
         """Path of a file of the run."""
         return self.folder / name
 
+    def is_file(self, name: str) -> bool:
+        """Whether the run has a file of this name."""
+        found = self.disk.status(self.path(name))
+        return found is not None and not found.is_folder
+
+    def _names_in(self, folder: Path) -> list[str]:
+        """Names in a folder; [] if it is not one."""
+        found = self.disk.status(folder)
+        return self.disk.names(folder) if found is not None and found.is_folder else []
+
+    def _files(self, path: Path) -> list[Path]:
+        """The file, or the files in a folder, without those that are being written."""
+        found = self.disk.status(path)
+        if found is None:
+            return []
+        if not found.is_folder:
+            return [path]
+        return [file for name in self.disk.names(path) for file in self._files(path / name) if name[0] != "."]
+
+    def _size(self, path: Path) -> int:
+        """Bytes of a file; -1 if it does not exist."""
+        found = self.disk.status(path)
+        return -1 if found is None or found.is_folder else found.size
+
     @contextlib.contextmanager
     def replacing(self, name: str) -> Iterator[Path]:
         """Yield a path to write to; it is renamed to `name` when the block succeeds and removed when it raises."""
-        target = self.path(name)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target, disk = self.path(name), self.disk
+        if target.parent != self.folder:
+            make_folders(disk, target.parent)
         part = target.with_name(f".{target.name}.{os.getpid()}{PART}")
-        part.unlink(missing_ok=True)
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # never through a symbolic link
+        disk.unlink(part)
+        disk.open(part, "xb").close()
         try:
             yield part
-            with part.open("rb+") as written:
-                os.fsync(written.fileno())
+            with disk.open(part, "rb+") as written:
+                disk.fsync(written)
             # A process killed between the file and the manifest must leave no checksum, rather than a wrong one.
             self._record_checksum(name, None)
-            part.replace(target)
-            folder = os.open(target.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)  # or the new name may be lost in a power failure
-            except OSError as error:
-                if error.errno not in NOT_SUPPORTED:
-                    raise
-            finally:
-                os.close(folder)
+            disk.replace(part, target)
+            disk.fsync_folder(target.parent)  # or the new name may be lost in a power failure
             self._record_checksum(name, target)
         finally:
-            part.unlink(missing_ok=True)
+            disk.unlink(part)
 
     def _record_checksum(self, name: str, path: Path | None) -> None:
         """Write the checksum of a stage's file to the manifest, or remove it."""
@@ -192,17 +229,16 @@ class Workspace:
         """Whether a file exists and has the content that its stage wrote, as far as a checksum was recorded."""
         if self._matches(name):
             return True
-        if self._wants_lock or not self.path(name).is_file():
+        if self._wants_lock or not self.is_file(name):
             return False
         self.manifest = self._read_manifest()  # the process that holds the lock may have replaced the file
         return self._matches(name)
 
     def _matches(self, name: str) -> bool:
-        path = self.path(name)
-        if not path.is_file():
+        if not self.is_file(name):
             return False
         recorded = (self._writer(name) or {}).get("checksums", {}).get(name)
-        return recorded is None or recorded == self._checksum(path)
+        return recorded is None or recorded == self._checksum(self.path(name))
 
     def checked(self, name: str) -> Path:
         """Return the path of a file after its checksum was verified.
@@ -213,7 +249,7 @@ class Workspace:
             The file is missing or does not have the content that its stage wrote.
         """
         if not self.intact(name):
-            what = "is damaged: its checksum differs" if self.path(name).exists() else "is missing"
+            what = "is damaged: its checksum differs" if self.disk.status(self.path(name)) else "is missing"
             raise DataError(f"{self.path(name)} {what}; run 'linksyn-gpu {_stage_of(name)}' again to make it again")
         return self.path(name)
 
@@ -224,11 +260,11 @@ class Workspace:
 
     def _checksum(self, path: Path) -> str:
         """CRC-32 of a file in hex; computed once while the file does not change."""
-        status = path.stat()
-        key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        found = self.disk.status(path)
+        key = () if found is None else found.version
         if key not in self._checksums:
             value = 0
-            with path.open("rb") as file:
+            with self.disk.open(path, "rb") as file:
                 while chunk := file.read(2**20):
                     value = zlib.crc32(chunk, value)
             self._checksums[key] = f"{value:08x}"
@@ -357,7 +393,7 @@ class Workspace:
         if force or entry is None or changes:
             # Answers without an entry are those of a folder whose manifest was lost: they are used again.
             self.discard(stage, answers=force or entry is not None)
-            entry = {"digest": self._digest(stage, settings), "settings": dict(settings), "begun": _now()}
+            entry = {"digest": self._digest(stage, settings), "settings": dict(settings), "begun": self._now()}
         self.manifest["stages"][stage] = {**entry, "operational": dict(operational or {})}
         self._write_manifest()
         return True
@@ -404,7 +440,7 @@ class Workspace:
             begun = [name for name in self.manifest["stages"] if name not in done and self._holds(name)]
             if begun:
                 raise ConfigError(f"{self.folder}: stage '{begun[0]}' is not finished: finish it before a takedown")
-            known = {"seeds": [*ids], "finished": [*done, *(name for name in names if self.path(name).is_file())]}
+            known = {"seeds": [*ids], "finished": [*done, *filter(self.is_file, names)]}
         self.revoking = True
         self.manifest[REVOKING] = known
         self._write_manifest()
@@ -432,14 +468,21 @@ class Workspace:
     def finish(self, stage: str, counts: Mapping[str, Any], **facts: Any) -> None:
         """Record that a stage is finished: its counts, and size and checksum of each of its files."""
         files = {
-            str(path.relative_to(self.folder)): path.stat().st_size
+            str(path.relative_to(self.folder)): self._size(path)
             for name in OUTPUTS[stage]
-            for path in _files(self.path(name))
+            for path in self._files(self.path(name))
         }
         checksums = {name: self._checksum(self.path(name)) for name in files if _stage_of(name)}
+        for folder in {self.path(name).parent for name in files} - {self.folder}:
+            self.disk.fsync_folder(folder)  # a process that was killed may have left a name that is not on the device
         self._reopen(STAGES[STAGES.index(stage) + 1 :])
         self.manifest["stages"][stage].update(
-            counts=dict(counts), files=files, checksums=checksums, finished=_now(), environment=_environment(), **facts
+            counts=dict(counts),
+            files=files,
+            checksums=checksums,
+            finished=self._now(),
+            environment=dict(_environment()),
+            **facts,
         )
         self._write_manifest()
 
@@ -449,38 +492,39 @@ class Workspace:
         outputs = [name for later in stages for name in (*OUTPUTS[later], *DERIVED.get(later, ()))]
         for output in (*outputs, REPORT):
             path = self.path(output)
-            if output == JOURNAL and any(file.stat().st_size > 0 for file in _files(path)):
+            found = self.disk.status(path)
+            if output == JOURNAL and self._has_bytes(output):
                 if answers:  # they may have cost money: they are never deleted
-                    number = 1
-                    while os.path.lexists(self.path(f"{output}.{number}")):
+                    taken, number = self.disk.names(self.folder), 1
+                    while f"{output}.{number}" in taken:
                         number += 1
-                    path.rename(self.path(f"{output}.{number}"))
-            elif path.is_dir():
-                shutil.rmtree(path)
+                    self.disk.replace(path, self.path(f"{output}.{number}"))
+            elif found is not None and found.is_folder:
+                self.disk.remove_folder(path)
             else:
-                path.unlink(missing_ok=True)
+                self.disk.unlink(path)
         # Last: a stage whose files are gone is not finished, but one that is forgotten cannot be discarded again.
         if [name for name in stages if self.manifest["stages"].pop(name, None)]:
             self._write_manifest()
 
     def _holds(self, stage: str) -> bool:
         """Whether a stage has written anything. A call that failed on a wrong setting has not."""
-        return any(file.stat().st_size > 0 for output in OUTPUTS[stage] for file in _files(self.path(output)))
+        return any(map(self._has_bytes, OUTPUTS[stage]))
+
+    def _has_bytes(self, output: str) -> bool:
+        return any(self._size(file) > 0 for file in self._files(self.path(output)))
 
     def _answers_after(self, stage: str) -> bool:
         """Whether a later stage already holds answers: stages may run at the same time."""
         later = STAGES[STAGES.index(stage) + 1 :]
-        return any(JOURNAL in OUTPUTS[name] for name in later) and any(
-            file.stat().st_size > 0 for file in _files(self.path(JOURNAL))
-        )
+        return any(JOURNAL in OUTPUTS[name] for name in later) and self._has_bytes(JOURNAL)
 
     def finished(self, stage: str) -> bool:
         """Whether the manifest lists a stage as finished and its files have the recorded sizes and checksums."""
         entry = self.manifest["stages"].get(stage)
         if entry is None or "finished" not in entry:
             return False
-        sizes = {name: self.path(name) for name in entry["files"]}
-        return all(p.is_file() and p.stat().st_size == entry["files"][n] and self.intact(n) for n, p in sizes.items())
+        return all(self._size(self.path(name)) == size and self.intact(name) for name, size in entry["files"].items())
 
     def _before(self, stage: str) -> str | None:
         """The stage whose output a stage reads: the last one before it that is required, or was started here."""
@@ -520,7 +564,8 @@ class Workspace:
     def _read_manifest(self) -> dict[str, Any]:
         path = self.folder / MANIFEST
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
+            with self.disk.open(path, "rb") as file:
+                manifest = json.loads(file.read().decode())
             written = manifest["format"]
             if written == FORMAT:
                 for stage, entry in manifest["stages"].items():
@@ -528,7 +573,7 @@ class Workspace:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(
                 f"{path} is damaged or is not a manifest of linksyn-gpu ({type(error).__name__}: {error}); rename it to"
-                f" manifest.damaged and run the same 'run' or 'ingest' command again: the stages run again, and answers"
+                f" {DAMAGED} and run the same 'run' or 'ingest' command again: the stages run again, and answers"
                 f" in {JOURNAL}/ are used again"
             ) from error
         if written != FORMAT:
@@ -537,41 +582,38 @@ class Workspace:
 
     def _write_manifest(self) -> None:
         with self._writing, self.replacing(MANIFEST) as part:
-            part.write_text(json.dumps(self.manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            text = json.dumps(self.manifest, indent=1, ensure_ascii=False) + "\n"
+            with self.disk.open(part, "wb") as out:
+                out.write(text.encode())
+
+    def _new_manifest(self) -> dict[str, Any]:
+        return {"format": FORMAT, "linksyn_gpu": __version__, "created": self._now(), "stages": {}}
+
+    def _now(self) -> str:
+        return datetime.datetime.fromtimestamp(self._clock.time(), datetime.UTC).isoformat(timespec="seconds")
 
     def _take_lock(self) -> None:
-        import fcntl
-
         path = self.folder / LOCK
         try:
-            self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            if error.errno != errno.ELOOP:
-                raise
-            raise ConfigError(f"{path} is a symbolic link; remove it") from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = self.disk.lock(path)
         except BlockingIOError:
-            self._release_lock()
             raise ConfigError(f"another linksyn-gpu process works in {self.folder}; wait until it ends") from None
         except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise ConfigError(f"{path} is a symbolic link; remove it") from None
             if error.errno not in NOT_SUPPORTED:
-                self._release_lock()
                 raise
             logging.getLogger(__name__).warning(
                 "%s: this file system has no locks; do not run two commands on the folder at the same time", self.folder
             )
 
     def _release_lock(self) -> None:
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
 
-def _new_manifest() -> dict[str, Any]:
-    return {"format": FORMAT, "linksyn_gpu": __version__, "created": _now(), "stages": {}}
-
-
+@functools.cache
 def _environment() -> dict[str, str]:
     """Versions of the packages that a stage ran with."""
     found = {"linksyn-gpu": __version__, "python": platform.python_version(), "machine": platform.machine()}
@@ -579,10 +621,6 @@ def _environment() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _stage_of(name: str) -> str | None:
@@ -604,9 +642,9 @@ def _check_entry(stage: str, entry: Mapping[str, Any]) -> None:
         raise ValueError(f"stage {stage!r} is finished without counts or files")
 
 
-def _is_being_written(part: Path) -> bool:
+def _is_being_written(part: str) -> bool:
     """Whether the process that writes an incomplete file still runs; `report` writes without the lock."""
-    pid = part.name.removesuffix(PART).rpartition(".")[2]
+    pid = part.removesuffix(PART).rpartition(".")[2]
     if not pid.isdecimal() or int(pid) == os.getpid():
         return False
     try:
@@ -618,20 +656,20 @@ def _is_being_written(part: Path) -> bool:
     return True
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-    return [path] if path.is_file() else []
-
-
 def _recorded(entry: Mapping[str, Any]) -> dict[str, Any]:
     """All recorded settings of a stage: those that shape its output, and the operational ones."""
-    return merged(entry["settings"], entry.get("operational", {}))
+    return current_settings(merged(entry["settings"], entry.get("operational", {})))
+
+
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    """Value of each setting that a folder did not record."""
+    return {**to_mapping(RunConfig()), **LATER}
 
 
 def _fill(settings: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a folder recorded for each of `settings`; what it did not record has its default."""
-    defaults = {**to_mapping(RunConfig()), **LATER}
+    defaults = _defaults()
     filled: dict[str, Any] = {}
     for name, value in settings.items():
         default = defaults.get(name, value)

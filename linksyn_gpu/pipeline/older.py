@@ -1,4 +1,4 @@
-"""Counts in the manifest of an older version, as this version names them."""
+"""Counts and settings in the manifest of an older version, as this version has them."""
 
 from __future__ import annotations
 
@@ -38,3 +38,11 @@ def current_counts(stage: str, counts: Mapping[str, Any]) -> dict[str, Any]:
         "answers_with_surplus": surplus,
         "cells": [],
     }
+
+
+def current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Recorded settings of a stage. Earlier, engine 'batch' needed no model: its requests then name 'auto'."""
+    synthesis = settings.get("synthesis")
+    if not isinstance(synthesis, Mapping) or synthesis.get("engine") != "batch" or synthesis.get("model"):
+        return dict(settings)
+    return {**settings, "synthesis": {**synthesis, "model": "auto"}}

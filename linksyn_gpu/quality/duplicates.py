@@ -5,20 +5,25 @@ the threshold. A cluster is a connected component of such pairs. Neither depends
 or on threads. Texts are compared as `text.ngrams` cuts them: without case, width, spaces and punctuation.
 
 The permutations are split into 21 bands of 6: a pair with index 0.8 shares a band with probability 0.998, one with 0.3
-with 0.015. For 1 million texts the sets take about 0.5 GB and the bands 0.2 GB.
+with 0.015. The sets and the bands are written to unnamed files: for a million texts 0.5 GB and 0.2 GB on the disk, and
+about 50 bytes of memory for each text.
 """
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from linksyn_gpu.tables import Int64
-from linksyn_gpu.text.ngrams import GramSets, UInt64, concatenated, gram_sets
+from linksyn_gpu.text.ngrams import GramSets, UInt64, gram_sets
 
 N_GRAM = 3
 THRESHOLD = 0.8
@@ -34,7 +39,7 @@ def compared_text(question: str, options: Sequence[str] | None) -> str:
     return "\n".join([question, *(options or ())])
 
 
-def clusters_of(texts: Iterable[str], threshold: float = THRESHOLD) -> Int64:
+def clusters_of(texts: Iterable[str], threshold: float = THRESHOLD, folder: Path | None = None) -> Int64:
     """Find near-duplicates.
 
     Parameters
@@ -43,6 +48,8 @@ def clusters_of(texts: Iterable[str], threshold: float = THRESHOLD) -> Int64:
         Read once, in batches.
     threshold : float
         Least Jaccard index of a pair, in (0, 1].
+    folder : Path, optional
+        Where the unnamed files are; None: the system's folder for temporary files.
 
     Returns
     -------
@@ -50,23 +57,42 @@ def clusters_of(texts: Iterable[str], threshold: float = THRESHOLD) -> Int64:
         Row number of the first text of each text's cluster; its own, if it is like no other. Texts without any token
         are like no other.
     """
+    with contextlib.ExitStack() as files:
+        gram_file, *band_files = (files.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in range(1 + BANDS))
+        sizes = [np.zeros(0, np.int64)]
+        for batch in _batches(texts):
+            sets, keys = signatures(batch)
+            sizes.append(sets.sizes)
+            gram_file.write(sets.grams.data)
+            for file, band in zip(band_files, keys, strict=True):
+                file.write(band.data)
+        size = np.concatenate(sizes)
+        indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(size)])
+        grams = _mapped(gram_file)
+        parent = np.arange(size.size)
+        filled = np.flatnonzero(size > 0)
+        for file in band_files:
+            band = _mapped(file)[filled]
+            order = np.argsort(band, kind="stable")
+            _join_buckets(filled[order], band[order], indptr, grams, threshold, parent)
+        return _roots(parent)
+
+
+def signatures(texts: Sequence[str]) -> tuple[GramSets, UInt64]:
+    """The n-gram sets of texts, and [BANDS, n_texts] the hash of each band of their MinHash digests."""
     import rensa
 
-    parts, bands = [], []
-    for batch in _batches(texts):
-        sets = gram_sets(batch, N_GRAM)
-        matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(sets.grams, sets.indptr, PERMUTATIONS, SEED)
-        parts.append(sets)
-        bands.append(_band_keys(np.array(matrix.to_rows(), np.uint32).reshape(len(batch), PERMUTATIONS)))
-    if not parts:
-        return np.zeros(0, np.int64)
-    sets, keys = concatenated(parts), np.concatenate(bands, axis=1)
-    parent = np.arange(len(sets))
-    filled = np.flatnonzero(sets.sizes > 0)
-    for band in keys:
-        order = filled[np.argsort(band[filled], kind="stable")]
-        _join_buckets(order, band, sets.indptr, sets.grams, threshold, parent)
-    return _roots(parent)
+    sets = gram_sets(texts, N_GRAM)
+    matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(sets.grams, sets.indptr, PERMUTATIONS, SEED)
+    return sets, _band_keys(np.array(matrix.to_rows(), np.uint32).reshape(len(texts), PERMUTATIONS))
+
+
+def _mapped(file: IO[bytes]) -> UInt64:
+    """The numbers in a file, memory-mapped."""
+    file.flush()
+    if file.tell() == 0:
+        return np.zeros(0, np.uint64)
+    return np.asarray(np.memmap(file, np.uint64, "r+"))
 
 
 def jaccard(sets: GramSets, a: int, b: int) -> float:
@@ -116,22 +142,42 @@ def _find(parent: Int64, row: int) -> int:
 
 
 @njit(nogil=True, cache=True)
-def _join_buckets(order: Int64, band: UInt64, indptr: Int64, grams: UInt64, threshold: float, parent: Int64) -> None:
-    """Join the near-duplicates among rows with the same key; `order` has these one after the other.
+def _join_buckets(rows: Int64, keys: UInt64, indptr: Int64, grams: UInt64, threshold: float, parent: Int64) -> None:
+    """Join the near-duplicates among rows with the same key; rows with equal keys stand one after the other.
 
-    Pairs that are in one cluster already are not compared: that changes no cluster.
+    The members of a bucket are kept in groups of one cluster each. A row is compared with the members of other
+    clusters only, and with those of one group until it is joined to it: that changes no cluster, and a bucket with
+    many rows of one cluster takes time in proportion to its size.
     """
+    following = np.empty(rows.size, np.int64)  # next member of the group; -1 behind its last one
+    last = np.empty(rows.size, np.int64)  # last member, for the first one of a group
+    firsts = np.empty(rows.size, np.int64)  # first members of the groups of this bucket
     begin = 0
-    while begin < order.size:
-        end = begin + 1
-        while end < order.size and band[order[end]] == band[order[begin]]:
-            end += 1
-        for i in range(begin + 1, end):
-            for j in range(begin, i):
-                a, b = _find(parent, order[i]), _find(parent, order[j])
-                if a != b and _jaccard(indptr, grams, order[i], order[j]) >= threshold:
+    while begin < rows.size:
+        n_groups = 0
+        i = begin
+        while i < rows.size and keys[i] == keys[begin]:
+            own = -1
+            following[i] = -1
+            for group in range(n_groups):
+                j = firsts[group]
+                a, b = _find(parent, rows[i]), _find(parent, rows[j])
+                if a != b:
+                    while j >= 0 and _jaccard(indptr, grams, rows[i], rows[j]) < threshold:
+                        j = following[j]
+                    if j < 0:
+                        continue
                     parent[max(a, b)] = min(a, b)
-        begin = end
+                if own < 0:
+                    own = firsts[group]
+            if own < 0:
+                firsts[n_groups] = last[i] = i
+                n_groups += 1
+            else:
+                following[last[own]] = i
+                last[own] = i
+            i += 1
+        begin = i
 
 
 @njit(nogil=True, cache=True)

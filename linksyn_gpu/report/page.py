@@ -1,153 +1,201 @@
-"""The report page: one HTML file with inline pictures and no external resources; every text is escaped."""
+"""The report page: one HTML file that loads nothing; every text is escaped, and only the page's own scripts run."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib import resources
 from typing import Any
 
-import numpy as np
-
-from linksyn_gpu.report.stats import Coverage, RunStats
+from linksyn_gpu import __version__
+from linksyn_gpu.report.compare import Comparison, comparison_figures, tables_of
+from linksyn_gpu.report.embedding import content_policy, json_for_script, plotly_script
+from linksyn_gpu.report.figures import Figure, HeatMap, figures_of
+from linksyn_gpu.report.graph_view import GraphView, igraph_is_installed, view_data
+from linksyn_gpu.report.stats import UNFINISHED, RunStats
 from linksyn_gpu.tables import clean_text
 
-WIDTH, HEIGHT, MARGIN = 640, 300, 48
-MAX_POINTS = 400
+COPIED = (
+    *("id", "question", "options", "answer", "explanation", "discipline", "disciplines", "difficulty", "language"),
+    *("question_type", "knowledge_points", "path", "seed_ids", "seeds", "model", "request_id"),
+)
+"""Fields of "copy as JSON"."""
+CHECKED = {
+    "difficulty_asked": "level asked for",
+    "level_judged": "level judged",
+    "near_duplicates": "near-duplicates removed",
+    "judge_score": "judge's score",
+    "judge_agreed": "solutions that agree",
+}
+"""What stages found of a QA, shown where it is known."""
+FLOW = (
+    ("ingest", "records", "seeds", "rejected", "Seeds", "records", "seeds"),
+    ("walk", "paths", "kept", "dropped", "Paths", "walks", "kept paths"),
+    ("synthesize", "requests", "answered", "failed", "Requests", "requests", "answers"),
+    ("synthesize", "written", "kept", "dropped", "New QA", "QA written", "QA kept"),
+    ("enhance", "candidates", "kept", "dropped", "Enhanced QA", "candidates", "QA kept"),
+    ("curate", "qa", "kept", "dropped", "Curated QA", "QA", "QA kept"),
+)
+"""Stage, names of its counts (in, kept, lost), and what the page calls them."""
+THEME = (
+    'document.documentElement.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";'
+)
+"""Runs before the page is drawn, so that a dark page is not white first."""
 
 
-def render_page(stats: RunStats, title: str) -> str:
+def render_page(stats: RunStats, view: GraphView | None = None, questions: Mapping[str, Any] | None = None) -> str:
     """Render the page.
 
     Parameters
     ----------
     stats : RunStats
-    title : str
-        Name of the run.
+    view : GraphView, optional
+        The map of the KP graph.
+    questions : mapping, optional
+        See `graph_view.view_data`.
     """
+    figures = figures_of(stats)
+    paths = _paths(stats, view)
+    data = {
+        "samples": [{name: row[name] for name in COPIED if name in row} for row in stats.samples],
+        "paths": paths,
+        "graph": None if view is None else view_data(view, questions or {}),
+    }
+    return _rendered(
+        "report.html.jinja",
+        figures,
+        data,
+        ["page.js", *(["graph.js"] if view is not None else [])],
+        stats=stats,
+        about=stats.overview,
+        alone=_alone(stats),
+        has_igraph=igraph_is_installed(),
+        view=view,
+        on_map={number for number, path in enumerate(paths) if path},
+        flow=flow_of(stats),
+        checked=CHECKED,
+    )
+
+
+def render_comparison(comparison: Comparison) -> str:
+    """Render the page of two campaigns side by side."""
+    return _rendered(
+        "compare.html.jinja",
+        comparison_figures(comparison),
+        {"samples": []},
+        ["page.js"],
+        names=comparison.names,
+        named=[*zip(comparison.names, comparison.runs, strict=True)],
+        tables=tables_of(comparison),
+        version=__version__,
+    )
+
+
+def _rendered(
+    template: str, figures: Sequence[Figure | HeatMap], data: dict[str, Any], scripts: Sequence[str], **values: Any
+) -> str:
+    """A template with its figures, the data block, and scripts of `static/` behind that of Plotly."""
     import jinja2
+    from markupsafe import Markup
 
     environment = jinja2.Environment(
-        finalize=lambda value: clean_text(value) if isinstance(value, str) else value,
+        finalize=lambda value: clean_text(value) if type(value) is str else value,  # not of `Markup`
         loader=jinja2.PackageLoader("linksyn_gpu.report", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    template = environment.get_template("report.html.jinja")
-    picture = _curves(stats.coverage) if stats.coverage is not None else None
-    levels = _levels(stats.stages["enhance"])
-    curve = _growth(stats.campaign["curve"]) if stats.campaign is not None else None
-    return template.render(stats=stats, title=title, picture=picture, curve=curve, funnel=_funnel(stats), levels=levels)
+    environment.filters["number"] = lambda n: f"{n:,}"
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f}%"
+    environment.filters["moment"] = lambda text: text[:16].replace("T", " ") + " UTC"  # as the manifest records it
+    plotly = plotly_script()
+    drawn = [script for script in (plotly, *map(_file, scripts)) if script is not None]
+    data = {**data, "figures": {figure.name: _plain(figure) for figure in figures}}
+    return environment.get_template(template).render(
+        policy=Markup(content_policy([THEME, *drawn])),
+        style=Markup(_file("page.css")),
+        theme=Markup(THEME),
+        scripts=[Markup(script) for script in drawn],
+        data=Markup(json_for_script(data)),
+        figures={figure.name: figure for figure in figures},
+        has_charts=plotly is not None,
+        **values,
+    )
 
 
-def _funnel(stats: RunStats) -> list[dict[str, Any]]:
-    """One bar per unit that is counted: how many came, how many stayed, and why the others did not."""
-    rows = [
-        ("ingest", "records", "seeds", "rejected"),
-        ("walk", "paths", "kept", "dropped"),
-        ("synthesize", "requests", "answered", "failed"),
-        ("synthesize", "written", "kept", "dropped"),
-        ("enhance", "candidates", "kept", "dropped"),
-    ]
-    bars = []
-    for stage, came, stayed, lost in rows:
-        counts = stats.stages[stage]
-        if counts is not None:
-            reasons = Counter(counts[f"{lost}_by_reason"]).most_common()
-            if came != "written" and (pending := counts.get("pending", 0)):
-                reasons.append(("pending", pending))
-            bars.append(
-                {
-                    "stage": stage,
-                    "what": "QA written" if came == "written" else came,
-                    "in": counts[came],
-                    "kept": counts[stayed],
-                    "share": counts[stayed] / max(1, counts[came]),
-                    "stayed": "kept" if stayed == "seeds" else stayed,
-                    "lost": lost,
-                    "reasons": reasons,
-                }
-            )
-    return bars
+def _file(name: str) -> str:
+    return (resources.files("linksyn_gpu.report") / "static" / name).read_text(encoding="utf-8")
 
 
-def _levels(counts: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """QA of each level before and after stage enhance; shares are relative to the largest number."""
-    if counts is None:
+def _plain(figure: Any) -> dict[str, Any]:
+    """A figure for the page's script, without what the page writes itself."""
+    fields = asdict(figure)
+    return {name: value for name, value in fields.items() if name not in ("name", "title", "note")}
+
+
+def _paths(stats: RunStats, view: GraphView | None) -> list[list[int]]:
+    """KPs of each sample's path by their place in the view; [] if the view lacks one of them."""
+    if view is None:
         return []
-    before, after = counts["levels_before"], counts["levels_after"]
-    most = max([1, *before.values(), *after.values()])
-    return [
-        {
-            "level": level,
-            "asked": level == str(counts["asked_level"]),
-            "bars": [
-                (name, found.get(level, 0), found.get(level, 0) / most)
-                for name, found in (("before", before), ("after", after))
-            ],
-        }
-        for level in (*"12345", "unknown")
-        if level != "unknown" or level in before
-    ]
+    place = {name: i for i, name in enumerate(view.names)}
+    paths = [[place.get(name, -1) for name in row.get("path") or ()] for row in stats.samples]
+    return [path if path and min(path) >= 0 else [] for path in paths]
 
 
-def _growth(curve: Sequence[tuple[int, int, int]]) -> dict[str, Any] | None:
-    """Distinct KPs and seeds against the number of paths, linear axes; None without a kept path."""
-    paths, most = curve[-1][0], max(max(point[1:]) for point in curve)
-    if not (paths and most):
-        return None
-    lines = []
-    for name, column in (("knowledge points", 1), ("seeds", 2)):
-        places = (
-            (
-                MARGIN + (WIDTH - 2 * MARGIN) * point[0] / paths,
-                HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * point[column] / most,
-            )
-            for point in curve
+def _alone(stats: RunStats) -> dict[str, str]:
+    """Figures that would have a single bar: their name and its category."""
+    names = {f"qa-by-{criterion}".replace("_", "-"): counts for criterion, counts in stats.kept_by.items()}
+    return {name: next(iter(counts)) for name, counts in names.items() if len(counts) == 1}
+
+
+def flow_of(stats: RunStats) -> list[dict[str, Any]]:
+    """One bar per unit that is counted: how many came, how many stayed, and why the others did not."""
+    unfinished = {state.name for state in stats.states if state.state == UNFINISHED}
+    bars = []
+    for stage, came, stayed, lost, title, of, kept in FLOW:
+        counts = dict(stats.stages[stage] or {})
+        journal = stats.journals.get(stage)
+        if came == "requests" and stage in unfinished and journal is not None and journal.requests is not None:
+            counts = {  # while the stage runs, its journal is newer than its counts
+                "requests": journal.requests,
+                "answered": journal.answered,
+                "failed": journal.failed.total(),
+                "failed_by_reason": journal.failed,
+                "pending": journal.requests - journal.settled,
+            }
+        if came not in counts or f"{lost}_by_reason" not in counts:
+            continue
+        reasons = Counter(counts[f"{lost}_by_reason"])
+        drops = [drop for drop in stats.drops if drop.stage == stage and drop.reason in reasons]
+        waiting = (
+            []
+            if came == "written"
+            else [("pending", counts.get("pending", 0)), ("in reserve", counts.get("reserve", 0))]
         )
-        lines.append({"name": name, "points": " ".join(f"{x:.1f},{y:.1f}" for x, y in places)})
-    size = {"width": WIDTH, "height": HEIGHT, "margin": MARGIN}
-    return {
-        "lines": lines,
-        **size,
-        "top": f"{most:,}",
-        "bottom": "0",
-        "first": "0",
-        "legend": HEIGHT - MARGIN - 54,
-        "last": f"{paths:,}",
-    }
-
-
-def _curves(coverage: Coverage) -> dict[str, Any] | None:
-    """Log-log curves of the KPs by rank: their share of the visits of kept paths, and of the mentions in seeds.
-
-    None without a visit and without a mention.
-    """
-    total = max(1, int(coverage.visits.sum()))
-    series = {"visits of kept paths": coverage.visits / total, "popularity among seeds": coverage.popularity}
-    ordered = {name: np.sort(shares[shares > 0.0])[::-1] for name, shares in series.items()}
-    drawn = {name: shares for name, shares in ordered.items() if shares.size}
-    if not drawn:
-        return None
-    top = max(float(shares[0]) for shares in drawn.values())
-    bottom = min(float(shares[-1]) for shares in drawn.values())
-    longest = max(shares.size for shares in drawn.values())
-    lines = []
-    for name, shares in drawn.items():
-        rank = np.unique(np.geomspace(1, shares.size, MAX_POINTS).astype(np.int64))
-        x = MARGIN + (WIDTH - 2 * MARGIN) * np.log(rank) / max(np.log(longest), 1e-9)
-        span = max(np.log(top / bottom), 1e-9)
-        y = MARGIN + (HEIGHT - 2 * MARGIN) * np.log(top / shares[rank - 1]) / span
-        lines.append({"name": name, "points": " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))})
-    return {
-        "lines": lines,
-        "width": WIDTH,
-        "height": HEIGHT,
-        "margin": MARGIN,
-        "top": f"{top:.2g}",
-        "bottom": f"{bottom:.2g}",
-        "first": "1",
-        "legend": MARGIN,
-        "last": f"{longest:,}",
-    }
+        total = max(1, counts[came])
+        bars.append(
+            {
+                "title": title,
+                "of": of,
+                "kept": kept,
+                "stage": stage,
+                "n": counts[came],
+                "n_kept": counts[stayed],
+                "lost": lost,
+                "n_lost": reasons.total(),
+                "waiting": [(name, n) for name, n in waiting if n],
+                "shares": [
+                    (kind, 100 * n / total)
+                    for kind, n in (
+                        ("kept", counts[stayed]),
+                        ("lost", reasons.total()),
+                        ("wait", sum(n for _, n in waiting)),
+                    )
+                    if n
+                ],
+                "drops": drops,
+            }
+        )
+    return bars

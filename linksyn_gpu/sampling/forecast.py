@@ -34,6 +34,10 @@ class PathFigures:
         self.first_seed: Int64 = np.full(difficulty.size, -1, np.int64)
         self.visits: list[Int64] = [np.zeros(n_kps, np.int64) for _ in cells]
         self.kept = 0
+        self.path_lengths: Int64 = np.zeros(0, np.int64)
+        """Kept paths by their number of KPs, from 0."""
+        self.seed_uses: Int64 = np.zeros(difficulty.size, np.int64)
+        """[n_seeds] kept bundles that hold each seed."""
         self._keys: list[Keys] = []
         self._n_seeds, self._n_own, self._n_rated, self._n_level, self._distance = np.zeros((5, len(cells)), np.int64)
 
@@ -44,6 +48,9 @@ class PathFigures:
             found, at = np.unique(numbers.ravel()[places], return_index=True)
             first[found] = self.kept + places[at] // numbers.shape[1]
         self.kept += len(cell)
+        lengths = np.bincount((nodes >= 0).sum(axis=1), minlength=nodes.shape[1] + 1)
+        self.path_lengths = lengths if self.path_lengths.size == 0 else self.path_lengths + lengths
+        self.seed_uses += np.bincount(seeds[seeds >= 0], minlength=self.seed_uses.size)
         self._keys.append(kp_set_keys(nodes))
         for number in np.unique(cell).tolist():
             rows = cell == number

@@ -17,12 +17,12 @@ from typing import Any, BinaryIO
 
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.seeds.values import listed
+from linksyn_gpu.streams import COMPRESSIONS
 
 FORMATS = {
     **{".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv"},
     **{".parquet": "parquet", ".arrow": "arrow"},
 }
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 BINARY = ("parquet", "arrow")
 """Formats that are not text: not compressed as a whole, and without an encoding."""
 

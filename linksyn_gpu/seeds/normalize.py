@@ -51,8 +51,9 @@ from linksyn_gpu.seeds.columns import (
 from linksyn_gpu.seeds.files import SourceFiles, find_files
 from linksyn_gpu.seeds.keys import NEW, SEEN_QUESTION, SeenKeys
 from linksyn_gpu.seeds.layouts import Layouts
-from linksyn_gpu.seeds.readers import MAX_LINE, Chunk, Chunks, arrow_chunks, chunked, read_chunks
+from linksyn_gpu.seeds.readers import Chunk, Chunks, arrow_chunks, chunked, read_chunks
 from linksyn_gpu.seeds.values import MISSING_WORDS, Unfit, decoded, kind_of, listed, text_of, texts_of
+from linksyn_gpu.streams import MAX_LINE
 from linksyn_gpu.tables import Bool, Int64, Reject, Seeds, seed_schema
 from linksyn_gpu.taxonomy.difficulty import difficulty_scale
 from linksyn_gpu.text.languages import guess_language

@@ -30,12 +30,11 @@ from linksyn_gpu.seeds.encodings import UTF8, Transcoded, detect_encoding
 from linksyn_gpu.seeds.files import SourceFile
 from linksyn_gpu.seeds.layouts import has_question
 from linksyn_gpu.seeds.values import Unfit, listed
+from linksyn_gpu.streams import MAX_LINE, bounded_lines
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Upper limit of a JSONL line in bytes and of a CSV cell in characters: longer ones are never held in memory.
-MAX_LINE = 2**26
 _PARQUET_ROWS = 8192
 _PARQUET_BYTES = 2**28
 # Upper limit in characters of a .json file that is not a list, and is parsed as a whole.
@@ -177,14 +176,8 @@ def _as_utf8(
 
 
 def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Yield (1-based number, line with its end but without byte order marks); of a longer one `MAX_LINE` + 1 bytes."""
-    number = 0
-    while line := stream.readline(MAX_LINE + 1):
-        number += 1
-        end = line
-        while end and not end.endswith(b"\n") and len(line) > MAX_LINE:  # skip the rest
-            end = stream.readline(MAX_LINE + 1)
-        yield number, _without_mark(line)
+    """(1-based number, line with its end but without byte order marks); of a longer one `MAX_LINE` + 1 bytes."""
+    return ((number, _without_mark(line)) for number, line in bounded_lines(stream, MAX_LINE))
 
 
 def _without_mark(line: bytes) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 import logging
@@ -11,19 +10,21 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from linksyn_gpu.config import DEFAULT_MAX_TOKENS, SynthesisConfig
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.llm.asking import request_model
+from linksyn_gpu.llm.batchfile import OpenFile, RequestFiles
 from linksyn_gpu.llm.prompting import content_request, prompt_chars
 from linksyn_gpu.llm.refusals import Dialect
 from linksyn_gpu.machine import collector_paused
+from linksyn_gpu.streams import bounded_lines, open_to_read
 from linksyn_gpu.synthesis import prompts
 from linksyn_gpu.synthesis.question_types import TypeAssigner
-from linksyn_gpu.tables import Cell, RowWriter, json_line
+from linksyn_gpu.tables import Asked, Cell, RowWriter, json_line
 from linksyn_gpu.taxonomy.disciplines import Taxonomy
 from linksyn_gpu.text import estimate_tokens
 from linksyn_gpu.text.languages import guess_language
@@ -37,13 +38,10 @@ LABELS = {
 }
 """Language by a seed's label, or by its first word; other labels of two or three letters are ISO 639 codes."""
 BATCH_ROWS, LANGUAGE_ROWS = 1024, 65_536
-MAX_FILE_REQUESTS, MAX_FILE_BYTES = 50_000, 200 * 10**6
-"""Largest batch file that services accept."""
 SEED_COLUMNS = ("question", "options", "answer", "disciplines", "difficulty", "language")
 """What a request needs of its seeds."""
 PATH_COLUMNS = ("walk_id", "cell", "nodes", "seeds", "drop_reason")
 TypeOf = Callable[[str | None], str]
-OpenRequests = Callable[[int], contextlib.AbstractContextManager[Path]]
 ANY_CELL = Cell(None, None, 0)
 OTHER_LANGUAGES = 0.01
 """Largest share of seeds in other languages than the prompts' with which requests are made."""
@@ -112,7 +110,7 @@ class RequestsWriter:
         self,
         sources: Sources,
         cells: Sequence[Cell],
-        open_requests: OpenRequests,
+        open_requests: OpenFile,
         tasks_file: str | Path,
         *,
         recorded_types: Iterable[str | None] = (),
@@ -124,7 +122,7 @@ class RequestsWriter:
         self._dialect = Dialect(config.without, config.rename) if config.engine == "batch" else Dialect()
         self._recorded_types = iter(recorded_types)
         self._types = TypeAssigner(sources.question_types, config.question_types, sources.taxonomy)
-        self._files = RequestFiles(open_requests)
+        self._files = RequestFiles(open_requests, config)
         self._tasks = RowWriter(tasks_schema(), tasks_file)
 
     def __enter__(self) -> Self:
@@ -147,7 +145,7 @@ class RequestsWriter:
         self._files.end()
 
     def write(self, paths: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Write the requests of some paths, and return them in the order of the paths.
+        """Write the requests of some paths, and return them in the order of the paths, each with its `asked`.
 
         Parameters
         ----------
@@ -163,7 +161,8 @@ class RequestsWriter:
         for path in paths:
             row, request = self._task_row(path, seeds)
             if request is not None:
-                requests.append(request)
+                asked = Asked(row["question_type"], row["language"])
+                requests.append({**request, "asked": asked})
                 line = json_line({**request, "body": self._dialect.apply(request["body"])})
                 row["request_file"] = self._files.write(line)
             rows.append(row)
@@ -212,9 +211,14 @@ class RequestsWriter:
         return {**row, "request_id": request["custom_id"], **sampling}, request
 
 
-def requests_name(number: int) -> str:
-    """Name of a requests file in the run folder."""
-    return f"requests/requests-{number:05}.jsonl"
+def requests_name(number: int, engine: str) -> str:
+    """Name of a requests file in the run folder: plain for a batch service, compressed for any other engine."""
+    return f"requests/requests-{number:05}.jsonl{'' if engine == 'batch' else '.zst'}"
+
+
+def requests_paths(folder: Path) -> list[Path]:
+    """Requests files of a run folder, in their order."""
+    return sorted((folder / "requests").glob("requests-*.jsonl*"))
 
 
 def request_files(tasks: pa.Table) -> int:
@@ -223,42 +227,6 @@ def request_files(tasks: pa.Table) -> int:
 
     last = pc.max(tasks.column("request_file")).as_py()
     return 0 if last is None else last + 1
-
-
-class RequestFiles:
-    """Lines in files of bounded size, within the limits of batch services; use as a context manager."""
-
-    def __init__(self, open_file: OpenRequests) -> None:
-        self._open_file = open_file
-        self.number = 0
-        """Of the next file."""
-        self._open = contextlib.ExitStack()
-        self._file: IO[bytes] | None = None
-        self._lines = self._bytes = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._open.__exit__(*error)
-
-    def end(self) -> None:
-        """End the file that is open, if one is."""
-        self._open.close()
-        self._file = None
-
-    def write(self, line: bytes) -> int:
-        """Write a line, and return the number of its file."""
-        if self._file is None or self._lines == MAX_FILE_REQUESTS or self._bytes + len(line) > MAX_FILE_BYTES:
-            self.end()
-            path = self._open.enter_context(self._open_file(self.number))
-            self._file = self._open.enter_context(path.open("wb"))
-            self.number += 1
-            self._lines = self._bytes = 0
-        self._file.write(line)
-        self._lines += 1
-        self._bytes += len(line)
-        return self.number - 1
 
 
 def path_batches(table: pa.RecordBatch | pa.Table) -> Iterator[list[dict[str, Any]]]:
@@ -316,7 +284,7 @@ def qa_request(task: prompts.Task, walk_id: int, config: SynthesisConfig) -> dic
 
 
 def read_requests(requests_file: str | Path) -> Iterator[dict[str, Any]]:
-    """The lines of a requests file, one at a time.
+    """The lines of a requests file, compressed or not, one at a time.
 
     Raises
     ------
@@ -325,8 +293,8 @@ def read_requests(requests_file: str | Path) -> Iterator[dict[str, Any]]:
     """
     import orjson
 
-    with Path(requests_file).open("rb") as lines:
-        for number, line in enumerate(lines, 1):
+    with open_to_read(requests_file) as stream:
+        for number, line in bounded_lines(stream):
             try:
                 request = orjson.loads(line)
                 request["custom_id"], request["body"]

@@ -66,12 +66,6 @@ def gram_sets(texts: Sequence[str], n: int) -> GramSets:
     return GramSets(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), grams)
 
 
-def concatenated(parts: Sequence[GramSets]) -> GramSets:
-    """Join the rows of several sets."""
-    sizes = np.concatenate([np.zeros(1, np.int64), *(part.sizes for part in parts)])
-    return GramSets(np.cumsum(sizes), np.concatenate([np.zeros(0, np.uint64), *(part.grams for part in parts)]))
-
-
 @functools.cache
 def character_kinds() -> NDArray[np.uint8]:
     """[code points] kind of each character."""

@@ -19,6 +19,19 @@ def word_list(text: str) -> list[str]:
     return text.split()
 
 
+FUNCTION_WORDS = frozenset(
+    word_list(
+        "a an the of and or nor but if then than as at by for from in into on onto out over per to under until up upon "
+        "via with within without between among about after before during since through toward towards against along "
+        "across behind below above near off not no nor this that these those it its he she they them his her their we "
+        "our you your i me my who whom whose which what when where why how is are was were be been being am do does "
+        "did done has have had having can could may might must shall should will would there here so such very more "
+        "most less least much many few some any all each every both either neither other another same only own just "
+        "also too even still yet already again once twice never always often"
+    )
+)
+"""English words that only join others; no name begins or ends with one."""
+
 _IRREGULAR = dict(
     pair.split("/")
     for pair in word_list(

@@ -73,7 +73,7 @@ def test_a_leaked_seed_is_rejected_counted_and_listed_with_its_hit(tmp_path):
 
 def test_seeds_in_memory_are_decontaminated_too(tmp_path):
     records = [json.loads(line) for line in LINES]
-    settings = {"paths": 4, "synthesis": {"engine": "batch"}, "walk": {"calibration_rounds": 1}}
+    settings = {"paths": 4, "synthesis": {"engine": "batch", "model": "m"}, "walk": {"calibration_rounds": 1}}
     against = {"against": [str(benchmark(tmp_path, 3))]}
     made = run(Seeds.from_records(records), tmp_path / "out", decontaminate=against, **settings)
     assert made.counts["ingest"]["rejected_by_reason"] == {"contaminated": 1}

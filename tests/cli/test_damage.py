@@ -9,7 +9,20 @@ from click.testing import CliRunner
 from linksyn_gpu.cli import main
 
 SEEDS = [{"question": f"Question {i}?", "answer": "a", "kps": [f"k{i % 5}", f"k{(i + 2) % 5}"]} for i in range(12)]
-FLAGS = ("--engine", "batch", "--paths", "6", "--length", "2", "--calibration-rounds", "2", "--backend", "cpu")
+FLAGS = (
+    "--engine",
+    "batch",
+    "--model",
+    "m",
+    "--paths",
+    "6",
+    "--length",
+    "2",
+    "--calibration-rounds",
+    "2",
+    "--backend",
+    "cpu",
+)
 
 
 def invoke(*words, code=0):

@@ -109,7 +109,7 @@ def test_a_missing_or_wrong_setting_is_reported_in_one_line(tmp_path, words):
     assert "--enhance-disciplines" in invoke("enhance", out, code=2).stderr
     assert "empty name" in invoke("enhance", out, "--enhance-disciplines", "law,,physics", code=2).stderr
     assert "level = 7" in invoke("enhance", out, "--enhance-disciplines", "law", "--enhance-level", "7", code=2).stderr
-    batch = invoke("enhance", out, "--enhance-disciplines", "all", "--engine", "batch", code=2)
+    batch = invoke("enhance", out, "--enhance-disciplines", "all", "--engine", "batch", "--model", "m", code=2)
     assert "--engine openai" in batch.stderr
 
 

@@ -16,14 +16,16 @@ from linksyn_gpu.errors import EngineError
 from linksyn_gpu.pipeline import stages as pipeline
 from linksyn_gpu.pipeline.feed import Feed
 from linksyn_gpu.pipeline.folder import Workspace
+from linksyn_gpu.pipeline.progress import Progress
 from linksyn_gpu.pipeline.stages.walk import CampaignPart
 from tests.cli.test_server import SEEDS, invoke, journal_lines, reply
 from tests.llm.fake_server import FakeServer, ok
+from tests.requests import requests_of
 
 FILES = (
     "paths.parquet",
     "plan.json",
-    "requests/requests-00000.jsonl",
+    "requests/requests-00000.jsonl.zst",
     "tasks.parquet",
     "qa.jsonl",
     "qa.parquet",
@@ -54,7 +56,7 @@ def test_the_server_has_work_while_later_rounds_are_walked_and_the_files_stay_th
         settings = config(server.url)
         with begin(tmp_path / "both", settings) as ws:
             both = pipeline.walk_and_synthesize(
-                ws, settings, progress=lambda what, done, total: events.append((what, done))
+                ws, settings, progress=Progress(changed=lambda stage, task: events.append((task.what, task.done)))
             )
         with begin(tmp_path / "apart", settings) as ws:
             pipeline.walk(ws, settings)
@@ -74,7 +76,7 @@ def test_the_server_has_work_while_later_rounds_are_walked_and_the_files_stay_th
 
 def test_the_walk_is_kept_when_the_server_cannot_be_reached(tmp_path):
     invoke("run", SEEDS, "--out", tmp_path / "out", "--paths", "12", *QUICK, "http://127.0.0.1:9/v1", code=1)
-    assert len((tmp_path / "out" / "requests/requests-00000.jsonl").read_text().splitlines()) > 5
+    assert len(requests_of(tmp_path / "out")) > 5
     with FakeServer(reply) as server:
         result = invoke("run", SEEDS, "--out", tmp_path / "out", "--paths", "12", *QUICK, server.url)
     assert "server     had work" in result.stdout
@@ -130,7 +132,7 @@ def test_a_full_disk_stops_the_run_and_loses_no_answer(tmp_path):
         subprocess.run([*command, server.url], capture_output=True, check=True)
     ids = [json.loads(line.split(" ", 1)[1])["id"] for line in journal_lines(out)]
     assert ids[: len(before)] == before
-    assert len(ids) == len(set(ids)) == len((out / "requests/requests-00000.jsonl").read_text().splitlines())
+    assert len(ids) == len(set(ids)) == len(requests_of(out))
     assert len(server.bodies) <= len(ids) + 5, "more requests were repeated than were in flight"
 
 

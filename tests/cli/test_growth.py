@@ -10,20 +10,17 @@ from click.testing import CliRunner
 
 from linksyn_gpu.cli import main
 from linksyn_gpu.pipeline.stages.walk import CampaignPart
+from linksyn_gpu.synthesis.requests import requests_paths
 from tests.cli.test_server import SEEDS, invoke, reply
 from tests.llm.fake_server import FakeServer, ok
+from tests.requests import requests_of
 
 QUICK = ("--calibration-rounds", "2", "--concurrency", "4", "--rounds", "4")
-BATCH = ("--engine", "batch")
+BATCH = ("--engine", "batch", "--model", "m")
 
 
 def rows(out, name="paths.parquet"):
     return pq.read_table(out / name).to_pylist()
-
-
-def request_lines(out):
-    files = sorted((out / "requests").glob("*.jsonl"))
-    return [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def parts(out):
@@ -44,17 +41,18 @@ def test_more_paths_continue_a_campaign_and_change_nothing_of_it(tmp_path):
     with FakeServer(reply) as server:
         run(out, "--paths", "12", *server_words(server))
         paths, tasks, qa = rows(out), rows(out, "tasks.parquet"), rows(out, "qa.parquet")
-        first = (out / "requests" / "requests-00000.jsonl").read_bytes()
+        (file,) = requests_paths(out)
+        first, n_first = file.read_bytes(), len(requests_of(out))
         asked = len(server.bodies)
         run(out, "--paths", "24", *server_words(server))
-        assert len(server.bodies) == asked + len(request_lines(out)) - len(first.splitlines())
+        assert len(server.bodies) == asked + len(requests_of(out)) - n_first
         assert max(server.asked.values()) == 1
     assert parts(out) == [12, 12]
     assert len(rows(out)) == 24
     assert rows(out)[:12] == paths
     assert rows(out, "tasks.parquet")[:12] == tasks
     assert rows(out, "qa.parquet")[: len(qa)] == qa
-    assert (out / "requests" / "requests-00000.jsonl").read_bytes() == first
+    assert file.read_bytes() == first
     assert [row["walk_id"] for row in rows(out)] == list(range(24))
     sets = [frozenset(row["nodes"]) for row in rows(out) if row["drop_reason"] is None]
     assert len(sets) == len(set(sets)), "a later part repeats the KPs of an earlier path"
@@ -72,7 +70,7 @@ def test_a_grown_campaign_is_the_same_for_every_way_to_get_there(tmp_path):
     invoke("synthesize", b, *BATCH, "--concurrency", "4")
     for name in ("paths.parquet", "plan.json"):
         assert (tmp_path / "a" / name).read_bytes() == (b / name).read_bytes()
-    assert request_lines(tmp_path / "a") == request_lines(b)
+    assert requests_of(tmp_path / "a") == requests_of(b)
     for name in ("paths.parquet", "visits.npz"):
         (b / name).write_bytes(b"damaged")
         invoke("walk", b)

@@ -103,7 +103,7 @@ def test_report_after_each_stage_and_while_a_run_is_going_on(tmp_path):
     for words in (
         ["build", out],
         ["walk", out, "--paths", "12", "--calibration-rounds", "2"],
-        ["synthesize", out, "--engine", "batch"],
+        ["synthesize", out, "--engine", "batch", "--model", "m"],
         [],
     ):
         text = invoke("report", out).stdout

@@ -45,8 +45,8 @@ DAMAGED = (
     "paths.parquet",
     "tasks.parquet",
     "plan.json",
-    "requests/requests-00000.jsonl",
-    "requests/requests-00001.jsonl",
+    "requests/requests-00000.jsonl.zst",
+    "requests/requests-00001.jsonl.zst",
 )
 
 
@@ -97,7 +97,7 @@ def test_a_refused_input_leaves_the_folder_as_it_was(tmp_path):
     """However often it is passed, and also if seeds.arrow must be made again."""
     out, (first, second) = tmp_path / "out", bank(tmp_path, 120, 60)
     words = ("--out", out, *QUICK, *BATCH)
-    for _ in range(2):  # the second call writes requests-pending.jsonl
+    for _ in range(2):  # the second call writes requests-pending/
         invoke("run", first, second, *words)
     before, stages_before = made(out), manifest(out)["stages"]
     for _ in range(2):
@@ -224,7 +224,7 @@ def test_pending_requests_after_an_older_version_hold_no_answered_one(tmp_path):
     with Workspace(out) as ws:
         store.write_table(ws, "tasks.parquet", store.read_table(ws, "tasks.parquet").drop_columns(["request_file"]))
     run(out, "--paths", "24", *BATCH)
-    pending = (out / "requests-pending.jsonl").read_text(encoding="utf-8").splitlines()
+    pending = (out / "requests-pending" / "requests-00000.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(pending) == len(rows(out, "tasks.parquet")) - 12
     assert not set(pending) & set(lines)
 

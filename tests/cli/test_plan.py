@@ -202,13 +202,15 @@ def test_a_larger_plan_keeps_the_paths_of_the_smaller_one(tmp_path):
 
 
 def test_wrong_assumptions_are_refused(tmp_path):
-    words = ("plan", SEEDS, "--out", tmp_path / "out", *QUICK, "--engine", "batch")
+    words = ("plan", SEEDS, "--out", tmp_path / "out", *QUICK, "--engine", "batch", "--model", "m")
     assert "price_in and price_out" in invoke(*words, "--price-in", "1", code=2).stderr
     assert "tokens_per_second = 0.0 must be positive" in invoke(*words, "--tokens-per-second", "0", code=2).stderr
     assert "tokenizer.json of the model" in invoke(*words, "--tokenizer", tmp_path / "none.json", code=2).stderr
 
 
 def test_plan_from_python(tmp_path):
-    planned = linksyn_gpu.plan(SEEDS, tmp_path / "out", paths=12, synthesis={"engine": "batch"}, plan={"tokens": 1e6})
+    planned = linksyn_gpu.plan(
+        SEEDS, tmp_path / "out", paths=12, synthesis={"engine": "batch", "model": "m"}, plan={"tokens": 1e6}
+    )
     assert planned.stats.forecast["scaled"]["requests"] == 3334
     assert "answered" not in planned.counts.get("synthesize", {})

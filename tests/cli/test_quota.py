@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 
 from tests.cli.test_server import SEEDS, invoke
 
-BATCH = ("--calibration-rounds", "2", "--rounds", "4", "--engine", "batch")
+BATCH = ("--calibration-rounds", "2", "--rounds", "4", "--engine", "batch", "--model", "m")
 
 
 def run(out, *words, code=0):

@@ -13,6 +13,7 @@ from linksyn_gpu.cli import main
 from tests.cli.test_server import journal_lines, reply
 from tests.conftest import SEEDS
 from tests.llm.fake_server import FakeServer
+from tests.requests import requests_of
 
 CONCURRENCY = 4
 SETTINGS = f"""
@@ -134,7 +135,7 @@ def test_a_campaign_that_meets_every_refusal_of_account_and_set_up_ends_complete
     campaign.run("context", codes=[0, 3])  # asked with the space that is left, or stopped with the server's message
     campaign.run("well")
 
-    requests = [json.loads(line) for line in (campaign.out / "requests/requests-00000.jsonl").read_text().splitlines()]
+    requests = requests_of(campaign.out)
     assert len(requests) > 10
     assert sorted(campaign.answered()) == sorted(request["custom_id"] for request in requests), "each answered once"
     kept, dropped = campaign.rows("qa.parquet"), campaign.rows("dropped.parquet")
@@ -157,7 +158,7 @@ def test_one_refused_request_among_good_ones_is_dropped_with_its_reason_and_does
 
     campaign.provider.filtered = filtered
     campaign.run("filtered")
-    requests = (campaign.out / "requests/requests-00000.jsonl").read_text().splitlines()
+    requests = requests_of(campaign.out)
     assert len(campaign.rows("qa.parquet")) == len(requests) - 1
     (dropped,) = [row for row in campaign.rows("dropped.parquet") if row["stage"] != "path"]
     assert "content policy" in dropped["detail"]
@@ -170,6 +171,4 @@ def test_a_run_in_which_every_request_is_refused_does_not_end_well(campaign):
     assert "The model is not configured for chat" in stopped.stderr
     assert campaign.answered() == []
     campaign.run("well")
-    assert len(campaign.rows("qa.parquet")) == len(
-        (campaign.out / "requests/requests-00000.jsonl").read_text().splitlines()
-    )
+    assert len(campaign.rows("qa.parquet")) == len(requests_of(campaign.out))

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from linksyn_gpu.cli import main
 from tests.llm.fake_server import FakeServer, ok
+from tests.requests import requests_of
 
 SEEDS = str(Path(__file__).parents[2] / "examples" / "seeds.jsonl")
 QUICK = ("--paths", "12", "--calibration-rounds", "2", "--concurrency", "4")
@@ -177,8 +178,8 @@ def test_batch_files_leave_out_and_rename_parameters(tmp_path):
         assert not {"temperature", "seed", "max_tokens"} & body.keys()
         assert body["max_completion_tokens"] == 1024
     result = invoke("synthesize", out, "--without", "temperature,seed,top_p", "--max-tokens", "99")
-    assert "requests-pending.jsonl" in result.stdout
-    pending = [json.loads(line) for line in (out / "requests-pending.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert "requests-pending/*.jsonl" in result.stdout
+    pending = [json.loads(line) for line in (out / "requests-pending/requests-00000.jsonl").read_text().splitlines()]
     assert [row["custom_id"] for row in pending] == [json.loads(line)["custom_id"] for line in lines]
     assert all("top_p" not in row["body"] for row in pending)
     assert all(row["body"]["max_completion_tokens"] == 99 for row in pending)
@@ -210,7 +211,7 @@ def test_a_run_killed_while_it_asks_loses_nothing_and_asks_nothing_twice(tmp_pat
             process.kill()
             kills += process.wait() == -signal.SIGKILL
         assert process.wait() == 0
-        requests = (out / "requests/requests-00000.jsonl").read_text(encoding="utf-8").count("\n")
+        requests = len(requests_of(out))
         answered = [json.loads(line.split(" ", 1)[1])["id"] for line in journal_lines(out)]
         assert kills >= 3
         assert len(answered) == len(set(answered)) == requests, "an answer is lost, or is there twice"

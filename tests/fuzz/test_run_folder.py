@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from linksyn_gpu.cli import main
 from tests.cli.test_cli import answer
+from tests.requests import requests_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,9 +18,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def answered_run(out, tmp_path):
     """A run with answers, some of them kept."""
-    requests = [
-        json.loads(line) for line in (out / "requests/requests-00000.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
+    requests = requests_of(out)
     answers = tmp_path / "answers.jsonl"
     answers.write_text("".join(json.dumps(answer(request)) + "\n" for request in requests), encoding="utf-8")
     assert CliRunner().invoke(main, ["synthesize", str(out), "--collect", str(answers)]).exit_code == 0

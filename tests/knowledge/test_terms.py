@@ -211,7 +211,7 @@ def phrases():
     pytest.importorskip("jieba")
     from linksyn_gpu.knowledge.extract.keyphrases import find_keyphrases
 
-    return lambda text, language="en", most=8: next(find_keyphrases([(text, language)], most))
+    return lambda text, language="en", most=8: next(find_keyphrases([(text, language, "")], most))
 
 
 def test_key_phrases_of_both_languages(phrases):

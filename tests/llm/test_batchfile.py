@@ -1,10 +1,12 @@
 """Batch files go out and come back in any order, with every line that cannot be used counted."""
 
+import contextlib
 import json
 import random
 
 import pytest
 
+from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import DataError
 from linksyn_gpu.llm import batchfile
 from linksyn_gpu.llm.journal import Journal
@@ -15,6 +17,16 @@ from tests.llm.fake_server import GOOD, completion, request
 def line(name, body=None, status=200, error=None):
     response = None if body is None else {"status_code": status, "request_id": "r", "body": body}
     return json.dumps({"id": "batch-1", "custom_id": name, "response": response, "error": error})
+
+
+def write(folder, requests, **settings):
+    """Write requests to one file; returns its rows."""
+    config = SynthesisConfig(engine="batch", model="m")
+    with batchfile.RequestFiles(lambda n: contextlib.nullcontext(folder / "out.jsonl"), config) as files:
+        n = batchfile.write(requests, files, **settings)
+    rows = [json.loads(row) for row in (folder / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert n == len(rows)
+    return rows
 
 
 def collect(folder, lines, known, validate=None):
@@ -53,7 +65,7 @@ def test_every_line_that_cannot_be_used_is_counted(tmp_path):
     assert (result.completions, result.duplicates, result.unknown, result.unreadable) == (1, 1, 1, 2)
     assert result.failed == {
         "cut_off": 1,
-        "server_error": 1,
+        "expired": 1,
         "invalid_json": 1,
         "bad_request": 1,
         "bad_response": 1,
@@ -97,8 +109,8 @@ def test_requests_that_are_missing_are_the_ones_written_to_be_asked_again(tmp_pa
     lines = [line("a", completion("A")), line("b", completion("{", "length")), line("c", {"odd": 1})]
     result, _ = collect(tmp_path, lines, "abcd")
     with Journal(tmp_path / "journal", writable=False) as journal:
-        n = batchfile.write(map(request, "abcd"), tmp_path / "out.jsonl", settled=journal.index())
-    assert n == result.missing == 2
+        rows = write(tmp_path, map(request, "abcd"), settled=journal.index())
+    assert len(rows) == result.missing == 2
 
 
 @pytest.mark.parametrize(
@@ -115,6 +127,8 @@ def test_requests_that_are_missing_are_the_ones_written_to_be_asked_again(tmp_pa
         ),
         (400, {"message": "content filter"}, "filtered"),
         (500, {"message": "boom"}, "server_error"),
+        (408, {"message": "too slow"}, "server_error"),
+        (429, {"message": "Rate limit reached, try again in 2 s"}, "rate_limited"),
     ],
 )
 def test_lines_about_the_account_or_the_settings_leave_their_request_pending(tmp_path, status, error, reason):
@@ -155,8 +169,7 @@ def test_a_line_that_python_cannot_hold_is_counted_and_blocks_nothing(tmp_path, 
 
 def test_parameters_are_left_out_and_renamed_in_the_file(tmp_path):
     dialect = Dialect(["seed"], {"max_tokens": "max_completion_tokens"})
-    batchfile.write([request("a")], tmp_path / "out.jsonl", dialect=dialect, answer_limit=99)
-    body = json.loads((tmp_path / "out.jsonl").read_text())["body"]
+    body = write(tmp_path, [request("a")], dialect=dialect, answer_limit=99)[0]["body"]
     assert body.keys() == {"model", "messages", "max_completion_tokens"}
     assert body["max_completion_tokens"] == 99
 
@@ -169,7 +182,5 @@ def test_a_file_of_another_run_is_an_error(tmp_path):
 def test_requests_that_are_answered_are_not_written(tmp_path):
     collect(tmp_path, [line("a", completion("A"))], "ab")
     with Journal(tmp_path / "journal") as journal:
-        n = batchfile.write(map(request, "ab"), tmp_path / "out.jsonl", settled=journal.index())
-    rows = [json.loads(row) for row in (tmp_path / "out.jsonl").read_text().splitlines()]
-    assert n == 1
+        rows = write(tmp_path, map(request, "ab"), settled=journal.index())
     assert [row["custom_id"] for row in rows] == ["b"]

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import textwrap
+from unittest import mock
 
 import numpy as np
 import pytest
 
+from linksyn_gpu.disk import RealDisk
 from linksyn_gpu.errors import EngineError
 from linksyn_gpu.llm import journal as journals
 from linksyn_gpu.llm.journal import Journal, find_key, request_key, request_keys
@@ -132,22 +134,36 @@ def test_two_processes_cannot_write_one_journal(tmp_path):
     Journal(tmp_path).close()
 
 
-def test_a_full_disk_is_a_clear_error_and_leaves_no_part_of_a_record(tmp_path, monkeypatch):
-    write = os.write
+class FullDisk(RealDisk):
+    """Takes half of a long write and nothing of a short one, while it is full."""
 
-    def full(fd, data):
-        if len(data) > 100:  # half goes in, then the disk is full
-            return write(fd, data[: len(data) // 2])
+    full = False
+
+    def open(self, path, mode):
+        file = super().open(path, mode)
+        if mode == "ab":
+            write = file.write
+            file = mock.Mock(wraps=file, write=lambda data: self.write(write, data))
+        return file
+
+    def write(self, write, data):
+        if not self.full:
+            return write(data)
+        if len(data) > 100:
+            return write(data[: len(data) // 2])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with Journal(tmp_path) as journal:
+
+def test_a_full_disk_is_a_clear_error_and_leaves_no_part_of_a_record(tmp_path):
+    disk = FullDisk()
+    with Journal(tmp_path, disk=disk) as journal:
         journal.append(done("a"))
         before = segment(tmp_path).read_bytes()
         for text in ("x" * 200, ""):
-            with monkeypatch.context() as patch:
-                patch.setattr(os, "write", full)
-                with pytest.raises(EngineError, match="No space left"):
-                    journal.append({"id": "b", "text": text})
+            disk.full = True
+            with pytest.raises(EngineError, match="No space left"):
+                journal.append({"id": "b", "text": text})
+            disk.full = False
             assert segment(tmp_path).read_bytes() == before
         journal.append(done("c"))
         assert ids(journal) == ["a", "c"]

@@ -49,7 +49,7 @@ def test_an_absent_server_and_a_wrong_key_say_how_to_fix_it(monkeypatch):
 
 def test_engine_batch_has_no_server():
     with pytest.raises(ConfigError, match="batch"):
-        launch.running(SynthesisConfig(engine="batch"))
+        launch.running(SynthesisConfig(engine="batch", model="m"))
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from tests.llm.fake_server import FakeServer, ok
 
 TOPICS = ("supply and demand", "price elasticity", "market equilibrium", "opportunity cost")
 QUICK = ("--paths", "4", "--length", "2", "--calibration-rounds", "1")
+BATCH = ("--engine", "batch", "--model", "m")
 
 
 def seeds_file(tmp_path, n=8, given=0):
@@ -95,12 +96,25 @@ def test_without_the_packages_of_key_phrases_the_message_names_each_way_out(monk
 def test_a_run_on_seeds_without_knowledge_points_uses_key_phrases_and_says_why(tmp_path):
     pytest.importorskip("yake", reason="needs the extra 'extract'")
     out = tmp_path / "out"
-    words = ("run", seeds_file(tmp_path), "--out", out, *QUICK, "--engine", "batch")
+    words = ("run", seeds_file(tmp_path), "--out", out, *QUICK, *BATCH)
     result = invoke(*words)
     assert "extractor  yake: no seed has knowledge points, and engine batch has no model" in result.stdout
+    assert result.stderr.index("extractor yake: no seed has") < result.stderr.index("seeds read")
     assert any("supply" in name for names in points(out) for name in names)
     assert "extractor  yake" in invoke(*words).stdout  # the same command again is the same run
     assert "extractor" not in invoke("report", out).stderr
+
+
+def test_names_from_free_text_are_merged_by_form_unless_the_extractor_was_set(tmp_path):
+    pytest.importorskip("yake", reason="needs the extra 'extract'")
+    chosen, given = tmp_path / "chosen", tmp_path / "set"
+    path = seeds_file(tmp_path)
+    invoke("run", path, "--out", chosen, *QUICK, *BATCH)
+    invoke("run", path, "--out", given, *QUICK, *BATCH, "--extractor", "yake")
+    with Workspace(chosen, create=False) as ws:
+        assert ws.settings("extract")["extract"]["merge"] == "forms"
+    with Workspace(given, create=False) as ws:
+        assert ws.settings("extract")["extract"]["merge"] == "none"
 
 
 def test_a_run_with_a_model_lets_it_name_the_missing_knowledge_points(tmp_path):
@@ -118,14 +132,14 @@ def test_a_run_with_a_model_lets_it_name_the_missing_knowledge_points(tmp_path):
 
 def test_names_of_other_seeds_are_found_in_seeds_that_have_none(tmp_path):
     out = tmp_path / "out"
-    result = invoke("run", seeds_file(tmp_path, given=4), "--out", out, *QUICK, "--engine", "batch")
+    result = invoke("run", seeds_file(tmp_path, given=4), "--out", out, *QUICK, *BATCH)
     assert "extractor  names: 4 seeds have no knowledge points" in result.stdout
     assert points(out)[:4] == points(out)[4:]
 
 
 def test_seeds_that_all_have_knowledge_points_need_no_stage(tmp_path):
     result = invoke(
-        "run", seeds_file(tmp_path, given=8), "--out", tmp_path / "out", *QUICK, "--engine", "batch"
+        "run", seeds_file(tmp_path, given=8), "--out", tmp_path / "out", *QUICK, *BATCH
     )  # fmt: skip
     assert "extract" not in result.stdout
     assert not (tmp_path / "out" / "annotated.parquet").exists()
@@ -135,18 +149,18 @@ def test_a_glossary_that_is_set_is_used(tmp_path):
     glossary = tmp_path / "terms.txt"
     glossary.write_text("\n".join(TOPICS), encoding="utf-8")
     out = tmp_path / "out"
-    result = invoke("run", seeds_file(tmp_path), "--out", out, *QUICK, "--engine", "batch", "--glossary", glossary)
+    result = invoke("run", seeds_file(tmp_path), "--out", out, *QUICK, *BATCH, "--glossary", glossary)
     assert "extractor  terms: " in result.stdout
     assert points(out)[1] == list(TOPICS[1:3])
 
 
 def test_a_folder_keeps_the_choice_with_which_it_was_made(tmp_path):
     seeds, out = seeds_file(tmp_path, given=4), tmp_path / "out"
-    invoke("run", seeds, "--out", out, *QUICK, "--engine", "batch", "--extractor", "given")
+    invoke("run", seeds, "--out", out, *QUICK, *BATCH, "--extractor", "given")
     with Workspace(out) as ws:
         config, why = stages.resolve_extractor(ws, RunConfig())
         assert (config.extract, why) == (ExtractConfig(extractor="given"), "this folder was made without extraction")
-    assert "extractor" not in invoke("run", seeds, "--out", out, *QUICK, "--engine", "batch").stdout
+    assert "extractor" not in invoke("run", seeds, "--out", out, *QUICK, *BATCH).stdout
     invoke("extract", out, "--extractor", "names", "--force")
     with Workspace(out) as ws:
         assert stages.resolve_extractor(ws, RunConfig())[0].extract.extractor == "names"
@@ -249,7 +263,19 @@ def test_a_plan_stops_at_pending_extractions_and_goes_on_later(tmp_path):
 
 
 def test_a_batch_engine_cannot_extract(tmp_path):
-    words = ("run", seeds_file(tmp_path), "--out", tmp_path / "out", *QUICK, "--engine", "batch", "--extractor", "llm")
+    words = (
+        "run",
+        seeds_file(tmp_path),
+        "--out",
+        tmp_path / "out",
+        *QUICK,
+        "--engine",
+        "batch",
+        "--model",
+        "m",
+        "--extractor",
+        "llm",
+    )
     assert "batch" in invoke(*words, code=2).stderr
 
 

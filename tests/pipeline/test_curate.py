@@ -92,7 +92,7 @@ def test_a_campaign_and_a_folder_of_files_are_not_mixed_up(files, out):
     source, folder = files
     assert "holds a campaign" in invoke("curate", source, "--out", out, code=2).output
     invoke("curate", source, "--out", folder)
-    invoke("run", source, "--out", folder, "--engine", "batch", code=2)
+    invoke("run", source, "--out", folder, "--engine", "batch", "--model", "m", code=2)
     assert "QA of files" in invoke("build", folder, code=2).output
     assert "need --out" in invoke("curate", source, source, code=2).output
 

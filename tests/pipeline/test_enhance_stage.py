@@ -329,7 +329,7 @@ def test_the_stage_names_the_settings_that_it_needs(folder, tmp_path):
     with Workspace(folder) as ws:
         with pytest.raises(ConfigError, match="--enhance-disciplines"):
             pipeline.enhance(ws, replace(CONFIG, enhance=EnhanceConfig()), lambda: None)
-        batch = replace(CONFIG, synthesis=replace(CONFIG.synthesis, engine="batch"))
+        batch = replace(CONFIG, synthesis=replace(CONFIG.synthesis, engine="batch", model="m"))
         with pytest.raises(ConfigError, match="--engine openai"):
             pipeline.enhance(ws, batch, lambda: None)
     with Workspace(tmp_path / "new") as ws, pytest.raises(ConfigError, match="'synthesize' is not finished"):

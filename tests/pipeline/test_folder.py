@@ -297,7 +297,7 @@ def test_answers_are_set_aside_under_the_next_free_number(tmp_path):
 def test_a_stage_is_forgotten_after_its_files_are_gone(tmp_path, monkeypatch):
     up_to_answers(tmp_path)
     with Workspace(tmp_path) as ws, monkeypatch.context() as patch:
-        patch.setattr(Path, "rename", lambda *_: 1 / 0)
+        patch.setattr(Path, "replace", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             ws.begin("synthesize", {}, force=True)
     with Workspace(tmp_path) as ws:

@@ -95,7 +95,7 @@ def grouped(tmp_path):
     (tmp_path / "seeds.jsonl").write_text("\n".join(lines), encoding="utf-8")
     (tmp_path / "run.toml").write_text('[bundle.license_groups]\nopen = ["MIT"]\nshared = ["CC BY-SA 4.0"]\n')
     words = ("run", tmp_path / "seeds.jsonl", "--out", tmp_path / "out", "--config", tmp_path / "run.toml")
-    return (*words, "--engine", "batch", "--length", 2, "--calibration-rounds", 1), tmp_path / "out"
+    return (*words, "--engine", "batch", "--model", "m", "--length", 2, "--calibration-rounds", 1), tmp_path / "out"
 
 
 def test_a_campaign_keeps_the_groups_apart_also_when_it_grows(grouped):

@@ -180,7 +180,7 @@ def test_the_same_request_has_the_same_id_and_any_change_gives_another_id():
 @pytest.mark.parametrize("engine", ["smol", "batch"])
 @pytest.mark.parametrize("top_p", [1, 1.0, 0.5])
 def test_an_id_is_the_digest_of_the_canonical_json_of_number_and_body(top_p, engine):
-    config = SynthesisConfig(engine=engine, top_p=top_p, max_tokens=77)
+    config = SynthesisConfig(engine=engine, model="m", top_p=top_p, max_tokens=77)
     asked = task(kp_path=("光\u2028é", 'quote " and \\'), discipline="\U0001d54f", language="zh", n=3)
     for number in (0, 2**40):
         request = requests.qa_request(asked, number, config)

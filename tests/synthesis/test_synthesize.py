@@ -20,6 +20,7 @@ from linksyn_gpu.synthesis import prompts, requests, synthesize
 from linksyn_gpu.synthesis.answers import validator
 from linksyn_gpu.tables import Cell, RowWriter, qa_schema, seed_schema
 from tests.llm.fake_server import FakeServer, completion, ok
+from tests.requests import requests_of
 
 NAMES = [f"kp {i}" for i in range(10)]
 CELLS = (Cell("biology", 2, 1), Cell(None, None, 1))
@@ -83,12 +84,12 @@ class Run:
 
     @contextlib.contextmanager
     def open_requests(self, number):
-        path = self.folder / requests.requests_name(number)
+        path = self.folder / requests.requests_name(number, self.config.engine)
         path.parent.mkdir(exist_ok=True)
         yield path
 
     def requests(self):
-        return list(requests.read_requests(self.folder / "requests/requests-00000.jsonl"))
+        return requests_of(self.folder)
 
     def ask(self, script):
         with FakeServer(script) as server, Journal(self.folder / "journal") as journal:
@@ -293,7 +294,7 @@ def test_the_same_inputs_give_the_same_files(tmp_path, seeds):
         (tmp_path / name).mkdir()
         run = Run(tmp_path / name, seeds)
         run.write([path(i) for i in range(5)])
-        contents.append((run.folder / "requests/requests-00000.jsonl").read_bytes())
+        contents.append((run.folder / "requests/requests-00000.jsonl.zst").read_bytes())
     assert contents[0] == contents[1]
 
 
@@ -381,7 +382,7 @@ def test_seeds_in_several_chunks_give_the_same_files(tmp_path, seeds, rows_per_c
         run = Run(tmp_path / name, table)
         run.write([path(i) for i in range(8)])
         run.ask(lambda body, n: answer(qa(f"What is new question {number(body)}?")))
-        contents.append(((run.folder / "requests/requests-00000.jsonl").read_bytes(), run.assemble()[1]))
+        contents.append(((run.folder / "requests/requests-00000.jsonl.zst").read_bytes(), run.assemble()[1]))
     assert contents[0] == contents[1]
     assert len(contents[0][1]) == 8
 

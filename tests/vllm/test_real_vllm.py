@@ -21,6 +21,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.requests import requests_of
+
 pytestmark = [
     pytest.mark.vllm,
     pytest.mark.slow,
@@ -159,7 +161,7 @@ def test_a_campaign_outlives_ctrl_c_and_the_death_of_its_server(tmp_path, settin
     assert key not in log + first.output()
     settled = answers(out)
     ids = [record["id"] for record in settled]
-    requests = [json.loads(line) for line in (out / "requests/requests-00000.jsonl").read_text().splitlines()]
+    requests = requests_of(out)
     assert sorted(ids) == sorted(request["custom_id"] for request in requests), "each is answered once"
     assert not {record.get("reason") for record in settled} & {"connection", "server_error"}
     # What so small a model writes is seldom kept, and may be empty; in the schema it is, where it was not cut off.

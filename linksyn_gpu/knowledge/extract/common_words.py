@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from linksyn_gpu.tables import Bool, Int64
 from linksyn_gpu.text import CJK
 from linksyn_gpu.text.words import singular
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 COMMON = 1e-5
 """Smallest share of the words of general language that makes a word common: once in 100,000 words, Zipf value 4."""
 FUNCTION = 2e-3
 """Share of the words from which a word is a function word in every subject ("and", "not", "in")."""
 AT_HOME, ELSEWHERE = 1.0, 5.0
-"""A common word is a term above this weirdness in disciplines whose glossary has it, and from this one elsewhere."""
+"""A common word is a term if its weirdness is larger: where the glossary has it, in other disciplines."""
 FEWEST_SEEDS = 5
 """Smallest number of seeds with a common word in a discipline whose glossary lacks it."""
 FEWEST_DISCIPLINES, DISCIPLINE_SEEDS = 3, 30
@@ -46,33 +49,56 @@ def general_frequency(word: str) -> float:
     return max(known.get(folded, 0.0), known.get(singular(folded), 0.0))
 
 
-def is_term(seeds_with: Int64, words: Int64, seeds: Int64, general: float, home: Bool) -> Bool:
-    """In which disciplines a word is a term.
+def weirdness(
+    seeds_with: NDArray[np.int64], words: NDArray[np.int64], seeds: NDArray[np.int64], general: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Frequency of names in each discipline, divided by the usual one; infinite if that is 0.
 
     Parameters
     ----------
-    seeds_with : (n_disciplines,) int64
-        Seeds of each discipline that have the word.
+    seeds_with : (n_names, n_disciplines) int64
+        Seeds of each discipline that have the name.
     words, seeds : (n_disciplines,) int64
         Words and seeds of each discipline.
-    general : float
-        `general_frequency` of the word.
-    home : (n_disciplines,) bool
+    general : (n_names,) float64
+        Frequency of each name in general language.
+
+    Returns
+    -------
+    (n_names, n_disciplines) float64
+    """
+    rate = seeds_with / np.maximum(words, 1)
+    large = seeds >= DISCIPLINE_SEEDS
+    usual = general
+    if large.sum() >= FEWEST_DISCIPLINES:
+        ordered = np.sort(rate[:, large], axis=1)
+        usual = np.maximum(general, ordered[:, (ordered.shape[1] - 1) // 2])  # the lower median: a rate that occurs
+    ratio: NDArray[np.float64] = np.full(rate.shape, np.inf)
+    np.divide(rate, usual[:, None], out=ratio, where=usual[:, None] > 0)
+    return ratio
+
+
+def are_terms(
+    seeds_with: NDArray[np.int64],
+    words: NDArray[np.int64],
+    seeds: NDArray[np.int64],
+    general: NDArray[np.float64],
+    home: NDArray[np.bool_],
+) -> NDArray[np.bool_]:
+    """In which disciplines common words are terms of a glossary.
+
+    Parameters
+    ----------
+    seeds_with, words, seeds, general
+        As of `weirdness`.
+    home : (n_names, n_disciplines) bool
         Whether a glossary of the discipline has the word.
 
     Returns
     -------
-    (n_disciplines,) bool
+    (n_names, n_disciplines) bool
     """
-    if general < COMMON:
-        return np.ones(len(seeds), bool)
-    if general >= FUNCTION:
-        return np.zeros(len(seeds), bool)
-    rate = seeds_with / np.maximum(words, 1)
-    large = seeds >= DISCIPLINE_SEEDS
-    usual = float(np.median(rate[large])) if large.sum() >= FEWEST_DISCIPLINES else 0.0
-    weirdness = rate / max(general, usual)
-    at_home = home & (weirdness > AT_HOME)
-    elsewhere = (weirdness >= ELSEWHERE) & (seeds_with >= FEWEST_SEEDS)
-    found: Bool = at_home | elsewhere
-    return found
+    ratio = weirdness(seeds_with, words, seeds, general)
+    at_home: NDArray[np.bool_] = home & (ratio > AT_HOME)
+    elsewhere = (ratio > ELSEWHERE) & (seeds_with >= FEWEST_SEEDS)
+    return (at_home | elsewhere) & (general < FUNCTION)[:, None]

@@ -19,7 +19,7 @@ from linksyn_gpu.text.words import word_list
 
 _NOTE = re.compile(r"\s*[(（]([^()（）]{1,60})[)）]\s*$")
 _CALL = re.compile(r"[^\W\d][\w.]*\(\)")
-_CAPITALS = re.compile(r"(?:[A-Za-z0-9]*[A-Z]){2}[A-Za-z0-9]*")
+_CAPITALS = re.compile(r"(?:[a-z0-9]*[A-Z]){2}[A-Za-z0-9]*")
 _INVERTED = re.compile(r"([\w'’ -]{3,}), ((?:[\w'’-]+ ){0,2}[\w'’-]+)")
 _SMALL_WORDS = frozenset(word_list("and or of the a an to in for by on at with from as"))
 

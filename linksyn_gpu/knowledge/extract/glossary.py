@@ -10,11 +10,10 @@ A term of one word in capitals (AIDS, IT) matches only in capitals. `entry` says
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +74,6 @@ class Glossary:
     def __len__(self) -> int:
         return len(self.names)
 
-    def with_disciplines(self, key: Callable[[str], str]) -> Glossary:
-        """The same glossary with other names of disciplines."""
-        changed = copy.copy(self)
-        changed.disciplines = [tuple(map(key, names)) for names in self.disciplines]
-        return changed
-
     def _add(self, terms: Iterable[Term]) -> None:
         """Add all terms: first their main spellings, then the others that mean one term only."""
         others: dict[str, dict[int, Spelling]] = {}  # key -> term -> spelling
@@ -122,7 +115,7 @@ class Glossary:
         """Key of a spelling, '' if it can't be found in a text, and its number of words."""
         words = _words(plain_name(spelling.text))
         if spelling.exact:
-            return spelling.text if len(words) == 1 else "", 1
+            return spelling.text if len(words) == 1 < len(spelling.text) else "", 1
         forms = list(map(_form, words))
         forms = forms[1:] if len(forms) > 1 and forms[0] in _SKIPPED else forms
         if forms and len(forms[0]) == len(forms) == 1 and forms[0].isascii():
@@ -200,7 +193,7 @@ def _words(text: str, pattern: re.Pattern[str] | None = None) -> list[str]:
     return (_PLAIN_WORD if text.isascii() or not CJK.search(text) else _WORD).findall(text)
 
 
-def read_glossary(path: str | Path) -> Glossary:
+def read_glossary(path: str | Path, discipline: Callable[[str], str] = str) -> Glossary:
     """Read a glossary.
 
     Parameters
@@ -208,8 +201,10 @@ def read_glossary(path: str | Path) -> Glossary:
     path : path
         `.txt` with one term per line, or `.jsonl`. A line of a `.jsonl` file is an object with `term` and optionally
         `aliases` (list of str), or, as in glossaries of textbooks, with `key_terms` (list of such objects) and
-        optionally `inline_terms` (list of str). Each object may have a `discipline`. A term that several disciplines
-        have is one term.
+        optionally `inline_terms` (list of str). Each line may have a `discipline`. A term of several disciplines is
+        one term.
+    discipline : callable
+        Maps the name of a discipline in the file to the name that seeds have.
 
     Raises
     ------
@@ -229,17 +224,16 @@ def read_glossary(path: str | Path) -> Glossary:
     for number, line in enumerate(lines, 1):
         if line.strip():
             for term in [Term(line.strip())] if path.suffix == ".txt" else _terms(path, number, line):
-                terms[term.name] = _joined(terms.get(term.name), term)
+                terms[term.name] = _joined(terms.get(term.name), term, discipline)
     if not terms:
         raise DataError(f"{path}: has no term")
     return Glossary(terms.values())
 
 
-def _joined(known: Term | None, term: Term) -> Term:
-    if known is None:
-        return term
-    union = (*known.disciplines, *term.disciplines)
-    return replace(known, disciplines=tuple(dict.fromkeys(union)))
+def _joined(known: Term | None, term: Term, discipline: Callable[[str], str]) -> Term:
+    before, aliases = (known.disciplines, known.aliases) if known is not None else ((), ())
+    disciplines = (*before, *map(discipline, term.disciplines))
+    return Term(term.name, tuple(dict.fromkeys((*aliases, *term.aliases))), tuple(dict.fromkeys(disciplines)))
 
 
 def _terms(path: Path, number: int, line: str) -> Sequence[Term]:

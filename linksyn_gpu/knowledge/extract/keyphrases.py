@@ -17,42 +17,31 @@ from typing import Any
 
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.knowledge.extract.plain_text import MARK, is_name, plain_text
+from linksyn_gpu.knowledge.extract.wording import Bank
 from linksyn_gpu.knowledge.merge.normal_form import merge_key, normal_form
-from linksyn_gpu.text.words import word_list
+from linksyn_gpu.text.words import FUNCTION_WORDS, word_list
 
 MAX_WORDS = 3
 _NOUNS = ("n", "nz", "vn", "l", "ns", "nt", "an", "nr")
 _BETWEEN = frozenset(word_list("of and the"))
-_FUNCTION_WORDS = frozenset(
-    word_list(
-        "a an the of and or nor but if then than as at by for from in into on onto out over per to under until up upon "
-        "via with within without between among about after before during since through toward towards against along "
-        "across behind below above near off not no nor this that these those it its he she they them his her their we "
-        "our you your i me my who whom whose which what when where why how is are was were be been being am do does "
-        "did done has have had having can could may might must shall should will would there here so such very more "
-        "most less least much many few some any all each every both either neither other another same only own just "
-        "also too even still yet already again once twice never always often"
-    )
-)
 # Words with which exercises ask, as opposed to their subject.
 _EXERCISE = frozenset(
     word_list(
-        "answer answers answered ask asked asks assume assuming based becomes begin begins began best better calculate "
-        "calculated called calling choose chosen commonly compare complete completely compute considered consists "
-        "contain contained containing contains correct correctly created decide define defined depends describe "
-        "described describes detected determine determined determines different discuss draw drawn estimate evaluate "
-        "example examples exist existed explain explained express expressed false fill find finding finds "
-        "following follows form found gave get gets getting give given gives giving go goes going gradually happen "
-        "happens help helped higher highest identify identified important include included includes increased "
-        "indicate involves kept know known large larger largest left let likely list listed lower lowest made "
-        "make makes making mention need needed needs number numbers observed obtain occur occurred occurs "
-        "passed possible prepare prepared problem problems produced provide provided provides "
-        "question questions reach reached read reason refer referred refers related replace required resulted "
-        "results same say says select several showed shown shows simplest simplify slowly small smaller smallest "
-        "solve stated statement statements suggest suppose take taken takes tell told true type types "
-        "unknown use used uses using usually value values want wanted wants went worked write written "
-        "one two three four five six seven eight nine ten amount times day days year years "
-        "monday tuesday wednesday thursday friday saturday sunday"
+        "altogether answer answers answered ask asked asks assume assuming based becomes begin begins began best "
+        "better calculate calculated called calling choose chosen commonly compare complete completely compute "
+        "considered consists contain contained containing contains correct correctly created decide define defined "
+        "depends describe described describes detected determine determined determines different discuss divides draw "
+        "drawn estimate evaluate example examples exist existed explain explained express expressed false fill find "
+        "finding finds following follows form found gave get gets getting give given gives giving go goes going "
+        "gradually happen happens help helped higher highest identify identified image important include included "
+        "includes increased indicate involves kept know known large larger largest left let likely list listed lower "
+        "lowest made make makes making mention need needed needs number numbers observed obtain occur occurred occurs "
+        "passed possible prepare prepared problem problems produced provide provided provides question questions "
+        "reach reached read reason refer referred refers related replace required resulted results same say says "
+        "select several showed shown shows simplest simplify slowly small smaller smallest solve stated statement "
+        "statements suggest suppose take taken takes tell told true type types unknown use used uses using usually "
+        "value values want wanted wants weigh went worked write written one two three four five six seven eight nine "
+        "ten amount times day days year years monday tuesday wednesday thursday friday saturday sunday"
     )
 )
 # Words of _EXERCISE that may end a name: "atomic number", "cell type".
@@ -78,25 +67,30 @@ _CHINESE_EXERCISE = frozenset(
 )
 
 
-def find_keyphrases(texts: Iterable[tuple[str, str]], most: int) -> Iterator[list[str]]:
-    """For each (text, language) up to `most` distinct key phrases, highest score first.
+def find_keyphrases(seeds: Iterable[tuple[str, str, str]], most: int) -> Iterator[list[str]]:
+    """For each seed, a text with its language and its discipline ('' if unknown), at most `most` phrases, best first.
 
-    No phrase crosses the end of a line or a part that `plain_text` removed.
+    All texts are read first: phrases that belong to the wording of the bank are left out, see `wording`. No phrase
+    crosses the end of a line or a part that `plain_text` removed.
 
     Raises
     ------
     ConfigError
         The extra `extract` is not installed.
     """
-    for text, language in texts:
-        parts = [_LABEL.sub("", part).strip(" .") for part in _SPLIT.split(plain_text(text))]
+    bank = Bank()
+    for text, language, discipline in seeds:
+        plain = plain_text(text)
+        parts = [_LABEL.sub("", part).strip(" .") for part in _SPLIT.split(plain)]
         parts = [part for part in parts if any(map(str.isalpha, part))]
-        found = _chinese(parts, most) if language.casefold().startswith("zh") else _english(parts, most)
+        chinese = language.casefold().startswith("zh")
+        found = _chinese(parts, 2 * most) if chinese else _english(parts, 2 * most)
         names: dict[str, str] = {}
         for phrase in found:
             if is_name(phrase):
                 names.setdefault(merge_key(normal_form(phrase)), phrase)
-        yield list(names.values())[:most]
+        bank.add(plain, discipline, list(names.items())[: 4 * most])
+    return bank.knowledge(most)
 
 
 def _english(parts: Sequence[str], most: int) -> list[str]:
@@ -112,11 +106,11 @@ def _is_phrase(phrase: str) -> bool:
     """Whether a phrase can be a name: no function words at its ends, and only "of", "and", "the" inside."""
     words = phrase.split()
     folded = [word.casefold() for word in words]
-    if not words or {folded[0], folded[-1]} & _FUNCTION_WORDS or folded[0] in _EXERCISE:
+    if not words or {folded[0], folded[-1]} & FUNCTION_WORDS or folded[0] in _EXERCISE:
         return False
     return (
         (folded[-1] not in _EXERCISE or folded[-1] in _NAMES_END_WITH)
-        and not any(word in _FUNCTION_WORDS and word not in _BETWEEN for word in folded)
+        and not any(word in FUNCTION_WORDS and word not in _BETWEEN for word in folded)
         and not any(_TORN.search(word) for word in words)
         and not _PARTICIPLE.search(folded[-1])
         and (len(words) > 1 or len(phrase) > 2 or phrase.isupper())

@@ -16,13 +16,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Protocol, Self
 
+from linksyn_gpu.clock import REAL_CLOCK, Clock
 from linksyn_gpu.errors import EngineError
 from linksyn_gpu.llm.servers.watch import State
 
@@ -52,6 +52,61 @@ class Command:
     """On 127.0.0.1. `GET /health` answers 200 once the server takes requests, and 5xx when its engine is lost."""
 
 
+class Process(Protocol):
+    """A process that runs a server, as `subprocess.Popen` has it: the subreaper, which ends the server with itself."""
+
+    pid: int
+    returncode: int
+    stdin: IO[bytes] | None
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
+def start_process(command: Command, log: IO[bytes], grace: float) -> subprocess.Popen[bytes]:
+    """Start a server below the subreaper. It ends once `stdin` is closed, after `grace` seconds at most."""
+    subreaper = str(Path(__file__).with_name("subreaper.py"))
+    return subprocess.Popen(
+        [sys.executable, "-P", subreaper, str(grace), *command.words],
+        stdin=subprocess.PIPE,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env=dict(command.environment),
+        start_new_session=True,  # a terminal's Ctrl-C reaches only this process, which then stops the server
+    )
+
+
+def kill_process(process: Process) -> None:
+    """SIGKILL to the subreaper and all that stayed in its process group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def health(port: int) -> int | None:
+    """HTTP status of a server's health check; `REFUSED`: nothing listens on the port; None: no answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2.0)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status
+    except ConnectionRefusedError:
+        return REFUSED
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a supervisor asks of the machine."""
+
+    start: Callable[[Command, IO[bytes], float], Process] = start_process
+    kill: Callable[[Process], None] = kill_process
+    health: Callable[[int], int | None] = health
+    clock: Clock = REAL_CLOCK
+
+
 class Supervisor:
     """Keeps a server running. It is a context manager, entered once the server is up.
 
@@ -67,6 +122,8 @@ class Supervisor:
         Seconds between SIGTERM and SIGKILL.
     say : callable
         Called with each message for the user.
+    machine : Machine
+        This one, except in tests.
 
     Raises
     ------
@@ -83,17 +140,20 @@ class Supervisor:
         start_timeout: float,
         grace: float = 20.0,
         say: Callable[[str], None] = to_stderr,
+        machine: Machine | None = None,
     ) -> None:
         self._command, self._log_file = command, log_file
         self._restarts, self._start_timeout, self._grace = restarts, start_timeout, grace
         self._say = say
+        self._machine = machine or Machine()
+        self._clock = self._machine.clock
         self._state: State = "starting"
         self._detail = ""
         self._starts = 0
         self._log_start = 0
         self._leaving = threading.Event()
         self._settled = threading.Event()  # up for the first time, or failed
-        self._process: subprocess.Popen[bytes]  # the subreaper
+        self._process: Process
         self._thread = threading.Thread(target=self._run, name=f"{command.name} supervisor", daemon=True)
 
     @property
@@ -170,15 +230,15 @@ class Supervisor:
             log.write(f"== {now} start {self._starts + 1}: {shlex.join(command.words)}\n".encode())
             log.flush()
             self._log_start = log.tell()
-            self._process = self._start(log)
+            self._process = self._machine.start(command, log, self._grace)
         self._starts += 1
-        began = time.monotonic()
+        began = self._clock.monotonic()
         try:
             why = self._until_up(began)
             if why is None:
                 self._state = "up"
                 self._settled.set()
-                self._say(f"{command.name}: ready after {time.monotonic() - began:.0f} s")
+                self._say(f"{command.name}: ready after {self._clock.monotonic() - began:.0f} s")
                 why = self._until_lost()
             return why
         finally:
@@ -186,26 +246,15 @@ class Supervisor:
                 self._say(f"{command.name}: stopping")
             self._end()
 
-    def _start(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
-        subreaper = str(Path(__file__).with_name("subreaper.py"))
-        return subprocess.Popen(
-            [sys.executable, "-P", subreaper, str(self._grace), *self._command.words],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=dict(self._command.environment),
-            start_new_session=True,  # a terminal's Ctrl-C reaches only this process, which then stops the server
-        )
-
     def _until_up(self, began: float) -> str | None:
         """Wait until the server is healthy; return None then, or why it will not be."""
         reported = began
-        while not self._leaving.wait(POLL_SECONDS):
+        while not self._clock.wait(self._leaving, POLL_SECONDS):
             if (ended := self._ended()) is not None:
                 return ended
-            if self._health() == 200:
+            if self._machine.health(self._command.port) == 200:
                 return None
-            now = time.monotonic()
+            now = self._clock.monotonic()
             if now - began > self._start_timeout:
                 return f"it was not ready after {self._start_timeout:g} s"
             if now - reported > REPORT_SECONDS:
@@ -218,13 +267,13 @@ class Supervisor:
 
     def _until_lost(self) -> str:
         """Wait until the server has ended or reports that its engine is lost; return which."""
-        checked = time.monotonic()
-        while not self._leaving.wait(POLL_SECONDS):
+        checked = self._clock.monotonic()
+        while not self._clock.wait(self._leaving, POLL_SECONDS):
             if (ended := self._ended()) is not None:
                 return ended
-            if time.monotonic() - checked > HEALTH_SECONDS:
-                checked = time.monotonic()
-                status = self._health()
+            if self._clock.monotonic() - checked > HEALTH_SECONDS:
+                checked = self._clock.monotonic()
+                status = self._machine.health(self._command.port)
                 if status == REFUSED:
                     return "it no longer listens on its port"
                 # A busy server may not answer in time. The client's own limits deal with that.
@@ -235,19 +284,6 @@ class Supervisor:
     def _ended(self) -> str | None:
         status = self._process.poll()
         return None if status is None else f"it ended with status {status}"
-
-    def _health(self) -> int | None:
-        """HTTP status of the health check; `REFUSED`: nothing listens on the port; None: no answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._command.port, timeout=2.0)
-        try:
-            connection.request("GET", "/health")
-            return connection.getresponse().status
-        except ConnectionRefusedError:
-            return REFUSED
-        except (OSError, http.client.HTTPException):
-            return None
-        finally:
-            connection.close()
 
     def _end(self) -> None:
         """Let the subreaper end the server, and make sure that the subreaper ends."""
@@ -263,10 +299,8 @@ class Supervisor:
             self._kill()
 
     def _kill(self) -> None:
-        """SIGKILL to the subreaper and all that stayed in its process group."""
         if self._starts:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            self._machine.kill(self._process)
 
     def _tail(self, most: int = TAIL_LINES) -> str:
         """The last lines of the log, since the last start."""

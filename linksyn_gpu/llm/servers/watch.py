@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Literal, Protocol
 
+from linksyn_gpu.clock import REAL_CLOCK, Clock
 from linksyn_gpu.errors import StopAsking
 
 State = Literal["starting", "up", "failed"]
@@ -32,7 +32,7 @@ class Watch(Protocol):
         ...
 
 
-async def outlived(watch: Watch, starts: int, notice: float = NOTICE) -> bool:
+async def outlived(watch: Watch, starts: int, notice: float = NOTICE, clock: Clock = REAL_CLOCK) -> bool:
     """Whether the server that was started `starts` times died. If so, return once its successor is up.
 
     A client sees a broken connection before the watch sees that the process died. No is therefore returned only after
@@ -43,9 +43,9 @@ async def outlived(watch: Watch, starts: int, notice: float = NOTICE) -> bool:
     StopAsking
         The server failed for good.
     """
-    deadline = time.monotonic() + notice
+    deadline = clock.monotonic() + notice
     while watch.state == "up" and watch.starts == starts:
-        if time.monotonic() >= deadline:
+        if clock.monotonic() >= deadline:
             return False
         await asyncio.sleep(0.05)
     while watch.state == "starting":

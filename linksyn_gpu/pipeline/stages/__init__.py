@@ -12,6 +12,8 @@ from linksyn_gpu.pipeline.serving import engine_of as engine_of
 from linksyn_gpu.pipeline.stages.analyze import analyze as analyze
 from linksyn_gpu.pipeline.stages.analyze import memory_plan as memory_plan
 from linksyn_gpu.pipeline.stages.build import build as build
+from linksyn_gpu.pipeline.stages.compare import compare as compare
+from linksyn_gpu.pipeline.stages.compare import write_comparison as write_comparison
 from linksyn_gpu.pipeline.stages.curate import curate as curate
 from linksyn_gpu.pipeline.stages.curate import curate_files as curate_files
 from linksyn_gpu.pipeline.stages.enhance import enhance as enhance

@@ -39,7 +39,8 @@ def _build(ws: Workspace, config: RunConfig, progress: Progress) -> None:
 
     backend = resolve(config.backend)
     seeds = store.read_seed_table(ws, ["knowledge_points", "difficulty", "disciplines"])
-    progress("KP graph", 0, None)
+    counted = progress.of("build")
+    counted("edges", 0, None)
     incidence = read_incidence(seeds, config.graph, backend.name)
     if ws.intact("kps.parquet"):
         check_kps(ws, store.read_kp_names(ws), incidence.names)
@@ -51,7 +52,7 @@ def _build(ws: Workspace, config: RunConfig, progress: Progress) -> None:
     store.write_graph(ws, graph, kp_statistics(seeds, incidence, backend.name), store.read_aliases(ws))
     del incidence  # before release
     counts = graph_counts(graph)
-    progress("KP graph", counts["edges"], counts["edges"])
+    counted("edges", counts["edges"], counts["edges"])
     ws.finish("build", counts, backend=backend.facts())
     backend.ops.release()
 

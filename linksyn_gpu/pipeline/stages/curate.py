@@ -27,7 +27,7 @@ from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
 from linksyn_gpu.pipeline.growth import quota_of
-from linksyn_gpu.pipeline.progress import Progress, silent
+from linksyn_gpu.pipeline.progress import Progress, StageProgress, silent
 from linksyn_gpu.pipeline.serving import JOURNALS, engine_of, run_budget
 from linksyn_gpu.pipeline.stages.ingest import ingest
 from linksyn_gpu.sampling.plan import plan_cells
@@ -61,7 +61,7 @@ def curate(
 ) -> dict[str, Any]:
     """Choose the QA of the data set.
 
-    Memory: 0.7 kB for each QA, and for each seed if they are compared with seeds.
+    Memory: 0.7 kB for each QA, and 50 bytes for each seed if they are compared with seeds.
 
     Parameters
     ----------
@@ -80,9 +80,10 @@ def curate(
     if not ws.begin("curate", _settings(config, asked), operational=_server(config), growing=FOLLOWS):
         return ws.counts("curate")
     name = _source(ws)
-    progress("QA curated", 0, None)
+    counted = progress.of("curate")
+    counted("QA curated", 0, None)
     rows = _Rows(ws, name)
-    work = _Curation(ws, config, rows, progress)
+    work = _Curation(ws, config, rows, counted)
     work.check()
     work.find_duplicates()
     work.find_benchmarks()
@@ -108,7 +109,7 @@ def curate(
         **_quota(cells, asked, rows.per_cell(work.alive, len(cells))),
     }
     ws.finish("curate", counts)
-    progress("QA curated", len(rows), len(rows))
+    counted("QA curated", len(rows), len(rows))
     return counts
 
 
@@ -216,7 +217,7 @@ class _Verdict:
 class _Curation:
     """The steps over all rows; `alive` are the rows that all steps so far kept."""
 
-    def __init__(self, ws: Workspace, config: RunConfig, rows: _Rows, progress: Progress) -> None:
+    def __init__(self, ws: Workspace, config: RunConfig, rows: _Rows, progress: StageProgress) -> None:
         self._ws, self._config, self._rows, self._progress = ws, config, rows, progress
         self.alive: Bool = np.ones(len(rows), bool)
         self.steps: list[dict[str, Any]] = []
@@ -276,6 +277,8 @@ class _Curation:
 
     def find_duplicates(self) -> None:
         """Near-duplicates among the QA, and of seeds: the best of each cluster stays."""
+        import pyarrow as pa
+
         from linksyn_gpu.quality.duplicates import clusters_of
         from linksyn_gpu.quality.select import representatives
 
@@ -283,17 +286,19 @@ class _Curation:
         numbers = np.flatnonzero(self.alive)
         place = np.full(len(self._rows), -1, np.int64)
         place[numbers] = np.arange(numbers.size)
-        cluster = clusters_of(self._compared(with_seeds=bool(seed_ids)), self._config.curate.near_duplicates)
+        texts = self._compared(with_seeds=len(seed_ids) > 0)
+        cluster = clusters_of(texts, self._config.curate.near_duplicates, self._ws.folder)
         order = place[self.order]
         kept = representatives(cluster, order[order >= 0], len(seed_ids))
-        names = [*seed_ids, *(self._rows.ids[row] for row in numbers.tolist())]
+        own_ids = pa.array((self._rows.ids[row] for row in numbers.tolist()), pa.string())
+        names = pa.chunked_array([*seed_ids.chunks, own_ids], pa.string())
         found: dict[int, tuple[str, str, str | None]] = {}
         for i in np.flatnonzero(kept != np.arange(numbers.size)).tolist():
             if kept[i] >= 0:
-                found[int(numbers[i])] = ("near_duplicate", "", names[len(seed_ids) + kept[i]])
+                found[int(numbers[i])] = ("near_duplicate", "", own_ids[int(kept[i])].as_py())
                 self._repeats[numbers[kept[i]]] += 1
             else:  # the first text of a cluster is a seed if one is in it
-                found[int(numbers[i])] = ("near_seed", "", names[cluster[len(seed_ids) + i]])
+                found[int(numbers[i])] = ("near_seed", "", names[int(cluster[len(seed_ids) + i])].as_py())
         self.clusters = self._write_clusters(cluster, names, len(seed_ids), kept)
         self._end("duplicates", found, clusters=self.clusters)
 
@@ -357,7 +362,7 @@ class _Curation:
         settings, synthesis = self._config.judge, self._config.synthesis
         qas: list[QA] = [item_of(row) for row in rows]
         requests = [score_request(item, asked, synthesis) for item, asked in qas]
-        asker.ask(requests, lambda text: "invalid_json" if read_rubric(text) is None else None)
+        asker.ask(requests, lambda text: "invalid_json" if read_rubric(text) is None else None, self._progress.asking())
         found: dict[int, tuple[str, str, str | None]] = {}
         to_solve = []
         for at, outcome in enumerate(asker.outcomes(requests)):
@@ -377,7 +382,7 @@ class _Curation:
         if settings.solves and to_solve:
 
             def ask(kind: str, requests: Sequence[Any], validate: Callable[[str], str | None]) -> Iterator[Any]:
-                asker.ask(requests, validate)
+                asker.ask(requests, validate, self._progress.asking())
                 return iter(asker.outcomes(requests))
 
             examiner = Examiner(synthesis, ask, settings.solves)
@@ -393,13 +398,14 @@ class _Curation:
 
     # ------------------------------------------------------------------ texts and files
 
-    def _seed_ids(self) -> list[str]:
-        if not self._config.curate.against_seeds:
-            return []
-        if not self._ws.of_files:
-            ids: list[str] = store.read_seed_table(self._ws, ["id"]).table.column("id").to_pylist()
-            return ids
-        return [name for name, _ in self._seeds_of_files()]
+    def _seed_ids(self) -> pa.ChunkedArray:
+        """Ids of the seeds that QA are compared with; memory-mapped, if they are those of the run."""
+        import pyarrow as pa
+
+        if self._config.curate.against_seeds and not self._ws.of_files:
+            return store.read_seed_table(self._ws, ["id"]).table.column("id")
+        compared = self._seeds_of_files() if self._config.curate.against_seeds else []
+        return pa.chunked_array([[name for name, _ in compared]], pa.string())
 
     def _seeds_of_files(self) -> list[tuple[str, str]]:
         """Ids and compared texts of the seeds that the settings name."""
@@ -426,7 +432,7 @@ class _Curation:
         for _, rows in self._rows.of(self.alive, ["question", "options"]):
             yield from (compared_text(row["question"], row["options"]) for row in rows)
 
-    def _write_clusters(self, cluster: Int64, names: Sequence[str], n_seeds: int, kept: Int64) -> int:
+    def _write_clusters(self, cluster: Int64, names: pa.ChunkedArray, n_seeds: int, kept: Int64) -> int:
         """Write the members of each cluster with more than one; returns the number of these clusters."""
         import pyarrow as pa
 
@@ -438,8 +444,8 @@ class _Curation:
         stays = np.concatenate([np.zeros(n_seeds, bool), kept == np.arange(kept.size)])
         table = pa.table(
             {
-                "cluster": pa.array([names[root] for root in cluster[rows].tolist()], pa.string()),
-                "id": pa.array([names[row] for row in rows.tolist()], pa.string()),
+                "cluster": names.take(pa.array(cluster[rows])),
+                "id": names.take(pa.array(rows)),
                 "seed": pa.array(rows < n_seeds),
                 "kept": pa.array(stays[rows]),
             }

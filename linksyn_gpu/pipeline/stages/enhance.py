@@ -138,9 +138,8 @@ class _Enhancement:
     """The stage's steps over a run folder."""
 
     def __init__(self, ws: Workspace, config: RunConfig, engine: Callable[[], Engine], progress: Progress) -> None:
-        self._ws, self._config, self._engine, self._progress = ws, config, engine, progress
+        self._ws, self._config, self._engine, self._progress = ws, config, engine, progress.of("enhance")
         self._stopped: str | None = None
-        self._answers = 0
         self._graph: KPGraph = store.read_graph(ws)[0]
         self._names = store.read_kp_names(ws)
         self._seeds = store.read_seed_table(ws)
@@ -301,18 +300,17 @@ class _Enhancement:
         todo = [] if self._stopped is not None else list(self._journal.index().unsettled(requests))
         if todo and not self._budget.refuses():
             engine = self._engine()
-            before = self._answers
             try:
-                stats = dispatch.ask_all(
+                dispatch.ask_all(
                     todo,
                     engine,
                     self._journal,
                     limits=Limits.of(self._config.synthesis, engine),
                     validate=validate,
                     budget=self._budget,
-                    on_progress=lambda stats: self._progress(f"{kind} answers", before + stats.done, None),
+                    stats=self._progress.asking(),
+                    on_progress=lambda stats: self._progress("answers", stats.done, None),
                 )
-                self._answers += stats.done
             except EngineError as error:
                 self._stopped = str(error)
         return (self._journal.outcome(request["custom_id"]) for request in requests)

@@ -160,7 +160,7 @@ class _Rows:
         self, ws: Workspace, config: RunConfig, part: Path, seeds: _Seeds, split: Any, progress: Progress
     ) -> None:
         self._ws, self._config, self._part, self._seeds, self._split = ws, config, part, seeds, split
-        self._progress = progress
+        self._progress = progress.of("export")
         self._digest = campaign_digest(ws)
         self._counts: dict[str, Counter[str]] = {name: Counter() for name in COUNTED}
         self._models, self._prompts, self._cells = Counter[str](), Counter[str](), Counter[int]()

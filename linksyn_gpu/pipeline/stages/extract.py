@@ -28,7 +28,7 @@ from linksyn_gpu.llm.protocol import Failure
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
 from linksyn_gpu.pipeline.growth import keep_rows, seeds_in_use
-from linksyn_gpu.pipeline.progress import Progress, silent
+from linksyn_gpu.pipeline.progress import Progress, StageProgress, silent
 from linksyn_gpu.pipeline.serving import JOURNALS, StartEngine, engine_of, run_budget
 from linksyn_gpu.pipeline.stages.synthesize import OPERATIONAL
 from linksyn_gpu.taxonomy.disciplines import UNKNOWN, Taxonomy, load_taxonomy
@@ -46,8 +46,8 @@ JOURNAL = JOURNALS["extract"]
 """Answers by request id. The journal is not an output of the stage: --force and other settings reuse its answers."""
 VECTORS = "embed-journal"
 """Vectors by model and name."""
-SPARE = 2
-"""Times as many key phrases as wanted are found first, since some are left out."""
+FREE_TEXT = ("yake", "llm")
+"""Extractors that write one name in several forms ("ion", "ions")."""
 FILES = ("glossary", "merge_rules", "homographs", "taxonomy")
 MODEL_SETTINGS = ("engine", "model", "max_prompt_chars")
 """Settings of the model on which the result depends."""
@@ -79,9 +79,9 @@ def extract(
     """
     config, why = resolve_extractor(ws, config, force=force)
     if ws.begin("extract", _settings(config), operational=_operational(config), force=force):
+        work = _Extraction(ws, config, progress.of("extract"))
         if why:
-            progress(f"extractor {config.extract.extractor}: {why}", 0, None)
-        work = _Extraction(ws, config, progress)
+            work.progress.note(f"extractor {config.extract.extractor}: {why}")
         merging = None
         with work.engine(engine):
             work.find()
@@ -101,7 +101,8 @@ def resolve_extractor(ws: Workspace, config: RunConfig, *, force: bool = False) 
     """The settings with the extractor that 'auto' stands for in this folder, and the reason; '' if it was set.
 
     A folder keeps the choice with which it was made, except with `force`. An extractor that 'auto' stands for reads
-    only the seeds without knowledge points.
+    only the seeds without knowledge points; if it finds free text (key phrases, names of a model), names with the same
+    merge key are merged.
     """
     settings = config.extract
     if settings.extractor != "auto":
@@ -109,6 +110,8 @@ def resolve_extractor(ws: Workspace, config: RunConfig, *, force: bool = False) 
     recorded = (ws.settings("extract") or {}).get("extract", {})
     if not force and ws.path("annotated.parquet").is_file() and "extractor" in recorded:
         kept = {name: recorded[name] for name in ("extractor", "only_missing") if name in recorded}
+        if settings.merge == "none" and recorded["extractor"] in FREE_TEXT and "merge" in recorded:
+            kept["merge"] = recorded["merge"]
         return replace(config, extract=replace(settings, **kept)), "this folder was made with it"
     if not force and ws.path("kps.parquet").is_file():
         return replace(config, extract=replace(settings, extractor="given")), "this folder was made without extraction"
@@ -119,7 +122,9 @@ def resolve_extractor(ws: Workspace, config: RunConfig, *, force: bool = False) 
     else:
         extractor, why = choose_extractor(ingested["seeds"], without, config.synthesis.engine)
     only_missing = settings.only_missing or extractor != "given"
-    return replace(config, extract=replace(settings, extractor=extractor, only_missing=only_missing)), why
+    merge = "forms" if settings.merge == "none" and extractor in FREE_TEXT else settings.merge
+    chosen = replace(settings, extractor=extractor, only_missing=only_missing, merge=merge)
+    return replace(config, extract=chosen), why
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:
@@ -149,8 +154,8 @@ def _prompts_digest(templates: str | None) -> str:
 class _Extraction:
     """The steps of the stage; columns of the seeds are Python lists."""
 
-    def __init__(self, ws: Workspace, config: RunConfig, progress: Progress) -> None:
-        self._ws, self._config, self._settings, self._progress = ws, config, config.extract, progress
+    def __init__(self, ws: Workspace, config: RunConfig, progress: StageProgress) -> None:
+        self._ws, self._config, self._settings, self.progress = ws, config, config.extract, progress
         self._taxonomy: Taxonomy = load_taxonomy(config.extract.taxonomy)
         self._table: pa.Table = store.read_taken(ws)
         self._points: list[list[str]] = self._table.column("knowledge_points").to_pylist()
@@ -203,28 +208,39 @@ class _Extraction:
     def _match(self, rows: Sequence[int], extractor: str) -> None:
         from linksyn_gpu.knowledge.extract.glossary import Glossary, Term, read_glossary
         from linksyn_gpu.knowledge.extract.keyphrases import find_keyphrases
-        from linksyn_gpu.knowledge.extract.selection import find_terms, without_common_words
+        from linksyn_gpu.knowledge.extract.selection import find_terms
 
-        most, key = self._settings.max_kps, self._taxonomy.key
-
-        def seeds() -> Iterator[tuple[str, str]]:
-            for row, text in self._texts(rows):
-                yield text, self._disciplines[row][0] if self._disciplines[row] else ""
-
-        if extractor == "terms":
-            assert self._settings.glossary is not None  # ExtractConfig checks it
-            found = find_terms(seeds(), read_glossary(self._settings.glossary), most, key)
-        elif extractor == "names":
-            known = dict.fromkeys(name for points in self._points for name in points)
-            found = find_terms(seeds(), Glossary(map(Term, known)), most, key)
-        else:
+        most = self._settings.max_kps
+        primary = [self._same(labels[0]) if labels else "" for labels in self._disciplines]
+        if extractor == "yake":
             languages = self._table.column("language").to_pylist()
-            texts = ((text, languages[row]) for row, text in self._texts(rows))
-            found = without_common_words([*find_keyphrases(texts, SPARE * most)], seeds(), most)
-        for done, (row, names) in enumerate(zip(rows, found, strict=True), 1):
+            texts = ((text, languages[row], primary[row]) for row, text in self._read(rows))
+            found = find_keyphrases(texts, most)
+        else:
+            if extractor == "terms":
+                assert self._settings.glossary is not None  # ExtractConfig checks it
+                glossary = read_glossary(self._settings.glossary, self._same)
+            else:
+                used: dict[str, dict[str, None]] = {}  # name -> disciplines of the seeds that have it
+                for points, discipline in zip(self._points, primary, strict=True):
+                    for name in points:
+                        used.setdefault(name, {})[discipline] = None
+                glossary = Glossary(Term(name, (), tuple(filter(None, where))) for name, where in used.items())
+            found = find_terms(((text, primary[row]) for row, text in self._read(rows)), glossary, most)
+        for row, names in zip(rows, found, strict=True):
             self._found[row] = Labels(tuple(names), (None,) * len(names)) if names else ("no_knowledge_points", "")
+
+    def _same(self, label: str) -> str:
+        """One name for all labels of a discipline: that of the taxonomy, or the label itself."""
+        name = self._taxonomy.map_label(label)
+        return label if name == UNKNOWN else name
+
+    def _read(self, rows: Sequence[int]) -> Iterator[tuple[int, str]]:
+        """Yield what `_texts` yields, and report the progress."""
+        for done, (row, text) in enumerate(self._texts(rows), 1):
+            yield row, text
             if done % 1000 == 0 or done == len(rows):
-                self._progress("seeds read", done, len(rows))
+                self.progress("seeds read", done, len(rows))
 
     def _texts(self, rows: Sequence[int]) -> Iterator[tuple[int, str]]:
         """Yield (row, question, options and answer as one text); reads the table in batches of rows."""
@@ -253,7 +269,8 @@ class _Extraction:
         self._asker.ask(
             (request for _, request in requests() if request is not None),
             validate,
-            lambda stats: self._progress("answers", stats.done + stats.skipped, len(rows)),
+            self.progress.asking(),
+            lambda stats: self.progress("answers", stats.done + stats.skipped, len(rows), found=stats.skipped),
         )
         kept = [row for row, request in requests() if request is not None]
         for row in set(rows).difference(kept):
@@ -316,11 +333,11 @@ class _Extraction:
         )
         synonyms = []
         if options.fuzzy:
-            self._progress("texts searched", 0, None)
+            self.progress("texts searched", 0, None)
             forms = {normal_form(mention.name) for mention in mentions}
             rows = list(range(len(self._points)))
             synonyms = [found for _, text in self._texts(rows) for found in synonyms_in_text(text, forms.__contains__)]
-        self._progress("names merged", 0, None)
+        self.progress("names merged", 0, None)
         merging = merge_names(mentions, options, synonyms)
         if self._embedding is not None:
             merging.counts["embedding"] = self._embedding
@@ -369,7 +386,7 @@ class _Extraction:
                 engine,
                 journal,
                 timeout=self._config.synthesis.timeout,
-                on_progress=lambda done: self._progress("names embedded", done, len(names)),
+                on_progress=lambda done: self.progress("names embedded", done, len(names)),
             )
 
     # ------------------------------------------------------------------ results

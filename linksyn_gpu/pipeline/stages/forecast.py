@@ -27,7 +27,7 @@ from linksyn_gpu.sampling.forecast import PathFigures, cost_of, noise_floor, sam
 from linksyn_gpu.sampling.labels import seed_labels, seeds_of
 from linksyn_gpu.sampling.plan import cell_goals, plan_cells
 from linksyn_gpu.sampling.value import divergence, gini
-from linksyn_gpu.tables import Cell
+from linksyn_gpu.tables import Cell, Int64
 from linksyn_gpu.text import COMPLETION_GUESS
 
 if TYPE_CHECKING:
@@ -87,6 +87,10 @@ def campaign_figures(ws: Workspace) -> tuple[Coverage, list[dict[str, Any]], dic
         row |= {"causes": causes[number], "qa": None}
     _add_missing_qa(ws, rows, causes)
     visits = np.sum(figures.visits, axis=0)
+    expected = np.zeros(graph.n_kps)
+    for goal, row in zip(goals, rows, strict=True):
+        target = np.where(graph.degree > 0, goal.target, 0.0)
+        expected += row["visits"] * target / max(float(target.sum()), np.finfo(float).tiny)
     live = np.asarray(graph.degree > 0)
     total, alone = int(visits.sum()), len(rows) == 1 and rows[0]["divergence"] is not None
     coverage = Coverage(
@@ -98,6 +102,9 @@ def campaign_figures(ws: Workspace) -> tuple[Coverage, list[dict[str, Any]], dic
         divergence=rows[0]["divergence"] if alone else float("nan"),
         noise_floor=(int(live.sum()) - 1) / (2 * total) if total else float("nan"),
         seeds_used=int((figures.first_seed >= 0).sum()),
+        expected=expected,
+        path_lengths=_counted(figures.path_lengths),
+        seed_uses=_counted(np.bincount(figures.seed_uses)),
     )
     further = {
         "curve": figures.coverage_curve(),
@@ -107,6 +114,11 @@ def campaign_figures(ws: Workspace) -> tuple[Coverage, list[dict[str, Any]], dic
         "unvisited": explainer.kp_causes(visits > 0),
     }
     return coverage, rows, further
+
+
+def _counted(counts: Int64) -> dict[int, int]:
+    """Numbers that were counted, with their counts."""
+    return {number: n for number, n in enumerate(counts.tolist()) if n}
 
 
 def _add_missing_qa(ws: Workspace, rows: Sequence[dict[str, Any]], lost_paths: Sequence[Mapping[str, int]]) -> None:
@@ -210,6 +222,8 @@ def forecast(
         "completion_tokens": round(written),
         "completion_tokens_by": by,
         "cost": cost,
+        "price_in": plan.price_in,
+        "price_out": plan.price_out,
         "hours": None if rate is None else written / rate / 3600,
         "tokens_per_second_by": None if rate is None else rate_by,
         "measured": measured,
@@ -234,7 +248,7 @@ def _prompt_tokens(
 ) -> dict[str, Any]:
     """Prompt tokens of all requests, counted as exactly as it is possible here."""
     from linksyn_gpu.llm.tokenizing import count_on_server, count_with_file
-    from linksyn_gpu.synthesis.requests import read_requests
+    from linksyn_gpu.synthesis.requests import read_requests, requests_paths
 
     n = made.num_rows
     server = engine or _given_server(config)
@@ -243,19 +257,20 @@ def _prompt_tokens(
         if n > MAX_COUNTED:
             sample = np.sort(np.random.default_rng(config.seed).choice(n, MAX_COUNTED, replace=False))
         chosen, prompts, number = set(sample.tolist()), [], 0
-        for path in sorted(ws.path("requests").glob("requests-*.jsonl")):
+        for path in requests_paths(ws.folder):
             for request in read_requests(path):
                 if number in chosen:
                     prompts.append(request["body"]["messages"])
                 number += 1
-        progress("prompts counted", 0, len(prompts))
+        counted = progress.of("plan")
+        counted("prompts counted", 0, len(prompts))
         tokens, by = None, ""
         if config.plan.tokenizer is not None:
             tokens, by = count_with_file(prompts, config.plan.tokenizer), "tokenizer.json, without the chat template"
         elif server is not None:
             tokens, by = count_on_server(prompts, server), "the server's tokenizer"
         if tokens is not None:
-            progress("prompts counted", len(prompts), len(prompts))
+            counted("prompts counted", len(prompts), len(prompts))
             total, error = sampled_total(tokens, n)
             how = by if len(prompts) == n else f"{by}, on a random sample of {len(prompts):,} requests"
             return {"prompt_tokens": total, "prompt_tokens_by": how, "prompt_tokens_error": error}
@@ -287,9 +302,11 @@ def _measured(
     ws: Workspace, config: RunConfig, requests: int, read: float, written: float, counts: Mapping[str, Any]
 ) -> tuple[dict[str, float], list[str]]:
     """Inputs of `scale_to_tokens` from this folder, and the names of those that it cannot give yet."""
+    from linksyn_gpu.synthesis.requests import requests_paths
+
     paths = store.count_rows(ws, "paths.parquet")
     bytes_of = {name: ws.path(name).stat().st_size for name in ("paths.parquet", "tasks.parquet")}
-    files = sum(path.stat().st_size for path in ws.path("requests").glob("requests-*.jsonl"))
+    files = sum(path.stat().st_size for path in requests_paths(ws.folder))
     settled, kept = counts.get("requests", 0) - counts.get("pending", 0), counts.get("kept", 0)
     measured = {
         "tokens_per_answer": written,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import to_mapping
@@ -21,11 +21,14 @@ from linksyn_gpu.pipeline.growth import (
     record_parts,
     seeds_in_use,
 )
-from linksyn_gpu.pipeline.progress import Progress, silent
+from linksyn_gpu.pipeline.progress import Progress, StageProgress, silent
 from linksyn_gpu.seeds.files import SourceFiles, find_files
 from linksyn_gpu.seeds.normalize import NO_ANSWER, Intake, SeedTally
 from linksyn_gpu.seeds.values import listed
 from linksyn_gpu.tables import seed_schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MAX_REMARKS = 20
 """Remarks on files that the manifest holds and the command prints."""
@@ -77,15 +80,16 @@ def ingest(
     if compares or begin():
         if not compares:
             record_parts(ws)
-        progress("records read", 0, None)
+        counted = progress.of("ingest")
+        counted("records read", 0, None)
         with store.replacing_seeds(ws, seed_schema()) as out, screening(ws, config.decontaminate) as screen:
-            tally = _read(found, config, out, screen)
+            tally = _read(found, config, out, screen, counted)
             if compares:
                 _check_seeds(ws, out, tally)  # before anything is recorded
                 begin()
                 record_parts(ws)
         counts = seed_counts(tally, screen)
-        progress("records read", counts["records"], counts["records"])
+        counted("records read", counts["records"], counts["records"])
         ws.finish("ingest", counts)
     return ws.counts("ingest")
 
@@ -117,9 +121,16 @@ def seed_counts(tally: SeedTally, screen: Screen | None = None) -> dict[str, Any
     }
 
 
-def _read(files: SourceFiles, config: RunConfig, out: store.SeedFiles, screen: Screen | None) -> SeedTally:
+def _read(
+    files: SourceFiles, config: RunConfig, out: store.SeedFiles, screen: Screen | None, counted: StageProgress
+) -> SeedTally:
     """Read the files; raise `DataError` for files without answers."""
-    intake = Intake(config.seeds, out.write, out.reject, screen)
+
+    def write(seeds: pa.RecordBatch) -> None:
+        out.write(seeds)
+        counted("records read", intake.tally.taken + intake.tally.rejected.total(), None)
+
+    intake = Intake(config.seeds, write, out.reject, screen)
     intake.read_files(files)
     intake.finish()
     out.close()

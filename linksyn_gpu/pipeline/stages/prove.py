@@ -204,7 +204,7 @@ def _rows_again(ws: Workspace, ids: set[str], walks: set[int], progress: Progres
                 names[:] = known
                 for batch in path_batches(table):
                     writer.write(batch)
-                progress("paths made again", table.column("walk_id")[-1].as_py() + 1, total)
+                progress.of("prove")("paths made again", table.column("walk_id")[-1].as_py() + 1, total)
                 if table.column("walk_id")[-1].as_py() >= last:
                     break
         assembly = Assembly(sources, lambda item, asked: None, [cell.license_group for cell in cells])

@@ -24,7 +24,7 @@ from linksyn_gpu.config.loader import from_mapping, merged
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.benchmarks import benchmark_digests
-from linksyn_gpu.pipeline.folder import JOURNAL, OUTPUTS, Workspace
+from linksyn_gpu.pipeline.folder import JOURNAL, OUTPUTS, PENDING, Workspace
 from linksyn_gpu.pipeline.growth import record_parts, recorded_config
 from linksyn_gpu.pipeline.progress import Progress, silent
 from linksyn_gpu.pipeline.stages.build import build_again
@@ -34,6 +34,8 @@ from linksyn_gpu.pipeline.stages.export import export
 from linksyn_gpu.pipeline.stages.report import report
 from linksyn_gpu.pipeline.stages.synthesize import assemble_again
 from linksyn_gpu.pipeline.stages.walk import next_part
+from linksyn_gpu.streams import open_to_read, open_to_write
+from linksyn_gpu.synthesis.requests import requests_paths
 from linksyn_gpu.tables import Bool, Int64
 
 if TYPE_CHECKING:
@@ -193,10 +195,15 @@ def _revoke_requests(ws: Workspace, revoked: Int64, *, purge: bool) -> int:
 
     ids = [name for batch in store.read_batches(ws, "tasks.parquet") for name in _revoked_ids(batch, revoked)]
     names = {f'"{name}"'.encode() for name in ids}
-    for path in (*sorted(ws.path("requests").glob("requests-*.jsonl")), ws.path("requests-pending.jsonl")):
-        if path.is_file() and ids:
-            name = str(path.relative_to(ws.folder))
-            with ws.replacing(name) as part, path.open("rb") as lines, part.open("wb") as out:
+    old_pending = [path for path in (ws.path("requests-pending.jsonl"),) if path.is_file()]
+    for path in (*requests_paths(ws.folder), *sorted(ws.path(PENDING).glob("*.jsonl")), *old_pending):
+        if ids:
+            name, compressed = str(path.relative_to(ws.folder)), path.suffix != ".jsonl"
+            with (
+                ws.replacing(name) as part,
+                open_to_read(path) as lines,
+                open_to_write(part, compressed=compressed) as out,
+            ):
                 out.writelines(line for line in lines if not _custom_id(line) & names)
     if purge:
         purge_records(ws.path(JOURNAL), set(ids))

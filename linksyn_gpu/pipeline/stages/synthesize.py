@@ -16,9 +16,10 @@ from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import EngineError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.feed import Feed
-from linksyn_gpu.pipeline.folder import Workspace
+from linksyn_gpu.pipeline.folder import PENDING, Workspace
 from linksyn_gpu.pipeline.growth import planned_parts, recorded_config
 from linksyn_gpu.pipeline.progress import Progress, silent
+from linksyn_gpu.pipeline.sampled import SampledChecks
 from linksyn_gpu.pipeline.serving import StartEngine, engine_of, run_budget
 from linksyn_gpu.pipeline.stages.walk import begin_walk, next_part, planned_paths, walk
 from linksyn_gpu.synthesis.requests import (
@@ -30,9 +31,10 @@ from linksyn_gpu.synthesis.requests import (
     read_requests,
     request_files,
     requests_name,
+    requests_paths,
     tasks_schema,
 )
-from linksyn_gpu.tables import Cell, RowWriter, qa_schema
+from linksyn_gpu.tables import Asked, Cell, RowWriter, qa_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,7 +54,7 @@ def ignore(request: Request) -> None:
 
 OPERATIONAL = (
     *("base_url", "concurrency", "timeout", "max_attempts", "max_tokens_retry", "model_file", "templates"),
-    *("max_tokens", "without", "rename", "max_requests", "budget_tokens"),
+    *("max_tokens", "without", "rename", "max_requests", "budget_tokens", "batch_requests", "batch_bytes"),
     *("vllm_python", "vllm_command", "data_parallel", "tensor_parallel", "vllm_args"),
     *("vllm_restarts", "vllm_start_timeout", "vllm_memory_share"),
 )
@@ -73,7 +75,7 @@ def synthesize(
     Parameters
     ----------
     collect : sequence of str
-        Files of answers to requests.jsonl, for engine 'batch'.
+        Files of answers to the requests, for engine 'batch'; see `llm.batchfile.answer_files`.
     engine : callable, optional
         Returns the running engine, started when it is first called; None: this call starts and stops its own.
 
@@ -169,14 +171,15 @@ class _Synthesis:
     """The steps of stage synthesize over a run folder."""
 
     def __init__(self, ws: Workspace, config: RunConfig, progress: Progress) -> None:
-        self._ws, self._config, self._checks, self._progress = ws, config.synthesis, config.checks, progress
+        self._ws, self._config, self._checks = ws, config.synthesis, config.checks
+        self._prices = config.plan.prices
+        self._progress = progress.of("synthesize")
         seeds, types = store.read_seed_table(ws), config.question_types
         self._sources = Sources(store.read_kp_names(ws), seeds.table, config.synthesis, types, seeds.taxonomy)
         self._facts: dict[str, Any] = {}
         self._expected: int | None = None
         self._skipped = 0
         self._begun = False
-        self._stats: Stats | None = None
         self._failed: EngineError | None = None
         self.rows_before = 0
         """Paths for which an earlier call wrote the requests; they are asked first."""
@@ -194,7 +197,9 @@ class _Synthesis:
             "synthesis": shaping,
             "question_types": {k: dict(v) for k, v in self._sources.question_types.items()},
         }
-        later = {"synthesis": operational, "checks": to_mapping(self._checks)}
+        later: dict[str, Any] = {"synthesis": operational, "checks": to_mapping(self._checks)}
+        if self._prices is not None:
+            later["plan"] = dict(zip(("price_in", "price_out"), self._prices, strict=True))
         known = self._ws.settings("synthesize")
         if known is not None and known.get("checks", to_mapping(ChecksConfig())) != later["checks"]:
             self._ws.record("synthesize")  # the answers stay: they are assembled again with the new thresholds
@@ -228,7 +233,12 @@ class _Synthesis:
     def _request_files(self) -> list[str]:
         """Names of the requests files, by tasks.parquet."""
         column = store.read_table(self._ws, "tasks.parquet", ["request_file"])
-        return [requests_name(number) for number in range(request_files(column))]
+        return [self._requests_name(number) for number in range(request_files(column))]
+
+    def _requests_name(self, number: int) -> str:
+        """Name of a requests file. Older versions wrote plain files for all engines: these stay."""
+        plain = requests_name(number, "batch")
+        return plain if self._ws.path(plain).is_file() else requests_name(number, self._config.engine)
 
     @contextlib.contextmanager
     def writer(self, cells: Sequence[Cell], after: int) -> Iterator[RequestsWriter]:
@@ -237,14 +247,16 @@ class _Synthesis:
         ws, rows = self._ws, min(after, self._rows_made())
         known = self._request_files() if rows else []
         recorded = () if rows else self._types_of_older_version()
-        for path in (ws.path("requests.jsonl"), *ws.path("requests").glob("requests-*.jsonl")):
+        for path in (ws.path("requests.jsonl"), *requests_paths(ws.folder)):
             if path.name not in {Path(name).name for name in known}:  # of a call that was killed, or an older version
                 path.unlink(missing_ok=True)
+
+        def open_file(number: int) -> contextlib.AbstractContextManager[Path]:
+            return ws.replacing(requests_name(number, self._config.engine))
+
         with (
             ws.replacing("tasks.parquet") as tasks,
-            RequestsWriter(
-                self._sources, cells, lambda n: ws.replacing(requests_name(n)), tasks, recorded_types=recorded
-            ) as writer,
+            RequestsWriter(self._sources, cells, open_file, tasks, recorded_types=recorded) as writer,
         ):
             for table in store.read_rows(ws, "tasks.parquet", 0, rows):
                 writer.resume(table)
@@ -275,7 +287,15 @@ class _Synthesis:
         # The counts may be older than the requests: those of a call that was killed are not in them.
         counts = Counter[str](self._ws.counts_so_far("synthesize"))
         if self.rows_before > counts["requests_answered"] + counts["paths_dropped"] or not grows:
-            yield from self._all_requests()
+            columns = ["request_id", "question_type", "language"]
+            tasks = (
+                row
+                for batch in store.read_batches(self._ws, "tasks.parquet", columns)
+                for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+                if row[0] is not None
+            )
+            for request, (_, kind, language) in zip(self._all_requests(), tasks, strict=True):
+                yield {**request, "asked": Asked(kind, language)}
 
     def _all_requests(self) -> Iterator[Request]:
         for name in self._request_files():
@@ -313,6 +333,9 @@ class _Synthesis:
         else:
             return
         if not budget.refuses(known=first["custom_id"] in index):
+            stats = self._progress.asking()
+            sample = SampledChecks(config, self._checks, self._progress.checked)
+            before = stats.done, stats.skipped
             try:
                 engine = start()
                 self._begun = True
@@ -324,14 +347,16 @@ class _Synthesis:
                     validate=validator(config.field_limit, config.per_path),
                     index=index,
                     budget=budget,
-                    on_progress=self._show,
+                    stats=stats,
+                    on_progress=lambda stats: self._show(stats, *before),
+                    on_outcome=sample.take,
                 )
             except EngineError as error:
                 self._failed = error
+            if stats.attempts:
+                self._facts["server"] = stats.summary()
         if budget.met is not None:
             self._facts["bound"] = budget.met
-        if self._stats is not None:
-            self._facts["server"] = self._stats.summary()
 
     def collect(self, journal: Journal, files: Sequence[str]) -> None:
         """Take answers from files into the journal."""
@@ -343,14 +368,14 @@ class _Synthesis:
         found = batchfile.collect(files, journal, ids, validate=validate)
         self._facts["collected"] = {k: dict(v) if isinstance(v, Counter) else v for k, v in vars(found).items()}
 
-    def _show(self, stats: Stats) -> None:
+    def _show(self, stats: Stats, done_before: int, skipped_before: int) -> None:
         """Report progress; answers of an earlier call count as done."""
-        self._stats = stats
         if self._expected is None:
             self._expected = sum(planned_paths(planned_parts(self._ws)))  # as many requests at most
             if self.rows_before == self._expected:
                 self._expected -= store.read_table(self._ws, "tasks.parquet", ["request_id"]).column(0).null_count
-        self._progress("answers", self._skipped + stats.done + stats.skipped, self._expected)
+        found = self._skipped + stats.skipped - skipped_before
+        self._progress("answers", found + stats.done - done_before, self._expected, found=found)
 
     # ------------------------------------------------------------------ results
 
@@ -401,7 +426,7 @@ class _Synthesis:
             return assemble(journal, index, ws.checked("tasks.parquet"), assembly, kept, dropped)
 
     def _write_pending(self, index: Index) -> str:
-        """Write the requests that still have no answer, as the settings are now. Return the name of the file to send.
+        """Write the requests that still have no answer, as the settings are now. Return a pattern of the files to send.
 
         On the first call these are all requests, and their files can be sent.
         """
@@ -410,9 +435,16 @@ class _Synthesis:
 
         if not self.rows_before and len(index) == 0:
             return "requests/*.jsonl"
+        ws = self._ws
+        # First: a call that is killed must leave no request in these files that has an answer by now.
+        if ws.path(PENDING).is_dir():
+            ws.disk.remove_folder(ws.path(PENDING))
+        ws.disk.unlink(ws.path(f"{PENDING}.jsonl"))  # of an older version
         dialect = Dialect(self._config.without, self._config.rename)
-        with self._ws.replacing("requests-pending.jsonl") as part:
+        with batchfile.RequestFiles(
+            lambda number: ws.replacing(f"{PENDING}/requests-{number:05}.jsonl"), self._config
+        ) as files:
             batchfile.write(
-                self._all_requests(), part, settled=index, dialect=dialect, answer_limit=self._config.max_tokens
+                self._all_requests(), files, settled=index, dialect=dialect, answer_limit=self._config.max_tokens
             )
-        return "requests-pending.jsonl"
+        return f"{PENDING}/*.jsonl"

@@ -151,7 +151,7 @@ class CampaignPart:
     """
 
     def __init__(self, ws: Workspace, config: RunConfig, number: int, progress: Progress) -> None:
-        self._ws, self._config, self._number, self._progress = ws, config, number, progress
+        self._ws, self._config, self._number, self._progress = ws, config, number, progress.of("walk")
         self._graph, self._statistics = store.read_graph(ws)
         if self._graph.n_edges == 0 and not ws.revoking:  # a takedown counts paths, and walks none
             raise DataError("the KP graph has no edge: no two knowledge points share a seed, so no walk is possible")
