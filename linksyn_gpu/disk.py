@@ -14,6 +14,13 @@ from typing import BinaryIO, NamedTuple, Protocol, cast
 
 NOT_SUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.EINVAL, errno.ENOTSUP)
 """Errors of file systems that have no locks, or cannot sync a folder."""
+PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
+"""Permissions of new files and folders of a run: they hold seeds and answers."""
+
+
+def private(path: str, flags: int) -> int:
+    """An `opener` for `open`: only the user may read a new file."""
+    return os.open(path, flags, PRIVATE_FILE)
 
 
 class Status(NamedTuple):
@@ -89,7 +96,8 @@ class RealDisk:
     """The file system of this machine."""
 
     def open(self, path: Path, mode: str) -> BinaryIO:
-        return cast(BinaryIO, path.open(mode, buffering=0 if mode == "ab" else -1))
+        buffering = 0 if mode == "ab" else -1
+        return cast(BinaryIO, open(path, mode, buffering, opener=private))
 
     def fsync(self, file: BinaryIO) -> None:
         file.flush()
@@ -115,7 +123,7 @@ class RealDisk:
         shutil.rmtree(path)
 
     def make_folder(self, path: Path) -> None:
-        path.mkdir(exist_ok=True)
+        path.mkdir(PRIVATE_FOLDER, exist_ok=True)
 
     def names(self, path: Path) -> list[str]:
         try:
@@ -140,7 +148,7 @@ class RealDisk:
             import fcntl
         except ImportError:  # not a POSIX system
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)) from None
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666), "rb+")
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_FILE), "rb+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BaseException:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
     from linksyn_gpu.llm.client import Stats
+    from linksyn_gpu.llm.endpoints import EndpointStats
     from linksyn_gpu.pipeline.progress import Progress, StageProgress, TaskProgress
 
 Watch = Callable[[], AbstractContextManager["Progress"]]
@@ -158,6 +159,16 @@ def _server_line(server: Stats) -> str:
     return text
 
 
+def _endpoint_line(url: str, endpoint: EndpointStats) -> str:
+    """Figures of one of several servers."""
+    text = f"{url}: {endpoint.in_flight:,} of {endpoint.slots:,} in flight, {endpoint.answered:,} answers"
+    if endpoint.seconds >= 1:
+        text += f" ({rate_text(endpoint.answered / endpoint.seconds)})"
+    if errors := sum(dict(endpoint.errors).values()):
+        text += f", {errors:,} errors"
+    return text + (", left out until it works again" if endpoint.left_out else "")
+
+
 def _answers_line(server: Stats) -> str:
     return f"{server.completed:,} usable, {server.failed:,} without a usable answer"
 
@@ -235,6 +246,10 @@ class _View:
             facts.append(("tokens", _tokens_line(server), ""))
             if running:
                 facts.append(("server", _server_line(server), ""))
+                if len(servers := dict(server.endpoints)) > 1:
+                    facts += [
+                        ("", _endpoint_line(*pair), "yellow" if pair[1].left_out else "") for pair in servers.items()
+                    ]
             if server.throttled:
                 paused = server.paused_until > time.monotonic()
                 facts.append(("throttling", throttling_text(server), "yellow" if paused else ""))

@@ -11,11 +11,13 @@ from linksyn_gpu.errors import ConfigError
 
 if TYPE_CHECKING:
     from linksyn_gpu.llm.client import Stats
+    from linksyn_gpu.llm.endpoints import EndpointStats
     from linksyn_gpu.pipeline.progress import Progress
 
 PREFIX = "linksyn_gpu_"
 SERVER_LABELS = ("stage",)
-"""Labels of the figures of a client; figures of several servers would add one that names the server."""
+"""Labels of the figures of a client, over all its servers."""
+ENDPOINT_LABELS = ("stage", "server")
 
 
 class ProgressCollector:
@@ -47,6 +49,14 @@ class ProgressCollector:
                     expected.add_metric([stage.name, task.what], task.total)
         yield from (running, done, expected)
         yield from _server_families([(stage.name, stage.server) for stage in stages if stage.server is not None])
+        yield from _endpoint_families(
+            [
+                ((stage.name, url), endpoint)
+                for stage in stages
+                if stage.server is not None
+                for url, endpoint in dict(stage.server.endpoints).items()
+            ]
+        )
         yield from self._sampled()
         if (cost := progress.cost()) is not None:
             yield _counter("cost", "Cost of all tokens, in the currency of the prices.", (), [((), cost)])
@@ -101,6 +111,31 @@ def _server_families(servers: list[tuple[str, Stats]]) -> Iterator[Any]:
         for stage, s in servers:
             gauge.add_metric([stage], getattr(s, field))
         yield gauge
+
+
+def _endpoint_families(endpoints: list[tuple[tuple[str, str], EndpointStats]]) -> Iterator[Any]:
+    from prometheus_client.core import GaugeMetricFamily
+
+    plain = {
+        "endpoint_attempts": ("Attempts at this server.", "requests"),
+        "endpoint_answers": ("Chat completions of this server, usable or not.", "answered"),
+        "endpoint_in_flight_seconds": ("Requests in flight at this server, integrated over time.", "slot_seconds"),
+        "endpoint_left_out": ("Times that this server was left out because it failed.", "times_left_out"),
+    }
+    for name, (text, field) in plain.items():
+        yield _counter(name, text, ENDPOINT_LABELS, [(labels, float(getattr(e, field))) for labels, e in endpoints])
+    errors = [((*labels, reason), float(n)) for labels, e in endpoints for reason, n in dict(e.errors).items()]
+    yield _counter("endpoint_errors", "Attempts without a completion.", (*ENDPOINT_LABELS, "reason"), errors)
+    tokens = [
+        ((*labels, direction), float(n))
+        for labels, e in endpoints
+        for direction, n in (("read", e.prompt_tokens), ("written", e.completion_tokens))
+    ]
+    yield _counter("endpoint_tokens", "Tokens of this server.", (*ENDPOINT_LABELS, "direction"), tokens)
+    working = GaugeMetricFamily(PREFIX + "endpoint_working", "0 while a server is left out.", labels=ENDPOINT_LABELS)
+    for labels, e in endpoints:
+        working.add_metric(labels, float(not e.left_out))
+    yield working
 
 
 def _counter(name: str, text: str, labels: tuple[str, ...], rows: Sequence[tuple[tuple[str, ...], float]]) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import linksyn_gpu
+from linksyn_gpu import __version__
 from linksyn_gpu.cluster import TRIES
 from linksyn_gpu.errors import ConfigError, WorkerError
 
@@ -72,7 +72,7 @@ class RayWorkers:
         if function is not self._function:
             self._function, self._reference = function, self._ray.put(function)
         # In a list, so that Ray does not copy it for each task.
-        return self._compute.remote([self._reference], linksyn_gpu.__version__, shard)
+        return self._compute.remote([self._reference], __version__, shard)
 
     def result(self, handle: Any) -> Any:
         """Wait for a result."""
@@ -100,9 +100,9 @@ class RayWorkers:
 
 def _compute(reference: list[Any], version: str, shard: Any) -> Any:
     """Compute a shard in a worker; the function is fetched for the first one."""
-    if linksyn_gpu.__version__ != version:
+    if __version__ != version:
         raise ConfigError(
-            f"a node of the Ray cluster has linksyn-gpu {linksyn_gpu.__version__}, and this program is {version}: "
+            f"a node of the Ray cluster has linksyn-gpu {__version__}, and this program is {version}: "
             "install the same version on each node"
         )
     name = reference[0].hex()

@@ -114,8 +114,6 @@ class Stats(Load):
     """Further attempts, by the reason of the previous one."""
     throttled: int = 0
     """Times that the server asked for a pause."""
-    throttled_seconds: float = 0.0
-    """Time in which no request was sent because the server had asked for a pause; the sum over servers."""
     skipped: int = 0
     """Requests that the journal already had an answer for."""
     endpoints: dict[str, EndpointStats] = field(default_factory=dict)
@@ -136,7 +134,7 @@ class Stats(Load):
             "attempts": self.attempts,
             "retries": dict(self.retries),
             "throttled": self.throttled,
-            "throttled_share": round(min(1.0, self.throttled_seconds / seconds / max(1, len(self.endpoints))), 4),
+            "throttled_share": round(min(1.0, self.throttled_seconds / seconds), 4),
             "endpoints": {url: endpoint.summary() for url, endpoint in self.endpoints.items()},
         }
 
@@ -180,16 +178,14 @@ class Client:
         limits = self.limits
         self._endpoints = Endpoints(
             self.engine,
-            limits.timeout,
+            lambda server: self._connect(server, limits.timeout),
             limits.concurrency,
             self.stats,
             self.stats.endpoints,
+            self.clock,
             rest=limits.rest,
             longest_rest=limits.rest_cap,
-            clock=self.clock,
-            connect=self._connect,
         )
-        self.stats.endpoints = self._endpoints.stats
         return self
 
     async def __aexit__(
@@ -326,7 +322,7 @@ class Client:
                     detail = clip(f"{pauses} times {refusal.message}")
                     return Failure(request_id, "rate_limited", detail, attempt, endpoint=endpoint.url)
                 wait = self._delay(request_id, pauses) if reply.retry_after is None else reply.retry_after
-                self.stats.throttled_seconds += self._endpoints.throttle(endpoint, wait)
+                self._endpoints.throttle(endpoint, wait)
                 continue
             if refusal.kind is Kind.PARAMETER:
                 self._endpoints.refused(endpoint)
@@ -417,12 +413,12 @@ class Client:
 
     def _check_reachable(self, error: Exception) -> None:
         """Raise `StopAsking` if no server could be reached for too long."""
-        since = self._endpoints.unreachable_since
+        now, since = self.clock.monotonic(), self._endpoints.unreachable_since
         if (watch := self.engine.watch) is not None and watch.state != "up":
             if watch.state == "failed":
                 raise StopAsking(watch.detail)
             self._endpoints.forgive()  # it is being restarted
-        elif since is not None and (seconds := self.clock.monotonic() - since) >= self.limits.unreachable_after:
+        elif since is not None and (seconds := now - since) >= self.limits.unreachable_after:
             raise StopAsking(
                 f"{', '.join(self.engine.urls)} could not be reached for {seconds:.0f} s "
                 f"({error}): start the server or correct --base-url, then run the same "

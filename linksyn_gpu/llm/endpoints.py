@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
 
-from linksyn_gpu.clock import REAL_CLOCK, Clock
+from linksyn_gpu.clock import Clock
 from linksyn_gpu.llm import Engine
 from linksyn_gpu.llm.protocol import Completion, Failure, Outcome
-from linksyn_gpu.llm.transport import Connect, Transport
+from linksyn_gpu.llm.transport import Exchange
 
 FAILURES = 3
 """Failures in a row after which a server is left out."""
@@ -25,7 +25,7 @@ FAILURES = 3
 
 @dataclass
 class Load:
-    """Requests in flight over time."""
+    """Requests in flight over time, and their limits."""
 
     in_flight: int = 0
     slots: int = 0
@@ -34,6 +34,8 @@ class Load:
     """Most requests in flight now: fewer than the settings say while the server throttles."""
     paused_until: float = 0.0
     """No request is sent before this time (`time.monotonic`): the server asked for a pause."""
+    throttled_seconds: float = 0.0
+    """Time in which no request was sent because the server had asked for a pause."""
     slot_seconds: float = 0.0
     """Integral of requests in flight over time."""
     idle_seconds: float = 0.0
@@ -41,7 +43,18 @@ class Load:
     seconds: float = 0.0
     changed_at: float = field(default=0.0, repr=False)
 
-    def move(self, step: int, now: float) -> None:
+    def begin(self, now: float, slots: int) -> None:
+        """Count from now on, with this limit."""
+        self.slots = self.limit = slots
+        self.changed_at = now
+
+    def pause(self, now: float, until: float) -> None:
+        """Take note that no request is sent before a time."""
+        before = self.paused_until
+        self.throttled_seconds += max(0.0, until - max(before, now))
+        self.paused_until = max(before, until)
+
+    def move(self, now: float, step: int) -> None:
         """Count `step` more requests in flight from now on."""
         span = now - self.changed_at
         self.slot_seconds += self.in_flight * span
@@ -86,41 +99,21 @@ class EndpointStats(Load):
 class Endpoint:
     """One server, with its connections, its limit of requests in flight, and its state."""
 
-    def __init__(
-        self, engine: Engine, timeout: float, slots: int, stats: EndpointStats, clock: Clock, connect: Connect
-    ) -> None:
-        self.url = engine.base_url
-        self.transport = connect(engine, timeout)
-        self.stats, self._clock = stats, clock
-        stats.slots, stats.changed_at, stats.left_out = slots, clock.monotonic(), False
-        self.limit = float(slots)
+    def __init__(self, url: str, transport: Exchange, stats: EndpointStats) -> None:
+        self.url, self.transport, self.stats = url, transport, stats
+        self._limit = float(stats.slots)
+        """Requests in flight: fewer when the server throttles, back to all slots as it recovers."""
         self.rest_until = 0.0
         self.rests = 0
         """Rests since the last request that worked; 0: it is healthy."""
         self.unreachable_since: float | None = None
         self.used = 0
-        self._slots = slots
         self._failures = 0
         self._shrunk_at = -1.0
 
     @property
     def healthy(self) -> bool:
         return self.rests == 0
-
-    @property
-    def room(self) -> int:
-        """Requests that may be in flight."""
-        return self.stats.limit
-
-    @property
-    def limit(self) -> float:
-        """Requests in flight: fewer when the server throttles, then back to `slots`. Its whole part counts."""
-        return self._limit
-
-    @limit.setter
-    def limit(self, limit: float) -> None:
-        self._limit = limit
-        self.stats.limit = max(1, int(limit))
 
     def connected(self) -> None:
         """Take note that a connection was made."""
@@ -130,29 +123,26 @@ class Endpoint:
         """Take note of a reply of a working server."""
         self._failures = self.rests = 0
         self.stats.left_out = False
-        if self.limit < self._slots:  # one more slot per full round of successful requests
-            self.limit = min(float(self._slots), self.limit + 1.0 / self.limit)
+        if self._limit < self.stats.slots:  # one more slot per full round of successful requests
+            self._set_limit(min(float(self.stats.slots), self._limit + 1.0 / self._limit))
 
-    def failed(self, rest: float, longest_rest: float, *, at_once: bool = False) -> None:
+    def failed(self, now: float, rest: float, longest_rest: float, *, at_once: bool = False) -> None:
         """Take note of a failure; after `FAILURES` in a row, or `at_once`, the server rests."""
-        now = self._clock.monotonic()
         self._failures += 1
         if (at_once or self._failures >= FAILURES or not self.healthy) and now >= self.rest_until:
             self.rest_until = now + min(longest_rest, rest * 2.0 ** min(self.rests, 30))
             self.rests += 1
 
-    def throttle(self, seconds: float) -> float:
-        """Let no request enter for this time, and fewer afterwards: the server asked for a pause.
-
-        Returns the seconds that this adds to earlier pauses.
-        """
-        now, before = self._clock.monotonic(), self.stats.paused_until
-        until = max(before, now + seconds)
-        self.stats.paused_until = until
+    def throttle(self, now: float, seconds: float) -> None:
+        """Let no request enter for this time, and fewer afterwards: the server asked for a pause."""
+        self.stats.pause(now, now + seconds)
         if now - self._shrunk_at > 1.0:  # refusals at the same time count once
             self._shrunk_at = now
-            self.limit = max(1.0, self.limit / 2)
-        return until - max(before, now)
+            self._set_limit(max(1.0, self._limit / 2))
+
+    def _set_limit(self, limit: float) -> None:
+        self._limit = limit
+        self.stats.limit = max(1, int(limit))
 
 
 class Endpoints:
@@ -160,45 +150,35 @@ class Endpoints:
 
     Parameters
     ----------
+    connect : callable
+        Opens the way to the server of an engine.
     slots : int
         Requests in flight at each server.
-    load : Load
-        Counts the requests in flight at all of them.
-    earlier : mapping of str to EndpointStats
-        Figures by address that are added to.
+    load, stats : Load, dict
+        Take the figures of all servers together, and of each one by its address; those of earlier calls are added to.
     rest, longest_rest : float
         Seconds of the first and of the longest rest of a server that fails.
-    clock, connect : Clock, callable
-        Those of the machine, except in tests.
     """
 
     def __init__(
         self,
         engine: Engine,
-        timeout: float,
+        connect: Callable[[Engine], Exchange],
         slots: int,
         load: Load,
-        earlier: Mapping[str, EndpointStats],
+        stats: dict[str, EndpointStats],
+        clock: Clock,
         *,
         rest: float,
         longest_rest: float,
-        clock: Clock = REAL_CLOCK,
-        connect: Connect = Transport,
     ) -> None:
-        self._all = [
-            Endpoint(
-                replace(engine, base_url=url, more_urls=()),
-                timeout,
-                slots,
-                earlier.get(url) or EndpointStats(),
-                clock,
-                connect,
-            )
-            for url in engine.urls
-        ]
-        self._load, self._rest, self._longest_rest, self._clock = load, rest, longest_rest, clock
-        load.slots, load.changed_at = slots * len(self._all), clock.monotonic()
-        self._sum_limits()
+        self._load, self._clock, self._rest, self._longest_rest = load, clock, rest, longest_rest
+        self._all = []
+        for url in engine.urls:
+            figures = stats.setdefault(url, EndpointStats())
+            figures.begin(clock.monotonic(), slots)
+            self._all.append(Endpoint(url, connect(replace(engine, base_url=url, more_urls=())), figures))
+        load.begin(clock.monotonic(), slots * len(self._all))
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._uses = 0
 
@@ -213,11 +193,6 @@ class Endpoints:
     ) -> None:
         for endpoint in self._all:
             await endpoint.transport.__aexit__(kind, error, trace)
-
-    @property
-    def stats(self) -> dict[str, EndpointStats]:
-        """Figures by address."""
-        return {endpoint.url: endpoint.stats for endpoint in self._all}
 
     @property
     def any_healthy(self) -> bool:
@@ -235,12 +210,11 @@ class Endpoints:
         while True:
             now = self._clock.monotonic()
             if free := self._free(now):
-                endpoint = min(free, key=lambda e: (e.stats.in_flight / e.limit, e.used))
+                endpoint = min(free, key=lambda e: (e.stats.in_flight / e.stats.limit, e.used))
                 self._uses += 1
                 endpoint.used = self._uses
                 endpoint.stats.requests += 1
-                endpoint.stats.move(1, now)
-                self._load.move(1, now)
+                self._move(endpoint, 1)
                 return endpoint
             place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(place)
@@ -253,9 +227,7 @@ class Endpoints:
 
     def leave(self, endpoint: Endpoint) -> None:
         """Give the slot back."""
-        now = self._clock.monotonic()
-        endpoint.stats.move(-1, now)
-        self._load.move(-1, now)
+        self._move(endpoint, -1)
         self._wake()
 
     def settle(self, endpoint: Endpoint, outcome: Outcome) -> None:
@@ -288,25 +260,30 @@ class Endpoints:
         for endpoint in self._all:
             endpoint.unreachable_since = None
 
-    def throttle(self, endpoint: Endpoint, seconds: float) -> float:
+    def throttle(self, endpoint: Endpoint, seconds: float) -> None:
         """As `Endpoint.throttle`; it is counted."""
+        now = self._clock.monotonic()
         endpoint.stats.errors["throttled"] += 1
-        added = endpoint.throttle(seconds)
-        self._load.paused_until = min(e.stats.paused_until for e in self._all)
-        self._sum_limits()
-        return added
-
-    def _sum_limits(self) -> None:
-        self._load.limit = sum(endpoint.room for endpoint in self._all)
+        endpoint.throttle(now, seconds)
+        self._load.pause(now, min(e.stats.paused_until for e in self._all))
+        self._add_limits()
 
     def _work(self, endpoint: Endpoint) -> None:
         endpoint.worked()
-        self._sum_limits()
+        self._add_limits()
         self._wake()
+
+    def _add_limits(self) -> None:
+        self._load.limit = sum(e.stats.limit for e in self._all)
+
+    def _move(self, endpoint: Endpoint, step: int) -> None:
+        now = self._clock.monotonic()
+        endpoint.stats.move(now, step)
+        self._load.move(now, step)
 
     def _fail(self, endpoint: Endpoint, *, at_once: bool = False) -> None:
         rests = endpoint.rests
-        endpoint.failed(self._rest, self._longest_rest, at_once=at_once)
+        endpoint.failed(self._clock.monotonic(), self._rest, self._longest_rest, at_once=at_once)
         if endpoint.rests == 1 and rests == 0:
             endpoint.stats.times_left_out += 1
             endpoint.stats.left_out = True
@@ -315,20 +292,21 @@ class Endpoints:
     def _candidates(self, now: float) -> Sequence[tuple[Endpoint, int]]:
         """(server, requests that may be in flight there) of those that may be asked now."""
         if self.any_healthy:  # one that rested gets a single request
-            rooms = [(e, e.room if e.healthy else 1) for e in self._all if e.healthy or e.rest_until <= now]
+            limits = [(e, e.stats.limit if e.healthy else 1) for e in self._all if e.healthy or e.rest_until <= now]
         else:
             reached = [e for e in self._all if e.unreachable_since is None]
-            rooms = [(e, e.room) for e in reached or self._all]
-        return [(e, room) for e, room in rooms if e.stats.paused_until <= now]
+            limits = [(e, e.stats.limit) for e in reached or self._all]
+        return [(e, limit) for e, limit in limits if e.stats.paused_until <= now]
 
     def _free(self, now: float) -> list[Endpoint]:
-        return [e for e, room in self._candidates(now) if e.stats.in_flight < room]
+        return [e for e, limit in self._candidates(now) if e.stats.in_flight < limit]
 
     def _wake(self) -> None:
         """Let those enter that wait for the slots which are free now."""
         if not self._waiting:
             return
-        free = sum(max(0, room - e.stats.in_flight) for e, room in self._candidates(self._clock.monotonic()))
+        now = self._clock.monotonic()
+        free = sum(max(0, limit - e.stats.in_flight) for e, limit in self._candidates(now))
         while free > 0 and self._waiting:
             place = self._waiting.popleft()
             if not place.done():  # it is done where its worker was cancelled, or its time was over

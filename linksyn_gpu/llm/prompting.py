@@ -81,7 +81,15 @@ def render_messages(package: Path, name: str, values: Mapping[str, Any], templat
         raise ConfigError(f"template {error} was not found in {where}") from None
     except jinja2.TemplateSyntaxError as error:
         raise ConfigError(f"{error.filename or name}:{error.lineno}: {error.message}") from None
-    except (jinja2.TemplateError, OSError, TypeError, ValueError, ZeroDivisionError) as error:
+    except (
+        jinja2.TemplateError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        OSError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise ConfigError(f"template {name} in {where}: {error}") from None
     # Role marks cannot come from a seed: printed values contain no "<".
     pieces = ROLE_MARK.split(f"\n{text}")

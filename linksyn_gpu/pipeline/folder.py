@@ -141,7 +141,7 @@ class Workspace:
         is_run = self.is_file(MANIFEST)
         has_files = any(not name.startswith(".") for name in self.disk.names(self.folder))
         # A folder with answers but without a manifest is a run whose manifest was damaged and moved away.
-        was_run = self.is_file(DAMAGED) or fnmatch.filter(self._names_in(self.path(JOURNAL)), "answers-*.jsonl")
+        was_run = self.is_file(DAMAGED) or fnmatch.filter(self._names_in(self.path(JOURNAL)), "answers-*.jsonl*")
         if not is_run and has_files and not was_run:
             raise ConfigError(f"{self.folder} is not empty and holds no run; choose another --out")
         if self._wants_lock:

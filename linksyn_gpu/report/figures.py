@@ -6,6 +6,7 @@ The page draws them with Plotly; other formats and tables use the same series.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,8 +22,12 @@ MAX_KPS = 1500
 """KPs of the figure of visits against the target."""
 UNVISITED = 0.5
 """Where a KP without a visit is drawn on a logarithmic axis."""
+MAX_NAMES = 30
+"""Disciplines, languages or question types of a figure, the ones with most."""
 MOST_USES = 30
 """Uses of a seed from which on they are counted together."""
+LEVELS = (1.0, 5.0)
+"""Lowest and highest level of difficulty."""
 TARGET = " (target)"
 """Behind the name of the level that enhancement asks for."""
 CRITERIA = ("question_type", "language", "discipline", "difficulty")
@@ -135,7 +140,13 @@ def cell_maps(cells: Sequence[Mapping[str, Any]]) -> list[HeatMap]:
     """Discipline by difficulty: paths asked for, paths kept, own share, and the level that the judge gave."""
     if len(cells) < 2:
         return []
-    rows = list(dict.fromkeys(_discipline(cell) for cell in cells))
+    asked = Counter[str]()
+    for cell in cells:
+        asked[_discipline(cell)] += cell["asked"]
+    rows = [name for name, _ in asked.most_common(MAX_NAMES)]
+    left_out = (
+        f" The {MAX_NAMES} of {len(asked):,} disciplines with most paths are drawn." if len(asked) > MAX_NAMES else ""
+    )
     levels_of = sorted({cell["difficulty"] or 0 for cell in cells})
     columns = [f"level {level}" if level else "any level" for level in levels_of]
 
@@ -145,14 +156,15 @@ def cell_maps(cells: Sequence[Mapping[str, Any]]) -> list[HeatMap]:
             found[_discipline(cell), cell["difficulty"] or 0] = value(cell)
         return [[found.get((row, level)) for level in levels_of] for row in rows]
 
-    def heat(name: str, title: str, unit: str, value: Any, *, percent: bool = False, note: str = "") -> HeatMap:
-        return HeatMap(
-            name, title, "difficulty asked for", "discipline", columns, rows, grid(value), unit, percent, note
-        )
+    def heat(name: str, title: str, unit: str, value: Any, *, note: str = "", **further: Any) -> HeatMap:
+        note = f"{note}{left_out}".strip()
+        axes = "difficulty asked for", "discipline", columns, rows
+        return HeatMap(name, title, *axes, grid(value), unit, note=note, **further)
 
+    span = 0.0, float(max(1, *(max(cell["asked"], cell["delivered"]) for cell in cells)))
     found = [
-        heat("cells-asked", "Paths asked for", "paths", lambda cell: cell["asked"]),
-        heat("cells-kept", "Paths kept", "paths", lambda cell: cell["delivered"]),
+        heat("cells-asked", "Paths asked for", "paths", lambda cell: cell["asked"], span=span),
+        heat("cells-kept", "Paths kept", "paths", lambda cell: cell["delivered"], span=span),
     ]
     if any(cell.get("qa") for cell in cells):
         found.append(
@@ -172,7 +184,14 @@ def cell_maps(cells: Sequence[Mapping[str, Any]]) -> list[HeatMap]:
     if any(cell.get("judged_level") is not None for cell in cells):
         note = "Mean level that the judge of stage enhance gave the kept QA."
         found.append(
-            heat("cells-judged", "Level judged", "mean level", lambda cell: cell.get("judged_level"), note=note)
+            heat(
+                "cells-judged",
+                "Level judged",
+                "mean level",
+                lambda cell: cell.get("judged_level"),
+                note=note,
+                span=LEVELS,
+            )
         )
     return found
 
@@ -307,14 +326,12 @@ def kept_by(counts: Mapping[str, Mapping[str, int]]) -> list[Figure]:
     for criterion in CRITERIA:
         if of := counts.get(criterion):
             what = criterion.replace("_", " ")
-            order = sorted(of) if criterion == "difficulty" else sorted(of, key=lambda name: (-of[name], name))
-            bars = Series("QA", order, [of[name] for name in order], "bars")
-            horizontal = criterion != "difficulty"
-            found.append(
-                Figure(
-                    f"qa-by-{criterion}".replace("_", "-"), f"QA by {what}", what, "QA", [bars], horizontal=horizontal
-                )
-            )
+            ordered = criterion == "difficulty"
+            names = sorted(of) if ordered else sorted(of, key=lambda name: (-of[name], name))[:MAX_NAMES]
+            note = f"The {MAX_NAMES} most frequent of {len(of):,}." if len(names) < len(of) else ""
+            bars = Series("QA", names, [of[name] for name in names], "bars")
+            file = f"qa-by-{criterion}".replace("_", "-")
+            found.append(Figure(file, f"QA by {what}", what, "QA", [bars], horizontal=not ordered, note=note))
     return found
 
 
@@ -390,7 +407,7 @@ def over_time(outcomes: Outcomes, timeline: Timeline) -> list[Figure]:
             f"{stage}-server",
             f"Server use and throttling, stage {stage}",
             axis,
-            "requests",
+            "requests in flight, pauses" if any(pauses) else "requests in flight (mean)",
             [
                 Series("in flight (mean)", at, [round(float(value), 2) for value in timeline.in_flight]),
                 *([Series("pauses asked for (429, 503)", at, pauses, "bars")] if any(pauses) else []),

@@ -143,6 +143,8 @@ def _drawn(figure: Figure | HeatMap) -> Canvas:
                 _draw_series(axes, series, number, figure.series)
         if bars:
             _draw_bars(axes, bars, figure)
+        if not figure.log_y:
+            axes.set_ylim(bottom=0.0)  # counts and shares
         for axis, log in ((axes.xaxis, figure.log_x), (axes.yaxis, figure.log_y)):
             _thousands(axis, log=log)
     if len(figure.series) > 1:
@@ -213,7 +215,7 @@ def _draw_horizontal(canvas: Canvas, axes: Axes, figure: Figure, bars: Sequence[
     axes.set_ylabel(_label(figure.x_title, LONGEST_TITLE))
     _thousands(axes.xaxis, log=figure.log_y)
     rows = len(names) * max(1.0, 0.7 * len(bars)) + (len(bars) > 1)
-    canvas.set_size_inches(_label_width(axes) + 3.8, 0.8 + PER_ROW * rows)
+    canvas.set_size_inches(_label_width(axes) + 3.8, max(1.2, 0.8 + PER_ROW * rows))
 
 
 def _label_width(axes: Axes) -> float:

@@ -20,6 +20,7 @@ from linksyn_gpu.cli import live
 from linksyn_gpu.cli.console import printable
 from linksyn_gpu.config import PlanConfig
 from linksyn_gpu.llm.client import Stats
+from linksyn_gpu.llm.endpoints import EndpointStats
 from linksyn_gpu.llm.journal import Journal
 from linksyn_gpu.pipeline.folder import Workspace
 from linksyn_gpu.pipeline.progress import Progress, TaskProgress, silent
@@ -68,6 +69,17 @@ def test_the_view_shows_stages_rate_time_left_tokens_cost_throttling_and_what_is
     assert "4 of 64 requests in flight, had work 90% of the time, 5 retries (timeout 5)" in text
     assert "at most 8 of 64 requests in flight; nothing is sent for" in text
     assert "0.07 so far, about 3.40 when all are there" in text  # 40 answers of this call, 1,900 to come
+
+
+def test_each_of_several_servers_has_its_line():
+    progress = busy()
+    servers = progress.of("synthesize").server.endpoints
+    servers["http://a/v1"] = EndpointStats(in_flight=4, slots=32, answered=40, seconds=10.0)
+    assert "http://a" not in drawn(progress, 140)  # it is the only one
+    servers["http://b/v1"] = EndpointStats(slots=32, errors=Counter(timeout=3), left_out=True)
+    text = drawn(progress, 140)
+    assert "http://a/v1: 4 of 32 in flight, 40 answers (4.0/s)" in text
+    assert "http://b/v1: 0 of 32 in flight, 0 answers, 3 errors, left out until it works again" in text
 
 
 @pytest.mark.parametrize("width", [20, 40, 59, 60, 80, 200])
@@ -170,6 +182,9 @@ def test_the_figures_for_prometheus_end_as_the_counts_of_the_run(tmp_path, monke
     assert last['linksyn_gpu_tokens_total{direction="written",stage="synthesize"}'] == counts["completion_tokens"]
     assert last['linksyn_gpu_task_items{stage="synthesize",task="answers"}'] == 12
     assert last['linksyn_gpu_task_items{stage="walk",task="paths walked"}'] == 12
+    one = f'{{server="{server.url}",stage="synthesize"}}'
+    assert last[f"linksyn_gpu_endpoint_answers_total{one}"] == 12
+    assert last[f"linksyn_gpu_endpoint_working{one}"] == 1.0
     assert last["linksyn_gpu_cost_total"] == pytest.approx((8400 * 1 + 1320 * 10) / 1e6)
     with Workspace(tmp_path / "out", create=False, lock=False) as ws:
         assert gather(ws).overview.cost == pytest.approx(last["linksyn_gpu_cost_total"]), "the report has the same cost"

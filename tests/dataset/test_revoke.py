@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from linksyn_gpu.streams import open_to_read
 from tests.dataset.conftest import invoke, write_seeds
 from tests.dataset.varied_server import varied
 from tests.llm.fake_server import FakeServer
+from tests.requests import requests_of
 
 GONE = ("s7", "s40")
 FLAGS = ("--length", 3, "--calibration-rounds", 2, "--rounds", 5, "--engine", "openai", "--concurrency", 32)
@@ -26,9 +28,14 @@ def lines_of(folder, name):
     return {json.loads(line)["id"]: line for line in (folder / name).read_bytes().splitlines()}
 
 
-def requests_of(folder):
-    lines = [line for path in sorted((folder / "requests").iterdir()) for line in path.read_bytes().splitlines()]
-    return {json.loads(line)["custom_id"]: line for line in lines}
+def requests_by_id(folder):
+    return {request["custom_id"]: request for request in requests_of(folder)}
+
+
+def content_of(path):
+    """Bytes of a file, decompressed."""
+    with open_to_read(path) as stream:
+        return stream.read()
 
 
 def again(campaign, server, *flags):
@@ -44,7 +51,7 @@ def test_no_trace_of_the_seeds_is_left_and_all_other_rows_are_the_same(campaign,
     invoke("report", campaign)
     before = {name: rows_of(campaign, name) for name in ("qa.parquet", "curated.parquet")}
     lines = {name: lines_of(campaign, name) for name in ("qa.jsonl", "curated.jsonl")}
-    asked = requests_of(campaign)
+    asked = requests_by_id(campaign)
     texts = [row["question"] for row in before["qa.parquet"].values() if set(GONE) & set(row["seed_ids"])]
     expected = {name for name, row in before["qa.parquet"].items() if not set(GONE) & set(row["seed_ids"])}
     assert 0 < len(expected) < len(before["qa.parquet"])
@@ -57,13 +64,13 @@ def test_no_trace_of_the_seeds_is_left_and_all_other_rows_are_the_same(campaign,
     for name, known in lines.items():
         assert lines_of(campaign, name) == {row: known[row] for row in expected}
     kept = {name.partition("-")[0] for name in expected}
-    assert requests_of(campaign) == {name: asked[name] for name in kept}
+    assert requests_by_id(campaign) == {name: asked[name] for name in kept}
     published = pa.concat_tables(pq.read_table(path) for path in (dataset / "data").iterdir()).to_pylist()
     assert {row["id"] for row in published} == expected
     seed_texts = [f"What is the number {name[1:]} of group".encode() for name in GONE]
     for path in [*campaign.rglob("*"), *dataset.rglob("*")]:
         if path.is_file() and "journal" not in path.parts:
-            content = path.read_bytes()
+            content = content_of(path)
             assert not [text for text in (*seed_texts, *(t.encode() for t in texts)) if text in content], path
     assert invoke("trace", campaign, "--seed", GONE[0]).output.startswith("0 QA")
 

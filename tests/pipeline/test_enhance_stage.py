@@ -359,7 +359,7 @@ def test_the_report_shows_the_levels_asked_and_reached(folder):
     counts = enhance(folder, Server())
     with Workspace(folder) as ws:
         stats = gather(ws)
-        page = render_page(stats, "a run")
+        page = render_page(stats)
     assert stats.stages["enhance"] == counts
     assert "Levels before and after enhancement" in page
     assert "4 (target)" in page
@@ -367,7 +367,7 @@ def test_the_report_shows_the_levels_asked_and_reached(folder):
 
 def test_the_report_of_a_run_without_the_stage_has_no_such_table(folder):
     with Workspace(folder) as ws:
-        assert "Levels before and after" not in render_page(gather(ws), "a run")
+        assert "Levels before and after" not in render_page(gather(ws))
         assert len(store.read_kp_names(ws)) > 0
 
 
@@ -375,9 +375,9 @@ def test_the_report_of_an_enhancement_without_any_qa_has_empty_levels(folder):
     config = replace(CONFIG, enhance=replace(CONFIG.enhance, disciplines=("alchemy",)))
     assert enhance(folder, Server(), config)["candidates"] == 0
     with Workspace(folder) as ws:
-        page = render_page(gather(ws), "a run")
+        page = render_page(gather(ws))
         assert "Levels before and after enhancement" in page
-        assert "0 of 0 candidates" in page
+        assert "0 QA have the target level 4" in page
         assert "0 QA = 0 kept" in report_text(gather(ws))
 
 
@@ -391,7 +391,7 @@ def test_the_report_of_an_enhancement_whose_judge_always_fails_has_empty_levels(
         stats = gather(ws)
         assert stats.stages["enhance"]["pending"] == 10
         assert "10 pending" in report_text(stats)
-        assert "Stage enhance is not finished" in render_page(stats, "a run")
+        assert "Stage enhance is not finished" in render_page(stats)
 
 
 def test_the_report_counts_outcomes_of_a_stage_that_is_running(folder):
@@ -410,14 +410,14 @@ def test_the_report_counts_outcomes_of_a_stage_that_is_running(folder):
     assert stats.stages["enhance"] is None
     assert 10 <= stats.outcomes["enhance"] < 60
     assert "enhance: not finished" in report_text(stats)
-    assert "Stage enhance is not finished" in render_page(stats, "a run")
+    assert "Stage enhance is not finished" in render_page(stats)
 
 
 def test_the_report_page_fetches_nothing_and_has_no_control_characters(folder):
     with Workspace(folder) as ws:
         stats = gather(ws)
         stats.samples[0]["question"] = "before\x1b\x00after"
-        page = render_page(stats, "a run")
+        page = render_page(stats)
     assert "beforeafter" in page
     assert "default-src 'none'" in page
 

@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import IO, Protocol, Self
 
 from linksyn_gpu.clock import REAL_CLOCK, Clock
+from linksyn_gpu.disk import PRIVATE_FOLDER, private
 from linksyn_gpu.errors import EngineError
 from linksyn_gpu.llm.servers.watch import State
 
@@ -224,8 +225,8 @@ class Supervisor:
     def _one_life(self) -> str:
         """Start the server and wait until it ends; return why it ended."""
         command = self._command
-        self._log_file.parent.mkdir(parents=True, exist_ok=True)
-        with self._log_file.open("ab") as log:
+        self._log_file.parent.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
+        with open(self._log_file, "ab", opener=private) as log:
             now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
             log.write(f"== {now} start {self._starts + 1}: {shlex.join(command.words)}\n".encode())
             log.flush()

@@ -53,6 +53,8 @@ CLUSTERS_SHOWN, MEMBERS_SHOWN = 5, 4
 HISTOGRAM_BINS = 40
 QUESTIONS_OF_KP, QUESTION_SHOWN = 3, 120
 """Questions of a KP on the map, and their characters, at most."""
+SEED_SHOWN = 2_000
+"""Characters of each text of a sample's seed, at most."""
 MAP_CHARACTERS = 400_000
 """Characters of all questions of the map beyond which no KP gets a second one."""
 MAPPED_QA = 200_000
@@ -196,8 +198,9 @@ def _question_paths(ws: Workspace, name: str) -> Iterator[tuple[str, list[str]]]
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
-def shortened(text: str, limit: int) -> str:
+def shortened(text: str | None, limit: int) -> str:
     """The beginning of a text, with an ellipsis if there is more."""
+    text = text or ""
     return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}\u2026"
 
 
@@ -379,9 +382,12 @@ def _take_rows(ws: Workspace, name: str, rows: Int64) -> list[dict[str, Any]]:
 
 
 def _add_seeds(ws: Workspace, samples: Sequence[dict[str, Any]]) -> None:
-    """Add to each sample the seeds of its bundle."""
+    """Add to each sample the seeds of its bundle, with the beginnings of their texts."""
     wanted = {name for row in samples for name in row.get("seed_ids") or ()}
     seeds = _rows_with_ids(store.read_seed_table(ws, SEED_COLUMNS).table, wanted) if wanted else {}
+    for seed in seeds.values():
+        seed |= {name: shortened(seed[name], SEED_SHOWN) for name in ("question", "answer")}
+        seed["options"] = [shortened(option, SEED_SHOWN) for option in seed["options"] or ()]
     for row in samples:
         row["seeds"] = [seeds.get(name, {"id": name}) for name in row.get("seed_ids") or ()]
 

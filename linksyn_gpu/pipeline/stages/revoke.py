@@ -21,6 +21,7 @@ import numpy as np
 
 from linksyn_gpu.config import ExportConfig, RunConfig
 from linksyn_gpu.config.loader import from_mapping, merged
+from linksyn_gpu.disk import private
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.benchmarks import benchmark_digests
@@ -191,7 +192,7 @@ def _revoke_requests(ws: Workspace, revoked: Int64, *, purge: bool) -> int:
     """Remove the requests of revoked paths from their files, and mark or purge their answers."""
     import pyarrow.parquet as pq
 
-    from linksyn_gpu.llm.journal import purge_records
+    from linksyn_gpu.llm.journal import Journal
 
     ids = [name for batch in store.read_batches(ws, "tasks.parquet") for name in _revoked_ids(batch, revoked)]
     names = {f'"{name}"'.encode() for name in ids}
@@ -206,9 +207,11 @@ def _revoke_requests(ws: Workspace, revoked: Int64, *, purge: bool) -> int:
             ):
                 out.writelines(line for line in lines if not _custom_id(line) & names)
     if purge:
-        purge_records(ws.path(JOURNAL), set(ids))
+        with Journal(ws.path(JOURNAL)) as journal:
+            journal.purge(set(ids))
     elif ids:
-        with ws.path(JOURNAL).joinpath("revoked.jsonl").open("a", encoding="utf-8") as out:
+        marked = ws.path(JOURNAL) / "revoked.jsonl"
+        with open(marked, "a", encoding="utf-8", opener=private) as out:
             out.writelines(json.dumps({"id": name}) + "\n" for name in ids)
     # Last: a call after a kill finds the same requests again.
     if ids:
