@@ -19,7 +19,6 @@ from linksyn_gpu.machine import available_memory
 
 S = TypeVar("S")
 R = TypeVar("R")
-K = TypeVar("K")
 
 TRIES = 4
 """Times that a shard is computed, if its worker dies each time, before the stage fails."""
@@ -106,28 +105,6 @@ def open_workers(workers: int | None = None, cluster: str | None = None) -> Iter
         if cluster is not None:
             start()  # a wrong address is an error before any work
         yield map_shards
-
-
-def map_keyed(
-    map_shards: MapShards, function: Callable[[S], R], shards: Iterable[tuple[K, S]]
-) -> Iterator[tuple[K, R]]:
-    """As `map_shards`, for shards that each come with something that stays in this process."""
-    keys: deque[K] = deque()
-
-    def sent() -> Iterator[S]:
-        for key, shard in shards:
-            keys.append(key)
-            yield shard
-
-    for result in map_shards(function, sent()):
-        yield keys.popleft(), result
-
-
-def cut(rows: Iterable[S], size: int) -> Iterator[list[S]]:
-    """Shards of `size` rows; the last one may have fewer."""
-    rest = iter(rows)
-    while shard := list(itertools.islice(rest, size)):
-        yield shard
 
 
 def in_order(workers: Workers, function: Callable[[S], R], shards: Iterable[S]) -> Iterator[R]:

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -21,7 +22,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from linksyn_gpu.cluster import MapShards, cut
 from linksyn_gpu.tables import Int64
 from linksyn_gpu.text.ngrams import GramSets, UInt64, gram_sets
 
@@ -39,12 +39,7 @@ def compared_text(question: str, options: Sequence[str] | None) -> str:
     return "\n".join([question, *(options or ())])
 
 
-def clusters_of(
-    texts: Iterable[str],
-    threshold: float = THRESHOLD,
-    folder: Path | None = None,
-    map_shards: MapShards = map,
-) -> Int64:
+def clusters_of(texts: Iterable[str], threshold: float = THRESHOLD, folder: Path | None = None) -> Int64:
     """Find near-duplicates.
 
     Parameters
@@ -55,8 +50,6 @@ def clusters_of(
         Least Jaccard index of a pair, in (0, 1].
     folder : Path, optional
         Where the unnamed files are; None: the system's folder for temporary files.
-    map_shards : callable
-        Computes the signatures of batches of texts; see `cluster.open_workers`.
 
     Returns
     -------
@@ -67,7 +60,8 @@ def clusters_of(
     with contextlib.ExitStack() as files:
         gram_file, *band_files = (files.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in range(1 + BANDS))
         sizes = [np.zeros(0, np.int64)]
-        for sets, keys in map_shards(signatures, cut(texts, BATCH)):
+        for batch in _batches(texts):
+            sets, keys = signatures(batch)
             sizes.append(sets.sizes)
             gram_file.write(sets.grams.data)
             for file, band in zip(band_files, keys, strict=True):
@@ -104,6 +98,12 @@ def _mapped(file: IO[bytes]) -> UInt64:
 def jaccard(sets: GramSets, a: int, b: int) -> float:
     """Jaccard index of two of the sets; 0 if both are empty."""
     return float(_jaccard(sets.indptr, sets.grams, a, b))
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    rows = iter(texts)
+    while batch := list(islice(rows, BATCH)):
+        yield batch
 
 
 def _band_keys(digests: NDArray[np.uint32]) -> UInt64:

@@ -19,7 +19,6 @@ from typing import Any
 
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.knowledge.extract.entry import Spelling, spellings
-from linksyn_gpu.knowledge.extract.plain_text import plain_text
 from linksyn_gpu.text import CJK, CJK_RANGES
 from linksyn_gpu.text.latex import plain_name
 from linksyn_gpu.text.words import american, simplified, singular, word_list
@@ -127,14 +126,6 @@ class Glossary:
     def find(self, text: str) -> list[int]:
         """Terms in a text, each once, in the order of their first occurrence; `names` has their names."""
         return list(dict.fromkeys(self.term_of[spelling] for spelling in self.find_spellings(self.words(text))))
-
-    def search(self, texts: Sequence[str]) -> list[tuple[list[int], int]]:
-        """Spellings of terms in each of some texts of seeds, and the number of its words."""
-        found = []
-        for text in texts:
-            words = self.words(plain_text(text))
-            found.append((self.find_spellings(words), len(words)))
-        return found
 
     def words(self, text: str) -> list[str]:
         """Words of a text as the search reads them."""

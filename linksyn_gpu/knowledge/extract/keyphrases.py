@@ -13,10 +13,8 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from linksyn_gpu.cluster import MapShards, cut, map_keyed
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.knowledge.extract.plain_text import MARK, is_name, plain_text
 from linksyn_gpu.knowledge.extract.wording import Bank
@@ -24,8 +22,6 @@ from linksyn_gpu.knowledge.merge.normal_form import merge_key, normal_form
 from linksyn_gpu.text.words import FUNCTION_WORDS, word_list
 
 MAX_WORDS = 3
-SHARD_SEEDS = 256
-"""Seeds that are read at a time. Never changes a result."""
 _NOUNS = ("n", "nz", "vn", "l", "ns", "nt", "an", "nr")
 _BETWEEN = frozenset(word_list("of and the"))
 # Words with which exercises ask, as opposed to their subject.
@@ -71,9 +67,7 @@ _CHINESE_EXERCISE = frozenset(
 )
 
 
-def find_keyphrases(
-    seeds: Iterable[tuple[str, str, str]], most: int, map_shards: MapShards = map
-) -> Iterator[list[str]]:
+def find_keyphrases(seeds: Iterable[tuple[str, str, str]], most: int) -> Iterator[list[str]]:
     """For each seed, a text with its language and its discipline ('' if unknown), at most `most` phrases, best first.
 
     All texts are read first: phrases that belong to the wording of the bank are left out, see `wording`. No phrase
@@ -85,36 +79,18 @@ def find_keyphrases(
         The extra `extract` is not installed.
     """
     bank = Bank()
-    shards = (
-        ([discipline for *_, discipline in shard], [(text, language) for text, language, _ in shard])
-        for shard in cut(seeds, SHARD_SEEDS)
-    )
-    for disciplines, found in map_keyed(map_shards, Phrases(most), shards):
-        for discipline, (plain, names) in zip(disciplines, found, strict=True):
-            bank.add(plain, discipline, names)
-    return bank.knowledge(most)
-
-
-@dataclass(frozen=True)
-class Phrases:
-    """Candidate phrases of some texts with their languages: each text as it was read, and (merge key, name) of each."""
-
-    most: int
-
-    def __call__(self, seeds: Sequence[tuple[str, str]]) -> list[tuple[str, list[tuple[str, str]]]]:
-        return [self._of(text, language) for text, language in seeds]
-
-    def _of(self, text: str, language: str) -> tuple[str, list[tuple[str, str]]]:
+    for text, language, discipline in seeds:
         plain = plain_text(text)
         parts = [_LABEL.sub("", part).strip(" .") for part in _SPLIT.split(plain)]
         parts = [part for part in parts if any(map(str.isalpha, part))]
         chinese = language.casefold().startswith("zh")
-        found = _chinese(parts, 2 * self.most) if chinese else _english(parts, 2 * self.most)
+        found = _chinese(parts, 2 * most) if chinese else _english(parts, 2 * most)
         names: dict[str, str] = {}
         for phrase in found:
             if is_name(phrase):
                 names.setdefault(merge_key(normal_form(phrase)), phrase)
-        return plain, list(names.items())[: 4 * self.most]
+        bank.add(plain, discipline, list(names.items())[: 4 * most])
+    return bank.knowledge(most)
 
 
 def _english(parts: Sequence[str], most: int) -> list[str]:

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from linksyn_gpu.cluster import MapShards, cut, map_keyed
 from linksyn_gpu.knowledge.extract.common_words import COMMON, are_terms, general_frequency
 from linksyn_gpu.knowledge.extract.glossary import Glossary
+from linksyn_gpu.knowledge.extract.plain_text import plain_text
 
-SHARD_SEEDS = 2048
-"""Seeds that are searched at a time. Never changes a result."""
+if TYPE_CHECKING:
+    pass
 
 
-def find_terms(
-    seeds: Iterable[tuple[str, str]], glossary: Glossary, most: int, map_shards: MapShards = map
-) -> Iterator[list[str]]:
+def find_terms(seeds: Iterable[tuple[str, str]], glossary: Glossary, most: int) -> Iterator[list[str]]:
     """For each seed, a text and its discipline ('' if unknown), the names of at most `most` terms."""
-    found = _Found(glossary, seeds, map_shards)
+    found = _Found(glossary, seeds)
     allowed = found.allowed()
     rank = _ranks(glossary, found.disciplines)
     for at, discipline in enumerate(found.discipline_of):
@@ -40,20 +39,17 @@ def find_terms(
 class _Found:
     """Spellings found in each seed, as flat arrays of integers."""
 
-    def __init__(self, glossary: Glossary, seeds: Iterable[tuple[str, str]], map_shards: MapShards) -> None:
+    def __init__(self, glossary: Glossary, seeds: Iterable[tuple[str, str]]) -> None:
         self._glossary = glossary
         self._spellings, self._ends = array("I"), array("Q")
         self.discipline_of, self._words = array("H"), array("I")
         numbers: dict[str, int] = {}
-        shards = (
-            ([discipline for _, discipline in shard], [text for text, _ in shard]) for shard in cut(seeds, SHARD_SEEDS)
-        )
-        for disciplines, found in map_keyed(map_shards, glossary.search, shards):
-            for discipline, (spellings, words) in zip(disciplines, found, strict=True):
-                self._spellings.extend(spellings)
-                self._ends.append(len(self._spellings))
-                self._words.append(words)
-                self.discipline_of.append(numbers.setdefault(discipline, len(numbers)))
+        for text, discipline in seeds:
+            words = glossary.words(plain_text(text))
+            self._spellings.extend(glossary.find_spellings(words))
+            self._ends.append(len(self._spellings))
+            self._words.append(len(words))
+            self.discipline_of.append(numbers.setdefault(discipline, len(numbers)))
         self.disciplines: list[str] = list(numbers)
 
     def of(self, seed: int) -> Sequence[int]:

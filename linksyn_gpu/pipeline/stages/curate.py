@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from linksyn_gpu.cluster import MapShards, map_keyed, open_workers
 from linksyn_gpu.config import DecontaminateConfig, RunConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import ConfigError
@@ -55,8 +54,6 @@ REASONS = {
 FOLLOWS = ("curate", "asked", "checks", "decontaminate", "benchmarks", "judge", "synthesis", "content of --templates")
 """Settings that may change: the result is made again from the same QA."""
 JUDGED_AT_ONCE = 4096
-SHARD_ROWS = 2048
-"""Rows that are checked, or searched, at a time. Never changes a result."""
 
 
 def curate(
@@ -87,10 +84,9 @@ def curate(
     counted("QA curated", 0, None)
     rows = _Rows(ws, name)
     work = _Curation(ws, config, rows, counted)
-    with open_workers(config.workers, config.cluster) as map_shards:
-        work.check(map_shards)
-        work.find_duplicates(map_shards)
-        work.find_benchmarks(map_shards)
+    work.check()
+    work.find_duplicates()
+    work.find_benchmarks()
     if config.judge.use:
         work.judge(engine)
     if work.pending:
@@ -197,20 +193,10 @@ class _Rows:
 
     def of(self, chosen: Bool, columns: Sequence[str] | None = None) -> Iterator[tuple[Int64, list[dict[str, Any]]]]:
         """Numbers of the chosen rows of each batch, and the rows."""
-        for numbers, batch in self._chosen(chosen, columns):
-            yield numbers, batch.to_pylist()
-
-    def shards(self, chosen: Bool, columns: Sequence[str] | None = None) -> Iterator[tuple[Int64, pa.RecordBatch]]:
-        """Numbers of at most `SHARD_ROWS` chosen rows, and the rows."""
-        for numbers, batch in self._chosen(chosen, columns):
-            for begin in range(0, len(numbers), SHARD_ROWS):
-                yield numbers[begin : begin + SHARD_ROWS], batch.slice(begin, SHARD_ROWS)
-
-    def _chosen(self, chosen: Bool, columns: Sequence[str] | None) -> Iterator[tuple[Int64, pa.RecordBatch]]:
         first = 0
         for batch in self.batches(columns):
             own = chosen[first : first + batch.num_rows]
-            yield first + np.flatnonzero(own), batch.filter(own)
+            yield first + np.flatnonzero(own), batch.filter(own).to_pylist()
             first += batch.num_rows
 
     def per_cell(self, chosen: Bool, n_cells: int) -> list[int]:
@@ -273,22 +259,23 @@ class _Curation:
 
     # ------------------------------------------------------------------ steps
 
-    def check(self, map_shards: MapShards) -> None:
+    def check(self) -> None:
         """The rule checks. QA that passed them in stage synthesize with the same thresholds are not checked again."""
-        from linksyn_gpu.quality.checks import FaultsOfRows
+        from linksyn_gpu.quality.checks import fault_of_row
 
         made = (self._ws.settings("synthesize") or {}).get("checks")  # older versions had other checks
         if not self._ws.of_files and made == to_mapping(self._config.checks):
             self._end("checks", {}, made_in="synthesize")
             return
         found: dict[int, tuple[str, str, str | None]] = {}
-        checks, shards = FaultsOfRows(self._config.checks), self._rows.shards(self.alive)
-        for numbers, faults in map_keyed(map_shards, checks, shards):
-            found.update({int(numbers[place]): (*fault, None) for place, fault in faults.items()})
-            self._progress("QA checked", int(numbers[-1]) + 1, len(self._rows))
+        for numbers, rows in self._rows.of(self.alive):
+            for number, row in zip(numbers.tolist(), rows, strict=True):
+                if (fault := fault_of_row(row, self._config.checks)) is not None:
+                    found[number] = (*fault, None)
+            self._progress("QA checked", int(numbers[-1]) + 1 if numbers.size else 0, len(self._rows))
         self._end("checks", found)
 
-    def find_duplicates(self, map_shards: MapShards) -> None:
+    def find_duplicates(self) -> None:
         """Near-duplicates among the QA, and of seeds: the best of each cluster stays."""
         import pyarrow as pa
 
@@ -300,7 +287,7 @@ class _Curation:
         place = np.full(len(self._rows), -1, np.int64)
         place[numbers] = np.arange(numbers.size)
         texts = self._compared(with_seeds=len(seed_ids) > 0)
-        cluster = clusters_of(texts, self._config.curate.near_duplicates, self._ws.folder, map_shards)
+        cluster = clusters_of(texts, self._config.curate.near_duplicates, self._ws.folder)
         order = place[self.order]
         kept = representatives(cluster, order[order >= 0], len(seed_ids))
         own_ids = pa.array((self._rows.ids[row] for row in numbers.tolist()), pa.string())
@@ -315,7 +302,7 @@ class _Curation:
         self.clusters = self._write_clusters(cluster, names, len(seed_ids), kept)
         self._end("duplicates", found, clusters=self.clusters)
 
-    def find_benchmarks(self, map_shards: MapShards) -> None:
+    def find_benchmarks(self) -> None:
         """Benchmark items that stand in QA."""
         from linksyn_gpu.pipeline.benchmarks import benchmark_digests, clean_texts, read_benchmarks, texts_of_rows
         from linksyn_gpu.quality.certificate import certify
@@ -332,10 +319,8 @@ class _Curation:
         with self._ws.replacing(CERTIFICATE) as part:
             part.write_text(json.dumps(certificate, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         found: dict[int, tuple[str, str, str | None]] = {}
-        columns = ["question", "options", "answer", "explanation"]
-        texts = ((numbers, texts_of_rows(rows.to_pylist())) for numbers, rows in self._rows.shards(self.alive, columns))
-        for numbers, hits in map_keyed(map_shards, benchmarks.best_hits, texts):
-            for number, hit in zip(numbers.tolist(), hits, strict=True):
+        for numbers, rows in self._rows.of(self.alive, ["question", "options", "answer", "explanation"]):
+            for number, hit in zip(numbers.tolist(), benchmarks.best_hits(texts_of_rows(rows)), strict=True):
                 if hit is not None:
                     detail = f"{hit.file}: {hit.share:.2f} of the item: {hit.matched}"
                     found[number] = ("contaminated", detail, hit.item)

@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linksyn_gpu.cluster import MapShards, open_workers
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import file_digest, to_mapping
 from linksyn_gpu.knowledge.extract.choice import choose_extractor
@@ -197,8 +196,7 @@ class _Extraction:
         if extractor == "llm":
             self._ask(rows)
         else:
-            with open_workers(self._config.workers, self._config.cluster) as map_shards:
-                self._match(rows, extractor, map_shards)
+            self._match(rows, extractor)
         for row, labels in self._found.items():
             if isinstance(labels, Labels):
                 self._points[row] = list(labels.names)
@@ -207,7 +205,7 @@ class _Extraction:
                 if self._difficulty[row] is None:
                     self._difficulty[row] = labels.difficulty
 
-    def _match(self, rows: Sequence[int], extractor: str, map_shards: MapShards) -> None:
+    def _match(self, rows: Sequence[int], extractor: str) -> None:
         from linksyn_gpu.knowledge.extract.glossary import Glossary, Term, read_glossary
         from linksyn_gpu.knowledge.extract.keyphrases import find_keyphrases
         from linksyn_gpu.knowledge.extract.selection import find_terms
@@ -217,7 +215,7 @@ class _Extraction:
         if extractor == "yake":
             languages = self._table.column("language").to_pylist()
             texts = ((text, languages[row], primary[row]) for row, text in self._read(rows))
-            found = find_keyphrases(texts, most, map_shards)
+            found = find_keyphrases(texts, most)
         else:
             if extractor == "terms":
                 assert self._settings.glossary is not None  # ExtractConfig checks it
@@ -228,8 +226,7 @@ class _Extraction:
                     for name in points:
                         used.setdefault(name, {})[discipline] = None
                 glossary = Glossary(Term(name, (), tuple(filter(None, where))) for name, where in used.items())
-            seeds = ((text, primary[row]) for row, text in self._read(rows))
-            found = find_terms(seeds, glossary, most, map_shards)
+            found = find_terms(((text, primary[row]) for row, text in self._read(rows)), glossary, most)
         for row, names in zip(rows, found, strict=True):
             self._found[row] = Labels(tuple(names), (None,) * len(names)) if names else ("no_knowledge_points", "")
 

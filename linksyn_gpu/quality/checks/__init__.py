@@ -7,18 +7,14 @@ that returns what it found, or None.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from linksyn_gpu.config import ChecksConfig
 from linksyn_gpu.quality.checks import answer, choices, echo, question, text
 from linksyn_gpu.quality.checks.repeats import DigestSet, repeat_keys
 from linksyn_gpu.quality.checks.row import Row, item_of
 from linksyn_gpu.tables import Asked, Item
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Check = Callable[[Row], str | None]
 
@@ -99,42 +95,6 @@ def fault_of_row(
     return find_fault(*item_of(row), config, similarity)
 
 
-@dataclass(frozen=True)
-class FaultsOfRows:
-    """The faults of a shard of a QA file, by place in the shard."""
-
-    config: ChecksConfig
-
-    def __call__(self, rows: pa.RecordBatch) -> dict[int, tuple[str, str]]:
-        found = (fault_of_row(row, self.config) for row in rows.to_pylist())
-        return {place: fault for place, fault in enumerate(found) if fault is not None}
-
-
-class ItemChecks:
-    """The checks of an item that need no other item.
-
-    Parameters
-    ----------
-    instructions : str
-        Fixed text of the prompts, which no item may repeat.
-    config : ChecksConfig
-        Thresholds of the checks.
-    """
-
-    def __init__(self, instructions: str = "", config: ChecksConfig = DEFAULT) -> None:
-        self._instructions = echo.Instructions(instructions)
-        self._config = config
-
-    def fault(self, item: Item, asked: Asked) -> tuple[str, str] | None:
-        """Why the item is dropped, as (reason, detail); None: it is kept."""
-        row = Row(item, asked, self._config)
-        if (fault := _fault(row)) is not None:
-            return fault
-        if "echo_of_prompt" not in self._config.off and (passage := self._instructions.repeated(row)) is not None:
-            return "echo_of_prompt", passage
-        return None
-
-
 class Checker:
     """Checks items one after the other and remembers the questions of those that pass.
 
@@ -143,8 +103,10 @@ class Checker:
     seeds, earlier : iterable of mapping
         Rows with the columns `COMPARED` that no new item may repeat: seeds, and what this run has already.
         The checker keeps 8 bytes per question, 24 per multiple choice question.
-    instructions, config
-        See `ItemChecks`.
+    instructions : str
+        Fixed text of the prompts, which no item may repeat.
+    config : ChecksConfig
+        Thresholds of the checks.
     """
 
     def __init__(
@@ -160,18 +122,22 @@ class Checker:
             )
             for rows in (seeds, earlier)
         )
-        self.alone = ItemChecks(instructions, config)
-        """The checks that need no other item."""
+        self._instructions = echo.Instructions(instructions)
+        self._config = config
 
     def check(self, item: Item, asked: Asked) -> tuple[str, str] | None:
         """Why the item is dropped, as (reason, detail); None: it is kept.
 
         A later item with the same question as a kept one is 'repeats_batch'.
         """
-        return self.alone.fault(item, asked) or self.repeats(item)
+        row = Row(item, asked, self._config)
+        if (fault := _fault(row)) is not None:
+            return fault
+        if "echo_of_prompt" not in self._config.off and (passage := self._instructions.repeated(row)) is not None:
+            return "echo_of_prompt", passage
+        return self._check_repeats(item)
 
-    def repeats(self, item: Item) -> tuple[str, str] | None:
-        """What an item repeats that passed the other checks; it is remembered if it repeats nothing."""
+    def _check_repeats(self, item: Item) -> tuple[str, str] | None:
         same, own = repeat_keys(item.question, item.options, item.answer)
         for reason, known in (("repeats_seed", self._seeds), ("repeats_batch", self._seen)):
             if any(key in known for key in same):
