@@ -167,9 +167,10 @@ async def _models(engine: Engine, timeout: float) -> dict[str, int | None]:
     if reply.status != 200:
         log.warning("%s answered HTTP %s: %s", url, reply.status, error_message(reply.data))
         return {}
-    names = ("max_model_len", "context_length", "context_window", "max_context_length")  # as vLLM and others say it
+    # As vLLM and others say it; Ray Serve in the field `metadata`.
+    names = ("max_model_len", "context_length", "context_window", "max_context_length", "max_request_context_length")
     try:
-        rows = read_json(reply.data)["data"]
+        rows = [{**row, **(row.get("metadata") or {})} for row in read_json(reply.data)["data"]]
         return {str(row["id"]): max(count(row.get(name)) for name in names) or None for row in rows}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise EngineError(f"{url} does not speak the OpenAI protocol; check --base-url") from None

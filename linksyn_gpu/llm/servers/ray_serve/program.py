@@ -10,7 +10,6 @@ On 127.0.0.1:port, `/health` answers 200 once requests are taken and 503 before 
 
 from __future__ import annotations
 
-import contextlib
 import http.server
 import json
 import os
@@ -61,9 +60,11 @@ class Service:
     """The application while this program runs."""
 
     def __init__(self, options: Options) -> None:
-        import ray
-        from ray import serve
-
+        try:
+            import ray
+            from ray import serve
+        except ImportError as error:
+            _fail(f'{sys.executable} has no Ray Serve ({error}): VENV/bin/pip install "ray[serve]", beside vLLM')
         self._ray: Any = ray
         self._serve: Any = serve
         self._options = options
@@ -201,12 +202,19 @@ class Service:
             if found["status"] != "RUNNING" or found.get("route_prefix") is None or name.startswith(PREFIX):
                 continue
             url = self._address(found["route_prefix"])
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # not an OpenAI endpoint
-                opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-                with opener.open(f"{url}/models", timeout=10.0) as reply:
-                    if self._options.model in {row["id"] for row in json.load(reply)["data"]}:
-                        return url
+            if self._options.model in models_of(url):
+                return url
         return None
+
+
+def models_of(url: str) -> set[str]:
+    """Names of the models that an address serves; none where it is no OpenAI endpoint."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{url}/models", timeout=10.0) as reply:
+            return {str(row["id"]) for row in json.load(reply)["data"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def _client() -> Any:
