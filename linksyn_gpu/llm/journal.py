@@ -441,8 +441,9 @@ class Journal:
     def _replacing(self, target: Path) -> Iterator[BinaryIO]:
         """A file to write to, which gets its name when the block succeeds."""
         part = target.with_name(f".{target.name}.part")
+        self._disk.unlink(part)
         try:
-            with self._disk.open(part, "wb") as out:
+            with self._disk.open(part, "xb") as out:
                 yield out
                 self._disk.fsync(out)
             self._disk.replace(part, target)

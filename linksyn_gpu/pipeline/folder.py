@@ -147,6 +147,7 @@ class Workspace:
         if self._wants_lock:
             self._take_lock()
         try:
+            is_run = self.is_file(MANIFEST)  # another process may have begun the run before the lock was taken
             self.manifest: dict[str, Any] = self._read_manifest() if is_run else self._new_manifest()
             if not self._wants_lock:
                 return self
@@ -473,7 +474,7 @@ class Workspace:
             for path in self._files(self.path(name))
         }
         checksums = {name: self._checksum(self.path(name)) for name in files if _stage_of(name)}
-        for folder in {self.path(name).parent for name in files} - {self.folder}:
+        for folder in sorted({self.path(name).parent for name in files} - {self.folder}):
             self.disk.fsync_folder(folder)  # a process that was killed may have left a name that is not on the device
         self._reopen(STAGES[STAGES.index(stage) + 1 :])
         self.manifest["stages"][stage].update(

@@ -148,7 +148,7 @@ def cell_maps(cells: Sequence[Mapping[str, Any]]) -> list[HeatMap]:
         f" The {MAX_NAMES} of {len(asked):,} disciplines with most paths are drawn." if len(asked) > MAX_NAMES else ""
     )
     levels_of = sorted({cell["difficulty"] or 0 for cell in cells})
-    columns = [f"level {level}" if level else "any level" for level in levels_of]
+    columns = [str(level) if level else "any" for level in levels_of]
 
     def grid(value: Any) -> list[list[float | None]]:
         found: dict[tuple[str, int], float | None] = {}
@@ -158,7 +158,7 @@ def cell_maps(cells: Sequence[Mapping[str, Any]]) -> list[HeatMap]:
 
     def heat(name: str, title: str, unit: str, value: Any, *, note: str = "", **further: Any) -> HeatMap:
         note = f"{note}{left_out}".strip()
-        axes = "difficulty asked for", "discipline", columns, rows
+        axes = "difficulty asked for (level)", "discipline", columns, rows
         return HeatMap(name, title, *axes, grid(value), unit, note=note, **further)
 
     span = 0.0, float(max(1, *(max(cell["asked"], cell["delivered"]) for cell in cells)))

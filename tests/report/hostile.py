@@ -7,8 +7,10 @@ from tests.conftest import QUICK
 
 NAME = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 LINK = '<a href="https://example.org/"><b>%{x} $x$ {{ 7*7 }} &lt;i&gt;</b></a>'
+FORMULA = "$x^2$ <b>"
 QUOTES = "\"' onmouseover='document.title=1' ]]> <!-- \u2028 -->"
-DISCIPLINES = [NAME, LINK, "law"]
+LONG = "a discipline whose name is too long for the axis of a chart: part"
+DISCIPLINES = [NAME, FORMULA, f"{LONG} one", f"{LONG} two"]
 WORDS = ("ash", "basalt", "copper", "delta", "ember", "fjord", "granite", "harbor", "island", "jasper", "kelp")
 SETTINGS = """
 [synthesis]
@@ -28,7 +30,7 @@ def hostile_campaign(folder):
             "question": f"{i} {NAME} {QUOTES}",
             "answer": LINK,
             "kps": [f"{NAME}{i % 5}", f"{LINK}{i % 3}", f"{QUOTES}{i % 4}"],
-            "discipline": DISCIPLINES[i % 3],
+            "discipline": DISCIPLINES[i % 4],
             "difficulty": 1 + i % 5,
         }
         for i in range(60)
@@ -36,7 +38,7 @@ def hostile_campaign(folder):
     write(folder / "seeds.jsonl", [*seeds, seeds[0]])
     out, settings = folder / "out", folder / "run.toml"
     settings.write_text(SETTINGS, encoding="utf-8")
-    invoke("run", folder / "seeds.jsonl", "--out", out, "--config", settings, *QUICK)
+    invoke("run", folder / "seeds.jsonl", "--out", out, "--config", settings, "--discipline", "uniform", *QUICK)
     answers = [
         answer(
             request,

@@ -35,23 +35,37 @@ def browser():
         started.close()
 
 
+def open_page(browser, file, messages, **options):
+    """A tab with the page; what its console prints is added to `messages`."""
+    tab = browser.new_context(viewport={"width": 1280, "height": 900}, **options).new_page()
+    tab.on("console", lambda message: messages.append(message.text))
+    tab.on("pageerror", lambda error: messages.append(str(error)))
+    tab.goto(file.as_uri())
+    return tab
+
+
 @pytest.fixture
 def opened(browser, page):
     """A function that opens the page; at the end of the test the console must be empty."""
-    messages, contexts = [], []
+    messages, tabs = [], []
 
-    def open_page(file=page, width=1280, **options):
-        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        contexts.append(context)
-        tab = context.new_page()
-        tab.on("console", lambda message: messages.append(message.text))
-        tab.on("pageerror", lambda error: messages.append(str(error)))
-        tab.goto(file.as_uri())
-        return tab
+    def open_one(file=page, **options):
+        tabs.append(open_page(browser, file, messages, **options))
+        return tabs[-1]
 
-    yield open_page
-    for context in contexts:
-        context.close()
+    yield open_one
+    for tab in tabs:
+        tab.context.close()
+    assert messages == []
+
+
+@pytest.fixture(scope="module")
+def shared(browser, page):
+    """A tab for all tests that do not need one of their own."""
+    messages = []
+    tab = open_page(browser, page, messages)
+    yield tab
+    tab.context.close()
     assert messages == []
 
 
@@ -65,10 +79,15 @@ def state(tab):
     return tab.evaluate("report.map.state()")
 
 
-def test_every_chart_is_drawn_and_hostile_texts_are_inert(opened):
-    tab = opened()
+def test_every_chart_is_drawn_and_hostile_texts_are_inert(shared):
+    tab = shared
     draw_all(tab)
     assert tab.locator(".plot").count() >= 8
+    for name in ("qa-by-discipline", "cells-asked"):
+        drawn = tab.evaluate("name => document.querySelector(`#${name} .plot`).data[0].y", name)
+        assert len(set(drawn)) == 4, "long names with the same beginning do not share a bar"
+        assert max(map(len, drawn)) < 60
+        assert "$x^2$ <b>" in tab.evaluate("name => document.querySelector(`#${name} .plot`).textContent", name)
     for details in tab.query_selector_all("details"):
         details.evaluate("place => { place.open = true; }")
     assert tab.title() == TITLE
@@ -90,8 +109,8 @@ def test_a_script_that_is_not_of_the_page_does_not_run(browser, page, tmp_path):
     assert titles == [TITLE, "owned"]
 
 
-def test_search_by_keyboard_finds_a_kp_and_shows_its_seeds_neighbours_and_qa(opened):
-    tab = opened()
+def test_search_by_keyboard_finds_a_kp_and_shows_its_seeds_neighbours_and_qa(shared):
+    tab = shared
     graph = tab.evaluate("report.data.graph")
     kp = next(i for i, found in enumerate(graph["qa"]) if found)
     name = graph["names"][kp]
@@ -112,12 +131,16 @@ def test_search_by_keyboard_finds_a_kp_and_shows_its_seeds_neighbours_and_qa(ope
     assert state(tab)["selected"] is None
     tab.fill("#map-search", "no such name")
     assert "No drawn KP" in tab.inner_text("#map-found")
+    tab.focus("#map")
+    assert not tab.is_visible("#map-found")
 
 
-def test_a_click_shows_the_panel_and_keys_and_buttons_move_and_zoom(opened):
-    tab = opened()
+def test_a_click_shows_the_panel_and_keys_and_buttons_move_and_zoom(shared):
+    tab = shared
     tab.locator("#map").scroll_into_view_if_needed()
-    tab.wait_for_timeout(200)
+    tab.click("#zoom-fit")
+    tab.wait_for_timeout(500)  # a travel to a KP that was found has ended
+    tab.click("#zoom-fit")
     name = tab.evaluate("report.data.graph.names[0]")
     x, y = tab.evaluate("name => report.map.at(name)", name)
     tab.click("#map", position={"x": x, "y": y})
@@ -177,21 +200,23 @@ def test_a_dark_page_has_light_text_also_in_charts(opened, by):
     assert tab.locator("body").evaluate(brightness) > 180
 
 
-@pytest.mark.parametrize("width", [390, 1280, 1920])
-def test_nothing_is_wider_than_the_window(opened, width):
-    tab = opened(width=width)
-    draw_all(tab)
-    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+def test_nothing_is_wider_than_the_window(shared):
+    for width in (390, 1280, 1920):
+        shared.set_viewport_size({"width": width, "height": 900})
+        shared.wait_for_timeout(200)
+        draw_all(shared)
+        assert shared.evaluate("document.documentElement.scrollWidth") <= width
+    shared.set_viewport_size({"width": 1280, "height": 900})
 
 
-def test_each_chart_has_its_numbers_as_a_table(opened):
-    tab = opened()
+def test_each_chart_has_its_numbers_as_a_table(shared):
+    tab = shared
     for figure in tab.query_selector_all("figure.chart"):
-        figure.query_selector("summary").evaluate("place => place.click()")
+        figure.query_selector("details").evaluate("place => { place.open = true; }")
     tab.wait_for_function(
         "[...document.querySelectorAll('figure.chart details')].every(place => place.querySelector('td'))"
     )
-    rows = tab.locator("#path-lengths td").all_inner_texts()
+    rows = tab.locator("#path-lengths td").all_text_contents()
     assert sum(int(text.replace(",", "")) for text in rows[2::3]) == tab.evaluate(
         "report.data.figures['path-lengths'].series[0].y.reduce((a, b) => a + b)"
     )

@@ -24,9 +24,9 @@ CELLS = ("--difficulty", "1=1", "--difficulty", "3=1")
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     """Two campaigns over the same seeds: tau 0 and 1, and different numbers of paths."""
-    folders = []
+    base, folders = tmp_path_factory.mktemp("two"), []
     for name, tau, paths in (("even", 0, 40), ("popular", 1, 30)):
-        folders.append(tmp_path_factory.mktemp(name) / "out")
+        folders.append(base / name)
         invoke("run", SEEDS, "--out", folders[-1], *QUICK, *CELLS, "--tau", tau, "--paths", paths)
     return folders
 
@@ -68,9 +68,7 @@ def test_a_figure_has_the_series_of_both_and_shared_ones_once(two):
     figures = {figure.name: figure for figure in comparison_figures(compared(*two))}
     assert len(figures) == len(comparison_figures(compared(*two))), "two figures would be written to one file"
     lorenz = figures["lorenz-curve"]
-    one, other = (name for name in ("even", "popular"))
-    names = [series.name for series in lorenz.series]
-    assert [name.split("0/out")[0] for name in names] == [one, other, "all KPs the same"]
+    assert [series.name for series in lorenz.series] == ["even: visits", "popular: visits", "all KPs the same"]
     assert [series.group for series in lorenz.series] == [0, 1, 2]
     lengths = figures["path-lengths"]
     assert lengths.series[0].x == lengths.series[1].x, "bars at the same categories"
@@ -110,14 +108,14 @@ def begun(folder):
 
 
 def test_campaigns_are_named_by_what_tells_their_folders_apart(two, tmp_path):
-    assert all(name.endswith("0/out") for name in compared(*two).names)
-    invoke("ingest", SEEDS, "--out", tmp_path / "a")
-    assert compared(tmp_path / "a", begun(tmp_path)).names == ("a", "also")
+    assert compared(*two).names == ("even", "popular")
+    invoke("ingest", SEEDS, "--out", tmp_path / "even")
+    assert compared(two[0], tmp_path / "even").names == (f"{two[0].parent.name}/even", f"{tmp_path.name}/even")
 
 
 def test_the_same_folder_twice_is_refused(two):
     with pytest.raises(ConfigError, match="the same folder"):
-        compared(two[0], two[0].parent / "." / "out")
+        compared(two[0], two[0] / ".." / "even")
 
 
 def test_the_command_prints_the_tables_and_writes_the_figures(two, tmp_path):

@@ -17,7 +17,7 @@ def test_each_cell_has_its_place_in_the_heat_maps_and_equal_numbers_equal_colour
     maps = {found.name: found for found in cell_maps(cells)}
     assert set(maps) == {"cells-asked", "cells-kept", "cells-own", "cells-judged"}
     asked = maps["cells-asked"]
-    assert (sorted(asked.y), asked.x) == (["law", "physics"], ["level 1", "level 3"])
+    assert (sorted(asked.y), asked.x) == (["law", "physics"], ["1", "3"])
     values = dict(zip(asked.y, asked.values, strict=True))
     assert (values["law"], values["physics"]) == ([10, 10], [None, 20])
     assert asked.span == maps["cells-kept"].span == (0.0, 20.0)

@@ -142,6 +142,9 @@ class Device:
             node = node.names.get(name)
         return node
 
+    def is_locked_by(self, life: Life) -> bool:
+        return any(holder is life for holder in self.locks.values())
+
     def free(self, life: Life) -> None:
         """A process ended: the system releases its locks."""
         self.locks = {path: holder for path, holder in self.locks.items() if holder is not life}
@@ -209,7 +212,8 @@ class SimDisk:
                 self.life.step("")
             return
         self.life.step(f"unlink {path}", may_fail=True)
-        self.device.change([(self._folder(path.parent), path.name, None)])
+        if self.device.find(path) is not None:
+            self.device.change([(self._folder(path.parent), path.name, None)])
 
     def remove_folder(self, path: Path) -> None:
         for name in self.names(path):
@@ -221,10 +225,10 @@ class SimDisk:
         self.device.change([(self._folder(path.parent), path.name, None)])
 
     def make_folder(self, path: Path) -> None:
-        if self.device.find(path) is not None:
-            return
-        self.life.step(f"mkdir {path}", may_fail=True)
-        self.device.change([(self._folder(path.parent), path.name, FolderNode(next(self.device.numbers)))])
+        if self.device.find(path) is None:
+            self.life.step(f"mkdir {path}", may_fail=True)
+        if self.device.find(path) is None:
+            self.device.change([(self._folder(path.parent), path.name, FolderNode(next(self.device.numbers)))])
 
     def names(self, path: Path) -> list[str]:
         node = self.device.find(path)

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from tests.simulation.world import SimClock, Violation
 
 T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def outside_of_loops() -> Iterator[None]:
+    """As in another process: no loop runs in this block, whatever runs around it."""
+    running = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(running)
 
 
 class SimLoop(asyncio.BaseEventLoop):

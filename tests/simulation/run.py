@@ -12,6 +12,7 @@ The promises, on an honest disk:
 6. The budget holds over all processes together.
 7. Once the faults end, the campaign completes, with no incomplete file left behind.
 8. A process ends with its work, or with an error of this package or of the disk.
+9. While a process works in the folder, a second one is refused.
 
 Where the disk lies about syncs, answers can be lost in a power cut, and files can be damaged. Then 2, 3, 5, 6, 8 hold,
 no file with other content passes its check, and the user is asked for at most the one step that the message names.
@@ -27,11 +28,23 @@ from typing import Any
 from linksyn_gpu.errors import DataError, LinkSynError
 from linksyn_gpu.llm.journal import ANSWERED, TO_ASK_AGAIN, Journal, rank_of
 from linksyn_gpu.llm.protocol import to_json
-from linksyn_gpu.pipeline.folder import MANIFEST, Workspace
+from linksyn_gpu.pipeline.folder import LOCK, MANIFEST, Workspace
 from tests.simulation.campaign import BEFORE, FOLDER, REQUESTS, Campaign, Task, content_of
 from tests.simulation.disk import Device, SimDisk
+from tests.simulation.loop import outside_of_loops
 from tests.simulation.server import TOKENS, SimServer, answer_text
-from tests.simulation.world import Killed, Life, Record, SimClock, Trace, Violation, Weather, calm_life, draw_life
+from tests.simulation.world import (
+    LONGEST,
+    Killed,
+    Life,
+    Record,
+    SimClock,
+    Trace,
+    Violation,
+    Weather,
+    calm_life,
+    draw_life,
+)
 
 CALM_LIVES = 8
 """Processes without faults within which a campaign completes: outages of the server take their time."""
@@ -170,6 +183,8 @@ def simulate(seed: int, trace: Trace = lambda line: None) -> Result:
         return run.run()
     except Violation as violation:
         raise Finding(seed, str(violation)) from violation
+    except Exception as bug:
+        raise Finding(seed, f"what the processes left cannot be read: {bug!r}") from bug
 
 
 class Finding(Exception):
@@ -199,7 +214,8 @@ class _Run:
         self._weather = Weather.drawn(chance)
         self._witness = Witness(self._server, self._task, self._device)
         self._result = Result(seed, lies > 0)
-        trace(f"seed {seed}: {self._task}, {self._weather}, {self._device}, outages {self._server.outages}")
+        disk = f"lies {lies}, ordered {self._device.ordered}"
+        trace(f"seed {seed}: {self._task}, {self._weather}, {disk}, outages {self._server.outages}")
 
     def run(self) -> Result:
         faulty = self._chance.randint(1, 4)
@@ -220,21 +236,11 @@ class _Run:
 
     def _live(self, life: Life) -> bool:
         """Run one process, and compare what it left with what was promised; whether the campaign is complete."""
-        disk = SimDisk(self._device, life)
-        done, error = False, None
-        try:
-            done = Campaign(self._task, disk, life, self._server, self._witness).run(limited=self._witness.limited)
-        except Killed:
-            pass
-        except LinkSynError as stop:
-            error = stop
-        except OSError as stop:
-            if not life.failed:
-                raise Violation(f"an error of the disk that it did not have: {stop!r}") from stop
-            error = stop
-        except Exception as bug:
-            raise Violation(f"the process crashed: {bug!r}") from bug
-        self._device.free(life)
+        if self._chance.random() < 0.1:
+            step = self._chance.randint(1, life.last_step or LONGEST)
+            life.visit_at = step if self._chance.random() < 0.7 else f"lock {FOLDER / LOCK}"
+            life.visit = self._visit
+        done, error = self._process(life)
         self._server.in_flight.clear()
         self._count(life, error)
         power_cut = life.dead and life.kind == "power cut"
@@ -245,6 +251,37 @@ class _Run:
         self._witness.compare(SimDisk(self._device, self._neutral()), power_cut=power_cut)
         self._clock.now += self._chance.uniform(0.0, 60.0)
         return done
+
+    def _process(self, life: Life) -> tuple[bool, Exception | None]:
+        """(whether the campaign is complete, the error that the process ended with)"""
+        disk = SimDisk(self._device, life)
+        campaign = Campaign(self._task, disk, life, self._server, self._witness)
+        try:
+            return campaign.run(limited=self._witness.limited), None
+        except Killed:
+            return False, None
+        except LinkSynError as stop:
+            return False, stop
+        except OSError as stop:
+            if not life.failed:
+                raise Violation(f"an error of the disk that it did not have: {stop!r}") from stop
+            return False, stop
+        except Exception as bug:
+            raise Violation(f"the process crashed: {bug!r}") from bug
+        finally:
+            self._device.free(life)
+
+    def _visit(self, life: Life) -> None:
+        """Run a second process while one is in the middle of a step: it must find the folder locked, or free."""
+        if life.dead:
+            return
+        visitor = calm_life(life.number, self._chance, self._clock, lambda line: self._trace(f"  visitor {line}"))
+        with outside_of_loops():
+            _, error = self._process(visitor)
+        locked = self._device.is_locked_by(life)
+        if locked and (error is None or "another" not in str(error)):
+            raise Violation(f"a second process worked in the folder at the same time: {error}")
+        self._count(visitor, error)
 
     def _repair(self, error: DataError) -> None:
         """Do what a message about damage says. On an honest disk there is none."""

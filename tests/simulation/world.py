@@ -87,6 +87,9 @@ class Life:
     """Bytes that fit on the disk; None: enough."""
     steps: int = 0
     dead: bool = False
+    visit_at: int | str = 0
+    """Step in which a second process is started, by its number or by what it does; 0: none is."""
+    visit: Callable[[Life], None] = lambda life: None
     failed: list[str] = field(default_factory=list)
     """Calls of the disk that a fault made fail."""
 
@@ -109,6 +112,9 @@ class Life:
         if self.weather.clock_jumps and self.chance.random() < self.weather.clock_jumps / 5:
             self.clock.offset += self.chance.choice((-1e6, -3600, -1, 1, 3600, 1e6))
         self.trace(f"{self.number}.{self.steps:<4} {what}")
+        if self.visit_at in (self.steps, what):
+            self.visit_at = 0
+            self.visit(self)
         if self.steps < self.last_step:
             return
         if self.kind in ("kill", "power cut"):

@@ -30,9 +30,18 @@
 
   // ------------------------------------------------------------ charts
 
-  // Plotly reads a little markup in labels: it must not find any in ours.
-  const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+  // Plotly reads a little markup and formulas in labels: it must not find any in ours.
+  const ENTITIES = { "&": "&amp;", "<": "&lt;", ">": "&gt;", $: "&#36;" };
+  const plain = (text) => String(text).replace(/[&<>$]/g, (sign) => ENTITIES[sign]);
   const short = (text, most) => (text.length > most ? text.slice(0, most - 1) + "\u2026" : text);
+  // Names as categories. Where names with the same beginning would be the same, their middle is left out, or nothing.
+  function labels(names, most) {
+    const half = Math.floor(most / 2);
+    const ways = [(name) => short(name, most), (name) => `${name.slice(0, half)}\u2026${name.slice(1 - half)}`, (name) => name];
+    const made = ways.map((way) => names.map(String).map(way));
+    const once = (of, i) => of.indexOf(of[i]) === of.lastIndexOf(of[i]);
+    return names.map((_, i) => plain(made.find((of) => once(of, i))?.[i] ?? names[i]));
+  }
   const plots = [...document.querySelectorAll(".plot")];
   const drawn = new Set();
 
@@ -49,6 +58,7 @@
   // Plotly would label a logarithmic axis of less than two decades once, and put halves between small counts.
   function ticks(values, log) {
     const found = values.filter((value) => typeof value === "number" && (!log || value > 0));
+    if (!found.length) return {}; // names
     const most = Math.max(...found), least = Math.min(...found);
     if (!log) return most < 6 && found.every(Number.isInteger) ? { dtick: 1 } : {};
     if (most > 100 * least) return { dtick: 1, exponentformat: "power" };
@@ -69,6 +79,8 @@
   // Series of a group have its colour, and differ by dashes or hatching.
   function traces(figure) {
     const colours = report.colours();
+    const categories = [...new Set(figure.series.flatMap((series) => series.x))].filter((value) => typeof value === "string");
+    const shortened = labels(categories, 34), labelOf = new Map(categories.map((name, i) => [name, shortened[i]]));
     return figure.series.map((series, i) => {
       const of = figure.series.filter((other) => series.group !== null && other.group === series.group);
       // The two ends of a range have one entry in the legend; a diagonal or a range is grey.
@@ -78,7 +90,7 @@
       const common = { name: plain(range ? series.name.split(",")[0] : series.name), showlegend: !range || place === 0 };
       const colour = grey ? report.style("--soft") : colours[(series.group ?? i) % colours.length];
       if (series.kind === "bars") {
-        const names = series.x.map((value) => (typeof value === "string" ? plain(short(value, 34)) : value));
+        const names = series.x.map((value) => (typeof value === "string" ? labelOf.get(value) : value));
         const across = figure.horizontal;
         return {
           ...common, type: "bar", orientation: across ? "h" : "v", x: across ? series.y : names, y: across ? names : series.y,
@@ -101,14 +113,15 @@
   }
 
   function heat(figure, width) {
-    const shown = (value) =>
-      value === null ? "" : figure.percent ? `${Math.round(100 * value)}%` : value.toLocaleString("en", { maximumFractionDigits: 2 });
+    const narrow = width < 420;
+    const digits = narrow ? { notation: "compact", maximumSignificantDigits: 2 } : { maximumFractionDigits: 2 };
+    const shown = (value) => (value === null ? "" : figure.percent ? `${Math.round(100 * value)}%` : value.toLocaleString("en", digits));
     const span = figure.span ?? (figure.percent ? [0, 1] : null);
     return [{
-      type: "heatmap", x: figure.x.map(plain), y: figure.y.map((name) => plain(short(name, 30))), z: figure.values,
+      type: "heatmap", x: figure.x.map(plain), y: labels(figure.y, narrow ? 20 : 30), z: figure.values,
       colorscale: "Cividis", hoverongaps: false, xgap: 2, ygap: 2, ...(span ? { zmin: span[0], zmax: span[1] } : {}),
-      text: figure.values.map((row) => row.map(shown)), texttemplate: "%{text}", textfont: { size: 12 }, showscale: width > 420,
-      hovertemplate: "%{y}, %{x}: %{text}<extra></extra>",
+      text: figure.values.map((row) => row.map(shown)), texttemplate: "%{text}", textfont: { size: narrow ? 10 : 12 }, showscale: !narrow,
+      customdata: figure.y.map((name) => figure.x.map(() => plain(name))), hovertemplate: "%{customdata}, %{x}: %{text}<extra></extra>",
       colorbar: { title: { text: plain(figure.unit), side: "right", font: { size: 13 } }, thickness: 12, tickformat: figure.percent ? ".0%" : undefined, outlinewidth: 0 },
     }];
   }
@@ -117,7 +130,7 @@
     const rows = figure.values ? figure.y.length : figure.horizontal ? figure.series[0].x.length : 0;
     const bars = figure.series && figure.series.some((series) => series.kind === "bars");
     const category = (own) => (own && typeof figure.series[0].x[0] === "string" ? { type: "category" } : {});
-    const first = figure.values ? { x: {}, y: { autorange: "reversed" } } : figure.horizontal
+    const first = figure.values ? { x: { type: "category" }, y: { type: "category", autorange: "reversed" } } : figure.horizontal
       ? { x: { rangemode: "tozero" }, y: { autorange: "reversed", ...category(true) } }
       : { x: category(bars), y: figure.log_y ? {} : { rangemode: "tozero" } };
     const names = figure.values ? figure.y : figure.horizontal ? figure.series[0].x : [];
