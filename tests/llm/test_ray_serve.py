@@ -196,6 +196,7 @@ def service(monkeypatch):
         monkeypatch.setitem(sys.modules, "ray.serve", ray.serve)
         monkeypatch.setitem(sys.modules, "ray.serve.llm", llm)
         monkeypatch.setattr(program, "_client", lambda: ray.client)
+        monkeypatch.setattr(program.signal, "signal", lambda number, handler: None)
         monkeypatch.setattr(program, "engine_arguments", lambda words: {"words": list(words)})
         given = {"model": "m", "address": "auto", "replicas": 2, "tensor_parallel": 2, "accelerator": None}
         given |= {"arguments": ("--a",), "name": f"{program.PREFIX}1", "port": 1, "http_port": 9000}

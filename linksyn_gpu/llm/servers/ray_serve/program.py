@@ -75,6 +75,7 @@ class Service:
     def start(self) -> None:
         """Connect, and deploy unless an application serves the model; return when requests are taken."""
         self._connect()
+        signal.signal(signal.SIGTERM, _leave)  # Ray has put its own handler in the place
         self._own_serve = _client() is None
         if not self._own_serve and (found := self._existing()) is not None:
             self.url = found
@@ -246,6 +247,12 @@ def _fail(message: str) -> NoReturn:
     raise SystemExit(message)
 
 
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    """End on SIGTERM; what was deployed is removed on the way."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the supervisor kills this process if it takes too long
+    raise SystemExit(0)
+
+
 def answer_checks(service: Service, port: int) -> None:
     """Answer `/health` and `/endpoint` in a thread."""
 
@@ -267,12 +274,7 @@ def answer_checks(service: Service, port: int) -> None:
 
 def main() -> None:
     """Serve until a signal comes."""
-
-    def leave(number: int, frame: FrameType | None) -> NoReturn:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the supervisor kills this process if it takes too long
-        raise SystemExit(0)
-
-    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGTERM, _leave)
     given = json.loads(sys.argv[1])
     options = Options(**{**given, "arguments": tuple(given["arguments"])})
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
