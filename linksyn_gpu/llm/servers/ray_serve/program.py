@@ -278,6 +278,7 @@ def main() -> None:
     given = json.loads(sys.argv[1])
     options = Options(**{**given, "arguments": tuple(given["arguments"])})
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_COLOR_PREFIX", "0")  # the log is a file
     service = Service(options)
     answer_checks(service, options.port)
     try:
