@@ -33,7 +33,7 @@ from linksyn_gpu.tables import Cell
 
 def make(repeats):
     with RequestsWriter(sources, cells, opened, out / "tasks.parquet") as writer:
-        return sum(len(writer.write(paths)) for _ in range(repeats) for part in parts for paths in path_batches(part))
+        return sum(1 for _ in range(repeats) for part in parts for _ in writer.write(path_batches(part)))
 
 @contextlib.contextmanager
 def opened(number):

@@ -7,6 +7,7 @@ import importlib
 import click
 
 from linksyn_gpu import __version__
+from linksyn_gpu.cli.console import errors_as_text
 
 COMMANDS = {
     "run": "Run all stages: seeds in, new QA out.",
@@ -35,6 +36,7 @@ class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
+    @errors_as_text  # the disk or the number of file descriptors may fail an import, too
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None

@@ -15,6 +15,7 @@ NEW = "Curate QA of FILES into this folder, instead of those of a run."
 @settings_command(
     "Data set",
     "Server",
+    "Text work",
     *("--against", "--seeds", "--map", "--layout", "--encoding"),
     *("--templates", "--max-tokens", "--max-requests", "--budget-tokens", *PRICES),
     force=False,

@@ -10,7 +10,9 @@ from linksyn_gpu.cli.options import PRICES, Resolve, existing_run, settings_comm
 from linksyn_gpu.cli.summary import extract_line
 
 
-@settings_command("Knowledge points", "--templates", "--max-requests", "--budget-tokens", "Server", "Machine", *PRICES)
+@settings_command(
+    "Knowledge points", "--templates", "--max-requests", "--budget-tokens", "Server", "Machine", "Text work", *PRICES
+)
 @existing_run
 def command(folder: str, resolve: Resolve, watch: Watch, force: bool) -> None:
     """Find, label and merge the knowledge points of the seeds in run folder DIR. Runs between ingest and build.

@@ -244,6 +244,10 @@ GROUPS = {
         Flag("--backend", "backend", click.Choice(allowed.BACKENDS), "Where graphs and walks are computed."),
         Flag("--gpu-memory", "gpu_memory", BYTES, "Limit on device memory for graph and walks, such as 40GiB."),
     ),
+    "Text work": (
+        Flag("--workers", "workers", int, "Processes; default: one per core where there is much text."),
+        Flag("--cluster", "cluster", str, "Ray cluster: its address, or 'auto' for the one on this machine."),
+    ),
 }
 FORECAST = "Forecast"
 FORECAST_FLAGS = (

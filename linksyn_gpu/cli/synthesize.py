@@ -10,7 +10,7 @@ from linksyn_gpu.cli.options import PRICES, RUN_FOLDER, Resolve, existing_run, g
 from linksyn_gpu.cli.summary import synthesis_line, where_to_look
 
 
-@settings_command("Synthesis", "Server", "Machine", *PRICES)
+@settings_command("Synthesis", "Server", "Machine", "Text work", *PRICES)
 @existing_run
 @grouped_option(
     RUN_FOLDER,

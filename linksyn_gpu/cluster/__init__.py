@@ -13,10 +13,14 @@ import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from linksyn_gpu.machine import available_memory
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+K = TypeVar("K")
 S = TypeVar("S")
 R = TypeVar("R")
 
@@ -105,6 +109,37 @@ def open_workers(workers: int | None = None, cluster: str | None = None) -> Iter
         if cluster is not None:
             start()  # a wrong address is an error before any work
         yield map_shards
+
+
+def with_keys(
+    map_shards: MapShards, function: Callable[[S], R], shards: Iterable[tuple[K, S]]
+) -> Iterator[tuple[K, R]]:
+    """Map (key, shard) to (key, result). The keys stay in this process."""
+    keys: deque[K] = deque()
+
+    def without_keys() -> Iterator[S]:
+        for key, shard in shards:
+            keys.append(key)
+            yield shard
+
+    for result in map_shards(function, without_keys()):
+        yield keys.popleft(), result
+
+
+def batched(rows: Iterable[S], size: int) -> Iterator[list[S]]:
+    """Lists of `size` rows; the last one may be shorter."""
+    rest = iter(rows)
+    while part := list(itertools.islice(rest, size)):
+        yield part
+
+
+def batch_shards(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """Copies of parts of record batches: a slice of a batch would be sent with all its buffers."""
+    import pyarrow as pa
+
+    for batch in batches:
+        for begin in range(0, batch.num_rows, rows):
+            yield batch.take(pa.array(range(begin, min(begin + rows, batch.num_rows)), pa.int64()))
 
 
 def in_order(workers: Workers, function: Callable[[S], R], shards: Iterable[S]) -> Iterator[R]:

@@ -38,6 +38,11 @@ class RunConfig:
     backend: str = "auto"
     gpu_memory: int | None = None
     """Device memory in bytes that graph and walks may use; None: what is free."""
+    workers: int | None = None
+    """Processes for text work: requests, checks, comparisons, extraction. No file depends on it. None: one per core,
+    and this process alone for little text."""
+    cluster: str | None = None
+    """Address of a Ray cluster for text work, or 'auto': the one on this machine; None: local processes."""
     seeds: SeedsConfig = field(default_factory=SeedsConfig)
     decontaminate: DecontaminateConfig = field(default_factory=DecontaminateConfig)
     extract: ExtractConfig = field(default_factory=ExtractConfig)
@@ -75,6 +80,8 @@ class RunConfig:
             f"bundle.min_seeds = {self.bundle.min_seeds}, but a path of walk.length = {self.walk.length} steps "
             f"has at most {self.walk.length} seeds; lower min_seeds or raise length",
         )
+        require(self.workers is None or 1 <= self.workers <= 4096, f"workers = {self.workers} must be in 1 .. 4096")
+        require(self.cluster != "", "cluster must be an address, or 'auto'")
         check_question_types(self.question_types)
         require(0 <= self.seed < 2**64, f"seed = {self.seed} must be in 0 .. 2^64 - 1")
         one_of("backend", self.backend, BACKENDS)

@@ -241,6 +241,10 @@ class Workspace:
         recorded = (self._writer(name) or {}).get("checksums", {}).get(name)
         return recorded is None or recorded == self._checksum(self.path(name))
 
+    def has_checksum(self, name: str) -> bool:
+        """Whether a checksum was recorded for a file."""
+        return name in (self._writer(name) or {}).get("checksums", {})
+
     def checked(self, name: str) -> Path:
         """Return the path of a file after its checksum was verified.
 

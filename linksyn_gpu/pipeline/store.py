@@ -155,7 +155,7 @@ def read_taken(ws: Workspace, columns: Sequence[str] | None = None) -> pa.Table:
     try:
         table = _mapped(path)
     except (OSError, pa.ArrowException) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(ws, name, error) from error
     return table if columns is None else table.select(list(columns))
 
 
@@ -181,13 +181,21 @@ def read_table(ws: Workspace, name: str, columns: Sequence[str] | None = None) -
     try:
         return pq.read_table(path, columns=None if columns is None else list(columns))
     except (OSError, pa.ArrowException) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(ws, name, error) from error
 
 
-def _unreadable(path: Path, error: Exception) -> DataError:
-    """Return the error for a file without a checksum (of an older version), or one that the system does not open."""
+def _unreadable(ws: Workspace, name: str, error: Exception) -> DataError:
+    """Return the error for a file that the system does not open, or that has no checksum and is damaged.
+
+    A file whose checksum was verified is never called damaged: then the machine lacks memory or descriptors.
+    """
+    path = ws.path(name)
+    if isinstance(error, MemoryError):
+        raise error
     if isinstance(error, OSError) and error.errno is not None:
         return DataError(f"{path} cannot be opened: {os.strerror(error.errno)}")
+    if ws.has_checksum(name):
+        return DataError(f"{path} cannot be read ({error}); its checksum is right: run the same command again")
     return DataError(f"{path} is damaged ({error}); remove it and run the same command again")
 
 
@@ -256,7 +264,7 @@ def read_graph(ws: Workspace) -> tuple[KPGraph, KPStatistics]:
         try:
             arrays[name] = np.asarray(np.load(path, mmap_mode="c"))
         except (OSError, ValueError, EOFError) as error:
-            raise _unreadable(path, error) from error
+            raise _unreadable(ws, f"graph/{name}.npy", error) from error
     table = read_table(ws, "kps.parquet").combine_chunks()
     counts = ws.counts("build")
     graph = KPGraph(
@@ -408,7 +416,7 @@ def read_rows(ws: Workspace, name: str, first: int, last: int) -> Iterator[pa.Ta
                     yield file.read_row_group(number).slice(a, b - a)
                 begin += size
     except (OSError, pa.ArrowException) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(ws, name, error) from error
 
 
 def read_batches(
@@ -423,7 +431,7 @@ def read_batches(
         with pq.ParquetFile(path) as file:
             yield from file.iter_batches(rows, columns=columns)
     except (OSError, pa.ArrowException) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(ws, name, error) from error
 
 
 def write_plan(part: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -438,4 +446,4 @@ def read_plan(ws: Workspace) -> list[dict[str, Any]]:
     try:
         return [{**later, **cell} for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(ws, "plan.json", error) from error

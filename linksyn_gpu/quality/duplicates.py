@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +21,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from linksyn_gpu.cluster import MapShards, batched
 from linksyn_gpu.tables import Int64
 from linksyn_gpu.text.ngrams import GramSets, UInt64, gram_sets
 
@@ -31,7 +31,7 @@ BANDS, ROWS = 21, 6
 PERMUTATIONS = 128
 SEED = 42
 BATCH = 1 << 14
-"""Texts that are cut and hashed at a time. Never changes a result."""
+"""Texts of a shard, which are cut and hashed at a time. Never changes a result."""
 
 
 def compared_text(question: str, options: Sequence[str] | None) -> str:
@@ -39,7 +39,12 @@ def compared_text(question: str, options: Sequence[str] | None) -> str:
     return "\n".join([question, *(options or ())])
 
 
-def clusters_of(texts: Iterable[str], threshold: float = THRESHOLD, folder: Path | None = None) -> Int64:
+def clusters_of(
+    texts: Iterable[str],
+    threshold: float = THRESHOLD,
+    folder: Path | None = None,
+    map_shards: MapShards = map,
+) -> Int64:
     """Find near-duplicates.
 
     Parameters
@@ -50,6 +55,8 @@ def clusters_of(texts: Iterable[str], threshold: float = THRESHOLD, folder: Path
         Least Jaccard index of a pair, in (0, 1].
     folder : Path, optional
         Where the unnamed files are; None: the system's folder for temporary files.
+    map_shards : callable
+        Maps `signatures` over the batches.
 
     Returns
     -------
@@ -60,8 +67,7 @@ def clusters_of(texts: Iterable[str], threshold: float = THRESHOLD, folder: Path
     with contextlib.ExitStack() as files:
         gram_file, *band_files = (files.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in range(1 + BANDS))
         sizes = [np.zeros(0, np.int64)]
-        for batch in _batches(texts):
-            sets, keys = signatures(batch)
+        for sets, keys in map_shards(signatures, batched(texts, BATCH)):
             sizes.append(sets.sizes)
             gram_file.write(sets.grams.data)
             for file, band in zip(band_files, keys, strict=True):
@@ -98,12 +104,6 @@ def _mapped(file: IO[bytes]) -> UInt64:
 def jaccard(sets: GramSets, a: int, b: int) -> float:
     """Jaccard index of two of the sets; 0 if both are empty."""
     return float(_jaccard(sets.indptr, sets.grams, a, b))
-
-
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    rows = iter(texts)
-    while batch := list(islice(rows, BATCH)):
-        yield batch
 
 
 def _band_keys(digests: NDArray[np.uint32]) -> UInt64:

@@ -26,7 +26,6 @@ from linksyn_gpu.llm.prompting import content_request
 from linksyn_gpu.llm.protocol import Completion, Failure, Outcome, unusable
 from linksyn_gpu.synthesis import answers, prompts
 from linksyn_gpu.synthesis.prompts.enhancement import Rewriting, render_rewriting
-from linksyn_gpu.synthesis.synthesize import Check
 from linksyn_gpu.tables import Asked, Item, without_cut_explanation
 from linksyn_gpu.text import name_key
 
@@ -61,6 +60,10 @@ class ExaminerLike(Protocol):
 
     def judge(self, qas: Sequence[tuple[Item, Asked]]) -> Sequence[Judged | Failure]: ...
     def solve(self, qas: Sequence[tuple[Item, Asked]]) -> Sequence[int | Failure]: ...
+
+
+Check = Callable[[Item, Asked], tuple[str, str] | None]
+"""Why an item is dropped, as (reason, detail); None: it is kept."""
 
 
 @dataclass(frozen=True)

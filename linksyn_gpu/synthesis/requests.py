@@ -7,13 +7,14 @@ import itertools
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
+from linksyn_gpu.cluster import MapShards
 from linksyn_gpu.config import DEFAULT_MAX_TOKENS, SynthesisConfig
 from linksyn_gpu.errors import ConfigError, DataError
 from linksyn_gpu.llm.asking import request_model
@@ -41,7 +42,9 @@ BATCH_ROWS, LANGUAGE_ROWS = 1024, 65_536
 SEED_COLUMNS = ("question", "options", "answer", "disciplines", "difficulty", "language")
 """What a request needs of its seeds."""
 PATH_COLUMNS = ("walk_id", "cell", "nodes", "seeds", "drop_reason")
-TypeOf = Callable[[str | None], str]
+PathRow = Mapping[str, Any]
+"""A row of a table of paths, with `PATH_COLUMNS`."""
+Request = dict[str, Any]
 ANY_CELL = Cell(None, None, 0)
 OTHER_LANGUAGES = 0.01
 """Largest share of seeds in other languages than the prompts' with which requests are made."""
@@ -104,6 +107,8 @@ class RequestsWriter:
         Parquet: what each request is for, and why a path made none.
     recorded_types : iterable of str or None
         Question types of the first paths, where they are known.
+    map_shards : callable
+        Maps `Render` over shards of the paths.
     """
 
     def __init__(
@@ -114,12 +119,12 @@ class RequestsWriter:
         tasks_file: str | Path,
         *,
         recorded_types: Iterable[str | None] = (),
+        map_shards: MapShards = map,
     ) -> None:
         self._sources, self._cells = sources, cells
         self._seed_rows = SeedRows(sources.seeds.select(SEED_COLUMNS))
         config = sources.config
-        # A client adapts requests itself, and learns more from the server.
-        self._dialect = Dialect(config.without, config.rename) if config.engine == "batch" else Dialect()
+        self._render, self._map_shards = Render(tuple(cells), config), map_shards
         self._recorded_types = iter(recorded_types)
         self._types = TypeAssigner(sources.question_types, config.question_types, sources.taxonomy)
         self._files = RequestFiles(open_requests, config)
@@ -144,30 +149,41 @@ class RequestsWriter:
         """Write the next requests to a new file: each part of a campaign has its own files."""
         self._files.end()
 
-    def write(self, paths: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Write the requests of some paths, and return them in the order of the paths, each with its `asked`.
+    def write(self, batches: Iterable[Sequence[PathRow]]) -> Iterator[Request]:
+        """Write the requests of batches of paths. Yields them in the order of the paths, each with its `asked`.
 
         Parameters
         ----------
-        paths : sequence of dict
-            walk_id, cell, nodes, seeds (rows of the seed table), drop_reason (None: kept).
+        batches : iterable of sequences of dict
+            walk_id, cell, nodes, seeds (rows of the seed table), drop_reason (None: kept). `path_batches` makes them.
         """
-        with collector_paused():
-            return self._write(paths)
+        import orjson
 
-    def _write(self, paths: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        rows, requests = [], []
-        seeds = self._seed_rows.take(i for path in paths if path["drop_reason"] is None for i in path["seeds"])
+        for rendered in self._map_shards(self._render, map(self._prepared, batches)):
+            rows = []
+            for row, line in rendered:
+                rows.append(row if line is None else {**row, "request_file": self._files.write(line)})
+            self._tasks.write(rows)
+            for row, line in rendered:
+                if line is not None:
+                    yield {**orjson.loads(line), "asked": Asked(row["question_type"], row["language"])}
+
+    def _prepared(self, paths: Sequence[PathRow]) -> Shard:
+        """What the requests of some paths are made of; their types of questions depend on the paths before."""
+        kept = [path for path in paths if path["drop_reason"] is None]
+        numbers, seeds = self._seed_rows.take_table(i for path in kept for i in path["seeds"])
+        first = dict(zip(numbers, map(_first, seeds.column("disciplines").to_pylist()), strict=True))
+        types = []
         for path in paths:
-            row, request = self._task_row(path, seeds)
-            if request is not None:
-                asked = Asked(row["question_type"], row["language"])
-                requests.append({**request, "asked": asked})
-                line = json_line({**request, "body": self._dialect.apply(request["body"])})
-                row["request_file"] = self._files.write(line)
-            rows.append(row)
-        self._tasks.write(rows)
-        return requests
+            recorded = next(self._recorded_types, None)
+            if path["drop_reason"] is None:
+                discipline = task_discipline(self._cell(path), [first[i] for i in path["seeds"]])
+                types.append(self._next_type(recorded, discipline))
+        names = self._sources.kp_names
+        return Shard(paths, types, [[names[v] for v in path["nodes"]] for path in kept], numbers, seeds)
+
+    def _cell(self, path: PathRow) -> Cell:
+        return self._cells[path["cell"]] if self._cells else ANY_CELL
 
     def _next_type(self, recorded: str | None, discipline: str | None) -> str:
         if recorded is None:
@@ -175,23 +191,48 @@ class RequestsWriter:
         self._types.count(discipline, recorded)
         return recorded
 
-    def _task_row(
-        self, path: dict[str, Any], seeds: Mapping[int, dict[str, Any]]
-    ) -> tuple[dict[str, Any], dict[str, Any] | None]:
-        """One row of tasks.parquet, and the request if the path makes one."""
-        config = self._sources.config
-        recorded = next(self._recorded_types, None)
-        row = {name: path[name] for name in ("walk_id", "cell", "nodes", "seeds")}
-        if path["drop_reason"] is not None:
-            return {**row, "drop_reason": path["drop_reason"]}, None
-        cell = self._cells[path["cell"]] if self._cells else ANY_CELL
-        task = make_task(
-            [seeds[i] for i in path["seeds"]],
-            [self._sources.kp_names[v] for v in path["nodes"]],
-            cell,
-            functools.partial(self._next_type, recorded),
-            config,
-        )
+
+class Shard(NamedTuple):
+    """Paths, and what their requests are made of."""
+
+    paths: Sequence[PathRow]
+    types: Sequence[str]
+    """Of the questions of each kept path."""
+    kp_paths: Sequence[Sequence[str]]
+    """Names of the KPs on each kept path."""
+    seed_numbers: Sequence[int]
+    seeds: pa.Table
+    """Rows with the columns `SEED_COLUMNS`."""
+
+
+@dataclass(frozen=True)
+class Render:
+    """Makes the requests of a shard. It runs in any process."""
+
+    cells: Sequence[Cell]
+    config: SynthesisConfig
+
+    @functools.cached_property
+    def _dialect(self) -> Dialect:
+        # A client adapts requests itself, and learns more from the server.
+        return Dialect(self.config.without, self.config.rename) if self.config.engine == "batch" else Dialect()
+
+    def __call__(self, shard: Shard) -> list[tuple[dict[str, Any], bytes | None]]:
+        """For each path its row of tasks.parquet, and the line of its request if it makes one."""
+        with collector_paused():
+            seeds = dict(zip(shard.seed_numbers, shard.seeds.to_pylist(), strict=True))
+            kept = zip(shard.types, shard.kp_paths, strict=True)
+            return [
+                self._row(path, seeds, *next(kept)) if path["drop_reason"] is None else (_row_of(path), None)
+                for path in shard.paths
+            ]
+
+    def _row(
+        self, path: PathRow, seeds: Mapping[int, dict[str, Any]], question_type: str, kp_path: Sequence[str]
+    ) -> tuple[dict[str, Any], bytes | None]:
+        config, row = self.config, _row_of(path)
+        cell = self.cells[path["cell"]] if self.cells else ANY_CELL
+        task = make_task([seeds[i] for i in path["seeds"]], kp_path, cell, question_type, config)
         request = qa_request(task, path["walk_id"], config)
         messages = request["body"]["messages"]
         chars, limit = prompt_chars(messages), config.prompt_limit
@@ -208,7 +249,16 @@ class RequestsWriter:
             detail = f"{chars} characters, at most {limit}"
             return {**row, "drop_reason": "prompt_too_long", "detail": detail}, None
         sampling = {name: request["body"][name] for name in ("seed", "max_tokens")}
-        return {**row, "request_id": request["custom_id"], **sampling}, request
+        line = json_line({**request, "body": self._dialect.apply(request["body"])})
+        return {**row, "request_id": request["custom_id"], **sampling}, line
+
+
+def _row_of(path: PathRow) -> dict[str, Any]:
+    return {name: path[name] for name in ("walk_id", "cell", "nodes", "seeds", "drop_reason")}
+
+
+def _first(disciplines: Sequence[str] | None) -> str | None:
+    return disciplines[0] if disciplines else None
 
 
 def requests_name(number: int, engine: str) -> str:
@@ -250,22 +300,25 @@ def _values(column: pa.ChunkedArray | pa.Array) -> list[Any]:
 
 
 def make_task(
-    bundle: Sequence[dict[str, Any]], kp_path: Sequence[str], cell: Cell, type_of: TypeOf, config: SynthesisConfig
+    bundle: Sequence[dict[str, Any]], kp_path: Sequence[str], cell: Cell, question_type: str, config: SynthesisConfig
 ) -> prompts.Task:
-    """What to ask for; `type_of` gives the type of question of a discipline.
-
-    A discipline or level that the cell leaves open is the most common or mean of the bundle.
-    """
-    discipline, difficulty, language = cell.discipline, cell.difficulty, config.language
-    if discipline is None:
-        discipline = _most_common([seed["disciplines"][0] for seed in bundle if seed.get("disciplines")])
+    """What to ask for. A discipline or level that the cell leaves open is the most common or mean of the bundle."""
+    discipline = task_discipline(cell, [_first(seed.get("disciplines")) for seed in bundle])
+    difficulty, language = cell.difficulty, config.language
     if difficulty is None:
         known = [seed["difficulty"] for seed in bundle if seed.get("difficulty") is not None]
         difficulty = int(sum(known) / len(known) + 0.5) if known else None
     if language == "auto":
         found = [_language(seed) for seed in bundle] or [guess_language(" ".join(kp_path))]
         language = _most_common([name for name in found if name in prompts.LANGUAGES]) or "en"
-    return prompts.Task(bundle, kp_path, discipline, difficulty, type_of(discipline), language, config.per_path)
+    return prompts.Task(bundle, kp_path, discipline, difficulty, question_type, language, config.per_path)
+
+
+def task_discipline(cell: Cell, of_seeds: Sequence[str | None]) -> str | None:
+    """Discipline of a request: that of the cell, or the most common first discipline of the seeds."""
+    if cell.discipline is not None:
+        return cell.discipline
+    return _most_common([name for name in of_seeds if name is not None])
 
 
 def qa_request(task: prompts.Task, walk_id: int, config: SynthesisConfig) -> dict[str, Any]:
@@ -371,7 +424,12 @@ class SeedRows:
         self._schema = seeds.schema
 
     def take(self, rows: Iterable[int]) -> dict[int, dict[str, Any]]:
-        """The given rows as dicts, by number.
+        """The given rows as dicts, by number; raises as `take_table` does."""
+        numbers, table = self.take_table(rows)
+        return dict(zip(numbers, table.to_pylist(), strict=True))
+
+    def take_table(self, rows: Iterable[int]) -> tuple[list[int], pa.Table]:
+        """The distinct numbers of the given rows in ascending order, and the rows.
 
         Raises
         ------
@@ -389,5 +447,5 @@ class SeedRows:
         for number, inside in zip(numbers.tolist(), np.split(wanted, first[1:]), strict=False):
             chunk = self._chunks[number]
             taken.append(chunk.take(pa.array(inside - (self._ends[number] - chunk.num_rows))))
-        rows_taken = pa.Table.from_batches(taken, self._schema).combine_chunks().to_pylist()
-        return dict(zip(wanted.tolist(), rows_taken, strict=True))
+        table = pa.Table.from_batches(taken, self._schema).combine_chunks()
+        return wanted.tolist(), table

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from linksyn_gpu.cluster import MapShards, with_keys
 from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.llm.protocol import ITEM_MISSING, REQUEST_REASONS, Failure, from_record, unusable
 from linksyn_gpu.synthesis import answers, prompts
+from linksyn_gpu.synthesis.answers import Parsed
 from linksyn_gpu.synthesis.requests import BATCH_ROWS, SeedRows, Sources
 from linksyn_gpu.tables import Asked, Item, RowWriter, without_cut_explanation
 from linksyn_gpu.text import COMPLETION_GUESS
@@ -38,8 +40,12 @@ STAGES = ("path", "request", "answer", "items", "qa")
 INT32_MAX = 2**31 - 1
 """Largest number of tokens in a row; some servers report nonsense."""
 
-Check = Callable[[Item, Asked], tuple[str, str] | None]
-"""Why an item is dropped, as (reason, detail); None: it is kept."""
+Inspect = Callable[[Item, Asked], Any]
+"""What the checks find of one item. It runs in any process."""
+Admit = Callable[[Item, Any], tuple[str, str] | None]
+"""Why an item is dropped, as (reason, detail), by what `Inspect` found and the items before; None: it is kept."""
+Task = Mapping[str, Any]
+"""A row of tasks.parquet."""
 
 
 def dropped_schema() -> pa.Schema:
@@ -53,8 +59,42 @@ def dropped_schema() -> pa.Schema:
     return pa.schema([(name, pa.int64() if name == "walk_id" else pa.string()) for name in names])
 
 
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """An answer that was read, before its items are compared with others."""
+
+    parsed: Parsed
+    """Its items have no explanations that the schema's limit cut off."""
+    explanations_left_out: int
+    found: Sequence[Any]
+    """What `Inspect` found of each item."""
+
+
+@dataclass(frozen=True)
+class Examine:
+    """Reads the answers of a shard: texts, and what was asked for. It runs in any process."""
+
+    per_path: int
+    inspect: Inspect
+
+    def __call__(self, answered: Sequence[tuple[str, Asked]]) -> list[Examined]:
+        return [self._read(text, asked) for text, asked in answered]
+
+    def _read(self, text: str, asked: Asked) -> Examined:
+        parsed = answers.parse(text, self.per_path)
+        items = tuple(without_cut_explanation(item, asked.limits) for item in parsed.items)
+        left_out = sum(item is not written for item, written in zip(items, parsed.items, strict=True))
+        return Examined(replace(parsed, items=items), left_out, [self.inspect(item, asked) for item in items])
+
+
 def assemble(
-    journal: Journal, index: Index, tasks_file: str | Path, out: Assembly, kept: RowWriter, dropped: RowWriter
+    journal: Journal,
+    index: Index,
+    tasks_file: str | Path,
+    out: Assembly,
+    kept: RowWriter,
+    dropped: RowWriter,
+    map_shards: MapShards = map,
 ) -> dict[str, Any]:
     """Turn answers into rows of kept QA and of drops, in the order of the requests.
 
@@ -64,6 +104,8 @@ def assemble(
         What the journal holds.
     kept, dropped : RowWriter
         For rows of `tables.qa_schema` and of `dropped_schema`.
+    map_shards : callable
+        Maps `out.examine` over the answers.
 
     Returns
     -------
@@ -77,20 +119,23 @@ def assemble(
     """
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(tasks_file) as tasks:
-        for batch in tasks.iter_batches(BATCH_ROWS):
-            rows = batch.to_pylist()
-            out.begin(rows)
-            for task in rows:
-                if task["request_id"] is None:
-                    out.drop("path", task["drop_reason"], task["detail"], task)
-                elif (record := journal.get(task["request_id"], index)) is None:
-                    out.wait_for(task, "no_answer")
-                else:
-                    out.take(task, from_record(record))
-            kept.write(out.kept)
-            dropped.write(out.dropped)
+    def shards() -> Iterator[tuple[list[tuple[Task, Outcome | None]], list[tuple[str, Asked]]]]:
+        with pq.ParquetFile(tasks_file) as tasks:
+            for batch in tasks.iter_batches(BATCH_ROWS):
+                rows = [(task, outcome_of(task, journal, index)) for task in batch.to_pylist()]
+                yield rows, out.answered(rows)
+
+    for rows, examined in with_keys(map_shards, out.examine, shards()):
+        out.take(rows, examined)
+        kept.write(out.kept)
+        dropped.write(out.dropped)
     return {**out.summary(), "journal_damaged": index.damaged}
+
+
+def outcome_of(task: Task, journal: Journal, index: Index) -> Outcome | None:
+    """What the journal holds of a task's request; None: nothing, or there is no request."""
+    record = None if task["request_id"] is None else journal.get(task["request_id"], index)
+    return None if record is None else from_record(record)
 
 
 @dataclass
@@ -140,63 +185,79 @@ class Assembly:
 
     Parameters
     ----------
-    check : callable
-        The rule checks of an item.
+    inspect, admit : callable
+        The checks of an item.
     license_groups : sequence of str or None
         Of the cells of the plan.
     """
 
-    def __init__(self, sources: Sources, check: Check, license_groups: Sequence[str | None] = ()) -> None:
+    def __init__(
+        self, sources: Sources, inspect: Inspect, admit: Admit, license_groups: Sequence[str | None] = ()
+    ) -> None:
         self._license_groups = license_groups
         self._ids = SeedRows(sources.seeds.select(["id", "difficulty"]))
         self._kp_names = sources.kp_names
         self._config = sources.config
         self._limits = prompts.text_limits(sources.config.field_limit)
         self._digest = prompts.synthesis_digest(sources.config.templates)
-        self._check = check
+        self.examine = Examine(sources.config.per_path, inspect)
+        self._admit = admit
         self._seeds: dict[int, dict[str, Any]] = {}
         self.kept: list[dict[str, Any]] = []
         self.dropped: list[dict[str, Any]] = []
         self._counts: Counter[str] = Counter()
         self._cells: defaultdict[int, AnswerCounts] = defaultdict(AnswerCounts)
 
-    def begin(self, tasks: Sequence[dict[str, Any]]) -> None:
-        """Start the next batch of tasks."""
-        self.kept, self.dropped = [], []
-        self._seeds = self._ids.take(i for task in tasks if task["request_id"] is not None for i in task["seeds"])
+    def answered(self, rows: Sequence[tuple[Task, Outcome | None]]) -> list[tuple[str, Asked]]:
+        """The answers among outcomes that can be read: their texts, and what was asked for."""
+        return [
+            (outcome.text, Asked(task["question_type"], task["language"], self._limits))
+            for task, outcome in rows
+            if outcome is not None and not isinstance(outcome, Failure) and not unusable(outcome)
+        ]
 
-    def take(self, task: dict[str, Any], outcome: Outcome) -> None:
-        """Decide on one request's outcome."""
+    def take(self, rows: Sequence[tuple[Task, Outcome | None]], examined: Sequence[Examined]) -> None:
+        """Decide on the outcomes of the next batch of tasks; `examined` are those in `answered`."""
+        self.kept, self.dropped = [], []
+        self._seeds = self._ids.take(i for task, _ in rows if task["request_id"] is not None for i in task["seeds"])
+        answers = iter(examined)
+        for task, outcome in rows:
+            if task["request_id"] is None:
+                self._drop("path", task["drop_reason"], task["detail"], task)
+            elif outcome is None:
+                self._wait_for(task, "no_answer")
+            else:
+                self._take(task, outcome, answers)
+
+    def _take(self, task: Task, outcome: Outcome, examined: Iterator[Examined]) -> None:
         if isinstance(outcome, Failure) and outcome.transient:  # the same rule as in `Index.settled`
-            self.wait_for(task, outcome.reason)
+            self._wait_for(task, outcome.reason)
             return
         self._counts["prompt_tokens_estimated"] += task["prompt_tokens_estimated"]
         self._counts["prompt_tokens"] += outcome.prompt_tokens
         self._counts["completion_tokens"] += outcome.completion_tokens
         if isinstance(outcome, Failure):
             stage = "request" if outcome.reason in REQUEST_REASONS else "answer"
-            self.drop(stage, outcome.reason, outcome.detail, task, outcome.text)
+            self._drop(stage, outcome.reason, outcome.detail, task, outcome.text)
             return
         if reason := unusable(outcome):  # only batch files bring such answers: a client asks again
-            self.drop("answer", reason, f"finish_reason {outcome.finish_reason}", task, outcome.text)
+            self._drop("answer", reason, f"finish_reason {outcome.finish_reason}", task, outcome.text)
             return
         n, tally = self._config.per_path, self._cells[task["cell"]]
-        parsed = answers.parse(outcome.text, n)
+        answer = next(examined)
+        parsed = answer.parsed
         if parsed.reason is not None:
-            self.drop("answer", parsed.reason, parsed.detail, task, outcome.text)
+            self._drop("answer", parsed.reason, parsed.detail, task, outcome.text)
             return
         tally.answered += 1
-        asked = Asked(task["question_type"], task["language"], self._limits)
-        for number, written in enumerate(parsed.items):
-            item = without_cut_explanation(written, self._limits)
-            self._counts["explanations_left_out"] += item is not written
-            found = self._check(item, asked)
-            if found is None:
+        self._counts["explanations_left_out"] += answer.explanations_left_out
+        for number, (item, found) in enumerate(zip(parsed.items, answer.found, strict=True)):
+            if (fault := self._admit(item, found)) is None:
                 self.kept.append(self._qa_row(task, outcome, item, number))
                 tally.kept += 1
             else:
                 text = {"question": item.question, "options": item.options, "answer": item.answer}
-                self.drop("qa", *found, task, json.dumps(text, ensure_ascii=False))
+                self._drop("qa", *fault, task, json.dumps(text, ensure_ascii=False))
         if missing := n - len(parsed.items):
             tally.items_missing += missing
             self._add_row("items", ITEM_MISSING, f"{len(parsed.items)} of {n} items in the answer", task)
@@ -204,20 +265,18 @@ class Assembly:
             self._counts["answers_with_surplus"] += 1
             self._add_row("items", "item_surplus", f"{parsed.surplus:,} more than the {n} asked for", task)
 
-    def wait_for(self, task: dict[str, Any], reason: str) -> None:
+    def _wait_for(self, task: Task, reason: str) -> None:
         """Count a request that is still to be asked."""
         self._cells[task["cell"]].pending[reason] += 1
         self._counts["pending_prompt_tokens"] += task["prompt_tokens_estimated"]
 
-    def drop(self, stage: str, reason: str, detail: str | None, task: dict[str, Any], text: str | None = None) -> None:
+    def _drop(self, stage: str, reason: str, detail: str | None, task: Task, text: str | None = None) -> None:
         """Count a path, a request or a QA that is dropped, and add its row."""
         tally = self._cells[task["cell"]]
         {"path": tally.paths_dropped, "qa": tally.dropped}.get(stage, tally.failed)[reason] += 1
         self._add_row(stage, reason, detail, task, text)
 
-    def _add_row(
-        self, stage: str, reason: str, detail: str | None, task: dict[str, Any], text: str | None = None
-    ) -> None:
+    def _add_row(self, stage: str, reason: str, detail: str | None, task: Task, text: str | None = None) -> None:
         self.dropped.append(
             {
                 "stage": stage,
@@ -245,7 +304,7 @@ class Assembly:
         mean = self._counts["completion_tokens"] / settled if settled else COMPLETION_GUESS
         return round(mean * total.pending.total())
 
-    def _qa_row(self, task: dict[str, Any], answer: Completion, item: Item, number: int) -> dict[str, Any]:
+    def _qa_row(self, task: Task, answer: Completion, item: Item, number: int) -> dict[str, Any]:
         return {
             "id": f"{task['request_id']}-{number}",
             **written_columns(item, answer),

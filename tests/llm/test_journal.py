@@ -66,6 +66,18 @@ def test_cut_at_any_byte_it_keeps_every_whole_record_and_goes_on(tmp_path):
             assert ids(journal) == [*names[:whole], "later"]
 
 
+def test_a_record_behind_zeros_of_a_lost_write_is_read(tmp_path):
+    """A sync that failed and a power cut leave zeros where a record was; the next one was synced."""
+    with Journal(tmp_path) as journal:
+        for name in "abc":
+            journal.append(done(name))
+    first, second, third = segment(tmp_path).read_bytes().splitlines(keepends=True)
+    segment(tmp_path).write_bytes(first + bytes(len(second)) + third)
+    with Journal(tmp_path) as journal:
+        assert ids(journal) == ["a", "c"]
+        assert journal.outcome("c") == from_record(done("c"))
+
+
 def test_a_damaged_line_is_counted_and_skipped(tmp_path):
     with Journal(tmp_path) as journal:
         for name in "abc":

@@ -3,6 +3,7 @@
 import pyarrow as pa
 import pytest
 
+from linksyn_gpu.errors import DataError
 from linksyn_gpu.pipeline import store
 from linksyn_gpu.pipeline.folder import Workspace
 from linksyn_gpu.tables import Reject, Seeds
@@ -33,3 +34,26 @@ def test_a_file_without_seeds_can_be_read(tmp_path, seeds):
     with Workspace(tmp_path / "run") as ws:
         store.write_seeds(ws, Seeds(seeds.table.slice(0, 0)))
         assert store.read_taken(ws).num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "message"),
+    [
+        (OSError("Memory mapping file failed: Cannot allocate memory"), DataError, "its checksum is right"),
+        (pa.ArrowMemoryError("malloc of size 64 failed"), MemoryError, "malloc of size 64 failed"),
+    ],
+)
+def test_a_good_file_is_not_called_damaged_where_memory_is_short(
+    tmp_path, monkeypatch, seeds, error, expected, message
+):
+    def fails(path):
+        raise error
+
+    with Workspace(tmp_path / "run") as ws:
+        ws.begin("ingest", {})
+        store.write_seeds(ws, seeds)
+        ws.finish("ingest", {})
+        monkeypatch.setattr(store, "_mapped", fails)
+        with pytest.raises(expected, match=message) as raised:
+            store.read_taken(ws)
+    assert "remove" not in str(raised.value)

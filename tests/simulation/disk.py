@@ -255,10 +255,11 @@ class SimDisk:
 
     def write(self, path: Path, node: FileNode, offset: int, data: bytes) -> int:
         """One system call. It may take a part only: the process dies in it, or the disk is full."""
+        was_dead = self.life.dead
         try:
             self.life.step(f"write {len(data)} bytes at {offset} of {path}", may_fail=True)
         except BaseException:
-            if self.life.steps == self.life.last_step:
+            if not was_dead:
                 node.change(offset, data[: self.life.chance.choice((0, 0, len(data) // 2, len(data)))])
             raise
         if self.life.space is not None:

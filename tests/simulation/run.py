@@ -237,7 +237,7 @@ class _Run:
     def _live(self, life: Life) -> bool:
         """Run one process, and compare what it left with what was promised; whether the campaign is complete."""
         if self._chance.random() < 0.1:
-            step = self._chance.randint(1, life.last_step or LONGEST)
+            step = self._chance.randint(1, LONGEST // 2)
             life.visit_at = step if self._chance.random() < 0.7 else f"lock {FOLDER / LOCK}"
             life.visit = self._visit
         done, error = self._process(life)

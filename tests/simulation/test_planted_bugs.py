@@ -18,7 +18,7 @@ from tests.simulation.disk import SimDisk
 from tests.simulation.run import Finding, simulate
 
 SEEDS = 3000
-"""Runs within which a bug must be found. Most are found within 20."""
+"""Runs within which a bug must be found. Most are found within 100."""
 
 
 def no_sync_of_answers(patch):
@@ -181,32 +181,25 @@ def failed_answers_are_final(patch):
     patch.setattr(journals, "TRANSIENT", frozenset())
 
 
-def zeros_hide_the_next_record(patch):
-    """A line counts as damaged when zeros of a lost write are before it."""
-    real = journals._read_line
-    patch.setattr(journals, "_read_line", lambda line: None if line.startswith(b"\0") else real(line))
-
-
 # With the seed of a run that shows it. A change of the simulation changes what the seeds mean: then it is searched.
 BUGS = {
-    no_sync_of_answers: 4,
-    no_sync_of_files: 2,
-    no_sync_of_names: 25,
-    no_sync_of_a_killed_process_answers: 26,
-    rename_before_the_write: 7,
-    files_are_not_checked: 89,
+    no_sync_of_answers: 5,
+    no_sync_of_files: 4,
+    no_sync_of_names: 4,
+    no_sync_of_a_killed_process_answers: 16,
+    rename_before_the_write: 17,
+    files_are_not_checked: 55,
     double_send: 0,
     answers_are_not_looked_up: 0,
-    acknowledged_before_it_is_written: 26,
-    unfinished_line_stays: 67,
-    no_checksum_of_lines: 67,
-    part_of_a_record_stays: 425,
-    segment_is_deleted_before_it_is_compressed: 26,
+    acknowledged_before_it_is_written: 16,
+    unfinished_line_stays: 62,
+    no_checksum_of_lines: 87,
+    part_of_a_record_stays: 160,
+    segment_is_deleted_before_it_is_compressed: 60,
     index_of_another_segment: 0,
-    spending_of_before_is_forgotten: 50,
+    spending_of_before_is_forgotten: 13,
     failed_answers_are_final: 0,
-    zeros_hide_the_next_record: 0,
-    no_lock: 39,
+    no_lock: 48,
 }
 
 

@@ -22,5 +22,5 @@ def test_the_same_seed_is_the_same_run():
 
 
 def test_the_fixed_runs_meet_every_kind_of_fault():
-    lives = sum((simulate(seed).lives for seed in range(FIXED // 2)), start=simulate(0).lives)
+    lives = sum((simulate(seed).lives for seed in range(1, 30)), start=simulate(0).lives)
     assert {"calm", "kill", "power cut", "error", "full disk"} <= lives.keys()

@@ -19,6 +19,8 @@ Trace = Callable[[str], None]
 Kind = Literal["calm", "kill", "power cut", "error", "full disk"]
 LONGEST = 400
 """Steps after which a process that is to be killed was surely killed, or has ended."""
+ANSWERS = "/answers-"
+"""Part of the name of each file of the journal, of which each write and sync is in a promise."""
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENOMEM)
 
 
@@ -76,6 +78,7 @@ class Life:
     number: int
     kind: Kind
     last_step: int
+    """Step at which the fault is due."""
     clock: SimClock
     chance: random.Random
     weather: Weather
@@ -85,6 +88,9 @@ class Life:
     """An error of the disk comes again with each further call."""
     space: int | None = None
     """Bytes that fit on the disk; None: enough."""
+    counted: str = ""
+    """Only steps with this text count for `last_step`."""
+    counts: int = 0
     steps: int = 0
     dead: bool = False
     visit_at: int | str = 0
@@ -106,6 +112,7 @@ class Life:
         if self.dead:
             raise Killed(self.kind)
         self.steps += 1
+        self.counts += self.counted in what
         self.clock.now += 1e-4
         if self.weather.stalls and self.chance.random() < self.weather.stalls / 10:
             self.clock.now += self.chance.uniform(0.1, 5.0)
@@ -115,12 +122,14 @@ class Life:
         if self.visit_at in (self.steps, what):
             self.visit_at = 0
             self.visit(self)
-        if self.steps < self.last_step:
+        if self.counts < self.last_step:
             return
         if self.kind in ("kill", "power cut"):
             self.die()
         if self.kind == "error" and may_fail and (self.lasting or not self.failed):
             self.fail(what, self.errno)
+        if self.kind == "full disk" and self.space is None:
+            self.space = int(2000 * self.chance.random() ** 2)
 
     def die(self) -> None:
         """End the process.
@@ -150,10 +159,10 @@ def draw_life(number: int, chance: random.Random, clock: SimClock, weather: Weat
     kinds: tuple[Kind, ...] = ("kill", "kill", "power cut", "power cut", "power cut", "error", "full disk", "calm")
     kind = chance.choice(kinds)
     life = Life(number, kind, int(LONGEST * chance.random() ** 1.5) + 1, clock, chance, weather, trace)
+    if chance.random() < 0.4:
+        life.counted, life.last_step = ANSWERS, int(40 * chance.random() ** 1.5) + 1
     if kind == "error":
         life.errno, life.lasting = chance.choice(ERRORS), chance.random() < 0.3
-    if kind == "full disk":
-        life.space = int(30_000 * chance.random() ** 2)
     return life
 
 

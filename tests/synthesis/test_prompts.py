@@ -27,10 +27,6 @@ SEED = {
 }
 
 
-def OPEN(discipline):  # noqa: N802
-    return "open"
-
-
 def task(**changes):
     values = {
         "seeds": (SEED, {**SEED, "question": "Where does the Calvin cycle take place?", "answer": "stroma"}),
@@ -210,12 +206,12 @@ def test_a_discipline_or_level_that_the_cell_leaves_open_comes_from_the_seeds():
         {**SEED, "disciplines": ["physics"], "difficulty": 3, "language": "en"},
         {**SEED, "disciplines": [], "difficulty": None, "language": "en"},
     ]
-    made = requests.make_task(bundle, ["a"], requests.ANY_CELL, OPEN, SynthesisConfig())
+    made = requests.make_task(bundle, ["a"], requests.ANY_CELL, "open", SynthesisConfig())
     assert (made.discipline, made.difficulty, made.language) == ("physics", 3, "zh")
-    made = requests.make_task(bundle, ["a"], Cell("law", 5, 1), OPEN, SynthesisConfig(language="en"))
+    made = requests.make_task(bundle, ["a"], Cell("law", 5, 1), "open", SynthesisConfig(language="en"))
     assert (made.discipline, made.difficulty, made.language) == ("law", 5, "en")
     made = requests.make_task(
-        [{**SEED, "difficulty": None, "disciplines": None}], ["a"], requests.ANY_CELL, OPEN, SynthesisConfig()
+        [{**SEED, "difficulty": None, "disciplines": None}], ["a"], requests.ANY_CELL, "open", SynthesisConfig()
     )
     assert (made.discipline, made.difficulty) == (None, None)
 
@@ -256,12 +252,12 @@ def test_a_few_seeds_in_other_languages_are_logged(caplog):
 
 def test_seeds_without_prompts_do_not_decide_the_language_of_a_path():
     bundle = [{**SEED, "language": "ja"}, {**SEED, "language": "ja"}, {**SEED, "language": "zh"}]
-    assert requests.make_task(bundle, ["a"], requests.ANY_CELL, OPEN, SynthesisConfig()).language == "zh"
-    assert requests.make_task(bundle[:2], ["a"], requests.ANY_CELL, OPEN, SynthesisConfig()).language == "en"
+    assert requests.make_task(bundle, ["a"], requests.ANY_CELL, "open", SynthesisConfig()).language == "zh"
+    assert requests.make_task(bundle[:2], ["a"], requests.ANY_CELL, "open", SynthesisConfig()).language == "en"
 
 
 def language_of(seed):
-    return requests.make_task([seed], ["a"], requests.ANY_CELL, OPEN, SynthesisConfig()).language
+    return requests.make_task([seed], ["a"], requests.ANY_CELL, "open", SynthesisConfig()).language
 
 
 def seed_table(n, rows_per_chunk):

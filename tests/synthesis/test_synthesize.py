@@ -78,8 +78,7 @@ class Run:
         made = []
         files = self.open_requests, self.folder / "tasks.parquet"
         with requests.RequestsWriter(self.sources, cells, *files) as writer:
-            for batch in requests.path_batches(pa.Table.from_pylist(rows, schema=PATHS)):
-                made += writer.write(batch)
+            made += writer.write(requests.path_batches(pa.Table.from_pylist(rows, schema=PATHS)))
         return made
 
     @contextlib.contextmanager
@@ -106,7 +105,7 @@ class Run:
             RowWriter(qa_schema(), self.folder / "qa.parquet", self.folder / "qa.jsonl") as kept,
             RowWriter(synthesize.dropped_schema(), self.folder / "dropped.parquet") as dropped,
         ):
-            assembly = synthesize.Assembly(self.sources, checker.check)
+            assembly = synthesize.Assembly(self.sources, checker.rules, checker.admit)
             counts = synthesize.assemble(
                 journal, journal.index(), self.folder / "tasks.parquet", assembly, kept, dropped
             )

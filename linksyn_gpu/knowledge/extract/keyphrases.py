@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from linksyn_gpu.cluster import MapShards, batched, with_keys
 from linksyn_gpu.errors import ConfigError
 from linksyn_gpu.knowledge.extract.plain_text import MARK, is_name, plain_text
 from linksyn_gpu.knowledge.extract.wording import Bank
@@ -22,6 +23,7 @@ from linksyn_gpu.knowledge.merge.normal_form import merge_key, normal_form
 from linksyn_gpu.text.words import FUNCTION_WORDS, word_list
 
 MAX_WORDS = 3
+SHARD_SEEDS = 256
 _NOUNS = ("n", "nz", "vn", "l", "ns", "nt", "an", "nr")
 _BETWEEN = frozenset(word_list("of and the"))
 # Words with which exercises ask, as opposed to their subject.
@@ -67,11 +69,13 @@ _CHINESE_EXERCISE = frozenset(
 )
 
 
-def find_keyphrases(seeds: Iterable[tuple[str, str, str]], most: int) -> Iterator[list[str]]:
+def find_keyphrases(
+    seeds: Iterable[tuple[str, str, str]], most: int, map_shards: MapShards = map
+) -> Iterator[list[str]]:
     """For each seed, a text with its language and its discipline ('' if unknown), at most `most` phrases, best first.
 
     All texts are read first: phrases that belong to the wording of the bank are left out, see `wording`. No phrase
-    crosses the end of a line or a part that `plain_text` removed.
+    crosses the end of a line or a part that `plain_text` removed. `map_shards` maps the search over shards of texts.
 
     Raises
     ------
@@ -79,7 +83,17 @@ def find_keyphrases(seeds: Iterable[tuple[str, str, str]], most: int) -> Iterato
         The extra `extract` is not installed.
     """
     bank = Bank()
-    for text, language, discipline in seeds:
+    shards = (([seed[2] for seed in part], [seed[:2] for seed in part]) for part in batched(seeds, SHARD_SEEDS))
+    for disciplines, found in with_keys(map_shards, functools.partial(_phrases, most=most), shards):
+        for discipline, (plain, names) in zip(disciplines, found, strict=True):
+            bank.add(plain, discipline, names)
+    return bank.knowledge(most)
+
+
+def _phrases(texts: Sequence[tuple[str, str]], most: int) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Of each text, with its language: the plain text, and its phrases as (merge key, name)."""
+    results = []
+    for text, language in texts:
         plain = plain_text(text)
         parts = [_LABEL.sub("", part).strip(" .") for part in _SPLIT.split(plain)]
         parts = [part for part in parts if any(map(str.isalpha, part))]
@@ -89,8 +103,8 @@ def find_keyphrases(seeds: Iterable[tuple[str, str, str]], most: int) -> Iterato
         for phrase in found:
             if is_name(phrase):
                 names.setdefault(merge_key(normal_form(phrase)), phrase)
-        bank.add(plain, discipline, list(names.items())[: 4 * most])
-    return bank.knowledge(most)
+        results.append((plain, list(names.items())[: 4 * most]))
+    return results
 
 
 def _english(parts: Sequence[str], most: int) -> list[str]:

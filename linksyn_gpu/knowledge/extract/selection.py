@@ -6,23 +6,28 @@ its best terms: those of its own discipline first, then those that are rarest in
 
 from __future__ import annotations
 
+import functools
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from linksyn_gpu.cluster import MapShards, batched, with_keys
 from linksyn_gpu.knowledge.extract.common_words import COMMON, are_terms, general_frequency
 from linksyn_gpu.knowledge.extract.glossary import Glossary
 from linksyn_gpu.knowledge.extract.plain_text import plain_text
 
-if TYPE_CHECKING:
-    pass
+SHARD_SEEDS = 1024
 
 
-def find_terms(seeds: Iterable[tuple[str, str]], glossary: Glossary, most: int) -> Iterator[list[str]]:
-    """For each seed, a text and its discipline ('' if unknown), the names of at most `most` terms."""
-    found = _Found(glossary, seeds)
+def find_terms(
+    seeds: Iterable[tuple[str, str]], glossary: Glossary, most: int, map_shards: MapShards = map
+) -> Iterator[list[str]]:
+    """For each seed, a text and its discipline ('' if unknown), the names of at most `most` terms.
+
+    `map_shards` maps the search over shards of the texts.
+    """
+    found = _Found(glossary, seeds, map_shards)
     allowed = found.allowed()
     rank = _ranks(glossary, found.disciplines)
     for at, discipline in enumerate(found.discipline_of):
@@ -39,17 +44,19 @@ def find_terms(seeds: Iterable[tuple[str, str]], glossary: Glossary, most: int) 
 class _Found:
     """Spellings found in each seed, as flat arrays of integers."""
 
-    def __init__(self, glossary: Glossary, seeds: Iterable[tuple[str, str]]) -> None:
+    def __init__(self, glossary: Glossary, seeds: Iterable[tuple[str, str]], map_shards: MapShards) -> None:
         self._glossary = glossary
         self._spellings, self._ends = array("I"), array("Q")
         self.discipline_of, self._words = array("H"), array("I")
         numbers: dict[str, int] = {}
-        for text, discipline in seeds:
-            words = glossary.words(plain_text(text))
-            self._spellings.extend(glossary.find_spellings(words))
-            self._ends.append(len(self._spellings))
-            self._words.append(len(words))
-            self.discipline_of.append(numbers.setdefault(discipline, len(numbers)))
+        shards = (([d for _, d in part], [text for text, _ in part]) for part in batched(seeds, SHARD_SEEDS))
+        search = functools.partial(_search, glossary=glossary)
+        for disciplines, results in with_keys(map_shards, search, shards):
+            for discipline, (spellings, words) in zip(disciplines, results, strict=True):
+                self._spellings.extend(spellings)
+                self._ends.append(len(self._spellings))
+                self._words.append(words)
+                self.discipline_of.append(numbers.setdefault(discipline, len(numbers)))
         self.disciplines: list[str] = list(numbers)
 
     def of(self, seed: int) -> Sequence[int]:
@@ -80,6 +87,12 @@ class _Found:
     def _home(self, spelling: int) -> list[bool]:
         declared = self._glossary.disciplines[self._glossary.term_of[spelling]]
         return [not declared or not name or name in declared for name in self.disciplines]
+
+
+def _search(texts: Sequence[str], glossary: Glossary) -> list[tuple[list[int], int]]:
+    """Spellings of terms in each text, and its number of words."""
+    cut = [glossary.words(plain_text(text)) for text in texts]
+    return [(glossary.find_spellings(words), len(words)) for words in cut]
 
 
 def _ranks(glossary: Glossary, disciplines: Sequence[str]) -> Callable[[int, int], tuple[bool, float]]:

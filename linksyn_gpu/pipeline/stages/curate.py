@@ -13,6 +13,7 @@ curate-journal/                  answers of the judge
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from linksyn_gpu.cluster import MapShards, open_workers, with_keys
 from linksyn_gpu.config import DecontaminateConfig, RunConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import ConfigError
@@ -54,6 +56,7 @@ REASONS = {
 FOLLOWS = ("curate", "asked", "checks", "decontaminate", "benchmarks", "judge", "synthesis", "content of --templates")
 """Settings that may change: the result is made again from the same QA."""
 JUDGED_AT_ONCE = 4096
+SHARD_ROWS = 2048
 
 
 def curate(
@@ -84,9 +87,10 @@ def curate(
     counted("QA curated", 0, None)
     rows = _Rows(ws, name)
     work = _Curation(ws, config, rows, counted)
-    work.check()
-    work.find_duplicates()
-    work.find_benchmarks()
+    with open_workers(config.workers, config.cluster) as map_shards:
+        work.check(map_shards)
+        work.find_duplicates(map_shards)
+        work.find_benchmarks(map_shards)
     if config.judge.use:
         work.judge(engine)
     if work.pending:
@@ -199,6 +203,18 @@ class _Rows:
             yield first + np.flatnonzero(own), batch.filter(own).to_pylist()
             first += batch.num_rows
 
+    def shards(self, chosen: Bool, columns: Sequence[str] | None = None) -> Iterator[tuple[Int64, pa.RecordBatch]]:
+        """Numbers of the chosen rows, `SHARD_ROWS` at a time, and the rows."""
+        import pyarrow as pa
+
+        first = 0
+        for batch in self.batches(columns):
+            own = np.flatnonzero(chosen[first : first + batch.num_rows])
+            for begin in range(0, own.size, SHARD_ROWS):
+                part = own[begin : begin + SHARD_ROWS]
+                yield first + part, batch.take(pa.array(part))  # a slice would be sent with the whole batch
+            first += batch.num_rows
+
     def per_cell(self, chosen: Bool, n_cells: int) -> list[int]:
         """Number of chosen rows in each cell."""
         counts: list[int] = np.bincount(self.cell[chosen], minlength=n_cells).tolist()
@@ -259,23 +275,22 @@ class _Curation:
 
     # ------------------------------------------------------------------ steps
 
-    def check(self) -> None:
+    def check(self, map_shards: MapShards) -> None:
         """The rule checks. QA that passed them in stage synthesize with the same thresholds are not checked again."""
-        from linksyn_gpu.quality.checks import fault_of_row
+        from linksyn_gpu.quality.checks import faults_of_rows
 
         made = (self._ws.settings("synthesize") or {}).get("checks")  # older versions had other checks
         if not self._ws.of_files and made == to_mapping(self._config.checks):
             self._end("checks", {}, made_in="synthesize")
             return
         found: dict[int, tuple[str, str, str | None]] = {}
-        for numbers, rows in self._rows.of(self.alive):
-            for number, row in zip(numbers.tolist(), rows, strict=True):
-                if (fault := fault_of_row(row, self._config.checks)) is not None:
-                    found[number] = (*fault, None)
-            self._progress("QA checked", int(numbers[-1]) + 1 if numbers.size else 0, len(self._rows))
+        check = functools.partial(faults_of_rows, config=self._config.checks)
+        for numbers, faults in with_keys(map_shards, check, self._rows.shards(self.alive)):
+            found |= {int(numbers[place]): (*fault, None) for place, fault in faults.items()}
+            self._progress("QA checked", int(numbers[-1]) + 1, len(self._rows))
         self._end("checks", found)
 
-    def find_duplicates(self) -> None:
+    def find_duplicates(self, map_shards: MapShards) -> None:
         """Near-duplicates among the QA, and of seeds: the best of each cluster stays."""
         import pyarrow as pa
 
@@ -287,7 +302,7 @@ class _Curation:
         place = np.full(len(self._rows), -1, np.int64)
         place[numbers] = np.arange(numbers.size)
         texts = self._compared(with_seeds=len(seed_ids) > 0)
-        cluster = clusters_of(texts, self._config.curate.near_duplicates, self._ws.folder)
+        cluster = clusters_of(texts, self._config.curate.near_duplicates, self._ws.folder, map_shards)
         order = place[self.order]
         kept = representatives(cluster, order[order >= 0], len(seed_ids))
         own_ids = pa.array((self._rows.ids[row] for row in numbers.tolist()), pa.string())
@@ -302,9 +317,9 @@ class _Curation:
         self.clusters = self._write_clusters(cluster, names, len(seed_ids), kept)
         self._end("duplicates", found, clusters=self.clusters)
 
-    def find_benchmarks(self) -> None:
+    def find_benchmarks(self, map_shards: MapShards) -> None:
         """Benchmark items that stand in QA."""
-        from linksyn_gpu.pipeline.benchmarks import benchmark_digests, clean_texts, read_benchmarks, texts_of_rows
+        from linksyn_gpu.pipeline.benchmarks import benchmark_digests, clean_texts, hits_in_rows, read_benchmarks
         from linksyn_gpu.quality.certificate import certify
 
         if not self._config.decontaminate.against:
@@ -319,11 +334,12 @@ class _Curation:
         with self._ws.replacing(CERTIFICATE) as part:
             part.write_text(json.dumps(certificate, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         found: dict[int, tuple[str, str, str | None]] = {}
-        for numbers, rows in self._rows.of(self.alive, ["question", "options", "answer", "explanation"]):
-            for number, hit in zip(numbers.tolist(), benchmarks.best_hits(texts_of_rows(rows)), strict=True):
-                if hit is not None:
-                    detail = f"{hit.file}: {hit.share:.2f} of the item: {hit.matched}"
-                    found[number] = ("contaminated", detail, hit.item)
+        search = functools.partial(hits_in_rows, benchmarks=benchmarks)
+        shards = self._rows.shards(self.alive, ["question", "options", "answer", "explanation"])
+        for numbers, hits in with_keys(map_shards, search, shards):
+            for place, hit in hits.items():
+                detail = f"{hit.file}: {hit.share:.2f} of the item: {hit.matched}"
+                found[int(numbers[place])] = ("contaminated", detail, hit.item)
         self._end("benchmarks", found, compared=len(benchmarks))
 
     def judge(self, engine: StartEngine | None) -> None:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from linksyn_gpu.cluster import MapShards, open_workers
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import file_digest, to_mapping
 from linksyn_gpu.knowledge.extract.choice import choose_extractor
@@ -83,8 +84,8 @@ def extract(
         if why:
             work.progress.note(f"extractor {config.extract.extractor}: {why}")
         merging = None
-        with work.engine(engine):
-            work.find()
+        with work.engine(engine), open_workers(config.workers, config.cluster) as map_shards:
+            work.find(map_shards)
             if not work.pending:
                 work.label()
                 merging = work.merge()
@@ -187,7 +188,7 @@ class _Extraction:
 
     # ------------------------------------------------------------------ knowledge points
 
-    def find(self) -> None:
+    def find(self, map_shards: MapShards) -> None:
         """Extract the knowledge points of the selected seeds."""
         extractor = self._settings.extractor
         if extractor == "given":
@@ -196,7 +197,7 @@ class _Extraction:
         if extractor == "llm":
             self._ask(rows)
         else:
-            self._match(rows, extractor)
+            self._match(rows, extractor, map_shards)
         for row, labels in self._found.items():
             if isinstance(labels, Labels):
                 self._points[row] = list(labels.names)
@@ -205,7 +206,7 @@ class _Extraction:
                 if self._difficulty[row] is None:
                     self._difficulty[row] = labels.difficulty
 
-    def _match(self, rows: Sequence[int], extractor: str) -> None:
+    def _match(self, rows: Sequence[int], extractor: str, map_shards: MapShards) -> None:
         from linksyn_gpu.knowledge.extract.glossary import Glossary, Term, read_glossary
         from linksyn_gpu.knowledge.extract.keyphrases import find_keyphrases
         from linksyn_gpu.knowledge.extract.selection import find_terms
@@ -215,7 +216,7 @@ class _Extraction:
         if extractor == "yake":
             languages = self._table.column("language").to_pylist()
             texts = ((text, languages[row], primary[row]) for row, text in self._read(rows))
-            found = find_keyphrases(texts, most)
+            found = find_keyphrases(texts, most, map_shards)
         else:
             if extractor == "terms":
                 assert self._settings.glossary is not None  # ExtractConfig checks it
@@ -226,7 +227,8 @@ class _Extraction:
                     for name in points:
                         used.setdefault(name, {})[discipline] = None
                 glossary = Glossary(Term(name, (), tuple(filter(None, where))) for name, where in used.items())
-            found = find_terms(((text, primary[row]) for row, text in self._read(rows)), glossary, most)
+            texts_of = ((text, primary[row]) for row, text in self._read(rows))
+            found = find_terms(texts_of, glossary, most, map_shards)
         for row, names in zip(rows, found, strict=True):
             self._found[row] = Labels(tuple(names), (None,) * len(names)) if names else ("no_knowledge_points", "")
 

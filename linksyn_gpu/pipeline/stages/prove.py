@@ -183,9 +183,8 @@ def _copies(ws: Workspace, ids: set[str], dataset: str | Path | None) -> dict[st
 def _rows_again(ws: Workspace, ids: set[str], walks: set[int], progress: Progress) -> dict[str, dict[str, Any]]:
     """The rows with these ids, made again."""
     from linksyn_gpu.llm.journal import Journal
-    from linksyn_gpu.llm.protocol import from_record
     from linksyn_gpu.synthesis.requests import RequestsWriter, Sources, path_batches
-    from linksyn_gpu.synthesis.synthesize import Assembly
+    from linksyn_gpu.synthesis.synthesize import Assembly, outcome_of
 
     config = recorded_config(ws, "synthesize")
     seeds = store.read_seed_table(ws)
@@ -202,22 +201,21 @@ def _rows_again(ws: Workspace, ids: set[str], walks: set[int], progress: Progres
             total = sum(sum(part["paths"]) for part in parts)
             for known, table in _paths_again(ws, parts):
                 names[:] = known
-                for batch in path_batches(table):
-                    writer.write(batch)
+                for _ in writer.write(path_batches(table)):
+                    pass
                 progress.of("prove")("paths made again", table.column("walk_id")[-1].as_py() + 1, total)
                 if table.column("walk_id")[-1].as_py() >= last:
                     break
-        assembly = Assembly(sources, lambda item, asked: None, [cell.license_group for cell in cells])
+        groups = [cell.license_group for cell in cells]
+        assembly = Assembly(sources, lambda item, asked: None, lambda item, found: None, groups)
         index = journal.index()
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(tasks_file) as tasks:
             for batch in tasks.iter_batches(1024):
                 chosen = [row for row in batch.to_pylist() if row["walk_id"] in walks and row["request_id"]]
-                assembly.begin(chosen)
-                for task in chosen:
-                    if (record := journal.get(task["request_id"], index)) is not None:
-                        assembly.take(task, from_record(record))
+                outcomes = [(task, outcome_of(task, journal, index)) for task in chosen]
+                assembly.take(outcomes, assembly.examine(assembly.answered(outcomes)))
                 rows |= {row["id"]: row for row in assembly.kept if row["id"] in ids}
     return _with_origins(ws, rows)
 

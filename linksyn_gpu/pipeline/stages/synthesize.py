@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from linksyn_gpu.cluster import MapShards, open_workers
 from linksyn_gpu.config import ChecksConfig, RunConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import EngineError
@@ -37,8 +38,6 @@ from linksyn_gpu.synthesis.requests import (
 from linksyn_gpu.tables import Asked, Cell, RowWriter, qa_schema
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from linksyn_gpu.llm.client import Stats
     from linksyn_gpu.llm.journal import Index, Journal
 
@@ -98,7 +97,11 @@ def synthesize(
     work = _Synthesis(ws, config, progress)
     if not (work.begin(force=force) or collect):
         return ws.counts("synthesize")
-    with engine_of(ws, config, engine) as start, Journal(ws.path("journal")) as journal:
+    with (
+        open_workers(config.workers, config.cluster) as work.map_shards,
+        engine_of(ws, config, engine) as start,
+        Journal(ws.path("journal")) as journal,
+    ):
         if collect or config.synthesis.engine == "batch":
             work.write_requests()
             if collect:
@@ -122,7 +125,8 @@ def prepare(ws: Workspace, config: RunConfig, *, force: bool = False, progress: 
     ws.counts("walk")
     work = _Synthesis(ws, config, progress)
     if work.begin(force=force):
-        work.write_requests()
+        with open_workers(config.workers, config.cluster) as work.map_shards:
+            work.write_requests()
 
 
 def walk_and_synthesize(
@@ -143,7 +147,11 @@ def walk_and_synthesize(
         return synthesize(ws, config, engine=engine, progress=progress)
     work = _Synthesis(ws, config, progress)
     work.begin(ahead=True)
-    with engine_of(ws, config, engine) as start, Journal(ws.path("journal")) as journal:
+    with (
+        open_workers(config.workers, config.cluster) as work.map_shards,
+        engine_of(ws, config, engine) as start,
+        Journal(ws.path("journal")) as journal,
+    ):
         if config.synthesis.engine == "vllm":
             start()  # first: it takes its share of the device, and walks use the remaining memory
 
@@ -154,18 +162,13 @@ def walk_and_synthesize(
                 with part.writer() as paths, work.writer(part.cells, part.earlier_rows) as requests:
                     for table in part.rounds():
                         paths(table)
-                        write_requests_of(requests, table, ignore if again else put)
+                        for request in requests.write(path_batches(table)):
+                            if not again:
+                                put(request)
                 part.finish()
 
         work.make_and_ask(journal, start, walk_and_write)
         return work.finish(journal)
-
-
-def write_requests_of(writer: RequestsWriter, paths: pa.Table, put: Put) -> None:
-    """Write the requests of a table of paths, and pass each one on."""
-    for batch in path_batches(paths):
-        for request in writer.write(batch):
-            put(request)
 
 
 class _Synthesis:
@@ -182,6 +185,8 @@ class _Synthesis:
         self._skipped = 0
         self._begun = False
         self._failed: EngineError | None = None
+        self.map_shards: MapShards = map
+        """Maps text work over shards."""
         self.rows_before = 0
         """Paths for which an earlier call wrote the requests; they are asked first."""
 
@@ -257,7 +262,9 @@ class _Synthesis:
 
         with (
             ws.replacing("tasks.parquet") as tasks,
-            RequestsWriter(self._sources, cells, open_file, tasks, recorded_types=recorded) as writer,
+            RequestsWriter(
+                self._sources, cells, open_file, tasks, recorded_types=recorded, map_shards=self.map_shards
+            ) as writer,
         ):
             for table in store.read_rows(ws, "tasks.parquet", 0, rows):
                 writer.resume(table)
@@ -279,8 +286,9 @@ class _Synthesis:
         with self.writer(cells, made) as writer:
             for first, last in itertools.pairwise([made, *(end for end in ends if made < end <= n_paths)]):
                 writer.begin_file()
-                for table in store.read_rows(ws, "paths.parquet", first, last):
-                    write_requests_of(writer, table, put)
+                tables = store.read_rows(ws, "paths.parquet", first, last)
+                for request in writer.write(itertools.chain.from_iterable(map(path_batches, tables))):
+                    put(request)
 
     def _earlier_requests(self) -> Iterator[Request]:
         """Requests that an earlier call wrote; none if all of them have an answer and the campaign goes on."""
@@ -403,20 +411,20 @@ class _Synthesis:
         return counts
 
     def _assemble(self, journal: Journal, index: Index) -> dict[str, Any]:
-        from linksyn_gpu.quality.checks import COMPARED, Checker
+        from linksyn_gpu.quality.checks import COMPARED, Checker, ItemRules
         from linksyn_gpu.synthesis.prompts import instruction_text
         from linksyn_gpu.synthesis.synthesize import Assembly, assemble, dropped_schema
 
         ws = self._ws
         groups = [cell["license_group"] for cell in store.read_plan(ws)]
+        rules = ItemRules(instruction_text(self._config.templates), self._checks)
 
         @functools.cache
         def checker() -> Checker:  # made for the first answer: it reads all seeds
             parts = self._sources.seeds.select(COMPARED).to_batches(BATCH_ROWS)
-            seeds = (row for part in parts for row in part.to_pylist())
-            return Checker(seeds, instruction_text(self._config.templates), config=self._checks)
+            return Checker(row for part in parts for row in part.to_pylist())
 
-        assembly = Assembly(self._sources, lambda item, asked: checker().check(item, asked), groups)
+        assembly = Assembly(self._sources, rules, lambda item, found: checker().admit(item, found), groups)
         with (
             ws.replacing("qa.parquet") as qa_parquet,
             ws.replacing("qa.jsonl") as qa_jsonl,
@@ -424,7 +432,7 @@ class _Synthesis:
             RowWriter(qa_schema(), qa_parquet, qa_jsonl) as kept,
             RowWriter(dropped_schema(), dropped_parquet) as dropped,
         ):
-            return assemble(journal, index, ws.checked("tasks.parquet"), assembly, kept, dropped)
+            return assemble(journal, index, ws.checked("tasks.parquet"), assembly, kept, dropped, self.map_shards)
 
     def _write_pending(self, index: Index) -> str:
         """Write the requests that still have no answer, as the settings are now. Return a pattern of the files to send.

@@ -7,14 +7,17 @@ that returns what it found, or None.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from linksyn_gpu.config import ChecksConfig
 from linksyn_gpu.quality.checks import answer, choices, echo, question, text
 from linksyn_gpu.quality.checks.repeats import DigestSet, repeat_keys
 from linksyn_gpu.quality.checks.row import Row, item_of
 from linksyn_gpu.tables import Asked, Item
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Check = Callable[[Row], str | None]
 
@@ -95,6 +98,37 @@ def fault_of_row(
     return find_fault(*item_of(row), config, similarity)
 
 
+def faults_of_rows(rows: pa.RecordBatch, config: ChecksConfig = DEFAULT) -> dict[int, tuple[str, str]]:
+    """Faults of rows of a QA file, by their place; see `fault_of_row`."""
+    found = ((place, fault_of_row(row, config)) for place, row in enumerate(rows.to_pylist()))
+    return {place: fault for place, fault in found if fault is not None}
+
+
+class Inspected(NamedTuple):
+    """What the rules say of one item, and what decides whether it repeats another one."""
+
+    fault: tuple[str, str] | None
+    same: Sequence[int] = ()
+    own: Sequence[int] = ()
+    """See `repeats.repeat_keys`."""
+
+
+class ItemRules:
+    """The checks that need only an item and the prompt. It can be pickled; parameters as of `Checker`."""
+
+    def __init__(self, instructions: str = "", config: ChecksConfig = DEFAULT) -> None:
+        self._instructions = echo.Instructions(instructions)
+        self._config = config
+
+    def __call__(self, item: Item, asked: Asked) -> Inspected:
+        row = Row(item, asked, self._config)
+        if (fault := _fault(row)) is not None:
+            return Inspected(fault)
+        if "echo_of_prompt" not in self._config.off and (passage := self._instructions.repeated(row)) is not None:
+            return Inspected(("echo_of_prompt", passage))
+        return Inspected(None, *repeat_keys(item.question, item.options, item.answer))
+
+
 class Checker:
     """Checks items one after the other and remembers the questions of those that pass.
 
@@ -122,26 +156,22 @@ class Checker:
             )
             for rows in (seeds, earlier)
         )
-        self._instructions = echo.Instructions(instructions)
-        self._config = config
+        self.rules = ItemRules(instructions, config)
 
     def check(self, item: Item, asked: Asked) -> tuple[str, str] | None:
         """Why the item is dropped, as (reason, detail); None: it is kept.
 
         A later item with the same question as a kept one is 'repeats_batch'.
         """
-        row = Row(item, asked, self._config)
-        if (fault := _fault(row)) is not None:
-            return fault
-        if "echo_of_prompt" not in self._config.off and (passage := self._instructions.repeated(row)) is not None:
-            return "echo_of_prompt", passage
-        return self._check_repeats(item)
+        return self.admit(item, self.rules(item, asked))
 
-    def _check_repeats(self, item: Item) -> tuple[str, str] | None:
-        same, own = repeat_keys(item.question, item.options, item.answer)
+    def admit(self, item: Item, found: Inspected) -> tuple[str, str] | None:
+        """`check` with what `ItemRules` found of the item, perhaps in another process."""
+        if found.fault is not None:
+            return found.fault
         for reason, known in (("repeats_seed", self._seeds), ("repeats_batch", self._seen)):
-            if any(key in known for key in same):
+            if any(key in known for key in found.same):
                 return reason, item.question[:80]
-        for key in own:
+        for key in found.own:
             self._seen.add(key)
         return None
