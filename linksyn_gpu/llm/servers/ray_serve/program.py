@@ -92,9 +92,9 @@ class Service:
                 self._ray.init(address=options.address)
             except (ConnectionError, ValueError, RuntimeError) as error:
                 _fail(
-                    f"there is no Ray cluster at {options.address}, or it refuses this program ({error}). Start one "
-                    "with `ray start --head`, and on further machines `ray start --address=HEAD:6379`; give this program "
-                    "the cluster's token (RAY_AUTH_TOKEN_PATH) where the log says InvalidAuthToken; or leave "
+                    f"there is no Ray cluster at {options.address}, or it refuses this program ({error}). Start "
+                    "one with `ray start --head`, and on further machines `ray start --address=HEAD:6379`; give this "
+                    "program the cluster's token (RAY_AUTH_TOKEN_PATH) where the log says InvalidAuthToken; or leave "
                     "--ray-address out: Ray is then started on this machine"
                 )
             return
