@@ -36,7 +36,7 @@ HOME_OF = {
     "xllamacpp": ("llm/",),
     "openai": ("llm/",),
     "aiohttp": ("llm/",),
-    "ray": ("cluster/", "llm/servers/ray_serve.py"),
+    "ray": ("cluster/", "llm/servers/ray_serve/"),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -16,7 +16,7 @@ CONDA_NAMES = {
     "prometheus-client": "prometheus_client",
 }
 NO_RATTLER = "NOT PARSED AS CONDA PARSES: py-rattler is not installed; pip install -e '.[device-tests]'"
-EXTRAS = ("gpu", "analytics", "figures", "metrics", "report")
+EXTRAS = ("gpu", "analytics", "figures", "metrics", "report", "ray")
 
 
 def load(name):

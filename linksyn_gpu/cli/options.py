@@ -221,16 +221,24 @@ GROUPS = {
     "Server": (
         Flag("--engine", "synthesis.engine", click.Choice(allowed.ENGINES), "Where the language model runs."),
         Flag("--base-url", "synthesis.base_url", URL, "Server of --engine openai, with /v1. Repeatable: more servers."),
-        Flag("--model", "synthesis.model", str, "Model name; default: the server's first. Engine vllm serves it."),
+        Flag("--model", "synthesis.model", str, "Model name; default: the server's first. Engines vllm, ray serve it."),
         Flag("--model-file", "synthesis.model_file", click.Path(), "GGUF file for engine smol."),
         Flag("--concurrency", "synthesis.concurrency", int, "Requests in flight at each server."),
         Flag("--without", "synthesis.without", NAMES, "Request parameters not to send, e.g. temperature,seed."),
         Flag("--rename", "synthesis.rename", RENAME, "Send a request parameter under another name. Repeatable."),
-        Flag("--vllm-python", "synthesis.vllm_python", click.Path(), "Python of the environment that has vLLM."),
+        Flag("--vllm-python", "synthesis.vllm_python", click.Path(), "Python that has vLLM, or vLLM and Ray."),
         Flag("--vllm-command", "synthesis.vllm_command", str, "Command line to use instead of 'vllm'."),
         Flag("--data-parallel", "synthesis.data_parallel", int, "Replicas of the model in the vLLM server."),
         Flag("--tensor-parallel", "synthesis.tensor_parallel", int, "Devices per replica."),
         Flag("--vllm-args", "synthesis.vllm_args", WORDS, "More arguments for 'vllm serve', in one quoted string."),
+        Flag(
+            "--ray-address",
+            "synthesis.ray_address",
+            str,
+            "Ray cluster of engine ray, or 'auto'; default: this machine.",
+        ),
+        Flag("--replicas", "synthesis.replicas", int, "Replicas of the model that engine ray places."),
+        Flag("--accelerator", "synthesis.accelerator", str, "Ray's name of their GPUs, e.g. H100; default: no GPU."),
     ),
     "Machine": (
         Flag("--backend", "backend", click.Choice(allowed.BACKENDS), "Where graphs and walks are computed."),
@@ -420,8 +428,10 @@ def _without_tables(values: dict[str, Any], overrides: dict[str, Any]) -> dict[s
     return kept
 
 
-OWN_SERVER = ("smol", "vllm")
+OWN_SERVER = ("smol", "vllm", "ray")
 """Engines that would ignore the address of a server."""
+OF_RAY = ("ray_address", "replicas", "accelerator")
+"""Settings that engines other than 'ray' would ignore."""
 
 
 def _resolved(config_file: str | None, overrides: dict[str, Any], recorded: Any = None) -> RunConfig:
@@ -436,6 +446,12 @@ def _resolved(config_file: str | None, overrides: dict[str, Any], recorded: Any 
         raise ConfigError(
             f"base_url is for --engine openai, and engine '{made.synthesis.engine}' starts its own server: add "
             "--engine openai, or leave base_url out"
+        )
+    of_ray = [name for name in OF_RAY if name in flags and made.synthesis.engine != "ray"]
+    if of_ray:
+        raise ConfigError(
+            f"--{of_ray[0].replace('_', '-')} is for --engine ray, and the engine is '{made.synthesis.engine}': add "
+            "--engine ray, or leave it out"
         )
     _confirm(made, given)
     return made
@@ -452,8 +468,8 @@ def _confirm(config: RunConfig, given: dict[str, Any]) -> None:
     if synthesis.engine == "openai":
         urls += [("synthesis.base_url", url) for url in synthesis.urls]
     held: dict[str, Any] = {name: url for name, url in urls if url and api_key() and not Engine(url, "").is_local}
-    if synthesis.engine == "vllm":
-        held.update({f"synthesis.{name}": getattr(synthesis, name) for name in VLLM_PROGRAM})
+    if synthesis.engine in ("vllm", "ray"):
+        held.update({f"synthesis.{name}": getattr(synthesis, name) for name in (*VLLM_PROGRAM, "ray_address")})
     for name, value in held.items():
         table, _, field = name.partition(".")
         if value and field not in given.get(table, {}):

@@ -28,6 +28,8 @@ TRIES = 4
 """Times that a shard is computed, if its worker dies each time, before the stage fails."""
 IN_PROCESS_SHARDS = 8
 """So few shards are computed in this process, unless the number of workers is set: starting workers takes longer."""
+ONE_THREAD = dict.fromkeys(("NUMBA_NUM_THREADS", "RAYON_NUM_THREADS", "OMP_NUM_THREADS"), "1")
+"""Environment of a worker: the workers together use the cores."""
 WORKER_BYTES = 2**30
 """Memory for which a worker is started, where the number of workers is not set."""
 MOST_WORKERS = 32
@@ -148,7 +150,8 @@ def in_order(workers: Workers, function: Callable[[S], R], shards: Iterable[S]) 
     rest = iter(shards)
     try:
         while True:
-            for shard in itertools.islice(rest, max(1, 2 * workers.slots) - len(waiting)):
+            ahead = max(1, 2 * workers.slots) - len(waiting)  # negative where a cluster has lost a node
+            for shard in itertools.islice(rest, max(0, ahead)):
                 waiting.append(workers.submit(function, shard))
             if not waiting:
                 return

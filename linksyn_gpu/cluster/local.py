@@ -16,15 +16,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from linksyn_gpu.cluster import TRIES
+from linksyn_gpu.cluster import ONE_THREAD, TRIES
 from linksyn_gpu.cluster.worker import Died, receive, send
 from linksyn_gpu.errors import WorkerError
 
 S = TypeVar("S")
 R = TypeVar("R")
 
-ONE_THREAD = dict.fromkeys(("NUMBA_NUM_THREADS", "RAYON_NUM_THREADS", "OMP_NUM_THREADS"), "1")
-"""Environment of a worker: the workers together use the cores."""
 PROGRAM = "from linksyn_gpu.cluster.worker import main; main()"
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from linksyn_gpu import __version__
-from linksyn_gpu.cluster import TRIES
+from linksyn_gpu.cluster import ONE_THREAD, TRIES
 from linksyn_gpu.errors import ConfigError, WorkerError
 
 S = TypeVar("S")
 R = TypeVar("R")
 
-CONNECT_SECONDS = 30
+CONNECT_SECONDS = 10.0
+WAIT_SECONDS = 10.0
+"""Time of waiting for a result after which it is checked that the cluster still has a node."""
 _function_of: dict[str, Any] = {}
 """In a worker: the function that its tasks compute, by the id of its object."""
 
@@ -40,8 +44,9 @@ class RayWorkers:
         self._connected = not ray.is_initialized()
         if self._connected:
             try:
+                _reach(address)
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-            except (ConnectionError, ValueError, RuntimeError) as error:
+            except (OSError, ValueError, RuntimeError) as error:
                 raise ConfigError(
                     f"--cluster {address}: there is no Ray cluster ({error}). Start one with `ray start --head`, and "
                     "on further machines `ray start --address=HEAD:6379`, or leave --cluster out"
@@ -76,17 +81,18 @@ class RayWorkers:
 
     def result(self, handle: Any) -> Any:
         """Wait for a result."""
-        errors = self._ray.exceptions
+        ray = self._ray
         try:
-            return self._ray.get(handle)
-        except errors.RayTaskError as error:
+            while not ray.wait([handle], timeout=WAIT_SECONDS)[0]:
+                if ray.cluster_resources().get("CPU", 0) < 1:
+                    raise WorkerError(
+                        "the Ray cluster has no node left that computes: add one with `ray start "
+                        "--address=HEAD:6379`, then run the same command again"
+                    )
+            return ray.get(handle)
+        except ray.exceptions.RayTaskError as error:
             raise error.cause from None
-        except (
-            errors.WorkerCrashedError,
-            errors.NodeDiedError,
-            errors.ObjectLostError,
-            errors.OutOfMemoryError,
-        ) as error:
+        except ray.exceptions.RayError as error:
             raise WorkerError(
                 f"a Ray worker died {TRIES} times while it computed the same rows: {type(error).__name__}: {error}. "
                 "See the logs of the cluster (`ray list tasks`), or use nodes with more memory"
@@ -98,6 +104,13 @@ class RayWorkers:
             self._ray.cancel(handle, force=False)
 
 
+def _reach(address: str) -> None:
+    """Raise an `OSError` where nothing answers at an address: Ray would try for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+
+
 def _compute(reference: list[Any], version: str, shard: Any) -> Any:
     """Compute a shard in a worker; the function is fetched for the first one."""
     if __version__ != version:
@@ -107,6 +120,7 @@ def _compute(reference: list[Any], version: str, shard: Any) -> Any:
         )
     name = reference[0].hex()
     if name not in _function_of:
+        os.environ.update(ONE_THREAD)  # before a library that reads it is imported with the function
         import ray
 
         _function_of.clear()

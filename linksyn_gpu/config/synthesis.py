@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from linksyn_gpu.config.checks import check_shares, each_of, one_of, require, server_address
 
-ENGINES = ("smol", "vllm", "openai", "batch")
+ENGINES = ("smol", "vllm", "ray", "openai", "batch")
 QUESTION_TYPES = ("open", "multiple_choice", "calculation", "proof", "case")
 DEFAULT = "default"
 """Name in `[question_types]` for all disciplines that it does not name."""
@@ -40,12 +40,12 @@ class SynthesisConfig:
     """How a language model is asked for new QA (stage `synthesize`)."""
 
     engine: str = "smol"
-    """'smol': the embedded SmolLM2-135M; 'vllm': a vLLM server started on this machine; 'openai': any server with the
-    OpenAI protocol; 'batch': only write files."""
+    """'smol': the embedded SmolLM2-135M; 'vllm': a vLLM server started on this machine; 'ray': replicas on a Ray
+    cluster; 'openai': any server with the OpenAI protocol; 'batch': only write files."""
     base_url: str | tuple[str, ...] | None = None
     """Address of the server, e.g. http://127.0.0.1:8000/v1, or a list of servers of one model (engine 'openai')."""
     model: str | None = None
-    """Model name sent with each request; None: the first model of the server. Engine 'vllm' serves this model."""
+    """Model name sent with each request; None: the first model of the server. Engines 'vllm' and 'ray' serve it."""
     per_path: int = 1
     """New QA per request."""
     question_types: tuple[str, ...] = DEFAULT_TYPES
@@ -87,7 +87,7 @@ class SynthesisConfig:
     model_file: str | None = None
     """GGUF file for engine 'smol'; None: downloaded once into the user's cache."""
     vllm_python: str | None = None
-    """Python interpreter of an environment with vLLM (engine 'vllm')."""
+    """Python interpreter of an environment with vLLM (engine 'vllm'), or with vLLM and Ray (engine 'ray')."""
     vllm_command: str | None = None
     """Command line that replaces `vllm`, e.g. 'conda run -n NAME vllm'; if both are None: the `vllm` on PATH."""
     data_parallel: int = 1
@@ -101,7 +101,15 @@ class SynthesisConfig:
     vllm_start_timeout: float = 1800.0
     """Longest time until the server answers, in seconds: loading a large model takes minutes."""
     vllm_memory_share: float | None = None
-    """vLLM's gpu_memory_utilization; None: the memory that graph and walks do not use, minus a reserve."""
+    """vLLM's gpu_memory_utilization; None: the memory that graph and walks do not use, minus a reserve (engine 'vllm'),
+    or vLLM's own default (engine 'ray')."""
+    ray_address: str | None = None
+    """Address of the Ray cluster of engine 'ray', or 'auto': the one that this machine belongs to; None: Ray is started
+    on this machine."""
+    replicas: int = 1
+    """Replicas of the model that engine 'ray' places; each has `tensor_parallel` devices."""
+    accelerator: str | None = None
+    """Ray's name of the GPUs of engine 'ray', such as 'H100'; None: the replicas use no GPU."""
 
     def __post_init__(self) -> None:
         one_of("engine", self.engine, ENGINES)
@@ -162,14 +170,23 @@ class SynthesisConfig:
 
     def _check_vllm(self) -> None:
         require(
-            self.engine != "vllm" or bool(self.model),
-            "engine 'vllm' needs model, the name or folder of the model to serve, e.g. --model Qwen/Qwen3-32B",
+            self.engine not in ("vllm", "ray") or bool(self.model),
+            f"engine '{self.engine}' needs model, the name or folder of the model, e.g. --model Qwen/Qwen3-32B",
         )
         require(
             self.vllm_python is None or self.vllm_command is None,
             "vllm_python and vllm_command both set how vLLM is started: set one of them",
         )
-        for name in ("data_parallel", "tensor_parallel", "vllm_start_timeout"):
+        if self.engine == "ray":
+            require(
+                self.vllm_command is None, "engine 'ray' is started with vllm_python; vllm_command is of engine 'vllm'"
+            )
+            require(
+                self.data_parallel == 1, "engine 'ray' places replicas of the model: set replicas, not data_parallel"
+            )
+        require(self.ray_address != "", "ray_address must be an address, or 'auto'")
+        require(self.accelerator != "", "accelerator must be Ray's name of a GPU, such as H100")
+        for name in ("data_parallel", "tensor_parallel", "vllm_start_timeout", "replicas"):
             require(getattr(self, name) > 0, f"{name} = {getattr(self, name)} must be positive")
         require(self.vllm_restarts >= 0, f"vllm_restarts = {self.vllm_restarts} must not be negative")
         share = self.vllm_memory_share

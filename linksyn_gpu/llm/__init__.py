@@ -41,6 +41,8 @@ class Engine:
     """Requests that the server works on at the same time, where known. Others would wait and time out."""
     watch: Watch | None = field(default=None, repr=False, compare=False)
     """State of the server, where this program started it and restarts it."""
+    replicas: int = 1
+    """Replicas of the model behind each address; each takes as many requests as a server."""
     more_urls: tuple[str, ...] = ()
     """Addresses of further servers of the same model, under the same key."""
 

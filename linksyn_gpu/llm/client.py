@@ -89,9 +89,9 @@ class Limits:
     @classmethod
     def of(cls, config: SynthesisConfig, engine: Engine) -> Limits:
         """The limits of a synthesis on an engine: at most twice the engine's slots are in flight."""
-        slots = config.concurrency if engine.slots is None else min(config.concurrency, 2 * engine.slots)
+        slots = config.concurrency * engine.replicas
         return cls(
-            slots,
+            slots if engine.slots is None else min(slots, 2 * engine.slots),
             config.timeout,
             config.max_attempts,
             config.max_tokens_retry,

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Makes what the tests in this folder need: vLLM for the CPU in its own environment, and a small model for it.
 #
-#     tests/vllm/make_environment.sh VENV MODEL_DIR
+#     tests/vllm/make_environment.sh VENV MODEL_DIR [ray]
 #
-# Takes some minutes and 3 GB. What is there already is kept, so running it again is cheap.
+# With `ray` also Ray Serve, for engine 'ray'. Takes some minutes and 3 GB. What is there already is kept, so running it again is cheap.
 set -euo pipefail
-[ $# -eq 2 ] || { echo "usage: $0 VENV MODEL_DIR" >&2; exit 2; }
+[ $# -eq 2 ] || [ "${3:-}" = ray ] || { echo "usage: $0 VENV MODEL_DIR [ray]" >&2; exit 2; }
 venv=$1 model=$2 here=$(cd "$(dirname "$0")" && pwd)
-vllm=0.32.0 smollm2=0.1.2
+vllm=0.32.0 smollm2=0.1.2 ray=2.60.0
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check --quiet "$@"; }
 
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
@@ -26,6 +26,13 @@ mkdir -p "$alias"
 printf 'Metadata-Version: 2.1\nName: vllm\nVersion: %s+cpu\n' "$vllm" > "$alias/METADATA"
 printf 'make_environment.sh\n' > "$alias/INSTALLER"
 : > "$alias/RECORD"
+
+if [ "${3:-}" = ray ]; then
+  # Not ray[llm], which pins a vLLM for CUDA; these are the parts of it that Ray Serve LLM imports.
+  pip install "ray[serve]==$ray"
+  pip install --no-deps pyarrow jsonref jinja2 boto3 botocore jmespath s3transfer pandas hf_transfer typer fsspec \
+    meson pybind11
+fi
 
 if [ ! -s "$model/model.safetensors" ] || [ ! -s "$model/config.json" ]; then
   download=$(mktemp -d)

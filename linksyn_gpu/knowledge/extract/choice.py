@@ -9,7 +9,7 @@ from linksyn_gpu.errors import ConfigError
 PACKAGES = ("yake", "jieba")
 """Packages of the extra `extract`, which key phrases need."""
 INSTALL = 'pip install "linksyn-gpu[extract]"'
-ENGINES = ("openai", "vllm")
+ENGINES = ("openai", "vllm", "ray")
 """Engines whose model can name knowledge points: the embedded model cannot, and batch files answer later."""
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from linksyn_gpu.config import SynthesisConfig
 from linksyn_gpu.errors import ConfigError, EngineError
 from linksyn_gpu.llm import API_KEY_NAMES, Engine, api_key
-from linksyn_gpu.llm.servers import smol, vllm
+from linksyn_gpu.llm.servers import ray_serve, smol, vllm
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,10 @@ def running(
     if config.engine == "openai":
         return _remote(config)
     if config.engine == "vllm":
-        return _own_vllm(config, Path(folder), walk_bytes)
-    raise ConfigError(f"engine {config.engine!r} has no server; use smol, openai or vllm")
+        return _with_context(vllm.serve(config, Path(folder), walk_bytes))
+    if config.engine == "ray":
+        return _with_context(ray_serve.serve(config, Path(folder)))
+    raise ConfigError(f"engine {config.engine!r} has no server; use smol, openai, vllm or ray")
 
 
 @contextlib.contextmanager
@@ -130,10 +132,11 @@ async def _connect(config: SynthesisConfig) -> Engine:
 
 
 @contextlib.contextmanager
-def _own_vllm(config: SynthesisConfig, folder: Path, walk_bytes: int) -> Iterator[Engine]:
+def _with_context(started: AbstractContextManager[Engine]) -> Iterator[Engine]:
+    """An engine with what the started server says about its model."""
     from linksyn_gpu.llm.dispatch import run_anywhere
 
-    with vllm.serve(config, folder, walk_bytes) as engine:
+    with started as engine:
         models = run_anywhere(_models(engine, 20.0))
         # --vllm-args may have given the model another name.
         model = engine.model if engine.model in models or not models else next(iter(models))
@@ -164,9 +167,10 @@ async def _models(engine: Engine, timeout: float) -> dict[str, int | None]:
     if reply.status != 200:
         log.warning("%s answered HTTP %s: %s", url, reply.status, error_message(reply.data))
         return {}
-    names = ("max_model_len", "context_length", "context_window", "max_context_length")  # as vLLM and others say it
+    # As vLLM and others say it; Ray Serve in the field `metadata`.
+    names = ("max_model_len", "context_length", "context_window", "max_context_length", "max_request_context_length")
     try:
-        rows = read_json(reply.data)["data"]
+        rows = [{**row, **(row.get("metadata") or {})} for row in read_json(reply.data)["data"]]
         return {str(row["id"]): max(count(row.get(name)) for name in names) or None for row in rows}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise EngineError(f"{url} does not speak the OpenAI protocol; check --base-url") from None

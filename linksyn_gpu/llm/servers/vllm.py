@@ -70,11 +70,8 @@ def serve(
     if not sys.platform.startswith("linux"):
         raise EngineError("engine 'vllm' starts servers on Linux only: start one yourself and use --engine openai")
     assert config.model is not None  # checked by SynthesisConfig
-    key, port = secrets.token_hex(16), _free_port()
-    environment = {**os.environ, "VLLM_API_KEY": key}
-    if config.vllm_python is not None:  # as if its environment were activated: vLLM calls ninja and others by name
-        folder_of_python = str(Path(config.vllm_python).absolute().parent)
-        environment["PATH"] = os.pathsep.join([folder_of_python, environment.get("PATH", os.defpath)])
+    key, port = secrets.token_hex(16), free_port()
+    environment = {**environment_of(config), "VLLM_API_KEY": key}
     program = find_program(config, environment.get("PATH"))
     share = config.vllm_memory_share
     if share is None and (seen := visible(devices(), environment.get("CUDA_VISIBLE_DEVICES"))):
@@ -128,7 +125,17 @@ def serve_words(config: SynthesisConfig, port: int, share: float | None) -> list
     return [*words, *config.vllm_args]
 
 
-def _free_port() -> int:
+def environment_of(config: SynthesisConfig) -> dict[str, str]:
+    """The environment variables of a program that uses vLLM, as if the environment of `vllm_python` were activated."""
+    environment = dict(os.environ)
+    if config.vllm_python is not None:  # vLLM calls ninja and others by name
+        folder = str(Path(config.vllm_python).absolute().parent)
+        environment["PATH"] = os.pathsep.join([folder, environment.get("PATH", os.defpath)])
+    return environment
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

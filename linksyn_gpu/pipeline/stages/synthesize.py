@@ -56,6 +56,7 @@ OPERATIONAL = (
     *("max_tokens", "without", "rename", "max_requests", "budget_tokens", "batch_requests", "batch_bytes"),
     *("vllm_python", "vllm_command", "data_parallel", "tensor_parallel", "vllm_args"),
     *("vllm_restarts", "vllm_start_timeout", "vllm_memory_share"),
+    *("ray_address", "replicas", "accelerator"),
 )
 """Settings of the server and of limits, which do not change what is asked."""
 
