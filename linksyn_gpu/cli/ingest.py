@@ -8,7 +8,7 @@ from linksyn_gpu.cli.options import Resolve, new_run, settings_command
 from linksyn_gpu.cli.summary import ingest_line
 
 
-@settings_command("Input")
+@settings_command("Input", "Text work")
 @new_run
 def command(seeds: tuple[str, ...], out: str, resolve: Resolve, watch: Watch, force: bool) -> None:
     """Read SEEDS (JSONL, JSON, CSV, TSV, Parquet or Arrow, also .gz and .zst; globs allowed) into a run folder.

@@ -105,12 +105,15 @@ class _Process:
 
     def __init__(self) -> None:
         path = os.pathsep.join([entry or os.getcwd() for entry in sys.path])  # noqa: PTH109 - as text, for a path list
-        self._popen = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, **ONE_THREAD, "PYTHONPATH": path},
-        )
+        try:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-c", PROGRAM],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, **ONE_THREAD, "PYTHONPATH": path},
+            )
+        except OSError as error:
+            raise WorkerError(f"a worker process cannot be started: {error}. Set fewer --workers") from error
         self._has = 0
 
     def ask(self, number: int, pickled: bytes, shard: bytes) -> tuple[bool, Any]:

@@ -17,8 +17,8 @@ S = TypeVar("S")
 R = TypeVar("R")
 
 CONNECT_SECONDS = 10.0
-WAIT_SECONDS = 10.0
-"""Time of waiting for a result after which it is checked that the cluster still has a node."""
+WAIT_SECONDS, NODE_SECONDS = 10.0, 300.0
+"""How often it is checked that the cluster still has a node, and how long one may be missing."""
 _function_of: dict[str, Any] = {}
 """In a worker: the function that its tasks compute, by the id of its object."""
 
@@ -83,8 +83,10 @@ class RayWorkers:
         """Wait for a result."""
         ray = self._ray
         try:
+            missing = 0.0
             while not ray.wait([handle], timeout=WAIT_SECONDS)[0]:
-                if ray.cluster_resources().get("CPU", 0) < 1:
+                missing = 0.0 if ray.cluster_resources().get("CPU", 0) else missing + WAIT_SECONDS
+                if missing >= NODE_SECONDS:
                     raise WorkerError(
                         "the Ray cluster has no node left that computes: add one with `ray start "
                         "--address=HEAD:6379`, then run the same command again"

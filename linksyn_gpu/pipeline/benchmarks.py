@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import re
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from linksyn_gpu.cluster import MapShards, batch_shards
 from linksyn_gpu.config import DecontaminateConfig, SeedsConfig
 from linksyn_gpu.pipeline.folder import Workspace
 from linksyn_gpu.quality.certificate import certify
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 CONTAMINATED, CERTIFICATE = "contaminated.jsonl", "certificate.json"
 """Files of stage ingest: the seeds that hold a benchmark item, with the item; and what is found, as measured."""
 READING = SeedsConfig(keep_duplicates=True, allow_empty_answers=True, max_chars=MAX_LINE)
+SHARD_ROWS = 2048
 _FIELDS = ("question", "options", "answer", "explanation")
 _LABEL = re.compile(r"\s*[(\uff08]?[A-Z][)\uff09.\uff0e\u3001:\uff1a]\s*")
 """The label of an option at the start of an answer: 'B. tibia'."""
@@ -69,10 +72,15 @@ class Screen:
     benchmarks : Benchmarks
     write : callable
         Gets a row for each contaminated seed: its id and question, and the hit.
+    map_shards : callable
+        Maps the search over shards of a batch.
     """
 
-    def __init__(self, benchmarks: Benchmarks, write: Callable[[dict[str, Any]], object]) -> None:
-        self._benchmarks, self._write = benchmarks, write
+    def __init__(
+        self, benchmarks: Benchmarks, write: Callable[[dict[str, Any]], object], map_shards: MapShards = map
+    ) -> None:
+        self._benchmarks, self._write, self._map_shards = benchmarks, write, map_shards
+        self._search = functools.partial(hits_in_rows, benchmarks=benchmarks)
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -88,22 +96,19 @@ class Screen:
 
     def __call__(self, seeds: pa.RecordBatch) -> list[str | None]:
         """Return for each seed the benchmark item that it holds, or None."""
-        rows = seeds.select(["id", *_FIELDS]).to_pylist()
-        found = self._benchmarks.best_hits(texts_of_rows(rows))
-        for row, hit in zip(rows, found, strict=True):
-            if hit is not None:
-                self._write({"id": row["id"], "question": row["question"], **hit.row()})
-        return [
-            None if hit is None else f"holds {hit.item!r} of {hit.file}: {hit.share:.0%} of its weight" for hit in found
-        ]
-
-
-def _described(hit: Hit) -> str:
-    return f"holds {hit.item!r} of {hit.file}: {hit.share:.0%} of its weight"
+        found: list[str | None] = [None] * seeds.num_rows
+        shards = batch_shards([seeds.select(list(_FIELDS))], SHARD_ROWS)
+        for number, hits in enumerate(self._map_shards(self._search, shards)):
+            for place, hit in hits.items():
+                row = number * SHARD_ROWS + place
+                seed = seeds.select(["id", "question"]).slice(row, 1).to_pylist()[0]
+                self._write({**seed, **hit.row()})
+                found[row] = f"holds {hit.item!r} of {hit.file}: {hit.share:.0%} of its weight"
+        return found
 
 
 @contextlib.contextmanager
-def screening(ws: Workspace, config: DecontaminateConfig) -> Iterator[Screen | None]:
+def screening(ws: Workspace, config: DecontaminateConfig, map_shards: MapShards = map) -> Iterator[Screen | None]:
     """Yield what finds benchmark items in seeds; None without benchmark files.
 
     contaminated.jsonl, to which it writes, and certificate.json get their names when the block succeeds.
@@ -121,7 +126,7 @@ def screening(ws: Workspace, config: DecontaminateConfig) -> Iterator[Screen | N
         listed.open("wb") as lines,
     ):
         measured.write_text(json.dumps(certificate, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        yield Screen(benchmarks, lambda row: lines.write(json_line(row)))
+        yield Screen(benchmarks, lambda row: lines.write(json_line(row)), map_shards)
 
 
 def without_contaminated(seeds: Seeds, screen: Screen) -> Seeds:

@@ -1,7 +1,7 @@
 """The files of a run are the same bytes for any number of workers, also when workers or nodes of a cluster are killed.
 
-Every step of text work is in the run: key phrases, terms, requests, answers with their checks, near-duplicates and
-benchmark items. Shards are made small, so that each step has several.
+Every step of text work is in the run: terms, requests, answers with their checks, near-duplicates, and benchmark items
+in seeds and in QA. Shards are made small, so that each step has several.
 """
 
 import importlib
@@ -25,6 +25,7 @@ NOT_COMPARED = ("manifest.json", "journal", "lock")
 
 
 SHARDS = {
+    "pipeline.benchmarks.SHARD_ROWS": 30,
     "pipeline.stages.curate.SHARD_ROWS": 3,
     "quality.duplicates.BATCH": 5,
     "synthesis.requests.BATCH_ROWS": 3,
@@ -62,7 +63,10 @@ def make(folder, *workers):
     glossary.write_text(TERMS.replace(" ", "\n"), encoding="utf-8")
     extractor = ("--extractor", "terms", "--glossary", glossary)
     batch = ("--engine", "batch", "--model", "m", "--paths", "40", "--calibration-rounds", "2")
-    invoke("run", SEEDS, "--out", out, *batch, *extractor, *workers)
+    with Path(SEEDS).open(encoding="utf-8") as lines:
+        exam = folder.parent / "exam.jsonl"
+        exam.write_text(list(lines)[70], encoding="utf-8")
+    invoke("run", SEEDS, "--out", out, "--against", exam, *batch, *extractor, *workers)
     answers = folder / "answers.jsonl"
     answers.write_text("".join(json.dumps(answer(*pair)) + "\n" for pair in enumerate(requests_of(out))))
     invoke("synthesize", out, "--collect", answers, *workers)
@@ -90,6 +94,7 @@ def assert_same(found, expected):
 
 def test_the_run_has_what_each_step_must_treat(once):
     assert once["curated.jsonl"].count(b"\n") > 2
+    assert once["contaminated.jsonl"].count(b"\n") == 1
     for name, column in (("clusters", "id"), ("dropped", "reason"), ("curate-dropped", "reason"), ("extracted", "id")):
         found = pq.read_table(io.BytesIO(once[f"{name}.parquet"])).column(column).to_pylist()
         assert len(set(found)) > 2, name

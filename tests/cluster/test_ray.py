@@ -78,6 +78,18 @@ def test_files_are_the_same_when_nodes_are_killed_during_rendering_and_checks(no
     assert len(set(computed)) > 2
 
 
+def test_a_cluster_without_nodes_is_an_error_instead_of_waiting_for_ever(nodes, monkeypatch):
+    from linksyn_gpu.cluster import ray_tasks
+
+    monkeypatch.setattr(ray_tasks, "WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(ray_tasks, "NODE_SECONDS", 1.0)
+    with open_workers(cluster=nodes.address) as mapped:
+        while nodes.working:
+            nodes.cluster.remove_node(nodes.working.pop(), allow_graceful=False)
+        with pytest.raises(WorkerError, match="no node left"):
+            list(mapped(shards.square, range(3)))
+
+
 def test_an_address_without_a_cluster_is_a_clear_error():
     with pytest.raises(ConfigError, match="there is no Ray cluster"), open_workers(cluster="127.0.0.1:1"):
         pass

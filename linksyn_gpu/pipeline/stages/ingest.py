@@ -6,6 +6,7 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from linksyn_gpu.cluster import open_workers
 from linksyn_gpu.config import RunConfig
 from linksyn_gpu.config.loader import to_mapping
 from linksyn_gpu.errors import ConfigError, DataError
@@ -82,7 +83,11 @@ def ingest(
             record_parts(ws)
         counted = progress.of("ingest")
         counted("records read", 0, None)
-        with store.replacing_seeds(ws, seed_schema()) as out, screening(ws, config.decontaminate) as screen:
+        with (
+            open_workers(config.workers, config.cluster) as map_shards,
+            store.replacing_seeds(ws, seed_schema()) as out,
+            screening(ws, config.decontaminate, map_shards) as screen,
+        ):
             tally = _read(found, config, out, screen, counted)
             if compares:
                 _check_seeds(ws, out, tally)  # before anything is recorded
