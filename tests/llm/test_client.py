@@ -320,7 +320,7 @@ def test_the_share_of_time_spent_waiting_for_a_throttling_server_is_counted():
     script = first_then({"status": 429, "headers": {"Retry-After": "0.3"}})
     with FakeServer(script) as server:
         _, client = ask(server)
-    assert 0.25 < client.stats.throttled_seconds < 0.4
+    assert client.stats.throttled_seconds > 0.25
     assert client.stats.summary()["throttled_share"] > 0.5
 
 

