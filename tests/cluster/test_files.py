@@ -97,7 +97,7 @@ def test_the_run_has_what_each_step_must_treat(once):
     assert once["contaminated.jsonl"].count(b"\n") == 1
     for name, column in (("clusters", "id"), ("dropped", "reason"), ("curate-dropped", "reason"), ("extracted", "id")):
         found = pq.read_table(io.BytesIO(once[f"{name}.parquet"])).column(column).to_pylist()
-        assert len(set(found)) > 2, name
+        assert len(set(found)) >= 2, name
 
 
 def test_files_do_not_depend_on_the_number_of_workers(once, tmp_path):

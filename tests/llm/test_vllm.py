@@ -126,7 +126,7 @@ class Scripted:
 
 def test_a_starting_server_counts_as_reachable_until_its_watch_reports_a_failure(tmp_path):
     watch = Scripted()
-    engine = Engine(f"http://127.0.0.1:{vllm._free_port()}/v1", "small", watch=watch)
+    engine = Engine(f"http://127.0.0.1:{vllm.free_port()}/v1", "small", watch=watch)
     giving_up = threading.Timer(3 * FAST.unreachable_after, setattr, (watch, "state", "failed"))
     giving_up.start()
     with Journal(tmp_path) as journal, pytest.raises(EngineError, match="failed for good, says the watch"):
@@ -170,7 +170,7 @@ def test_a_server_that_is_never_ready_is_stopped_after_the_time_allowed(tmp_path
 
 
 def test_a_server_that_ignores_sigterm_is_killed(tmp_path):
-    port = vllm._free_port()
+    port = vllm.free_port()
     words = [*shlex.split(PROGRAM), "serve", "small", "--port", str(port), "--folder", str(tmp_path), "--stubborn"]
     command = supervisor.Command("stand-in", words, {**os.environ, "VLLM_API_KEY": "k"}, port)
     log = tmp_path / "a.log"
