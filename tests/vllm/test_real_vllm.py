@@ -96,6 +96,11 @@ def answers(out):
     return [json.loads(line.split(" ", 1)[1]) for line in lines]
 
 
+def heed_ctrl_c():
+    """A shell starts background processes with SIGINT ignored, and their children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Run:
     """`linksyn-gpu run` in its own process group, as a shell starts it."""
 
@@ -105,8 +110,9 @@ class Run:
         command += ["--out", str(out), "--config", str(settings)]
         with log.open("wb") as sink:
             self.process = subprocess.Popen(
-                command, env=environment, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True
-            )
+                command, env=environment, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True,
+                preexec_fn=heed_ctrl_c,
+            )  # fmt: skip
 
     def __enter__(self):
         return self
