@@ -141,6 +141,7 @@ class Ray(ModuleType):
         self.calls, self.listed = [], list(nodes) or [node("head", head=True)]
         self.applications = {name: {"status": "RUNNING", "route_prefix": "/x"} for name in applications}
         self.client = client_of(self) if started else None
+        self.exceptions = SimpleNamespace(RayError=RuntimeError)
         self.serve = SimpleNamespace(start=self._start, run=self._run, shutdown=self._shutdown, delete=self._delete)
 
     def init(self, **options):
@@ -252,6 +253,7 @@ def test_what_was_deployed_is_removed_and_the_rest_of_the_cluster_stays(service)
     work = service(alone)
     work.start()
     work.stop()
+    assert alone.of("delete") == [(f"{program.PREFIX}1",)]
     assert alone.of("serve.shutdown") == [()], "Serve was started here, and nobody else uses it"
 
 
@@ -271,18 +273,51 @@ def test_serve_that_listens_only_on_another_machine_is_an_error(service):
         service(ray).start()
 
 
-def test_a_lost_application_is_reported(service, monkeypatch):
-    ray = Ray()
-    work = service(ray)
-    work.start()
-    ray.applications[f"{program.PREFIX}1"]["status"] = "DEPLOY_FAILED"
-    naps = iter([None])
+def watched(work, monkeypatch, rounds):
+    """The state after some rounds of watching."""
+    naps = iter(range(rounds))
 
     def sleep(seconds):
-        if next(naps, "over") == "over":
+        if next(naps, None) is None:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(program.time, "sleep", sleep)
     with pytest.raises(KeyboardInterrupt):
         work.watch()
-    assert work.state == "lost"
+    return work.state
+
+
+def test_a_lost_application_is_reported(service, monkeypatch):
+    ray = Ray()
+    work = service(ray)
+    work.start()
+    assert watched(work, monkeypatch, 1) == "up"
+    ray.applications[f"{program.PREFIX}1"]["status"] = "UNHEALTHY"
+    assert watched(work, monkeypatch, 1) == "up", "Serve replaces replicas itself"
+    ray.applications[f"{program.PREFIX}1"]["status"] = "DEPLOY_FAILED"
+    assert watched(work, monkeypatch, 1) == "lost"
+
+
+def test_an_application_that_is_used_is_not_lost_while_it_answers_slowly(service, monkeypatch):
+    ray = Ray(started=True, applications=["theirs"])
+    monkeypatch.setattr(program, "models_of", lambda url: {"m"})
+    work = service(ray)
+    work.start()
+    monkeypatch.setattr(program, "models_of", lambda url: set())  # too slow to say its models
+    ray.applications["theirs"]["status"] = "UNHEALTHY"
+    assert watched(work, monkeypatch, 3) == "up"
+    del ray.applications["theirs"]
+    assert watched(work, monkeypatch, 1) == "lost"
+
+
+def test_a_busy_cluster_is_not_a_lost_one(service, monkeypatch):
+    ray = Ray()
+    work = service(ray)
+    work.start()
+
+    def busy():
+        raise RuntimeError("deadline exceeded")
+
+    monkeypatch.setattr(program, "_details", busy)
+    assert watched(work, monkeypatch, program.SILENT - 1) == "up"
+    assert watched(work, monkeypatch, program.SILENT) == "lost"

@@ -26,6 +26,8 @@ from typing import Any, NoReturn
 PREFIX = "linksyn-gpu-"
 """Of the names of applications that this program deploys; those of other runs are not used."""
 WATCH_SECONDS = 2.0
+SILENT = 30
+"""Times in a row that the cluster does not say the application's state before it counts as lost; a busy one is slow."""
 HEAD = "node:__internal_head__"
 """Resource by which Ray marks the head node."""
 LOST = ("DEPLOY_FAILED", "DELETING", "NOT_STARTED")
@@ -69,6 +71,8 @@ class Service:
         self._serve: Any = serve
         self._options = options
         self._own_serve = self._own_application = False
+        self._application = options.name
+        """The name of the application that is used."""
         self.state = "starting"
         self.url = ""
 
@@ -78,8 +82,8 @@ class Service:
         signal.signal(signal.SIGTERM, _leave)  # Ray has put its own handler in the place
         self._own_serve = _client() is None
         if not self._own_serve and (found := self._existing()) is not None:
-            self.url = found
-            print(f"an application of the cluster serves {self._options.model}: {found}", flush=True)
+            self._application, self.url = found
+            print(f"an application of the cluster serves {self._options.model}: {self.url}", flush=True)
         else:
             self._check_resources()
             self._deploy()
@@ -148,13 +152,18 @@ class Service:
 
     def watch(self) -> None:
         """Follow the application's state until the process ends."""
+        silent = 0
         while True:
             time.sleep(WATCH_SECONDS)
-            if self._own_application:
-                found = _details()["applications"].get(self._options.name)
-                lost = found is None or found["status"] in LOST
+            try:
+                found = _details()["applications"].get(self._application)
+            except (self._ray.exceptions.RayError, TimeoutError) as error:
+                silent += 1
+                print(f"the cluster does not say the application's state: {error}", flush=True)
+                lost = silent >= SILENT
             else:
-                lost = self._existing() is None
+                silent = 0
+                lost = found is None or found["status"] in LOST
             if lost:
                 print("the application is no longer there, or cannot be deployed again", flush=True)
             self.state = "lost" if lost else "up"
@@ -162,11 +171,9 @@ class Service:
     def stop(self) -> None:
         """Remove what this program deployed or started."""
         if self._own_application and self._options.address is not None:
-            others = set(_details()["applications"]) - {self._options.name}
-            if self._own_serve and not others:
+            self._serve.delete(self._options.name, _blocking=False)  # first: the time to end may be over soon
+            if self._own_serve and not set(_details()["applications"]) - {self._options.name}:
                 self._serve.shutdown()
-            else:
-                self._serve.delete(self._options.name, _blocking=False)
         self._ray.shutdown()
 
     # ------------------------------------------------------------------ addresses
@@ -198,14 +205,14 @@ class Service:
                 )
         return f"http://{host}:{http.port}{prefix.rstrip('/')}/v1"
 
-    def _existing(self) -> str | None:
-        """Address of an application of somebody else that serves the model."""
+    def _existing(self) -> tuple[str, str] | None:
+        """Name and address of an application of somebody else that serves the model."""
         for name, found in _details()["applications"].items():
             if found["status"] != "RUNNING" or found.get("route_prefix") is None or name.startswith(PREFIX):
                 continue
             url = self._address(found["route_prefix"])
             if self._options.model in models_of(url):
-                return url
+                return name, url
         return None
 
 
