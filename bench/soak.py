@@ -300,7 +300,8 @@ def finish(case: Case, campaign: Campaign, expected: dict[str, str]) -> None:
     """Without faults: the campaign completes with the expected bytes, and the journal has nothing twice."""
     ended = campaign.run(STAGES[:-1])  # `report` shows what there is, and is slow
     if ended.code and "manifest.json" in case.name:  # the message says how, or that it is of another campaign
-        shutil.move(campaign.folder / "manifest.json", campaign.folder / "manifest.damaged")
+        if (campaign.folder / "manifest.json").exists():
+            shutil.move(campaign.folder / "manifest.json", campaign.folder / "manifest.damaged")
         ended = campaign.run(STAGES[:-1])
     look(case, ended)
     if ended.code:
