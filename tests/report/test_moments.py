@@ -3,22 +3,11 @@
 import pytest
 
 from tests.cli.test_cli import answer, invoke, requests_of
+from tests.cli.test_enhance import SETTINGS
 from tests.conftest import SEEDS
 from tests.llm.fake_server import FakeServer
 from tests.pipeline.test_enhance_stage import Server
 from tests.report.hostile import write
-
-SETTINGS = """
-paths = 8
-[walk]
-calibration_rounds = 2
-[synthesis]
-engine = "openai"
-question_types = ["open"]
-language = "en"
-max_attempts = 1
-concurrency = 1
-"""
 
 
 @pytest.fixture
